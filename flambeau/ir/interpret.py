@@ -1,0 +1,81 @@
+"""The meaning of expressions, in NumPy: the specification that generated code is tested against."""
+
+import numpy
+
+from .loop import Expr, Pair, topological
+
+_BINARY = {
+    "add": numpy.add, "sub": numpy.subtract, "mul": numpy.multiply, "min": numpy.minimum, "max": numpy.maximum,
+    "lt": numpy.less, "le": numpy.less_equal, "eq": numpy.equal, "ne": numpy.not_equal,
+    "and": numpy.bitwise_and, "or": numpy.bitwise_or, "xor": numpy.bitwise_xor, "copysign": numpy.copysign,
+}  # fmt: skip
+_UNARY = {
+    "neg": numpy.negative, "abs": numpy.abs, "sqrt": numpy.sqrt, "floor": numpy.floor, "ceil": numpy.ceil,
+    "trunc": numpy.trunc, "rint": numpy.rint, "not": numpy.invert,
+}  # fmt: skip
+
+
+def evaluate(values, loads, params=(), leaves=None):
+    """The arrays (or pairs of arrays) that `values` stand for.
+
+    `loads` and `params` are sequences of arrays or scalars; `leaves` maps other leaf nodes (state, position) to arrays.
+    """
+    done = dict(leaves or {})
+    roots = [e for v in values for e in ((v.re, v.im) if isinstance(v, Pair) else (v,))]
+    with numpy.errstate(all="ignore"):
+        for e in topological(roots):
+            if e not in done:
+                done[e] = _evaluate(e, [done[a] for a in e.args], loads, params)
+    return [(done[v.re], done[v.im]) if isinstance(v, Pair) else done[v] for v in values]
+
+
+def _evaluate(e: Expr, args, loads, params):
+    dtype = e.dtype.numpy
+    if e.op == "load":
+        array = numpy.asarray(loads[e.value])
+        return {"re": array.real, "im": array.imag}.get(e.part, array)
+    if e.op == "param":
+        return dtype.type(params[e.value])
+    if e.op == "const":
+        return dtype.type(e.value)
+    if e.op in _BINARY:
+        return _BINARY[e.op](*args)
+    if e.op in _UNARY:
+        return numpy.logical_not(args[0]) if e.op == "not" and dtype == bool else _UNARY[e.op](args[0])
+    if e.op in ("div", "rem"):
+        return _divide(e.op, *args)
+    if e.op in ("shl", "shr"):
+        return _shift(e.op, *args)
+    if e.op == "fma":
+        # One rounding for float32 up to double rounding; extended precision for float64.
+        wide = numpy.float64 if dtype == numpy.float32 else numpy.longdouble
+        a, b, c = (numpy.asarray(x, wide) for x in args)
+        return (a * b + c).astype(dtype)
+    if e.op == "select":
+        return numpy.where(*args)
+    if e.op == "cast":
+        return numpy.asarray(args[0]).astype(dtype)
+    if e.op == "bitcast":
+        return numpy.ascontiguousarray(args[0]).view(dtype)
+    raise NotImplementedError(e.op)
+
+
+def _divide(op, a, b):
+    a, b = numpy.asarray(a), numpy.asarray(b)
+    if a.dtype.kind == "f":
+        return a / b if op == "div" else numpy.fmod(a, b)
+    safe = numpy.where(b == 0, 1, b).astype(b.dtype)
+    remainder = numpy.where(b == 0, 0, numpy.fmod(a, safe)).astype(a.dtype)
+    if op == "rem":
+        return remainder
+    return numpy.where(b == 0, 0, (a - remainder) // safe).astype(a.dtype)
+
+
+def _shift(op, a, b):
+    a, b = numpy.asarray(a), numpy.asarray(b)
+    bits = a.dtype.itemsize * 8
+    inside = (b >= 0) & (b < bits)
+    count = numpy.where(inside, b, 0).astype(a.dtype)
+    if op == "shl":
+        return numpy.where(inside, numpy.left_shift(a, count), 0).astype(a.dtype)
+    return numpy.where(inside, numpy.right_shift(a, count), numpy.where(a < 0, -1, 0)).astype(a.dtype)

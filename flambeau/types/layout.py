@@ -1,0 +1,117 @@
+"""How a tensor's elements lie in its storage, without where: shape, strides, dtype, device, conj and neg bit."""
+
+import math
+import operator
+from collections.abc import Sequence
+
+from .device import Device, cpu
+from .dtype import DType
+
+Shape = tuple[int, ...]
+LIMIT = 2**63 - 1
+
+
+class Layout:
+    """Shape and strides (in elements), dtype, device, and the lazy conjugation and negation bits.
+
+    Interned: two equal layouts are the same object, so comparison and hashing are by identity and a tuple of layouts
+    is a cheap dictionary key. The offset into the storage belongs to the tensor: rows of a matrix share one layout.
+    """
+
+    __slots__ = (
+        "__weakref__", "conj", "contiguous", "device", "dtype", "itemsize", "ndim", "neg", "numel", "shape", "span",
+        "strides",
+    )  # fmt: skip
+    shape: Shape
+    strides: Shape
+    dtype: DType
+    device: Device
+
+    def __repr__(self):
+        bits = (", conj" if self.conj else "") + (", neg" if self.neg else "")
+        strides = "" if self.contiguous else f", strides={list(self.strides)}"
+        return f"{self.dtype.name}{list(self.shape)}{strides}{bits}"
+
+    def __reduce__(self):
+        return layout, (self.shape, self.strides, self.dtype, self.device, self.conj, self.neg)
+
+    def reshaped(self, shape: Shape, strides: Shape) -> "Layout":
+        """The layout with other shape and strides: a view."""
+        return layout(shape, strides, self.dtype, self.device, self.conj, self.neg)
+
+    def plain(self, dtype: DType | None = None) -> "Layout":
+        """The contiguous layout of the same shape, without conj and neg bit."""
+        return contiguous(self.shape, dtype or self.dtype, self.device)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes from the first element to behind the last: what a fresh storage of this layout needs."""
+        return self.span * self.itemsize
+
+
+_made: dict[tuple, Layout] = {}
+
+
+def layout(shape: Shape, strides: Shape, dtype: DType, device: Device = cpu, conj=False, neg=False) -> Layout:
+    """The one layout with these properties. `shape` and `strides` are tuples of int of equal length."""
+    key = (shape, strides, dtype, device, conj, neg)
+    made = _made.get(key)
+    return made if made is not None else _make(key)
+
+
+def _make(key):
+    made = object.__new__(Layout)
+    made.shape, made.strides, made.dtype, made.device, made.conj, made.neg = key
+    made.ndim = len(made.shape)
+    made.numel = math.prod(made.shape)
+    made.itemsize = made.dtype.itemsize
+    made.contiguous = is_contiguous(made.shape, made.strides)
+    made.span = 0 if made.numel == 0 else 1 + sum((n - 1) * s for n, s in zip(made.shape, made.strides, strict=True))
+    if made.span * made.itemsize > LIMIT:
+        raise RuntimeError(f"Storage size calculation overflowed with sizes={list(made.shape)}")
+    return _made.setdefault(key, made)
+
+
+def contiguous(shape: Sequence[int], dtype: DType, device: Device = cpu) -> Layout:
+    """The row-major layout of `shape`."""
+    shape = tuple(map(operator.index, shape))
+    return layout(shape, row_major(shape), dtype, device)
+
+
+def row_major(shape: Shape) -> Shape:
+    """Strides, in elements, of a row-major block; zero-sized dimensions count as one, as in PyTorch."""
+    strides, step = [], 1
+    for n in reversed(shape):
+        strides.append(step)
+        step *= max(n, 1)
+    return tuple(reversed(strides))
+
+
+def is_contiguous(shape: Shape, strides: Shape) -> bool:
+    """Whether the elements lie in row-major order without gaps (dimensions of size 1 may have any stride)."""
+    step = 1
+    for n, stride in zip(reversed(shape), reversed(strides), strict=True):
+        if n == 0:
+            return True
+        if n != 1:
+            if stride != step:
+                return False
+            step *= n
+    return True
+
+
+def dense_like(shape: Shape, strides: Shape) -> Shape:
+    """Strides of a gap-free block with the same order of dimensions as `strides` (what `empty_like` preserves).
+
+    Overlapping or gapped strides give the dense order that sorts them; ties keep the order of dimensions.
+    """
+    if is_contiguous(shape, strides):
+        return row_major(shape)
+    order = sorted(range(len(shape)), key=lambda d: (-strides[d] if strides[d] else 0, d))
+    if any(strides[d] == 0 and shape[d] > 1 for d in range(len(shape))):
+        return row_major(shape)
+    out, step = [0] * len(shape), 1
+    for d in reversed(order):
+        out[d] = step
+        step *= max(shape[d], 1)
+    return tuple(out)
