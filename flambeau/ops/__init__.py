@@ -1,0 +1,26 @@
+"""The ops: their declarations, families, doors, and what they leave behind for backward."""
+
+from . import arithmetic, creation, modes, reductions, views
+from .creation import no_device
+from .door import bind as bind_doors
+from .door import check_overlap
+from .family import (
+    Fold, Fused, Opaque, Pointwise, Reduction, View, fused, opaque, pointwise, reduction, scan, view,
+)  # fmt: skip
+from .family.launch import broadcast, expand
+from .family.opaque import adopt, ndarray
+from .family.pointwise import can_write, check_target, type_name
+from .family.reduction import wrap_dim, wrap_dims
+from .family.view import register
+from .op import Composite, Op, composite, explain, find, registry
+from .promotion import result_type
+from .tape import FREED, AccumulateGrad, Handle, Node, Output, Several, add_hook, alone
+from .tape import bind as bind_tape
+
+__all__ = [
+    "FREED", "AccumulateGrad", "Composite", "Fold", "Fused", "Handle", "Node", "Op", "Opaque", "Output", "Pointwise",
+    "Reduction", "Several", "View", "add_hook", "adopt", "alone", "bind_doors", "bind_tape", "broadcast", "can_write",
+    "check_overlap", "check_target", "composite", "expand", "explain", "find", "fused", "modes", "ndarray", "no_device", "opaque",
+    "pointwise", "reduction", "register", "registry", "result_type", "scan", "type_name", "view", "wrap_dim",
+    "wrap_dims",
+]  # fmt: skip

@@ -1,0 +1,278 @@
+"""Doors: the Python functions through which every op is called, generated from the op's schema.
+
+A door computes the plan's key from its arguments, looks it up, and calls the plan. All else is elsewhere: a miss goes
+to `Op.slow`, an active interpreter to `perform`.
+"""
+
+import keyword
+
+from . import modes
+
+MISSING = type("Missing", (), {"__repr__": lambda self: "<not given>"})()
+
+
+class _Unbound:
+    pass
+
+
+# What generated doors see; the tensor layer fills in its class.
+scope: dict = {"Tensor": _Unbound, "interpreters": modes.interpreters, "MISSING": MISSING, "state": modes.state}
+
+
+def bind(tensor_type, writers):
+    """Told once by the tensor layer: its class, and how results are written into existing tensors."""
+    scope["Tensor"] = tensor_type
+    scope.update(writers)
+    scope["is_tensor"] = is_tensor
+
+
+def is_tensor(value) -> bool:
+    """Whether `value` is a Tensor (or of a subclass)."""
+    return isinstance(value, scope["Tensor"])
+
+
+def kind(value):
+    """The key of an argument in tensor position that is no plain Tensor: a subclass, a number, or None."""
+    if value is None:
+        return None
+    if is_tensor(value):
+        return value.layout
+    if isinstance(value, bool | int | float | complex):
+        return value.__class__
+    raise TypeError(f"not a tensor: {type(value).__name__}")
+
+
+scope["kind"] = kind
+
+
+def part(op, argument, value):
+    """One argument's part of a plan's key."""
+    if argument.is_tensor:
+        if argument.list:
+            return tuple(map(kind, value or ()))
+        return (value.__class__, value) if op.bakes_numbers and not is_tensor(value) else kind(value)
+    if argument.type == "Scalar" and not argument.list:
+        return (value.__class__, value) if op.bakes_numbers else value.__class__
+    if argument.type == "Generator":
+        return None
+    return tuple(value) if value.__class__ is list else value
+
+
+def _part_source(op, argument):
+    name = _identifier(argument)
+    if argument.is_tensor and argument.list:
+        return f"tuple([kind(t) for t in {name} or ()])"
+    if argument.is_tensor:
+        other = f"({name}.__class__, {name}) if not is_tensor({name}) else " if op.bakes_numbers else ""
+        return f"({name}.layout if {name}.__class__ is Tensor else {other}kind({name}))"
+    if argument.type == "Scalar" and not argument.list:
+        return f"({name}.__class__, {name})" if op.bakes_numbers else f"{name}.__class__"
+    if argument.type == "Generator":
+        return "None"
+    if argument.list:
+        return f"({name} if {name}.__class__ is not list else tuple({name}))"
+    return name
+
+
+def _identifier(argument):
+    """PyTorch calls a function's first argument `input` where its schema says `self`."""
+    if argument.name == "self":
+        return "input"
+    return argument.name + "_" if keyword.iskeyword(argument.name) else argument.name
+
+
+# NumPy's names for the same arguments, which PyTorch takes as well.
+_ALIASES = {"dim": "axis", "keepdim": "keepdims"}
+
+
+def signature(op, *, out=True):
+    """(parameter list, argument names, alias assignments) of the op's Python function."""
+    parameters, names, starred, aliases = [], [], False, []
+    for a in op.schema.arguments:
+        if a.name == op.schema.variadic:
+            parameters.append(f"*{_identifier(a)}")
+            starred = True
+        else:
+            if (a.keyword) and not starred:
+                parameters.append("*")
+                starred = True
+            default = f"=default_{a.name}" if a.has_default else ""
+            alias = _ALIASES.get(a.name)
+            if alias and not a.keyword and len(op.schema.arguments) > 1:
+                aliases.append((_identifier(a), alias, a))
+                default = default or "=MISSING"
+            elif any(p.endswith("=MISSING") for p in parameters) and not default and not starred:
+                default = "=MISSING"
+            parameters.append(_identifier(a) + default)
+        names.append(_identifier(a))
+    extra = ["out=None"] if out else []
+    extra += [f"{alias}=MISSING" for _, alias, _ in aliases]
+    if extra and not starred:
+        parameters.append("*")
+    return ", ".join(parameters + extra), names, aliases
+
+
+def _prelude(op, aliases, names):
+    lines = []
+    if op.schema.variadic:
+        v = op.schema.variadic
+        lines.append(f"    if len({v}) == 1 and {v}[0].__class__ is not int: {v} = unstar({v}[0])")
+    for name, alias, argument in aliases:
+        lines.append(f"    if {alias} is not MISSING: {name} = {alias}")
+        if not argument.has_default:
+            lines.append(f"    if {name} is MISSING: raise TypeError(missing(op, {argument.name!r}))")
+    return lines
+
+
+def unstar(value):
+    """The one argument given in place of several: a list, or a single tensor or NumPy integer."""
+    if isinstance(value, list | tuple):
+        return value if value.__class__ is tuple else tuple(value)
+    return (value,)
+
+
+def missing(op, name):
+    return f"{op.name}() missing 1 required positional arguments: \"{name}\""
+
+
+def _compile(op, name, lines, extra):
+    defaults = {f"default_{a.name}": a.default for a in op.schema.arguments if a.has_default}
+    names = {"op": op, "plans": op.plans, "slow": op.slow, "unstar": unstar, "missing": missing, "perform": perform}
+    local = scope | defaults | names | extra
+    exec("\n".join(lines), local)
+    function = local[name]
+    function.__doc__ = op.doc
+    function.__module__ = "torch"
+    function.__qualname__ = name
+    return function
+
+
+def make(op):
+    """The door of an op with plans."""
+    has_out = op.name not in _NO_OUT and not any(a.name == "out" for a in op.schema.arguments)
+    parameters, names, aliases = signature(op, out=has_out)
+    name, call = _function_name(op), ", ".join(names)
+    tuple_of = f"({call},)" if len(names) == 1 else f"({call})"
+    keys = [_part_source(op, a) for a in op.schema.arguments]
+    lines = [f"def {name}({parameters}):", *_prelude(op, aliases, names)]
+    lines.append(f"    if interpreters: return perform(op, {tuple_of}{', out' if has_out else ''})")
+    if has_out:
+        lines.append(f"    if out is not None: return into(op, {tuple_of}, out)")
+    lines += [
+        "    try:",
+        f"        plan = plans[{', '.join(keys)},]",
+        "    except (KeyError, TypeError, AttributeError):",
+        f"        return slow({tuple_of})",
+        f"    return plan({call})",
+    ]
+    return _compile(op, name, lines, {"into": into})
+
+
+_NO_OUT: set = set()
+
+
+def make_composite(op):
+    """The door of a composite: its body; where that fails on arguments, the schema's error."""
+    has_out = not any(a.name == "out" for a in op.schema.arguments) and op.name not in _NO_OUT
+    parameters, names, aliases = signature(op, out=has_out)
+    name, call = _function_name(op), ", ".join(names)
+    tuple_of = f"({call},)" if len(names) == 1 else f"({call})"
+    lines = [f"def {name}({parameters}):", *_prelude(op, aliases, names)]
+    lines.append(f"    if interpreters: return perform(op, {tuple_of}{', out' if has_out else ''})")
+    if has_out:
+        lines.append(f"    if out is not None: return into(op, {tuple_of}, out)")
+    lines.append(f"    return slow({tuple_of})")
+    return _compile(op, name, lines, {"into": into})
+
+
+def make_inplace(op):
+    """The door of `name_`: as the op's own, with the result written into `self`."""
+    parameters, names, aliases = signature(op, out=False)
+    name, call = _function_name(op) + "_", ", ".join(names)
+    tuple_of = f"({call},)" if len(names) == 1 else f"({call})"
+    keys = [_part_source(op, a) for a in op.schema.arguments]
+    tensors = [_identifier(a) for a in op.schema.arguments if a.is_tensor and not a.list]
+    lines = [f"def {name}({parameters}):", *_prelude(op, aliases, names)]
+    lines.append(f"    if interpreters: return perform(op, {tuple_of}, input)")
+    if not hasattr(op, "plan_inplace"):
+        lines.append(f"    return write_back(op, {tuple_of})")
+        return _compile(op, name, lines, {})
+    plans: dict = {}
+    lines += [
+        "    try:",
+        f"        plan = plans[{', '.join(keys)},]",
+        "    except (KeyError, TypeError, AttributeError):",
+        f"        plan = inplace_plan(op, plans, {tuple_of})",
+    ]
+    grads = " or ".join(["input._node is not None"] + [
+        f"({t}.__class__ is not float and is_tensor({t}) and {t}._node is not None)" for t in tensors[1:]
+    ])
+    lines.append(f"    if ({grads}) and state.grad: return write_back(op, {tuple_of})")
+    lines += [
+        f"    if {t}.__class__ is Tensor and {t} is not input and {t}.storage is input.storage:"
+        f" check_overlap(input, {t})"
+        for t in tensors[1:]
+    ]
+    lines.append(f"    return plan({call})")
+    return _compile(
+        op, name, lines, {"plans": plans, "inplace_plan": inplace_plan, "check_overlap": check_overlap}
+    )
+
+
+def inplace_plan(op, plans, raw):
+    """The plan of the in-place form for these arguments, made on the first call."""
+    args = op.schema.normalise(raw)
+    key = op.key(args)
+    plan = plans.get(key)
+    if plan is None:
+        plan = plans[key] = op.plan_inplace(args)
+    normal = list(raw) == args or all(a is b for a, b in zip(raw, args, strict=True))
+    return plan if normal else lambda *_: plan(*args)
+
+
+OVERLAP = (
+    "unsupported operation: some elements of the input tensor and the written-to tensor refer to a single memory "
+    "location. Please clone() the tensor before performing the operation."
+)
+
+
+def check_overlap(written, read):
+    """Raises where `read` shares part of its memory with `written`; the very same elements in the same order may."""
+    a, b = written.layout, read.layout
+    start_a, start_b = written.offset * a.itemsize, read.offset * b.itemsize
+    if not a.numel or not b.numel or (written.offset == read.offset and a is b):
+        return
+    if start_a + a.nbytes <= start_b or start_b + b.nbytes <= start_a:
+        return
+    if a.contiguous and b.contiguous or (start_a == start_b and a.strides == b.strides and a.shape == b.shape):
+        if start_a == start_b and a.nbytes == b.nbytes and a.itemsize == b.itemsize:
+            return
+        raise RuntimeError(OVERLAP)
+
+
+def into(op, args, out):
+    """The `out=` form: the result, written into `out`, which is resized where its shape differs."""
+    result = op.door(*args[: _positional(op)], **_keywords(op, args))
+    return scope["write_out"](op, result, out)
+
+
+def _positional(op):
+    return sum(not a.keyword for a in op.schema.arguments)
+
+
+def _keywords(op, args):
+    return {_identifier(a): v for a, v in zip(op.schema.arguments, args, strict=True) if a.keyword}
+
+
+def perform(op, args, target=None):
+    """Hands an op to the innermost interpreter; what that performs itself goes one level down."""
+    interpreter = modes.interpreters.pop()
+    try:
+        return interpreter.process(op, args, target)
+    finally:
+        modes.interpreters.append(interpreter)
+
+
+def _function_name(op):
+    return op.name + "_" if keyword.iskeyword(op.name) else op.name
+

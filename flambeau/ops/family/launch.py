@@ -1,0 +1,139 @@
+"""From a kernel and layouts to a launcher: what the pointwise and reduction families share."""
+
+from flambeau import compile, runtime
+from flambeau.ir import cast, load, param
+from flambeau.types import PYTHON_TYPES, Layout, by_name, layout, meta
+
+_LETTERS = {bool: "i", int: "i", float: "d", complex: "c"}
+_SLOT_TYPES = {bool: by_name("int64"), int: by_name("int64"), float: by_name("float64"), complex: by_name("complex128")}
+_RELEASE = 50_000  # ns of estimated work from which the GIL is released
+
+
+def broadcast(shapes) -> tuple[int, ...]:
+    """The common shape of `shapes` by the broadcasting rule."""
+    rank = max(map(len, shapes), default=0)
+    result = [1] * rank
+    for shape in shapes:
+        start = rank - len(shape)
+        for d, n in enumerate(shape, start):
+            if n != 1 and n != result[d]:
+                if result[d] != 1:
+                    raise RuntimeError(
+                        f"The size of tensor a ({result[d]}) must match the size of tensor b ({n}) at non-singleton "
+                        f"dimension {d}"
+                    )
+                result[d] = n
+    return tuple(result)
+
+
+def expand(source: Layout, shape: tuple[int, ...]) -> Layout:
+    """`source` broadcast to `shape`: repeated dimensions have stride 0."""
+    if source.shape == shape:
+        return source
+    lead = len(shape) - source.ndim
+    strides = [0] * lead + [
+        0 if have == 1 and want != 1 else stride
+        for have, want, stride in zip(source.shape, shape[lead:], source.strides, strict=True)
+    ]
+    return source.reshaped(shape, tuple(strides))
+
+
+class Slots:
+    """Assigns tensor operands and run-time scalars of a kernel, in the order of the op's arguments."""
+
+    def __init__(self):
+        self.inputs: list[Layout] = []
+        self.positions: list[int] = []
+        self.letters: list[str] = []
+        self.itemsizes: list[int] = []
+        self._scalars = 0
+
+    def tensor(self, source: Layout, letter="t"):
+        """A tensor operand; its value as an expression of its own dtype, conj and neg bit applied."""
+        value = load(len(self.inputs), source.dtype)
+        self.inputs.append(source)
+        self.positions.append(len(self.letters))
+        self._add(letter, source.itemsize)
+        value = value.conj() if source.conj else value
+        return -value if source.neg else value
+
+    def number(self, kind: type):
+        """A run-time scalar of Python type `kind`."""
+        value = param(self._scalars, _SLOT_TYPES[kind])
+        self._scalars += 2 if kind is complex else 1
+        self._add(_LETTERS[kind], 0)
+        return cast(value, PYTHON_TYPES[bool]) if kind is bool else value
+
+    def skip(self):
+        self._add("-", 0)
+
+    def _add(self, letter, itemsize):
+        self.letters.append(letter)
+        self.itemsizes.append(itemsize)
+
+
+def launch(kernel, slots: Slots, outputs, targets=(), axes=(), record=None, shape=None, result_layouts=None, fail=None):
+    """A launcher for `kernel`.
+
+    `outputs`: the layouts that the kernel writes. `targets`: for each, the argument position that is written in place,
+    or None where a tensor is made. `shape`: what the operands are expanded to. `result_layouts`: the layouts that the
+    made tensors carry, where they differ from `outputs` in shape (keepdim).
+    """
+    targets = targets or (None,) * len(outputs)
+    inputs = [expand(i, shape) if shape is not None else i for i in slots.inputs]
+    made = result_layouts or outputs
+    if any(o.device is meta for o in outputs) or any(i.device is meta for i in inputs):
+        return _on_meta(made, targets, record)
+    built = compile.build(kernel, outputs, inputs, axes)
+    fresh, sources = [], []
+    for target, o, m in zip(targets, outputs, made, strict=True):
+        if target is None:
+            sources.append(-1 - len(fresh))
+            fresh.append((m, o.nbytes))
+        else:
+            sources.append(target)
+    sources += slots.positions
+    for nbytes in built.scratch:
+        sources.append(-1 - len(fresh))
+        fresh.append((None, nbytes))
+    letters = ["m" if p in targets else c for p, c in enumerate(slots.letters)]
+    stages = tuple(
+        runtime.Stage(address, tuple(sources[k] for k in data), dims, total, grain)
+        for address, data, dims, total, grain in built.stages
+    )
+    return runtime.launcher(
+        runtime.Launch(
+            "".join(letters), tuple(slots.itemsizes), tuple(fresh), stages, built.cost > _RELEASE, record, fail
+        )
+    )
+
+
+def _on_meta(made, targets, record):
+    """Shapes and dtypes only: the results have no memory."""
+
+    def plan(*args):
+        results = [
+            runtime.wrap(runtime.foreign(0, 0, None), m, 0) if t is None else args[t]
+            for m, t in zip(made, targets, strict=True)
+        ]
+        result = results[0] if len(results) == 1 else tuple(results)
+        if record is not None and any(getattr(a, "_node", None) is not None for a in args):
+            record(result, *args)
+        return result
+
+    return plan
+
+
+def same_device(operands, name) -> "object":
+    """The one device of `operands` (0-dim cpu tensors may stand beside others)."""
+    devices = {o.device for o in operands if o.ndim} or {o.device for o in operands}
+    if len(devices) > 1:
+        first, second, *_ = sorted(map(str, devices))
+        raise RuntimeError(
+            f"Expected all tensors to be on the same device, but found at least two devices, {first} and {second}! "
+            f"(when checking argument in method {name})"
+        )
+    return next(iter(devices))
+
+
+__all__ = ["Slots", "broadcast", "expand", "launch", "layout", "same_device"]

@@ -1,0 +1,80 @@
+"""Opaque ops: NumPy, BLAS or LAPACK on the storages, where no kernel of our own does it (yet)."""
+
+import numpy
+
+from flambeau import runtime
+from flambeau.types import contiguous, from_numpy, meta
+
+from ..modes import state
+from ..op import Op, is_tensor
+
+
+def ndarray(tensor) -> numpy.ndarray:
+    """The tensor's memory as a NumPy array, without a copy; conj and neg bit must be resolved."""
+    layout = tensor.layout
+    if layout.device is meta:
+        raise NotImplementedError("Cannot copy out of meta tensor; no data!")
+    if layout.numel == 0:
+        return numpy.empty(layout.shape, layout.dtype.numpy)
+    size = layout.itemsize
+    array = numpy.ndarray(
+        layout.shape, layout.dtype.numpy, tensor.storage, tensor.offset * size, [s * size for s in layout.strides]
+    )
+    if layout.conj:
+        array = array.conj()
+    return -array if layout.neg else array
+
+
+def adopt(array: numpy.ndarray):
+    """A tensor on the array's memory, which it keeps alive; copied only where the memory order is not row-major."""
+    dtype = from_numpy(array.dtype)
+    if dtype is None:
+        raise TypeError(f"no dtype for NumPy's {array.dtype}")
+    if not array.flags.c_contiguous or not array.flags.writeable:
+        array = numpy.array(array, order="C")
+    storage = runtime.foreign(array.__array_interface__["data"][0], array.nbytes, array)
+    return runtime.wrap(storage, contiguous(array.shape, dtype), 0)
+
+
+class Opaque(Op):
+    """`run(*args)` gets arrays in place of tensors and returns an array or a tuple of them; new memory each."""
+
+    family = "opaque"
+
+    def __init__(self, schema, doc, run, gradients, **options):
+        super().__init__(schema, doc, gradients, **options)
+        self.run = run
+
+    def plan(self, args):
+        if any(is_tensor(a) and a.layout.device is meta for a in args):
+            raise NotImplementedError(f"{self.name} is not available on the meta device")
+        record = self.recorder(args) if self.gradients else None
+        tensors = [i for i, a in enumerate(args) if is_tensor(a)]
+        lists = [i for i, a in enumerate(self.schema.arguments) if a.is_tensor and a.list]
+        run, normalise = self.run, self.schema.normalise
+
+        def opaque(*raw):
+            args = normalise(raw)
+            arrays = list(args)
+            for i in tensors:
+                arrays[i] = ndarray(args[i])
+            for i in lists:
+                arrays[i] = [ndarray(t) for t in args[i] or ()]
+            result = run(*arrays)
+            result = tuple(map(_adopt, result)) if isinstance(result, tuple) else _adopt(result)
+            if record is not None and state.grad:
+                inputs = [args[i] for i in tensors] + [t for i in lists for t in args[i] or ()]
+                if any(t._node is not None for t in inputs):
+                    record(result, *args)
+            return result
+
+        return opaque
+
+
+def _adopt(array):
+    return adopt(numpy.asarray(array))
+
+
+def opaque(schema, doc, *, run, grad=None, **options) -> Opaque:
+    """Declares an opaque op: see `Opaque`."""
+    return Opaque(schema, doc, run, grad, **options)

@@ -1,0 +1,170 @@
+"""The pointwise family: every element of the result from the elements at the same place.
+
+The family supplies broadcasting, type promotion, memory order, in-place forms and the reduction of gradients to the
+shapes of broadcast operands. A declaration supplies the scalar body and its gradients.
+"""
+
+from flambeau import ir
+from flambeau.types import DType, Layout, by_name, can_cast, dense_like, layout, row_major
+
+from ..modes import defaults
+from ..op import Op, is_tensor
+from ..promotion import compute_type, result_type
+from .launch import Slots, broadcast, launch, same_device
+
+BOOL, FLOAT32 = by_name("bool"), by_name("float32")
+
+
+# dtype rules: common dtype of the operands -> (dtype that the body computes in, dtype of the result)
+
+
+def same(common: DType):
+    """Computes in the common type and returns it."""
+    return common, common
+
+
+def int_to_float(common: DType):
+    """Integers and bool become the default dtype."""
+    wide = common if common.kind in "fc" else defaults.dtype
+    return wide, wide
+
+
+def to_bool(common: DType):
+    """Comparisons: computes in the common type, returns bool."""
+    return common, BOOL
+
+
+def to_real(common: DType):
+    """Complex in, real out (abs, angle)."""
+    return common, common.to_real()
+
+
+class Pointwise(Op):
+    """An op of one scalar body. `promotes` names the arguments that take part in promotion."""
+
+    family = "pointwise"
+    inplace_form = True
+
+    def __init__(self, schema, doc, scalar, dtype, gradients, promotes, check, **options):
+        super().__init__(schema, doc, gradients, **options)
+        self.scalar, self.dtype, self.promotes, self.check = scalar, dtype, promotes, check
+
+    def analyse(self, args):
+        """(operand layouts or number types by argument name, common dtype, compute dtype, result dtype)."""
+        operands = {}
+        for a, v in zip(self.schema.arguments, args, strict=True):
+            if a.is_tensor and v is not None:
+                operands[a.name] = v.layout if is_tensor(v) else type(v)
+            elif a.type == "Scalar" and v is not None and self.promotes and a.name in self.promotes:
+                operands[a.name] = type(v)
+        chosen = [o for n, o in operands.items() if not self.promotes or n in self.promotes]
+        common = result_type(chosen)
+        if self.check is not None:
+            self.check(common, *args)
+        compute, result = self.dtype(common)
+        return operands, common, compute, result
+
+    def body(self, args, operands, compute, slots):
+        """The scalar body on the arguments' expressions."""
+        inner = compute_type(compute)
+        values = []
+        for a, v in zip(self.schema.arguments, args, strict=True):
+            if v is None or not (a.is_tensor or a.type == "Scalar"):
+                slots.skip()
+                values.append(v)
+                continue
+            raw = slots.tensor(v.layout) if is_tensor(v) else slots.number(type(v))
+            values.append(ir.cast(raw, inner if not self.promotes or a.name in self.promotes or not a.is_tensor
+                                  else compute_type(raw.dtype)))  # fmt: skip
+        results = self.scalar(*values)
+        return results if isinstance(results, tuple) else (results,)
+
+    def plan(self, args):
+        operands, _, compute, result = self.analyse(args)
+        layouts = [o for o in operands.values() if isinstance(o, Layout)]
+        shape = broadcast([o.shape for o in layouts])
+        device = same_device(layouts, self.name)
+        slots = Slots()
+        body = self.body(args, operands, compute, slots)
+        results = result if isinstance(result, tuple) else (result,) * len(body)
+        out = [layout(shape, order(shape, layouts), r, device) for r in results]
+        kernel = ir.Pointwise(self.name, [i.dtype for i in slots.inputs], results, body)
+        return launch(kernel, slots, out, shape=shape, record=self._recorder(args, operands, out[0]))
+
+    def _recorder(self, args, operands, out):
+        if not self.gradients or not any(o.dtype.kind in "fc" for o in operands.values() if isinstance(o, Layout)):
+            return None
+        names = [a.name for a, v in zip(self.schema.arguments, args, strict=True) if is_tensor(v)]
+        shapes = tuple(
+            None if operands[n].shape == out.shape and operands[n].dtype is out.dtype else operands[n] for n in names
+        )
+        return self.recorder(args, None if not any(shapes) else shapes)
+
+    def plan_inplace(self, args):
+        """As `plan`, but the result is written into the first argument."""
+        operands, _, compute, result = self.analyse(args)
+        target = args[0].layout
+        shape = broadcast([o.shape for o in operands.values() if isinstance(o, Layout)])
+        check_target(self, target, shape, result)
+        same_device([o for o in operands.values() if isinstance(o, Layout)], self.name)
+        slots = Slots()
+        body = self.body(args, operands, compute, slots)
+        if target.conj:
+            body = tuple(ir.cast(b, target.dtype).conj() for b in body)
+        if target.neg:
+            body = tuple(-b for b in body)
+        kernel = ir.Pointwise(self.name, [i.dtype for i in slots.inputs], [target.dtype], body)
+        return launch(kernel, slots, [target], (0,), shape=shape)
+
+    def describe(self):
+        return [f"dtype rule   {self.dtype.__name__}: {(self.dtype.__doc__ or '').strip()}"]
+
+
+def check_target(op, target: Layout, shape, result: DType):
+    """Raises where a result of `shape` and dtype `result` may not be written to `target`."""
+    can_write(result, target.dtype)
+    if shape != target.shape:
+        raise RuntimeError(f"output with shape {list(target.shape)} doesn't match the broadcast shape {list(shape)}")
+    if any(s == 0 and n > 1 for n, s in zip(target.shape, target.strides, strict=True)):
+        raise RuntimeError(
+            "unsupported operation: more than one element of the written-to tensor refers to a single memory "
+            "location. Please clone() the tensor before performing the operation."
+        )
+
+
+def can_write(result: DType, target: DType) -> None:
+    """Raises where a result of one dtype may not be written to memory of the other."""
+    if not can_cast(result, target):
+        raise RuntimeError(
+            f"result type {type_name(result)} can't be cast to the desired output type {type_name(target)}"
+        )
+
+
+_TYPE_NAMES = {
+    "bool": "Bool", "uint8": "Byte", "int8": "Char", "int16": "Short", "int32": "Int", "int64": "Long",
+    "float16": "Half", "bfloat16": "BFloat16", "float32": "Float", "float64": "Double", "complex64": "ComplexFloat",
+    "complex128": "ComplexDouble",
+}  # fmt: skip
+
+
+def type_name(dtype: DType) -> str:
+    """PyTorch's C++ name of a dtype, as its messages print it: Float, Long, …"""
+    return _TYPE_NAMES[dtype.name]
+
+
+def order(shape, layouts):
+    """Strides of the result: the memory order of the first operand of full shape, as PyTorch's iterator has it."""
+    for source in layouts:
+        if source.shape == shape:
+            return dense_like(shape, source.strides)
+    return row_major(shape)
+
+
+def pointwise(schema, doc, *, scalar, dtype=same, grad=None, promotes=(), check=None, **options) -> Pointwise:
+    """Declares a pointwise op.
+
+    `scalar` takes the schema's arguments in order: tensors and Scalars as expressions of the compute type, everything
+    else as Python values. `promotes` names the arguments that decide the dtype (default: all in tensor position).
+    `check(common, *args)` raises on what the op refuses.
+    """
+    return Pointwise(schema, doc, scalar, dtype, grad, tuple(promotes), check, **options)

@@ -1,0 +1,41 @@
+"""What surrounds an op: grad mode of this thread, the interpreters that want to see ops, the default dtype."""
+
+import threading
+
+from flambeau import runtime
+from flambeau.types import DType, by_name
+
+
+class _State(threading.local):
+    grad = True
+    inference = False
+    anomaly = False
+    saved_hooks: tuple = ()
+
+
+state = _State()
+_special = 0
+
+# Interpreters, innermost last. Doors look only at whether the list is empty; `perform` asks which are this thread's.
+interpreters: list = []
+
+
+def grad_enabled() -> bool:
+    return state.grad
+
+
+def set_grad(on: bool) -> None:
+    """Turns recording for backward on or off in this thread."""
+    global _special
+    if state.grad != on:
+        state.grad = on
+        # Native code asks only while some thread deviates from the default.
+        _special += -1 if on else 1
+        runtime.set_special(_special)
+
+
+class _Defaults:
+    dtype: DType = by_name("float32")
+
+
+defaults = _Defaults()

@@ -1,0 +1,167 @@
+"""`Op`: one object that carries all rules of one operation, and the registry of them.
+
+A family (pointwise, reduction, view, …) is a subclass that knows how to turn arguments into a plan: a callable on the
+op's positional arguments with everything that layouts decide already decided.
+"""
+
+import functools
+
+from flambeau.types import PLAIN, Schema
+
+from . import door
+from .tape import Rule
+
+registry: "dict[str, list[Op]]" = {}
+
+
+class Op:
+    """One operation.
+
+    `name` and `overload` are PyTorch's; `schema` is parsed on first use; `gradients` maps argument names to functions
+    (see `tape.Rule`); `plans` is the cache that the door looks into.
+    """
+
+    family = "op"
+    inplace_form = False
+    bakes_numbers = False  # whether the values of numbers are part of the plan, not only their types
+
+    def __init__(self, schema: str, doc: str | None, gradients=None, *, method=True, function=True):
+        self.text, self.doc = schema, doc
+        head = schema.partition("(")[0]
+        self.namespace, _, head = head.rpartition("::")
+        self.name, _, self.overload = head.partition(".")
+        self.gradients = gradients or {}
+        self.method, self.function = method, function
+        self.plans: dict = {}
+        self._rules: dict = {}
+        registry.setdefault(self.name, []).append(self)
+
+    def __repr__(self):
+        return f"<op {self.name}{'.' + self.overload if self.overload else ''}: {self.family}>"
+
+    def __call__(self, *args, **kwargs):
+        return self.door(*args, **kwargs)
+
+    @functools.cached_property
+    def schema(self) -> Schema:
+        return Schema(self.text)
+
+    @functools.cached_property
+    def door(self):
+        """The Python function that users call; generated from the schema on first use."""
+        return door.make(self)
+
+    @functools.cached_property
+    def inplace(self):
+        """The `name_` form: writes the result into `self`."""
+        return door.make_inplace(self)
+
+    @property
+    def __doc__(self):
+        return self.doc
+
+    @property
+    def __name__(self):
+        return self.name
+
+    # What a family supplies.
+
+    def plan(self, args):
+        """A callable on the positional arguments, for arguments like `args` (normalised)."""
+        raise NotImplementedError(f"{self.name} has no plan")
+
+    def rule(self, args) -> Rule | None:
+        """How results are recorded for arguments of these kinds; None if no gradient can be asked."""
+        tensors = frozenset(a.name for a, v in zip(self.schema.arguments, args, strict=True) if is_tensor(v))
+        lists = frozenset(a.name for a in self.schema.arguments if a.is_tensor and a.list)
+        found = self._rules.get(tensors)
+        if found is None:
+            names = [a.name for a in self.schema.arguments]
+            gradients = {n: f for n, f in self.gradients.items() if n in tensors or n in lists}
+            results = [r or "result" for r in self.schema.returns]
+            node_name = self.name.strip("_").title().replace("_", "") + "Backward0"
+            found = self._rules[tensors] = Rule(node_name, names, tensors, lists, results, gradients)
+        return found
+
+    def recorder(self, args, shapes=None):
+        """record(result, *args) for a plan with these arguments. `shapes`: layouts that gradients are brought to."""
+        return functools.partial(self.rule(args).record, shapes)
+
+    def key(self, args):
+        """What a plan depends on: must equal what the generated door computes."""
+        return tuple(door.part(self, a, v) for a, v in zip(self.schema.arguments, args, strict=True))
+
+    def slow(self, raw):
+        """The door's other way: checks and normalises, makes the plan, calls it."""
+        args = self.schema.normalise(raw)
+        key = self.key(args)
+        plan = self.plans.get(key)
+        if plan is None:
+            if len(self.plans) > LIMIT:
+                self.plans.clear()
+            plan = self.plans[key] = self.plan(args)
+        if all(_is_plain(v) for v in raw):
+            try:
+                self.plans[tuple(door.part(self, a, v) for a, v in zip(self.schema.arguments, raw, strict=True))] = plan
+            except TypeError:  # an unhashable list: the door makes a tuple of it next time
+                pass
+        return plan(*args)
+
+
+LIMIT = 20_000  # plans of one op; more means that something unbounded is in the key
+
+
+def _is_plain(value):
+    if type(value) in PLAIN or is_tensor(value):
+        return True
+    return isinstance(value, tuple | list) and all(type(v) in PLAIN or is_tensor(v) for v in value)
+
+
+def is_tensor(value) -> bool:
+    return door.is_tensor(value)
+
+
+class Composite(Op):
+    """An op that is written in other ops: needs only schema, docstring and body. Gradients are its parts'."""
+
+    family = "composite"
+
+    def __init__(self, schema, body, **options):
+        super().__init__(schema, body.__doc__, **options)
+        self.body = body
+
+    @functools.cached_property
+    def door(self):
+        return door.make_composite(self)
+
+    def slow(self, raw):
+        return self.body(*self.schema.normalise(raw))
+
+
+def composite(schema: str, **options):
+    """Decorator: declares the function as a composite op."""
+    return lambda body: Composite(schema, body, **options)
+
+
+def find(name: str) -> Op | None:
+    """The (first) op of that name, with or without ``aten::``."""
+    base, _, overload = name.removeprefix("aten::").partition(".")
+    ops = registry.get(base, ())
+    return next((op for op in ops if not overload or op.overload == overload), None)
+
+
+def explain(name: str) -> str:
+    """Everything that one declaration implies, as text."""
+    op = find(name)
+    if op is None:
+        raise KeyError(f"no op named {name}")
+    schema = op.schema
+    lines = [schema.text, "", f"  {(op.doc or '').strip()}", "", f"family       {op.family}"]
+    forms = ([f"torch.{op.name}"] if op.function else []) + ([f"Tensor.{op.name}"] if op.method else [])
+    forms += [f"Tensor.{op.name}_"] if op.inplace_form else []
+    lines.append(f"forms        {', '.join(forms)}")
+    for a in schema.arguments:
+        role = "gradient" if a.name in op.gradients else ""
+        lines.append(f"  argument   {a!r:40} {role}".rstrip())
+    lines += op.describe() if hasattr(op, "describe") else []
+    return "\n".join(lines)

@@ -1,0 +1,102 @@
+"""Hangs the declared ops on `Tensor`: methods, in-place forms and operators, each made on its first use."""
+
+from flambeau.ops import composite, registry  # noqa: F401
+from flambeau.ops.op import Op
+
+from .overloads import packet
+from .tensor import Tensor
+
+
+class LazyMethod:
+    """Stands for an op's door on the class until the first use, so that import generates nothing."""
+
+    __slots__ = ("make", "name")
+
+    def __init__(self, name, make):
+        self.name, self.make = name, make
+
+    def __get__(self, instance, owner):
+        function = self.make()
+        setattr(Tensor, self.name, function)
+        return function if instance is None else function.__get__(instance, owner)
+
+    def __call__(self, *args, **kwargs):
+        return self.__get__(None, Tensor)(*args, **kwargs)
+
+
+# Python's operators and the ops behind them.
+OPERATORS = {
+    "__add__": "add", "__sub__": "sub", "__mul__": "mul", "__truediv__": "div", "__floordiv__": "floor_divide",
+    "__mod__": "remainder", "__pow__": "pow", "__matmul__": "matmul", "__and__": "bitwise_and", "__or__": "bitwise_or",
+    "__xor__": "bitwise_xor", "__lshift__": "bitwise_left_shift", "__rshift__": "bitwise_right_shift", "__neg__": "neg",
+    "__abs__": "abs", "__invert__": "bitwise_not", "__eq__": "eq", "__ne__": "ne", "__lt__": "lt", "__le__": "le",
+    "__gt__": "gt", "__ge__": "ge", "__radd__": "add", "__rmul__": "mul", "__rand__": "bitwise_and",
+    "__ror__": "bitwise_or", "__rxor__": "bitwise_xor",
+}  # fmt: skip
+REFLECTED = {
+    "__rsub__": "sub", "__rtruediv__": "div", "__rfloordiv__": "floor_divide", "__rmod__": "remainder",
+    "__rpow__": "pow", "__rmatmul__": "matmul", "__rlshift__": "bitwise_left_shift",
+    "__rrshift__": "bitwise_right_shift",
+}  # fmt: skip
+INPLACE_OPERATORS = {
+    "__iadd__": "add", "__isub__": "sub", "__imul__": "mul", "__itruediv__": "div", "__ifloordiv__": "floor_divide",
+    "__imod__": "remainder", "__ipow__": "pow", "__iand__": "bitwise_and", "__ior__": "bitwise_or",
+    "__ixor__": "bitwise_xor", "__ilshift__": "bitwise_left_shift", "__irshift__": "bitwise_right_shift",
+}  # fmt: skip
+
+
+def door_of(name):
+    """The Python function of all ops of that name."""
+    declared = registry[name]
+    return declared[0].door if len(declared) == 1 else packet(name, declared)
+
+
+def inplace_of(name):
+    """The `name_` form."""
+    return registry[name][0].inplace
+
+
+def _guarded(make):
+    """An operator answers NotImplemented for what is no tensor and no number, so that Python asks the other side."""
+
+    def build():
+        door = make()
+
+        def method(self, other):
+            try:
+                return door(self, other)
+            except TypeError:
+                if isinstance(other, Tensor | int | float | complex) or hasattr(other, "__array__"):
+                    raise
+                return NotImplemented
+
+        return method
+
+    return build
+
+
+def _reflect(name):
+    def build():
+        door = door_of(name)
+        return lambda self, other: door(other, self)
+
+    return build
+
+
+def install():
+    """Puts every declared op on the class."""
+    for name, declared in registry.items():
+        if any(op.method for op in declared) and name not in Tensor.__dict__:
+            setattr(Tensor, name, LazyMethod(name, lambda name=name: door_of(name)))
+        if declared[0].inplace_form and name + "_" not in Tensor.__dict__ and name + "_" not in registry:
+            setattr(Tensor, name + "_", LazyMethod(name + "_", lambda name=name: inplace_of(name)))
+    for table, make in ((OPERATORS, door_of), (INPLACE_OPERATORS, inplace_of)):
+        for dunder, name in table.items():
+            if name in registry:
+                setattr(Tensor, dunder, LazyMethod(dunder, lambda make=make, name=name: make(name)))
+    for dunder, name in REFLECTED.items():
+        if name in registry:
+            setattr(Tensor, dunder, LazyMethod(dunder, _reflect(name)))
+
+
+__all__ = ["Op", "door_of", "inplace_of", "install"]

@@ -1,0 +1,51 @@
+"""One Python function for several ops of a name (`max`, `max.dim`, `max.other`): the first whose schema fits."""
+
+import inspect
+
+
+def packet(name, declared):
+    """A function that calls the op whose signature takes the arguments, remembered by their types."""
+    chosen: dict = {}
+
+    def function(*args, **kwargs):
+        key = (*[a.__class__ for a in args], *kwargs.items().__iter__()) if not kwargs else None
+        op = chosen.get(key) if key is not None else None
+        if op is None:
+            op = choose(name, declared, args, kwargs)
+            if key is not None:
+                chosen[key] = op
+        return op.door(*args, **kwargs)
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = "\n\n".join(op.doc or "" for op in declared)
+    function.__module__ = "torch"
+    return function
+
+
+def choose(name, declared, args, kwargs):
+    """The first declared op whose schema takes these arguments; PyTorch's error if none does."""
+    first_error = None
+    for op in declared:
+        try:
+            bound = inspect.signature(op.door).bind(*args, **kwargs)
+            bound.apply_defaults()
+            raw = [v for n, v in bound.arguments.items() if n not in ("out", "axis", "keepdims")]
+            op.schema.normalise(raw)
+            if all(_fits(a, v) for a, v in zip(op.schema.arguments, raw, strict=True)):
+                return op
+        except TypeError as error:
+            first_error = first_error or error
+    given = ", ".join([type(a).__name__ for a in args] + [f"{k}={type(v).__name__}" for k, v in kwargs.items()])
+    listed = "\n".join(f" * {op.schema.text}" for op in declared)
+    raise TypeError(
+        f"{name}() received an invalid combination of arguments - got ({given}), but expected one of:\n{listed}"
+    ) from first_error
+
+
+def _fits(argument, value):
+    """In a choice between overloads a number is no tensor and a bool is no int."""
+    if argument.is_tensor and not argument.list:
+        return value is None or hasattr(value, "layout")
+    if argument.type == "int" and not argument.list:
+        return not isinstance(value, bool)
+    return True

@@ -1,0 +1,437 @@
+"""`Tensor`: a storage, a layout, an offset, and what autograd needs to know."""
+
+import numpy
+
+from flambeau import ops, runtime
+from flambeau.ops import AccumulateGrad, Output, add_hook, adopt, find, modes, ndarray, no_device
+from flambeau.types import Device, DType, Layout, layout
+
+from .autograd import engine
+from .printing import tensor_repr
+
+
+class Size(tuple):
+    """The sizes of a tensor's dimensions: a tuple of int that knows its product."""
+
+    __slots__ = ()
+
+    def numel(self) -> int:
+        """The number of elements: the product of the sizes."""
+        n = 1
+        for size in self:
+            n *= size
+        return n
+
+    def __repr__(self):
+        return f"torch.Size([{', '.join(map(str, self))}])"
+
+    def __getitem__(self, index):
+        item = super().__getitem__(index)
+        return Size(item) if isinstance(item, tuple) else item
+
+    def __add__(self, other):
+        return Size(super().__add__(tuple(other)))
+
+    def __radd__(self, other):
+        return Size(tuple(other) + tuple(self))
+
+    def __mul__(self, times):
+        return Size(super().__mul__(times))
+
+    __rmul__ = __mul__
+
+    def __reduce__(self):
+        return Size, (tuple(self),)
+
+
+class Tensor:
+    """An n-dimensional array of one dtype on one device.
+
+    Made by functions such as `flambeau.tensor`, `flambeau.zeros`, `flambeau.from_numpy`; native code makes the results
+    of ops. Several tensors may share one storage: views.
+    """
+
+    __slots__ = (
+        "__dict__", "__weakref__", "_base", "_grad", "_node", "_views", "layout", "offset", "storage",
+    )  # fmt: skip
+    layout: Layout
+    offset: int
+
+    def __new__(cls, *args, dtype=None, device=None):
+        return find_constructor()(cls, args, dtype, device)
+
+    # What it is.
+
+    @property
+    def shape(self) -> Size:
+        return Size(self.layout.shape)
+
+    @property
+    def dtype(self) -> DType:
+        return self.layout.dtype
+
+    @property
+    def device(self) -> Device:
+        return self.layout.device
+
+    @property
+    def ndim(self) -> int:
+        return self.layout.ndim
+
+    @property
+    def itemsize(self) -> int:
+        return self.layout.itemsize
+
+    @property
+    def nbytes(self) -> int:
+        return self.layout.numel * self.layout.itemsize
+
+    def size(self, dim=None):
+        """The shape, or the size of dimension `dim`."""
+        if dim is None:
+            return Size(self.layout.shape)
+        return self.layout.shape[ops.wrap_dim(dim, self.layout.ndim)] if self.layout.ndim else _no_dimension(dim)
+
+    def stride(self, dim=None):
+        """Steps between neighbours along each dimension (or along `dim`), in elements."""
+        if dim is None:
+            return self.layout.strides
+        return self.layout.strides[ops.wrap_dim(dim, self.layout.ndim)] if self.layout.ndim else _no_dimension(dim)
+
+    def dim(self) -> int:
+        return self.layout.ndim
+
+    ndimension = dim
+
+    def numel(self) -> int:
+        return self.layout.numel
+
+    nelement = numel
+
+    def element_size(self) -> int:
+        """Bytes of one element."""
+        return self.layout.itemsize
+
+    def storage_offset(self) -> int:
+        """Where the first element lies in the storage, in elements."""
+        return self.offset
+
+    def data_ptr(self) -> int:
+        """The address of the first element; 0 where there is none."""
+        return self.storage.ptr + self.offset * self.layout.itemsize if self.layout.numel else 0
+
+    def is_contiguous(self, memory_format=None) -> bool:
+        """Whether elements lie in row-major order without gaps (or in the order of `memory_format`)."""
+        if memory_format is None or memory_format.is_row_major:
+            return self.layout.contiguous
+        return memory_format.fits(self.layout)
+
+    def is_floating_point(self) -> bool:
+        return self.layout.dtype.kind == "f"
+
+    def is_complex(self) -> bool:
+        return self.layout.dtype.kind == "c"
+
+    def is_signed(self) -> bool:
+        return self.layout.dtype.is_signed
+
+    def is_conj(self) -> bool:
+        return self.layout.conj
+
+    def is_neg(self) -> bool:
+        return self.layout.neg
+
+    is_cuda = is_sparse = is_quantized = is_mkldnn = is_nested = is_mps = is_xpu = False
+    is_cpu = property(lambda self: self.layout.device.type == "cpu")
+    is_meta = property(lambda self: self.layout.device.type == "meta")
+
+    def get_device(self) -> int:
+        return -1 if self.layout.device.index is None else self.layout.device.index
+
+    # Autograd.
+
+    @property
+    def requires_grad(self) -> bool:
+        return self._node is not None
+
+    @requires_grad.setter
+    def requires_grad(self, on):
+        self.requires_grad_(on)
+
+    def requires_grad_(self, requires_grad=True):
+        """Starts (or stops) recording what is computed from this leaf."""
+        if requires_grad:
+            if self._node is None:
+                if self.layout.dtype.kind not in "fc":
+                    raise RuntimeError("only Tensors of floating point and complex dtype can require gradients")
+                if modes.state.inference:
+                    raise RuntimeError(
+                        "Setting requires_grad=True on inference tensor outside InferenceMode is not allowed."
+                    )
+                self._node = AccumulateGrad(self)
+        elif self._node is not None:
+            if self._node.__class__ is not AccumulateGrad:
+                raise RuntimeError(
+                    "you can only change requires_grad flags of leaf variables. If you want to use a computed variable "
+                    "in a subgraph that doesn't require differentiation use var_no_grad = var.detach()."
+                )
+            self._node = None
+        return self
+
+    @property
+    def is_leaf(self) -> bool:
+        return self._node is None or self._node.__class__ is AccumulateGrad
+
+    @property
+    def grad_fn(self):
+        """The node that made this tensor; None for leaves."""
+        node = self._node
+        if node.__class__ is Output:
+            return node.node
+        return None if node.__class__ is AccumulateGrad else node
+
+    @property
+    def output_nr(self) -> int:
+        return self._node.index if self._node.__class__ is Output else 0
+
+    @property
+    def grad(self):
+        """The gradient that backward accumulated, or None."""
+        return self._grad
+
+    @grad.setter
+    def grad(self, value):
+        if value is not None:
+            if not isinstance(value, Tensor):
+                raise TypeError(f"assigned grad expected to be a Tensor or None but got grad of type {type(value)}")
+            if value.layout.shape != self.layout.shape:
+                raise RuntimeError(
+                    f"assigned grad has data of a different size: got {list(value.shape)}, expected {list(self.shape)}"
+                )
+            if value.layout.dtype is not self.layout.dtype:
+                raise RuntimeError(
+                    "assigned grad has data of a different type: "
+                    f"got {value.dtype.name}, expected {self.layout.dtype.name}"
+                )
+        self._grad = value
+
+    @grad.deleter
+    def grad(self):
+        self._grad = None
+
+    @property
+    def data(self):
+        """The same memory without history, and with a version counter of its own."""
+        return runtime.wrap(_unversioned(self.storage), self.layout, self.offset)
+
+    @data.setter
+    def data(self, value):
+        if not isinstance(value, Tensor):
+            raise TypeError(f"Variable data has to be a tensor, but got {type(value).__name__}")
+        self.storage, self.layout, self.offset = _unversioned(value.storage), value.layout, value.offset
+
+    @property
+    def _version(self) -> int:
+        return self.storage.version
+
+    def _is_view(self) -> bool:
+        return self._base is not None
+
+    def backward(self, gradient=None, retain_graph=None, create_graph=False, inputs=None):
+        """Computes the gradient of this tensor with respect to the graph's leaves and adds it to their `grad`."""
+        engine.backward((self,), (gradient,), retain_graph, create_graph, inputs)
+
+    def register_hook(self, hook):
+        """Calls ``hook(grad)`` when this tensor's gradient is known; what it returns replaces the gradient."""
+        if self._node is None:
+            raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
+        node, index = (self._node.node, self._node.index) if self._node.__class__ is Output else (self._node, 0)
+        return add_hook(node, index, hook)
+
+    def register_post_accumulate_grad_hook(self, hook):
+        """Calls ``hook(tensor)`` after this leaf's `grad` has been added to."""
+        if self._node.__class__ is not AccumulateGrad:
+            raise RuntimeError("post accumulate grad hooks cannot be registered on non-leaf tensors")
+        return add_hook(self._node, "post", hook)
+
+    def retain_grad(self):
+        """Keeps the gradient of this computed tensor in its `grad`."""
+        if self._node is None:
+            raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
+        if self.is_leaf or self.retains_grad:
+            return
+        node, index = (self._node.node, self._node.index) if self._node.__class__ is Output else (self._node, 0)
+        add_hook(node, ("retain", index), engine.Retain(self))
+
+    @property
+    def retains_grad(self) -> bool:
+        node, index = (self._node.node, self._node.index) if self._node.__class__ is Output else (self._node, 0)
+        return not self.is_leaf and node.hooks is not None and bool(node.hooks.of(("retain", index)))
+
+    def detach_(self):
+        """Forgets the history, in place."""
+        if self._base is not None:
+            raise RuntimeError("Can't detach views in-place. Use detach() instead.")
+        self._node = None
+        return self
+
+    def to(self, *args, dtype=None, device=None, non_blocking=False, copy=False, memory_format=None):
+        """The tensor in another dtype or on another device; itself where nothing changes and `copy` is false."""
+        for a in args:
+            if isinstance(a, Tensor):
+                dtype, device = a.dtype, a.device
+            elif isinstance(a, DType):
+                dtype = a
+            elif isinstance(a, str | Device) or (isinstance(a, int) and not isinstance(a, bool)):
+                device = Device(a)
+            elif isinstance(a, bool):
+                non_blocking = a
+        out = self if device is None else self._on(Device(device))
+        changed = dtype is not None and dtype is not out.layout.dtype
+        if changed or (copy and out is self):
+            out = find("_to_copy").door(out, dtype or out.layout.dtype, True)
+        return out if memory_format is None else out.contiguous(memory_format=memory_format)
+
+    def _on(self, device):
+        if device is self.layout.device:
+            return self
+        if device.type == "meta":
+            return find("empty_strided").door(self.shape, self.stride(), dtype=self.dtype, device=device)
+        if self.layout.device.type == "meta":
+            raise NotImplementedError("Cannot copy out of meta tensor; no data!")
+        if device.type == "cpu":
+            return self
+        raise no_device(device)
+
+    def share_memory_(self):
+        return self
+
+    # Values out.
+
+    def item(self):
+        """The one element as a Python number."""
+        if self.layout.numel != 1:
+            raise RuntimeError(f"a Tensor with {self.layout.numel} elements cannot be converted to Scalar")
+        return ndarray(self).item() if self.dtype.name != "bfloat16" else float(ndarray(self).reshape(())[()])
+
+    def tolist(self):
+        """The elements as nested lists of Python numbers (a number for a 0-dim tensor)."""
+        array = ndarray(self)
+        return (array.astype(numpy.float32) if self.dtype.name == "bfloat16" else array).tolist()
+
+    def numpy(self, *, force=False):
+        """The same memory as a NumPy array. `force` copies what cannot be shared (history, conj and neg bits)."""
+        if force:
+            return ndarray(self)
+        for bit, name in ((self.layout.conj, "conj"), (self.layout.neg, "neg")):
+            if bit:
+                word = {"conj": "conjugate", "neg": "negative"}[name]
+                raise RuntimeError(
+                    f"Can't call numpy() on Tensor that has {word} bit set. Use tensor.resolve_{name}().numpy() instead."
+                )
+        if self._node is not None:
+            raise RuntimeError(
+                "Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead."
+            )
+        if self.layout.dtype.name == "bfloat16":
+            raise TypeError("Got unsupported ScalarType BFloat16")
+        return ndarray(self)
+
+    def __array__(self, dtype=None, copy=None):
+        array = self.numpy()
+        return array if dtype is None else array.astype(dtype, copy=False)
+
+    def __array_wrap__(self, array, context=None, return_scalar=False):
+        return adopt(numpy.asarray(array))
+
+    def __bool__(self):
+        if self.layout.numel != 1:
+            raise RuntimeError(
+                "Boolean value of Tensor with no values is ambiguous"
+                if self.layout.numel == 0
+                else "Boolean value of Tensor with more than one value is ambiguous"
+            )
+        return bool(self.item())
+
+    def __float__(self):
+        return float(self.item())
+
+    def __int__(self):
+        return int(self.item())
+
+    def __complex__(self):
+        return complex(self.item())
+
+    def __index__(self):
+        if self.layout.numel != 1 or self.layout.dtype.kind in "fc":
+            raise TypeError("only integer tensors of a single element can be converted to an index")
+        return int(self.item())
+
+    def __len__(self):
+        if not self.layout.ndim:
+            raise TypeError("len() of a 0-d tensor")
+        return self.layout.shape[0]
+
+    def __iter__(self):
+        if not self.layout.ndim:
+            raise TypeError("iteration over a 0-d tensor")
+        return iter(self.unbind(0))
+
+    def __contains__(self, element):
+        return bool((self == element).any())
+
+    def __hash__(self):
+        return id(self)
+
+    def __repr__(self, *, tensor_contents=None):
+        return _represent(self, type(self).__name__ == "Parameter")
+
+    def __format__(self, spec):
+        if self.layout.ndim == 0 and spec and self.layout.device.type != "meta":
+            return format(self.item(), spec)
+        return object.__format__(self, spec)
+
+    def __dir__(self):
+        return sorted(set(object.__dir__(self)) | set(self.__dict__))
+
+    @staticmethod
+    def _make_subclass(cls, data, require_grad=False):
+        """A tensor of class `cls` on the memory of `data`."""
+        made = object.__new__(cls)
+        made.storage, made.layout, made.offset = data.storage, data.layout, data.offset
+        made._node = made._base = made._grad = made._views = None
+        if require_grad:
+            made.requires_grad_()
+        return made
+
+
+def _no_dimension(dim):
+    raise IndexError(f"Dimension specified as {dim} but tensor has no dimensions")
+
+
+def _unversioned(storage):
+    """The same memory with a version counter of its own."""
+    return runtime.foreign(storage.ptr, storage.nbytes, storage)
+
+
+_constructor: list = []
+
+
+def find_constructor():
+    """`Tensor(...)` itself is PyTorch's legacy constructor; the creation module registers it here."""
+    return _constructor[0]
+
+
+def _represent(tensor, is_parameter):
+    made = layout(tensor.layout.shape, tensor.layout.strides, tensor.layout.dtype)
+    node = tensor.grad_fn
+    if tensor.layout.device.type == "meta":
+        array = numpy.empty(0)
+    else:
+        array = ndarray(tensor)
+    return tensor_repr(
+        array, made.dtype.name, shape=made.shape, requires_grad=tensor.requires_grad and node is None,
+        grad_fn_name=None if node is None else node.name(), device=str(tensor.layout.device),
+        default_dtype=modes.defaults.dtype.name, is_parameter=is_parameter,
+    )  # fmt: skip
+

@@ -1,0 +1,219 @@
+"""Op schemas: PyTorch's one-line signatures, parsed, and how Python arguments are brought to their types.
+
+    add.Tensor(Tensor self, Tensor other, *, Scalar alpha=1) -> Tensor
+"""
+
+import ast
+import math
+import numbers
+import operator
+import re
+
+from .device import Device
+from .dtype import PYTHON_TYPES, DType, by_name
+
+_SIGNATURE = re.compile(r"(?:(\w+)::)?(\w+)(?:\.(\w+))?\((.*)\)\s*->\s*(.+)$", re.S)
+_ARGUMENT = re.compile(r"([\w]+)(?:\((\w!?)\))?(\[(\d*)\])?(\?)?(?:\s+(\w+))?(?:\s*=\s*(.+))?$", re.S)
+
+
+class Argument:
+    """One parameter: `name`, `type` (Tensor, Scalar, int, float, bool, str, ScalarType, …), `list`, `size` of a
+    fixed-size list (a lone number is repeated), `optional`, `default`, `keyword`-only, `written` in place."""
+
+    __slots__ = ("default", "has_default", "keyword", "list", "name", "optional", "position", "size", "type", "written")
+
+    def __init__(self, text, keyword, position):
+        match = _ARGUMENT.match(text.strip())
+        if match is None:
+            raise ValueError(f"not an argument: {text!r}")
+        self.type, alias, brackets, size, optional, self.name, default = match.groups()
+        self.written = bool(alias and alias.endswith("!"))
+        self.list, self.size = brackets is not None, int(size) if size else None
+        self.optional, self.keyword, self.position = optional is not None, keyword, position
+        self.has_default = default is not None
+        self.default = self._parse_default(default) if self.has_default else None
+
+    def _parse_default(self, text):
+        if self.type == "ScalarType" and text not in ("None",):
+            return by_name(text)
+        if self.type in ("Reduction",) or text in ("Mean", "Sum"):
+            return {"Mean": 1, "Sum": 2, "None": 0}[text]
+        value = math.inf if text == "inf" else -math.inf if text == "-inf" else ast.literal_eval(text)
+        return tuple(value) if isinstance(value, list) else self._repeat(value)
+
+    def _repeat(self, value):
+        return (value,) * (self.size or 1) if self.list and isinstance(value, int) else value
+
+    @property
+    def is_tensor(self) -> bool:
+        return self.type == "Tensor"
+
+    def __repr__(self):
+        kind = self.type + (f"[{self.size or ''}]" if self.list else "") + ("?" if self.optional else "")
+        return f"{kind} {self.name}" + (f"={self.default}" if self.has_default else "")
+
+
+class Schema:
+    """A parsed signature: `name`, `overload`, `arguments`, `returns` (names; "" where unnamed)."""
+
+    __slots__ = ("arguments", "namespace", "name", "overload", "returns", "text", "variadic")
+
+    def __init__(self, text: str):
+        match = _SIGNATURE.match(text.strip())
+        if match is None:
+            raise ValueError(f"not a schema: {text!r}")
+        self.text = text
+        namespace, self.name, overload, inside, returns = match.groups()
+        self.namespace, self.overload = namespace or "aten", overload or ""
+        keyword, self.arguments = False, []
+        for piece in _split(inside):
+            if piece == "*":
+                keyword = True
+            else:
+                self.arguments.append(Argument(piece, keyword, len(self.arguments)))
+        returns = returns.strip()
+        pieces = _split(returns[1:-1]) if returns.startswith("(") else [returns]
+        self.returns = tuple(_ARGUMENT.match(p).group(6) or "" for p in pieces)
+        rest = [a for a in self.arguments if not a.keyword and a.name != "self"]
+        # PyTorch lets x.view(2, 3) stand for x.view((2, 3)) where the list is all there is.
+        self.variadic = rest[0].name if len(rest) == 1 and rest[0].list and rest[0].type == "int" else None
+
+    def __repr__(self):
+        return self.text
+
+    def normalise(self, args) -> list:
+        """All arguments, in order and positional, brought to their types; PyTorch's TypeError where one does not fit."""
+        return [_convert(self, a, v) for a, v in zip(self.arguments, args, strict=True)]
+
+
+def _split(text):
+    pieces, depth, current = [], 0, ""
+    for c in text:
+        depth += (c in "([") - (c in ")]")
+        if c == "," and depth == 0:
+            pieces.append(current.strip())
+            current = ""
+        else:
+            current += c
+    return pieces + ([current.strip()] if current.strip() else [])
+
+
+_EXPECTED = {"ScalarType": "torch.dtype", "Device": "torch.device", "Scalar": "Number"}
+
+
+def _convert(schema, argument, value):
+    if value is None:
+        if argument.optional or (argument.has_default and argument.default is None):
+            return None
+        _refuse(schema, argument, value)
+    if argument.list:
+        return _convert_list(schema, argument, value)
+    return _CONVERT.get(argument.type, _keep)(schema, argument, value)
+
+
+def _convert_list(schema, argument, value):
+    if argument.type == "Tensor":
+        if not isinstance(value, list | tuple):
+            _refuse(schema, argument, value)
+        return tuple(value)
+    if isinstance(value, numbers.Number) or hasattr(value, "layout"):
+        if argument.type == "int" and isinstance(value, float):
+            _refuse(schema, argument, value)
+        one = _CONVERT[argument.type](schema, argument, value)
+        return (one,) * (argument.size or 1)
+    if not isinstance(value, list | tuple) and not hasattr(value, "__iter__"):
+        _refuse(schema, argument, value)
+    convert = _CONVERT[argument.type]
+    value = tuple(convert(schema, argument, v) for v in value)
+    if argument.size and len(value) == 1:
+        value *= argument.size
+    return value
+
+
+def _refuse(schema, argument, value):
+    kind = _EXPECTED.get(argument.type, argument.type)
+    if argument.list:
+        kind = {"int": "tuple of ints", "float": "tuple of floats", "Tensor": "tuple of Tensors"}.get(kind, kind)
+    raise TypeError(
+        f"{schema.name}(): argument '{argument.name}' (position {argument.position + 1}) must be {kind}, "
+        f"not {type(value).__name__}"
+    )
+
+
+def _is_tensor(value):
+    return hasattr(value, "layout") and hasattr(value, "storage")
+
+
+def _tensor(schema, argument, value):
+    return value if _is_tensor(value) or isinstance(value, numbers.Number) else _refuse(schema, argument, value)
+
+
+def _int(schema, argument, value):
+    if isinstance(value, int):
+        return value
+    if isinstance(value, float) or (_is_tensor(value) and value.dtype.kind in "fc"):
+        _refuse(schema, argument, value)
+    try:
+        return operator.index(value)
+    except TypeError:
+        _refuse(schema, argument, value)
+
+
+def _float(schema, argument, value):
+    if isinstance(value, str):
+        _refuse(schema, argument, value)
+    try:
+        return float(value)
+    except TypeError:
+        _refuse(schema, argument, value)
+
+
+def _bool(schema, argument, value):
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, int) or type(value).__name__ == "bool":
+        return bool(value)
+    _refuse(schema, argument, value)
+
+
+def _scalar(schema, argument, value):
+    if type(value) in PYTHON_TYPES:
+        return value
+    if hasattr(value, "item"):
+        return value.item()
+    for kind in (bool, numbers.Integral, numbers.Real, numbers.Complex):
+        if isinstance(value, kind):
+            return {numbers.Integral: int, numbers.Real: float, numbers.Complex: complex}.get(kind, bool)(value)
+    _refuse(schema, argument, value)
+
+
+def _scalar_type(schema, argument, value):
+    if isinstance(value, DType):
+        return value
+    if value in PYTHON_TYPES:
+        return {float: by_name("float64"), complex: by_name("complex128")}.get(value) or PYTHON_TYPES[value]
+    _refuse(schema, argument, value)
+
+
+def _device(schema, argument, value):
+    if isinstance(value, str | int | Device) and not isinstance(value, bool):
+        return Device(value)
+    _refuse(schema, argument, value)
+
+
+def _string(schema, argument, value):
+    return value if isinstance(value, str) else _refuse(schema, argument, value)
+
+
+def _keep(schema, argument, value):
+    return value
+
+
+_CONVERT = {
+    "Tensor": _tensor, "int": _int, "SymInt": _int, "float": _float, "bool": _bool, "Scalar": _scalar, "str": _string,
+    "ScalarType": _scalar_type, "Device": _device,
+}  # fmt: skip
+
+# Argument values that may be part of a plan's key as they are.
+PLAIN = frozenset((int, float, bool, str, type(None), DType, Device, complex))
+
