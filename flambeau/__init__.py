@@ -1,3 +1,40 @@
-"""flambeau: deep learning with PyTorch's API, in Python, compiled by LLVM while it runs."""
+"""flambeau: deep learning with PyTorch's API, in Python, compiled by LLVM while it runs.
+
+``import flambeau as torch`` is the one-line switch. The names are PyTorch's; ops are listed by their declarations and
+appear here on first use.
+"""
+
+import math as _math
+
+from flambeau.tensor import (
+    Size, Tensor, enable_grad, function_of, inference_mode, is_grad_enabled, is_inference_mode_enabled, no_grad,
+    set_grad_enabled,
+)  # fmt: skip
+from flambeau.types import Device as device
+from flambeau.types import DType as dtype
+from flambeau.types import DTYPES as _dtypes
+from flambeau.types import can_cast
+from flambeau.types import promote as promote_types
 
 __version__ = "0.1.0"
+
+for _dtype in _dtypes:
+    globals()[_dtype.name] = _dtype
+    for _alias in _dtype.aliases:
+        globals()[_alias] = _dtype
+int, float, bool = (next(d for d in _dtypes if d.name == n) for n in ("int32", "float32", "bool"))  # noqa: A001
+inf, nan, pi, e = _math.inf, _math.nan, _math.pi, _math.e
+
+
+def __getattr__(name):
+    function = function_of(name)
+    if function is None:
+        raise AttributeError(f"module 'torch' has no attribute {name!r} in flambeau")
+    globals()[name] = function
+    return function
+
+
+__all__ = [
+    "Size", "Tensor", "can_cast", "device", "dtype", "enable_grad", "inference_mode", "is_grad_enabled",
+    "is_inference_mode_enabled", "no_grad", "promote_types", "set_grad_enabled",
+]

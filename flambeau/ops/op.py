@@ -28,13 +28,15 @@ class Op:
     def __init__(self, schema: str, doc: str | None, gradients=None, *, method=True, function=True):
         self.text, self.doc = schema, doc
         head = schema.partition("(")[0]
-        self.namespace, _, head = head.rpartition("::")
+        self.namespace, _, head = head.rpartition("::")  # "aten", or the public module: nn, linalg, special, fft
         self.name, _, self.overload = head.partition(".")
         self.gradients = gradients or {}
         self.method, self.function = method, function
         self.plans: dict = {}
         self._rules: dict = {}
-        registry.setdefault(self.name, []).append(self)
+        plain = self.namespace in ("", "aten")
+        self.method = self.method and plain
+        registry.setdefault(self.name if plain else f"{self.namespace}.{self.name}", []).append(self)
 
     def __repr__(self):
         return f"<op {self.name}{'.' + self.overload if self.overload else ''}: {self.family}>"
@@ -145,9 +147,11 @@ def composite(schema: str, **options):
 
 def find(name: str) -> Op | None:
     """The (first) op of that name, with or without ``aten::``."""
-    base, _, overload = name.removeprefix("aten::").partition(".")
-    ops = registry.get(base, ())
-    return next((op for op in ops if not overload or op.overload == overload), None)
+    name = name.removeprefix("aten::").replace("::", ".")
+    if name in registry:
+        return registry[name][0]
+    base, _, overload = name.rpartition(".")
+    return next((op for op in registry.get(base, ()) if op.overload == overload), None)
 
 
 def explain(name: str) -> str:

@@ -5,7 +5,7 @@ from flambeau.ops import modes
 
 from . import inplace
 from .autograd import engine, grad_mode
-from .methods import door_of, inplace_of, install
+from .methods import door_of, function_of, inplace_of, install
 from .tensor import Size, Tensor
 
 
@@ -29,4 +29,11 @@ ops.bind_doors(Tensor, {"write_back": inplace.write_back, "write_out": inplace.w
 ops.bind_tape(_fit, _note)
 install()
 
-__all__ = ["Size", "Tensor", "door_of", "engine", "grad_mode", "inplace_of"]
+from .autograd import (  # noqa: E402  (the class must be bound first)
+    enable_grad, inference_mode, is_grad_enabled, is_inference_mode_enabled, no_grad, set_grad_enabled,
+)  # fmt: skip
+
+__all__ = [
+    "Size", "Tensor", "door_of", "enable_grad", "engine", "function_of", "grad_mode", "inference_mode", "inplace_of",
+    "is_grad_enabled", "is_inference_mode_enabled", "no_grad", "set_grad_enabled",
+]

@@ -1,7 +1,6 @@
 """Hangs the declared ops on `Tensor`: methods, in-place forms and operators, each made on its first use."""
 
-from flambeau.ops import composite, registry  # noqa: F401
-from flambeau.ops.op import Op
+from flambeau.ops import registry
 
 from .overloads import packet
 from .tensor import Tensor
@@ -51,6 +50,16 @@ def door_of(name):
     return declared[0].door if len(declared) == 1 else packet(name, declared)
 
 
+def function_of(name):
+    """The function `torch.NAME` (or `torch.nn.functional.NAME` for "nn.NAME"), in place where the name ends in _;
+    None where no op has it."""
+    if any(op.function for op in registry.get(name, ())):
+        return door_of(name)
+    if name.endswith("_") and name[:-1] in registry and registry[name[:-1]][0].inplace_form:
+        return inplace_of(name[:-1])
+    return None
+
+
 def inplace_of(name):
     """The `name_` form."""
     return registry[name][0].inplace
@@ -88,7 +97,7 @@ def install():
     for name, declared in registry.items():
         if any(op.method for op in declared) and name not in Tensor.__dict__:
             setattr(Tensor, name, LazyMethod(name, lambda name=name: door_of(name)))
-        if declared[0].inplace_form and name + "_" not in Tensor.__dict__ and name + "_" not in registry:
+        if declared[0].inplace_form and "." not in name and name + "_" not in Tensor.__dict__ and name + "_" not in registry:
             setattr(Tensor, name + "_", LazyMethod(name + "_", lambda name=name: inplace_of(name)))
     for table, make in ((OPERATORS, door_of), (INPLACE_OPERATORS, inplace_of)):
         for dunder, name in table.items():
@@ -99,4 +108,4 @@ def install():
             setattr(Tensor, dunder, LazyMethod(dunder, _reflect(name)))
 
 
-__all__ = ["Op", "door_of", "inplace_of", "install"]
+__all__ = ["door_of", "function_of", "inplace_of", "install"]
