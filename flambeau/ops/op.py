@@ -6,9 +6,11 @@ op's positional arguments with everything that layouts decide already decided.
 
 import functools
 
+from flambeau import runtime
 from flambeau.types import PLAIN, Schema
 
 from . import door
+from .modes import set_grad, state
 from .tape import Rule
 
 registry: "dict[str, list[Op]]" = {}
@@ -124,12 +126,15 @@ def is_tensor(value) -> bool:
 
 
 class Composite(Op):
-    """An op that is written in other ops: needs only schema, docstring and body. Gradients are its parts'."""
+    """An op that is written in other ops: needs only schema, docstring and body.
+
+    Its gradients are its parts'. With gradients of its own, the parts are run unrecorded, and it is one node.
+    """
 
     family = "composite"
 
-    def __init__(self, schema, body, **options):
-        super().__init__(schema, body.__doc__, **options)
+    def __init__(self, schema, body, gradients=None, **options):
+        super().__init__(schema, body.__doc__, gradients, **options)
         self.body = body
 
     @functools.cached_property
@@ -137,12 +142,34 @@ class Composite(Op):
         return door.make_composite(self)
 
     def slow(self, raw):
-        return self.body(*self.schema.normalise(raw))
+        args = self.schema.normalise(raw)
+        if self.gradients and state.grad and any(t._node is not None for t in _tensors(args)):
+            return self._recorded(args)
+        return self.body(*args)
+
+    def _recorded(self, args):
+        set_grad(False)
+        try:
+            result = self.body(*args)
+        finally:
+            set_grad(True)
+        if any(result is a for a in args):
+            result = runtime.alias(result, result.layout, result.offset)
+        self.rule(args).record(None, result, *args)
+        return result
 
 
-def composite(schema: str, **options):
-    """Decorator: declares the function as a composite op."""
-    return lambda body: Composite(schema, body, **options)
+def _tensors(args):
+    for a in args:
+        if is_tensor(a):
+            yield a
+        elif a.__class__ is tuple:
+            yield from (t for t in a if is_tensor(t))
+
+
+def composite(schema: str, *, grad=None, **options):
+    """Decorator: declares the function as a composite op, with `grad` as gradients of its own where given."""
+    return lambda body: Composite(schema, body, grad, **options)
 
 
 def find(name: str) -> Op | None:

@@ -72,7 +72,11 @@ def launcher(launch):
                 scalars += [a.real, a.imag] if letter == "c" else [a]
         for stage in launch.stages:
             data = [(blocks[-1 - k], 0) if k < 0 else (args[k].storage, args[k].offset) for k in stage.data]
-            code = stage.kernel(data, scalars)
+            if getattr(stage.kernel, "dims", False):
+                stage.kernel.total = stage.total
+                code = stage.kernel(data, scalars, stage.dims)
+            else:
+                code = stage.kernel(data, scalars)
             if code:
                 if launch.fail:
                     launch.fail(code, *args)
@@ -88,4 +92,33 @@ def launcher(launch):
             launch.record(result, *args)
         return result
 
+    return run
+
+
+def gemm_kernel(name):
+    import struct
+
+    def run(data, scalars, dims):
+        ta, tb, m, n, k, lda, ldb, ldc, sa, sb, sc, add = struct.unpack("12q", dims)
+        d = numpy.dtype(name)
+
+        def read(block, code, rows, columns, ld, step, i):
+            storage, offset = block
+            if rows * columns == 0:
+                return numpy.zeros((rows, columns), d)
+            straight = code in (111, 114)
+            shape = (rows, columns) if straight else (columns, rows)
+            x = numpy.ndarray(shape, d, storage, (offset + i * step) * d.itemsize, (ld * d.itemsize, d.itemsize))
+            x = x if straight else x.T
+            return x.conj() if code in (113, 114) else x
+
+        def one(i):
+            out = read(data[0], 111, m, n, ldc, sc, i)
+            product = read(data[1], ta, m, k, lda, sa, i) @ read(data[2], tb, k, n, ldb, sb, i)
+            out[...] = out + product if add else product
+
+        for i in range(run.total):
+            one(i)
+
+    run.dims = True
     return run

@@ -1,0 +1,328 @@
+"""Products of matrices: BLAS where it has the type, and what is written in terms of them."""
+
+import math
+import struct
+
+from flambeau import compile, ir, runtime
+from flambeau.types import Layout, by_name, contiguous
+
+from .arithmetic import conj_of
+from .family import opaque
+from .family.launch import expand
+from .family.pointwise import type_name
+from .op import Op, composite
+
+BLAS_TYPES = ("float32", "float64", "complex64", "complex128")
+HALVES = ("float16", "bfloat16")
+NO_TRANS, TRANS, CONJ_TRANS, CONJ_NO_TRANS = 111, 112, 113, 114  # CBLAS codes; the last is OpenBLAS' own
+
+
+def blas_form(layout: Layout):
+    """(transposition code, leading dimension) under which BLAS reads the last two dimensions, or None."""
+    (rows, columns), (down, across) = layout.shape[-2:], layout.strides[-2:]
+    if (across == 1 or columns == 1) and (down >= max(columns, 1) or rows == 1):
+        code, leading = NO_TRANS, max(down if rows > 1 else columns, columns, 1)
+    elif (down == 1 or rows == 1) and (across >= max(rows, 1) or columns == 1):
+        code, leading = TRANS, max(across if columns > 1 else rows, rows, 1)
+    else:
+        return None
+    if layout.conj:
+        code = {NO_TRANS: CONJ_NO_TRANS, TRANS: CONJ_TRANS}[code]
+    return None if layout.neg else (code, leading)
+
+
+def gemm_stage(out: Layout, a: Layout, b: Layout, data, add=False):
+    """The launcher stage ``out = a @ b`` (`add`: plus what is there). Three dimensions mean a batch."""
+    (code_a, lda), (code_b, ldb) = blas_form(a), blas_form(b)
+    batch = out.shape[0] if out.ndim == 3 else 1
+    steps = [y.strides[0] if y.ndim == 3 else 0 for y in (a, b, out)]
+    m, n, k = out.shape[-2], out.shape[-1], a.shape[-1]
+    numbers = (code_a, code_b, m, n, k, lda, ldb, max(out.strides[-2] if m > 1 else n, n, 1), *steps, int(add))
+    kernel = runtime.gemm_kernel(out.dtype.name)
+    grain = max(1, math.ceil(60_000 / max(m * n * k, 1)))  # products of about 60,000 multiplications for each thread
+    return runtime.Stage(kernel, data, struct.pack("12q", *numbers), batch if m and n else 0, grain)
+
+
+def work(out: Layout, k: int) -> bool:
+    """Whether a product is long enough to release the GIL."""
+    return out.numel * k > 1_000_000
+
+
+class Product(Op):
+    """mm and bmm: a product of matrices, or of batches of them."""
+
+    family = "contraction"
+    rank = 2
+
+    def check(self, a, b):
+        raise NotImplementedError
+
+    def plan(self, args):
+        a, b = args[0].layout, args[1].layout
+        self.check(a, b)
+        if a.dtype is not b.dtype:
+            raise RuntimeError(
+                f"expected m1 and m2 to have the same dtype, but got: {a.dtype.name} != {b.dtype.name}"
+            )
+        out = contiguous((*a.shape[:-1], b.shape[-1]), a.dtype, a.device)
+        if a.device.type == "meta":
+            return lambda x, y: x.new_empty(out.shape)
+        if a.dtype.name in HALVES:
+            wide, product = by_name("float32"), self.door
+            return lambda x, y: product(x.to(wide), y.to(wide)).to(out.dtype)
+        if a.dtype.name not in BLAS_TYPES:
+            return integer_product
+        fixed = [y if blas_form(y) else y.plain() for y in (a, b)]
+        stages = (gemm_stage(out, *fixed, (-1, 0, 1)),)
+        launcher = runtime.launcher(
+            runtime.Launch(
+                "tt", (a.itemsize, b.itemsize), ((out, out.nbytes),), stages, work(out, a.shape[-1]),
+                self.recorder(args), None,
+            )
+        )  # fmt: skip
+        copy_a, copy_b = fixed[0] is not a, fixed[1] is not b
+        if not copy_a and not copy_b:
+            return launcher
+        return lambda x, y: launcher(plain_copy(x) if copy_a else x, plain_copy(y) if copy_b else y)
+
+
+def plain_copy(tensor):
+    """A row-major copy with conj and neg bit resolved."""
+    out = tensor.new_empty(tensor.layout.shape)
+    return out.copy_(tensor)
+
+
+class _Matrices(Product):
+    def check(self, a, b):
+        for name, y in (("self", a), ("mat2", b)):
+            if y.ndim != 2:
+                raise RuntimeError(f"{name} must be a matrix")
+        if a.shape[1] != b.shape[0]:
+            raise RuntimeError(
+                f"mat1 and mat2 shapes cannot be multiplied ({a.shape[0]}x{a.shape[1]} and {b.shape[0]}x{b.shape[1]})"
+            )
+
+
+class _Batches(Product):
+    def check(self, a, b):
+        if a.ndim != 3 or b.ndim != 3:
+            raise RuntimeError("batch1 must be a 3D tensor" if a.ndim != 3 else "batch2 must be a 3D tensor")
+        if a.shape[0] != b.shape[0] or a.shape[2] != b.shape[1]:
+            raise RuntimeError(
+                f"Expected size for first two dimensions of batch2 tensor to be: [{a.shape[0]}, {a.shape[2]}] but got: "
+                f"[{b.shape[0]}, {b.shape[1]}]."
+            )
+
+
+def adjoint(x):
+    """The conjugate transpose of the last two dimensions, as a view."""
+    return conj_of(x.transpose(-2, -1))
+
+
+_gradients = dict(
+    self=lambda grad, mat2: grad.matmul(adjoint(mat2)),
+    mat2=lambda grad, self: adjoint(self).matmul(grad),
+)
+mm = _Matrices("aten::mm(Tensor self, Tensor mat2) -> Tensor", """The product of two matrices.""", _gradients)
+bmm = _Batches(
+    "aten::bmm(Tensor self, Tensor mat2) -> Tensor", """The products of two batches of matrices.""", _gradients
+)
+integer_product = opaque(
+    "aten::_integer_mm(Tensor self, Tensor mat2) -> Tensor",
+    """The product of integer matrices, in their own type.""",
+    run=lambda a, b: a @ b,
+    function=False,
+    method=False,
+)
+
+
+@composite("aten::dot(Tensor self, Tensor tensor) -> Tensor")
+def dot(self, tensor):
+    """The sum of the products of two vectors' elements."""
+    for x in (self, tensor):
+        if x.ndim != 1:
+            raise RuntimeError(f"1D tensors expected, but got {self.ndim}D and {tensor.ndim}D tensors")
+    if self.layout.shape != tensor.layout.shape:
+        raise RuntimeError(
+            f"inconsistent tensor size, expected tensor [{self.shape[0]}] and src [{tensor.shape[0]}] to have the "
+            f"same number of elements, but got {self.shape[0]} and {tensor.shape[0]} elements respectively"
+        )
+    if self.layout.dtype is not tensor.layout.dtype:
+        raise RuntimeError(
+            "dot : expected both vectors to have same dtype, but found "
+            f"{type_name(self.dtype)} and {type_name(tensor.dtype)}"
+        )
+    return mm(self.unsqueeze(0), tensor.unsqueeze(1)).reshape(())
+
+
+@composite("aten::vdot(Tensor self, Tensor other) -> Tensor")
+def vdot(self, other):
+    """As `dot`, with the first vector conjugated."""
+    return dot(self.conj(), other)
+
+
+@composite("aten::mv(Tensor self, Tensor vec) -> Tensor")
+def mv(self, vec):
+    """The product of a matrix and a vector."""
+    if self.ndim != 2 or vec.ndim != 1:
+        raise RuntimeError(f"vector + matrix @ vector expected, got 1, {self.ndim}, {vec.ndim}")
+    if self.layout.shape[1] != vec.layout.shape[0]:
+        raise RuntimeError(
+            f"size mismatch, got input ({self.shape[0]}), mat ({self.shape[0]}x{self.shape[1]}), vec ({vec.shape[0]})"
+        )
+    return mm(self, vec.unsqueeze(1)).squeeze(1)
+
+
+@composite("aten::matmul(Tensor self, Tensor other) -> Tensor")
+def matmul(self, other):
+    """The matrix product; vectors, and leading dimensions as broadcast batches."""
+    left, right = self.layout.ndim, other.layout.ndim
+    if left == 2 and right == 2:
+        return mm(self, other)
+    if left == 0 or right == 0:
+        raise RuntimeError(
+            f"both arguments to matmul need to be at least 1D, but they are {left}D and {right}D"
+        )
+    if left == 1 and right == 1:
+        return dot(self, other)
+    if left == 1:
+        return matmul(self.unsqueeze(0), other).squeeze(-2)
+    if right == 1:
+        return mv(self, other) if left == 2 else matmul(self, other.unsqueeze(1)).squeeze(-1)
+    if right == 2:  # fold the batch into the rows: one large product
+        shape = self.layout.shape
+        folded = mm(self.reshape(math.prod(shape[:-1]), shape[-1]), other)
+        return folded.reshape((*shape[:-1], other.layout.shape[-1]))
+    return _batched(self, other)
+
+
+def _batched(self, other):
+    a, b = self.layout.shape, other.layout.shape
+    if a[-1] != b[-2]:
+        raise RuntimeError(
+            f"Expected size for first two dimensions of batch2 tensor to be: [{math.prod(b[:-2])}, {a[-1]}] but got: "
+            f"[{math.prod(b[:-2])}, {b[-2]}]."
+        )
+    from_both = expand_batches(a[:-2], b[:-2])
+    count = math.prod(from_both)
+    left = self.expand((*from_both, *a[-2:])).reshape((count, *a[-2:]))
+    right = other.expand((*from_both, *b[-2:])).reshape((count, *b[-2:]))
+    return bmm(left, right).reshape((*from_both, a[-2], b[-1]))
+
+
+def expand_batches(a, b):
+    """The common batch shape."""
+    rank = max(len(a), len(b))
+    a, b = (1,) * (rank - len(a)) + tuple(a), (1,) * (rank - len(b)) + tuple(b)
+    for d, (x, y) in enumerate(zip(a, b, strict=True)):
+        if x != y and 1 not in (x, y):
+            raise RuntimeError(
+                f"The size of tensor a ({x}) must match the size of tensor b ({y}) at non-singleton dimension {d}"
+            )
+    return tuple(y if x == 1 else x for x, y in zip(a, b, strict=True))
+
+
+def _weighted(self, product, beta, alpha):
+    """beta * self + alpha * product; what is in `self` does not matter where beta is 0."""
+    scaled = product if alpha == 1 else product * alpha
+    if beta == 0:
+        return scaled
+    return scaled + (self if beta == 1 else self * beta)
+
+
+@composite("aten::addmm(Tensor self, Tensor mat1, Tensor mat2, *, Scalar beta=1, Scalar alpha=1) -> Tensor")
+def addmm(self, mat1, mat2, beta, alpha):
+    """``beta * self + alpha * (mat1 @ mat2)``."""
+    return _weighted(self, mm(mat1, mat2), beta, alpha)
+
+
+@composite("aten::addmv(Tensor self, Tensor mat, Tensor vec, *, Scalar beta=1, Scalar alpha=1) -> Tensor")
+def addmv(self, mat, vec, beta, alpha):
+    """``beta * self + alpha * (mat @ vec)``."""
+    return _weighted(self, mv(mat, vec), beta, alpha)
+
+
+@composite("aten::addr(Tensor self, Tensor vec1, Tensor vec2, *, Scalar beta=1, Scalar alpha=1) -> Tensor")
+def addr(self, vec1, vec2, beta, alpha):
+    """``beta * self + alpha * outer(vec1, vec2)``."""
+    return _weighted(self, outer(vec1, vec2), beta, alpha)
+
+
+@composite("aten::baddbmm(Tensor self, Tensor batch1, Tensor batch2, *, Scalar beta=1, Scalar alpha=1) -> Tensor")
+def baddbmm(self, batch1, batch2, beta, alpha):
+    """``beta * self + alpha * (batch1 @ batch2)`` for each matrix of the batches."""
+    return _weighted(self, bmm(batch1, batch2), beta, alpha)
+
+
+@composite("aten::addbmm(Tensor self, Tensor batch1, Tensor batch2, *, Scalar beta=1, Scalar alpha=1) -> Tensor")
+def addbmm(self, batch1, batch2, beta, alpha):
+    """``beta * self + alpha * sum(batch1 @ batch2)`` over the batch."""
+    return _weighted(self, bmm(batch1, batch2).sum(0), beta, alpha)
+
+
+for _op in (addmm, addmv, addr, baddbmm, addbmm):
+    _op.inplace_form = True
+
+
+@composite("aten::outer(Tensor self, Tensor vec2) -> Tensor")
+def outer(self, vec2):
+    """All products of an element of one vector with one of the other."""
+    if self.ndim != 1 or vec2.ndim != 1:
+        raise RuntimeError(f"outer: Expected 1-D argument self, but got {self.ndim}-D")
+    return self.unsqueeze(1) * vec2
+
+
+class Linear(Op):
+    """``input @ weight.T + bias`` in one launch: the bias is spread, then BLAS adds the product."""
+
+    family = "contraction"
+
+    def plan(self, args):
+        x, weight, bias = args[0].layout, args[1].layout, args[2].layout if args[2] is not None else None
+        if weight.ndim != 2 or x.ndim == 0 or x.dtype.name not in BLAS_TYPES or x.device.type == "meta":
+            return _linear_by_parts
+        k, n = weight.shape[1], weight.shape[0]
+        if x.shape[-1] != k:
+            rows = math.prod(x.shape[:-1])
+            raise RuntimeError(f"mat1 and mat2 shapes cannot be multiplied ({rows}x{x.shape[-1]} and {k}x{n})")
+        same = all(y is None or (y.dtype is x.dtype and not y.conj and not y.neg) for y in (x, weight, bias))
+        if not same:
+            return _linear_by_parts
+        rows = contiguous((math.prod(x.shape[:-1]), k), x.dtype)
+        flipped = weight.reshaped((k, n), (weight.strides[1], weight.strides[0]))
+        if not x.contiguous or blas_form(flipped) is None or (bias is not None and bias.shape != (n,)):
+            return _linear_by_parts
+        out = contiguous((*x.shape[:-1], n), x.dtype)
+        flat = contiguous((rows.shape[0], n), x.dtype)
+        stages = []
+        if bias is not None:
+            kernel = ir.Pointwise("spread", [x.dtype], [x.dtype], (ir.load(0, x.dtype),))
+            built = compile.build(kernel, [flat], [expand(bias, flat.shape)])
+            for address, _, dims, total, grain in built.stages:
+                stages.append(runtime.Stage(address, (-1, 2), dims, total, grain))
+        stages.append(gemm_stage(flat, rows, flipped, (-1, 0, 1), add=bias is not None))
+        sizes = (x.itemsize, x.itemsize, x.itemsize if bias is not None else 0)
+        letters = "ttt" if bias is not None else "tt-"
+        return runtime.launcher(
+            runtime.Launch(letters, sizes, ((out, out.nbytes),), tuple(stages), work(flat, k), self.recorder(args), None)
+        )
+
+
+def _linear_by_parts(input, weight, bias):
+    out = input.matmul(weight.t())
+    return out if bias is None else out + bias
+
+
+def _rows(x):
+    return x.reshape(-1, x.layout.shape[-1]) if x.layout.ndim != 2 else x
+
+
+linear = Linear(
+    "nn::linear(Tensor input, Tensor weight, Tensor? bias=None) -> Tensor",
+    """``input @ weight.T + bias``: input [..., in], weight [out, in], bias [out], result [..., out].""",
+    dict(
+        input=lambda grad, weight: grad.matmul(conj_of(weight)),
+        weight=lambda grad, input: _rows(grad).t().mm(conj_of(_rows(input))),
+        bias=lambda grad: grad.reshape(-1, grad.layout.shape[-1]).sum(0) if grad.layout.ndim > 1 else grad,
+    ),
+)

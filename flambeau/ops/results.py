@@ -1,0 +1,21 @@
+"""Results with names, as `torch.return_types` has them."""
+
+from collections import namedtuple
+
+_made: dict[tuple, type] = {}
+
+
+def named(op: str, fields: str) -> type:
+    """The tuple type that an op with several named results returns: ``named("max", "values indices")``."""
+    key = (op, fields)
+    if key not in _made:
+        made = namedtuple(op, fields)  # noqa: PYI024
+        made.__module__ = "torch.return_types"
+        made.__repr__ = _show
+        _made[key] = made
+    return _made[key]
+
+
+def _show(self):
+    inner = ",\n".join(f"{name}={value!r}" for name, value in zip(self._fields, self, strict=True))
+    return f"torch.return_types.{type(self).__name__}(\n{inner})"
