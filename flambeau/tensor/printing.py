@@ -65,7 +65,7 @@ def set_printoptions(
     global _options
     if profile is not None and profile not in PROFILES:
         raise ValueError(f"profile must be one of {', '.join(PROFILES)}, not {profile!r}")
-    given = {
+    given: dict[str, Any] = {
         "precision": _count("precision", precision, 0),
         "threshold": threshold,
         "edgeitems": _count("edgeitems", edgeitems, 0),
@@ -74,7 +74,7 @@ def set_printoptions(
     if threshold is not None and not isinstance(threshold, (int, float, np.number)):
         raise TypeError(f"threshold must be a number, not {type(threshold).__name__}")
     options = _options if profile is None else PROFILES[profile]
-    changes = {name: value for name, value in given.items() if value is not None}
+    changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     _options = options._replace(**changes, sci_mode=sci_mode)
 
 
