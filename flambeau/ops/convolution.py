@@ -1,0 +1,292 @@
+"""Convolutions in every rank, as windows and matrix products.
+
+A convolution reads its padded input through a strided view whose dimensions are [batch, channel, *kernel, *out]; copied
+to rows, that view is the right factor of a product with the weights. Its two gradients are the same product transposed:
+with respect to the weights directly, with respect to the input through `fold_windows`, which adds windows back.
+"""
+
+import itertools
+import math
+
+from .op import composite
+from .views import slice_
+
+
+def output_size(n, kernel, stride, padding, dilation, ceil=False):
+    """Windows along one dimension; with `ceil` also a last one that only starts inside."""
+    reach = n + padding[0] + padding[1] - dilation * (kernel - 1) - 1
+    size = (reach + (stride - 1 if ceil else 0)) // stride + 1
+    if ceil and (size - 1) * stride >= n + padding[0]:
+        size -= 1
+    return size
+
+
+@composite("aten::_zero_pad(Tensor self, int[] pad, Scalar value=0) -> Tensor", method=False, function=False,
+           grad=dict(self=lambda grad, self_layout, pad: crop(grad, pad, self_layout.shape)))  # fmt: skip
+def zero_pad(self, pad, value):
+    """The tensor inside a frame of `value`: `pad` holds (before, after) for each of the last dimensions, in order."""
+    shape = self.layout.shape
+    lead = len(shape) - len(pad) // 2
+    sizes = [n if d < lead else n + pad[2 * (d - lead)] + pad[2 * (d - lead) + 1] for d, n in enumerate(shape)]
+    out = self.new_full(sizes, value)
+    crop(out, pad, shape).copy_(self)
+    return out
+
+
+def crop(x, pad, shape):
+    """The view of `x` that `zero_pad` leaves unchanged."""
+    lead = len(shape) - len(pad) // 2
+    for d in range(lead, len(shape)):
+        start = pad[2 * (d - lead)]
+        x = slice_(x, d, start, start + shape[d])
+    return x
+
+
+def both_sides(padding):
+    """(before, after) pairs, flat, from symmetric paddings."""
+    return tuple(p for p in padding for _ in (0, 1))
+
+
+def windows(x, kernel, stride, dilation, out):
+    """A view of contiguous-enough `x` [N, C, *S] as [N, C, *kernel, *out]."""
+    steps = x.layout.strides
+    inner = steps[2:]
+    shape = (*x.layout.shape[:2], *kernel, *out)
+    strides = (
+        *steps[:2],
+        *(d * s for d, s in zip(dilation, inner, strict=True)),
+        *(d * s for d, s in zip(stride, inner, strict=True)),
+    )
+    return x.as_strided(shape, strides, x.offset)
+
+
+def fold_windows(columns, padded_shape, stride, dilation):
+    """Adds windows [N, C, *kernel, *out] to zeros of `padded_shape`: the transpose of `windows`."""
+    rank = len(stride)
+    shape = columns.layout.shape
+    kernel, out = shape[2 : 2 + rank], shape[2 + rank :]
+    total = columns.new_zeros(padded_shape)
+    for place in itertools.product(*map(range, kernel)):
+        target, source = total, columns
+        for d in range(rank):
+            start = place[d] * dilation[d]
+            stop = start + (out[d] - 1) * stride[d] + 1 if out[d] else start
+            target = slice_(target, 2 + d, start, stop, stride[d])
+            source = source.select(2, place[d])
+        target.add_(source)
+    return total
+
+
+class Geometry:
+    """The sizes of one convolution, worked out and checked."""
+
+    def __init__(self, x_shape, w_shape, stride, padding, dilation, groups):
+        self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
+        self.pad = both_sides(padding)
+        self.kernel = tuple(w_shape[2:])
+        self.out = tuple(
+            output_size(n, k, s, (p, p), d)
+            for n, k, s, p, d in zip(x_shape[2:], self.kernel, stride, padding, dilation, strict=True)
+        )
+        self.padded = tuple(n + 2 * p for n, p in zip(x_shape[2:], padding, strict=True))
+        if any(p < k for p, k in zip(self.padded, ((k - 1) * d + 1 for k, d in zip(self.kernel, dilation)))):
+            reach = [(k - 1) * d + 1 for k, d in zip(self.kernel, dilation, strict=True)]
+            raise RuntimeError(
+                f"Calculated padded input size per channel: ({' x '.join(map(str, self.padded))}). Kernel size: "
+                f"({' x '.join(map(str, reach))}). Kernel size can't be greater than actual input size"
+            )
+        self.plain = (
+            all(k == 1 for k in self.kernel) and all(s == 1 for s in stride) and not any(padding)
+        )
+
+    def columns(self, x):
+        """[N, groups, C/groups * kernel, out]: the windows of `x` as columns; a view where the kernel is 1."""
+        n, c = x.layout.shape[:2]
+        rows = c // self.groups * math.prod(self.kernel)
+        if self.plain:
+            return x.reshape(n, self.groups, rows, math.prod(self.out))
+        if any(self.pad):
+            x = zero_pad(x, self.pad)
+        view = windows(x, self.kernel, self.stride, self.dilation, self.out)
+        return view.reshape(n, self.groups, rows, math.prod(self.out))
+
+
+def forward(x, w, stride, padding, dilation, groups):
+    """The convolution (cross-correlation) of x [N, C, *S] with w [O, C/groups, *K]."""
+    g = Geometry(x.layout.shape, w.layout.shape, stride, padding, dilation, groups)
+    n, o = x.layout.shape[0], w.layout.shape[0]
+    columns = g.columns(x)
+    factor = w.reshape(1, groups, o // groups, columns.layout.shape[2])
+    return factor.matmul(columns).reshape((n, o, *g.out))
+
+
+def input_gradient(grad, w, x_shape, stride, padding, dilation, groups):
+    """The transpose of `forward` in its first argument: also what a transposed convolution computes."""
+    n, o = grad.layout.shape[:2]
+    out, kernel, c = grad.layout.shape[2:], w.layout.shape[2:], x_shape[1]
+    factor = w.reshape(1, groups, o // groups, c // groups * math.prod(kernel)).transpose(2, 3)
+    columns = factor.matmul(grad.reshape(n, groups, o // groups, math.prod(out)))
+    if all(k == 1 for k in kernel) and all(s == 1 for s in stride) and not any(padding) and out == x_shape[2:]:
+        return columns.reshape(x_shape)
+    padded = (n, c, *(s + 2 * p for s, p in zip(x_shape[2:], padding, strict=True)))
+    total = fold_windows(columns.reshape((n, c, *kernel, *out)), padded, stride, dilation)
+    return crop(total, both_sides(padding), x_shape) if any(padding) else total
+
+
+def weight_gradient(x, grad, w_shape, stride, padding, dilation, groups):
+    """The transpose of `forward` in its second argument."""
+    g = Geometry(x.layout.shape, w_shape, stride, padding, dilation, groups)
+    g.out = tuple(grad.layout.shape[2:])
+    n, o = grad.layout.shape[:2]
+    rows = grad.reshape(n, groups, o // groups, math.prod(g.out))
+    product = rows.matmul(g.columns(x).transpose(2, 3))
+    return product.sum(0).reshape(w_shape)
+
+
+def _conj(x):
+    return x.conj() if x.layout.dtype.kind == "c" else x
+
+
+def _input(grad, input_layout, weight, stride, padding, dilation, transposed, groups):
+    if transposed:
+        return forward(grad, _conj(weight), stride, padding, dilation, groups)
+    return input_gradient(grad, _conj(weight), input_layout.shape, stride, padding, dilation, groups)
+
+
+def _weight(grad, input, weight_layout, stride, padding, dilation, transposed, groups):
+    if transposed:
+        return weight_gradient(grad, _conj(input), weight_layout.shape, stride, padding, dilation, groups)
+    return weight_gradient(_conj(input), grad, weight_layout.shape, stride, padding, dilation, groups)
+
+
+@composite(
+    "aten::convolution(Tensor input, Tensor weight, Tensor? bias, int[] stride, int[] padding, int[] dilation, "
+    "bool transposed, int[] output_padding, int groups) -> Tensor",
+    method=False,
+    grad=dict(
+        input=lambda grad, input_layout, weight, stride, padding, dilation, transposed, groups: _input(
+            grad, input_layout, weight, stride, padding, dilation, transposed, groups
+        ),
+        weight=lambda grad, input, weight_layout, stride, padding, dilation, transposed, groups: _weight(
+            grad, input, weight_layout, stride, padding, dilation, transposed, groups
+        ),
+        bias=lambda grad: grad.sum((0, *range(2, grad.layout.ndim))),
+    ),
+)
+def convolution(input, weight, bias, stride, padding, dilation, transposed, output_padding, groups):
+    """The convolution of input [N, C, *S] with weight [O, C/groups, *K] (transposed: [C, O/groups, *K])."""
+    rank = weight.layout.ndim - 2
+    stride, padding, dilation, output_padding = (
+        v * rank if len(v) == 1 else v for v in (stride, padding, dilation, output_padding)
+    )
+    if transposed:
+        n, spatial = input.layout.shape[0], input.layout.shape[2:]
+        sizes = tuple(
+            (s - 1) * st - 2 * p + d * (k - 1) + op + 1
+            for s, st, p, d, k, op in zip(
+                spatial, stride, padding, dilation, weight.layout.shape[2:], output_padding, strict=True
+            )
+        )
+        shape = (n, weight.layout.shape[1] * groups, *sizes)
+        out = input_gradient(input, weight, shape, stride, padding, dilation, groups)
+    else:
+        out = forward(input, weight, stride, padding, dilation, groups)
+    return out if bias is None else out + bias.reshape((-1,) + (1,) * rank)
+
+
+def _check(name, x, w, bias, stride, dilation, groups, rank, transposed):
+    if w.layout.ndim != rank + 2 or x.layout.ndim not in (rank + 1, rank + 2):
+        kind = f"{rank + 1}D (unbatched) or {rank + 2}D (batched)"
+        raise RuntimeError(f"Expected {kind} input to {name}, but got input of size: {list(x.shape)}")
+    if any(s <= 0 for s in stride):
+        raise RuntimeError("non-positive stride is not supported")
+    if any(d <= 0 for d in dilation):
+        raise RuntimeError("dilation should be greater than zero")
+    if groups <= 0:
+        raise RuntimeError("non-positive groups is not supported")
+    channels = x.layout.shape[-rank - 1]
+    if x.layout.dtype is not w.layout.dtype:
+        raise RuntimeError(
+            f"Input type ({x.dtype.name}) and weight type ({w.dtype.name}) should be the same"
+        )
+    expected = w.layout.shape[0] if transposed else w.layout.shape[1] * groups
+    if channels != expected:
+        raise RuntimeError(
+            f"Given {'transposed=1, ' if transposed else 'groups=' + str(groups) + ', '}weight of size "
+            f"{list(w.shape)}, expected input{list(x.shape)} to have {expected} channels, but got {channels} channels "
+            "instead"
+        )
+    outputs = w.layout.shape[1] * groups if transposed else w.layout.shape[0]
+    if not transposed and outputs % groups:
+        raise RuntimeError(
+            f"Given groups={groups}, expected weight to be divisible by {groups} at dimension 0, but got weight of "
+            f"size {list(w.shape)} instead"
+        )
+    if bias is not None and bias.layout.shape != (outputs,):
+        raise RuntimeError(
+            f"Given weight of size {list(w.shape)}, expected bias to be 1-dimensional with {outputs} elements, but got "
+            f"bias of size {list(bias.shape)} instead"
+        )
+
+
+def _same_padding(x, w, stride, dilation, rank):
+    """Padding that keeps the size; odd totals get the extra element behind, as an explicit frame."""
+    if any(s != 1 for s in stride):
+        raise RuntimeError("padding='same' is not supported for strided convolutions")
+    totals = [d * (k - 1) for d, k in zip(dilation, w.layout.shape[2:], strict=True)]
+    if all(t % 2 == 0 for t in totals):
+        return x, tuple(t // 2 for t in totals)
+    extra = [t % 2 for t in totals]
+    x = zero_pad(x, tuple(p for e in extra for p in (0, e)))
+    return x, tuple(t // 2 for t in totals)
+
+
+def _declare(rank):
+    @composite(
+        f"aten::conv{rank}d(Tensor input, Tensor weight, Tensor? bias=None, int[{rank}] stride=1, "
+        f"Padding padding=0, int[{rank}] dilation=1, int groups=1) -> Tensor",
+        method=False,
+    )
+    def conv(input, weight, bias, stride, padding, dilation, groups):
+        _check(f"conv{rank}d", input, weight, bias, stride, dilation, groups, rank, False)
+        single = input.layout.ndim == rank + 1
+        x = input.unsqueeze(0) if single else input
+        if padding == "same":
+            x, padding = _same_padding(x, weight, stride, dilation, rank)
+        elif padding == "valid":
+            padding = (0,) * rank
+        elif isinstance(padding, str):
+            raise RuntimeError("Invalid padding string: '" + padding + "'")
+        padding = (padding,) * rank if isinstance(padding, int) else tuple(padding)
+        if any(p < 0 for p in padding):
+            raise RuntimeError("negative padding is not supported")
+        padding = padding * rank if len(padding) == 1 else padding
+        out = convolution(x, weight, bias, stride, padding, dilation, False, (0,) * rank, groups)
+        return out.squeeze(0) if single else out
+
+    @composite(
+        f"aten::conv_transpose{rank}d(Tensor input, Tensor weight, Tensor? bias=None, int[{rank}] stride=1, "
+        f"int[{rank}] padding=0, int[{rank}] output_padding=0, int groups=1, int[{rank}] dilation=1) -> Tensor",
+        method=False,
+    )
+    def conv_transpose(input, weight, bias, stride, padding, output_padding, groups, dilation):
+        _check(f"conv_transpose{rank}d", input, weight, bias, stride, dilation, groups, rank, True)
+        for extra, s, d in zip(output_padding, stride, dilation, strict=True):
+            if extra >= max(s, d):
+                raise RuntimeError(
+                    "output padding must be smaller than either stride or dilation, but got output_padding: "
+                    f"{list(output_padding)} stride: {list(stride)} dilation: {list(dilation)}"
+                )
+        single = input.layout.ndim == rank + 1
+        x = input.unsqueeze(0) if single else input
+        out = convolution(x, weight, bias, stride, padding, dilation, True, output_padding, groups)
+        return out.squeeze(0) if single else out
+
+    conv.doc = f"The {rank}-dimensional convolution; `padding` may be 'same' or 'valid'; unbatched input is fine."
+    conv_transpose.doc = f"The transpose of the {rank}-dimensional convolution."
+    return conv, conv_transpose
+
+
+conv1d, conv_transpose1d = _declare(1)
+conv2d, conv_transpose2d = _declare(2)
+conv3d, conv_transpose3d = _declare(3)
