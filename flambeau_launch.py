@@ -51,3 +51,7 @@ def _wait(child: "subprocess.Popen[bytes]") -> int:
             return child.wait()
         except KeyboardInterrupt:
             continue
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -4,12 +4,13 @@ Its folder is on PYTHONPATH, so that every process the program starts finds it b
 installed PyTorch.
 """
 
+import os
 import sys
 
 try:
     import flambeau  # noqa: F401
 except ModuleNotFoundError:  # found from the current folder before, and this is another one
-    sys.path.append(__file__.replace("\\", "/").removesuffix("/flambeau/cli/shim/torch/__init__.py"))
+    sys.path.append(os.path.abspath(os.path.join(os.path.dirname(__file__), *[".."] * 4)))
 
 from flambeau.cli import install
 
