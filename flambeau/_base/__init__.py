@@ -1,0 +1,18 @@
+"""The ground everything else stands on: knobs, errors, and which line of the user called this."""
+
+from .caller import user_frame, user_line
+from .errors import explain
+from .knobs import DECLARATIONS, Knobs, knobs
+from .names import missing, nearest, public_name
+
+__all__ = [
+    "DECLARATIONS",
+    "Knobs",
+    "explain",
+    "knobs",
+    "missing",
+    "nearest",
+    "public_name",
+    "user_frame",
+    "user_line",
+]

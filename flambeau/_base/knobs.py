@@ -1,0 +1,151 @@
+"""The knobs: settings from the environment, as words, each declared once, below.
+
+They are read when flambeau is imported and are plain attributes afterwards::
+
+    from flambeau._base import knobs
+
+    if "llvm" in knobs.show:
+        ...
+"""
+
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from .names import nearest
+
+SHOW_WORDS = ("ops", "graph", "loops", "llvm", "asm", "tape")
+BACKEND_WORDS = ("llvm", "interpret")
+SWITCH_WORDS = ("0", "1")
+
+
+class Declaration(NamedTuple):
+    """One knob: its variable is FLAMBEAU_ and the field's name in capitals."""
+
+    field: str
+    kind: str  # "words": any of them, comma-separated; "word": one of them; "switch"; "folder"
+    words: tuple[str, ...]
+    default: str
+    doc: str
+
+    @property
+    def variable(self) -> str:
+        return "FLAMBEAU_" + self.field.upper()
+
+
+DECLARATIONS = (
+    Declaration(
+        "show",
+        "words",
+        SHOW_WORDS,
+        "",
+        "What to print while the program runs: each op as it is performed, captured graphs, loop "
+        "programs, LLVM text, assembly, the autograd tape.",
+    ),
+    Declaration(
+        "dump",
+        "folder",
+        (),
+        "",
+        "A folder that receives what FLAMBEAU_SHOW would print of programs, one file each.",
+    ),
+    Declaration(
+        "verify",
+        "switch",
+        SWITCH_WORDS,
+        "0",
+        "1 checks every program after every pass, and what an op declares against what it does.",
+    ),
+    Declaration(
+        "backend",
+        "word",
+        BACKEND_WORDS,
+        "llvm",
+        "Who runs kernels: llvm compiles them; interpret walks them in NumPy, slowly but plainly.",
+    ),
+    Declaration(
+        "cache",
+        "folder",
+        (),
+        "",
+        "The folder of compiled kernels, shared between processes; off keeps nothing on disk. "
+        "Default: flambeau in the user's cache folder.",
+    ),
+)
+
+
+class Knobs:
+    """The values of all knobs, as attributes.
+
+    show     frozenset of words
+    dump     folder, or None
+    verify   bool
+    backend  "llvm" or "interpret"
+    cache    folder, or None for no cache on disk
+    """
+
+    __slots__ = tuple(declaration.field for declaration in DECLARATIONS)
+
+    show: frozenset[str]
+    dump: str | None
+    verify: bool
+    backend: str
+    cache: str | None
+
+    def __init__(self, environment: Mapping[str, str]):
+        """Reads the knobs from `environment`; ValueError names an unknown variable's word."""
+        for declaration in DECLARATIONS:
+            text = environment.get(declaration.variable, "").strip() or declaration.default
+            setattr(self, declaration.field, _parsed(declaration, text))
+        if not environment.get("FLAMBEAU_CACHE", "").strip():
+            self.cache = _cache_folder(environment)
+
+    @contextmanager
+    def override(self, **values: Any) -> Iterator[None]:
+        """Sets knobs for the duration of a with block, for tests: ``override(verify=True)``."""
+        before = {name: getattr(self, name) for name in values}
+        try:
+            for name, value in values.items():
+                setattr(self, name, value)
+            yield
+        finally:
+            for name, value in before.items():
+                setattr(self, name, value)
+
+
+def _parsed(declaration: Declaration, text: str) -> Any:
+    if declaration.kind == "folder":
+        return None if text in ("", "off") else os.path.expanduser(text)
+    if declaration.kind == "words":
+        words = [word.strip() for word in text.split(",") if word.strip()]
+        return frozenset(_known(declaration, word) for word in words)
+    word = _known(declaration, text)
+    return word == "1" if declaration.kind == "switch" else word
+
+
+def _known(declaration: Declaration, word: str) -> str:
+    if word in declaration.words:
+        return word
+    guess = nearest(word, declaration.words)
+    hint = f"; did you mean {guess!r}?" if guess else ""
+    raise ValueError(
+        f"{declaration.variable} does not know the word {word!r}{hint}\n"
+        f"  its words: {', '.join(declaration.words)}\n"
+        f"  {declaration.doc}"
+    )
+
+
+def _cache_folder(environment: Mapping[str, str]) -> str:
+    """Where this system keeps caches (XDG base directories, and their likes elsewhere)."""
+    if sys.platform == "win32":
+        base = environment.get("LOCALAPPDATA") or os.path.expanduser("~\\AppData\\Local")
+    elif sys.platform == "darwin":
+        base = os.path.expanduser("~/Library/Caches")
+    else:
+        base = environment.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return os.path.join(base, "flambeau")
+
+
+knobs = Knobs(os.environ)
