@@ -1,6 +1,6 @@
 """The ops: their declarations, families, doors, and what they leave behind for backward."""
 
-from . import arithmetic, contraction, convolution, creation, modes, reductions, views
+from . import arithmetic, comparison, contraction, convolution, creation, modes, pooling, reductions, views
 from .creation import no_device
 from .door import bind as bind_doors
 from .door import check_overlap
@@ -16,6 +16,17 @@ from .op import Composite, Op, composite, explain, find, registry
 from .promotion import result_type
 from .tape import FREED, AccumulateGrad, Handle, Node, Output, Several, add_hook, alone
 from .tape import bind as bind_tape
+
+
+def __getattr__(name):
+    """A declared op as a function, by its name: `ops.relu`, `ops.mse_loss` (an `nn::` op), `ops.relu_`."""
+    for key in (name, f"nn.{name}"):
+        if key in registry:
+            return registry[key][0].door
+        if key.endswith("_") and key[:-1] in registry:
+            return registry[key[:-1]][0].inplace
+    raise AttributeError(f"no op named {name!r} is declared")
+
 
 __all__ = [
     "FREED", "AccumulateGrad", "Composite", "Fold", "Fused", "Handle", "Node", "Op", "Opaque", "Output", "Pointwise",

@@ -2,10 +2,13 @@
 
 import operator
 
+import numpy
+
 from flambeau import ir, runtime
 from flambeau.types import DType, Layout, by_name, contiguous, cpu, dense_like, layout
 
 from .arithmetic import copy
+from .family import opaque
 from .family.launch import Slots, launch
 from .modes import defaults
 from .op import Op, composite
@@ -217,6 +220,15 @@ def empty_like(self, dtype, device, memory_format):
     return empty_strided(source.shape, strides, dtype=dtype or source.dtype, device=device or source.device)
 
 
+iota = opaque(
+    "aten::_iota(int n, int step=1) -> Tensor",
+    """The int64 numbers 0, step, 2 step, …: `n` of them.""",
+    run=lambda n, step: numpy.arange(n, dtype=numpy.int64) * step,
+    method=False,
+    function=False,
+)
+
+
 def _new(name, value, doc):
     def body(self, size, dtype, device):
         return full(size, value, dtype=dtype or self.layout.dtype, device=device or self.layout.device)
@@ -249,4 +261,4 @@ def new_empty(self, size, dtype, device):
     return empty(size, dtype=dtype or self.layout.dtype, device=device or self.layout.device)
 
 
-__all__ = ["cast", "copy", "empty", "full"]
+__all__ = ["cast", "copy", "empty", "full", "iota"]

@@ -7,7 +7,7 @@ from flambeau.types import Layout, by_name, layout, row_major
 from .family import View, view
 from .family.launch import expand as expand_layout
 from .family.reduction import wrap_dim
-from .op import composite
+from .op import composite, find
 
 BOOL = by_name("bool")
 
@@ -531,15 +531,10 @@ def as_strided_backward(grad, base, base_offset, size, stride, storage_offset):
     flat = grad.new_zeros((span,))
     index = flat.new_zeros(size, dtype=by_name("int64"))
     for d, (n, s) in enumerate(zip(size, stride, strict=True)):
-        along = index.new_zeros((n,)) if n == 0 else _steps(index, n, s)
-        index = index + along.reshape((n,) + (1,) * (len(size) - 1 - d))
+        index = index + find("_iota").door(n, s).reshape((n,) + (1,) * (len(size) - 1 - d))
     index = index + (offset - first)
     flat = flat.index_add(0, index.reshape(-1), grad.reshape(-1))
     return flat.as_strided(base.shape, base.strides, base_offset - first)
-
-
-def _steps(like, n, step):
-    return like.new_ones((n,)).cumsum(0).sub(1).mul(step)
 
 
 @composite("aten::as_strided_scatter(Tensor self, Tensor src, int[] size, int[] stride, int? storage_offset=None) -> Tensor")

@@ -1,0 +1,16 @@
+"""Comparisons: bool results."""
+
+from .family import pointwise
+from .family.pointwise import to_bool
+
+
+def _compare(name, doc, scalar):
+    return pointwise(f"aten::{name}(Tensor self, Tensor other) -> Tensor", doc, scalar=scalar, dtype=to_bool)
+
+
+eq = _compare("eq", """Whether elements are equal.""", lambda self, other: self.equals(other))
+ne = _compare("ne", """Whether elements differ.""", lambda self, other: self.differs(other))
+lt = _compare("lt", """``self < other``.""", lambda self, other: self < other)
+le = _compare("le", """``self <= other``.""", lambda self, other: self <= other)
+gt = _compare("gt", """``self > other``.""", lambda self, other: self > other)
+ge = _compare("ge", """``self >= other``.""", lambda self, other: self >= other)

@@ -1,0 +1,302 @@
+"""Pooling: folds over the windows that `convolution.windows` views."""
+
+import itertools
+import math
+
+from flambeau import ir
+from flambeau.types import by_name
+
+from .convolution import crop, fold_windows, output_size, windows, zero_pad
+from .creation import iota
+from .family import Fold, reduction
+from .op import composite, find
+from .views import slice_
+
+INT64 = by_name("int64")
+
+
+def _lowest(dtype):
+    if dtype.kind == "f":
+        return -math.inf
+    return 0 if dtype.kind in "bu" else -(2 ** (8 * dtype.itemsize - 1))
+
+
+def first_largest(dtype):
+    """The largest element and the position of the first that is; nan counts as largest."""
+
+    def combine(a, b):
+        better = (b[0] > a[0]) | (b[0].equals(a[0]) & (b[1] < a[1]))
+        if dtype.kind == "f":
+            a_nan, b_nan = a[0].differs(a[0]), b[0].differs(b[0])
+            better = (better & ~a_nan) | (b_nan & (~a_nan | (b[1] < a[1])))
+        return ir.select(better, b[0], a[0]), ir.select(better, b[1], a[1])
+
+    return Fold(
+        ((_lowest(dtype), dtype), (2**62, INT64)), lambda x: (x, ir.position), combine, lambda s, n: (s[0], s[1])
+    )
+
+
+window_max = reduction(
+    "aten::_window_max(Tensor self, int[] dim) -> (Tensor values, Tensor positions)",
+    """The largest element over `dim`, and its row-major position among them.""",
+    fold=first_largest,
+    dtype=lambda source, asked: (source, (source, INT64)),
+    method=False,
+    function=False,
+)
+
+
+def _tuple(v, rank):
+    v = (v,) if isinstance(v, int) else tuple(v)
+    return v * rank if len(v) == 1 else v
+
+
+def _check(name, x, kernel, stride, padding, rank):
+    if x.layout.ndim not in (rank + 1, rank + 2):
+        raise RuntimeError(
+            f"{name}(): Expected {rank + 1}D or {rank + 2}D (batch mode) tensor expected for input, but got: "
+            f"[{', '.join(map(str, x.shape))}]"
+        )
+    for v, what in ((kernel, "kernel_size"), (stride, "stride")):
+        if any(k <= 0 for k in v):
+            raise RuntimeError(f"{what} should be greater than zero, but got {list(v)}")
+    if any(2 * p > k for p, k in zip(padding, kernel, strict=True)):
+        raise RuntimeError(
+            "pad should be at most half of effective kernel size, but got "
+            f"pad={max(padding)}, kernel_size={max(kernel)} and dilation=1"
+        )
+
+
+class _Windows:
+    """The geometry of one pooling: sizes, frames, and the flat positions in the input."""
+
+    def __init__(self, shape, kernel, stride, padding, dilation, ceil):
+        self.spatial, self.kernel, self.stride, self.padding, self.dilation = shape, kernel, stride, padding, dilation
+        self.out = tuple(
+            output_size(n, k, s, (p, p), d, ceil)
+            for n, k, s, p, d in zip(shape, kernel, stride, padding, dilation, strict=True)
+        )
+        if any(n <= 0 for n in self.out):
+            raise RuntimeError(
+                f"Given input size: ({'x'.join(map(str, shape))}). Calculated output size: "
+                f"({'x'.join(map(str, self.out))}). Output size is too small"
+            )
+        # The last window of ceil mode may reach behind the padding.
+        self.frame = tuple(
+            v
+            for n, k, s, p, d, o in zip(shape, kernel, stride, padding, dilation, self.out, strict=True)
+            for v in (p, max(p, (o - 1) * s + d * (k - 1) + 1 - n - p))
+        )
+
+    def view(self, x, value):
+        if any(self.frame):
+            x = zero_pad(x, self.frame, value)
+        elif not x.layout.contiguous:
+            x = x.contiguous()
+        return windows(x, self.kernel, self.stride, self.dilation, self.out)
+
+    def back(self, columns, shape):
+        """The transpose of `view`: windows added back, the frame cut off."""
+        padded = (
+            *shape[:2],
+            *(n + a + b for n, a, b in zip(self.spatial, self.frame[::2], self.frame[1::2], strict=True)),
+        )
+        total = fold_windows(columns, padded, self.stride, self.dilation)
+        return crop(total, self.frame, shape) if any(self.frame) else total
+
+    def flat(self, positions):
+        """Positions inside windows as flat positions in the input's plane."""
+        rank, total = len(self.kernel), None
+        rest = positions
+        coordinates = []
+        for k in reversed(self.kernel):
+            coordinates.append(rest.remainder(k))
+            rest = rest.div(k, rounding_mode="floor")
+        for d, inside in enumerate(reversed(coordinates)):
+            steps = iota(self.out[d], self.stride[d]).sub(self.padding[d])
+            place = inside * self.dilation[d] + steps.reshape((-1,) + (1,) * (rank - 1 - d))
+            total = place if total is None else total * self.spatial[d] + place
+        return total
+
+
+def _max_backward(grad, self_layout, positions, kernel_size, stride, padding, dilation, ceil_mode):
+    w = _Windows(self_layout.shape[2:], kernel_size, stride, padding, dilation, ceil_mode)
+    rank, count = len(kernel_size), math.prod(kernel_size)
+    place = iota(count).reshape((1, 1, *kernel_size) + (1,) * rank)
+    hit = positions.reshape((*positions.layout.shape[:2], *(1,) * rank, *w.out)).eq(place)
+    spread = grad.reshape((*grad.layout.shape[:2], *(1,) * rank, *w.out)) * hit
+    return w.back(spread, self_layout.shape)
+
+
+@composite(
+    "aten::_max_pool(Tensor self, int[] kernel_size, int[] stride, int[] padding, int[] dilation, bool ceil_mode)"
+    " -> (Tensor values, Tensor positions)",
+    method=False,
+    function=False,
+    grad=dict(
+        self=lambda grad_values, self_layout, positions, kernel_size, stride, padding, dilation, ceil_mode: (
+            _max_backward(grad_values, self_layout, positions, kernel_size, stride, padding, dilation, ceil_mode)
+        )
+    ),
+)
+def max_pool(self, kernel_size, stride, padding, dilation, ceil_mode):
+    """The largest element of each window of [N, C, *S], and its position inside the window."""
+    w = _Windows(self.layout.shape[2:], kernel_size, stride, padding, dilation, ceil_mode)
+    rank = len(kernel_size)
+    view = w.view(self, _lowest(self.layout.dtype))
+    return window_max(view, tuple(range(2, 2 + rank)))
+
+
+def _max_pool(rank, x, kernel_size, stride, padding, dilation, ceil_mode):
+    kernel, padding, dilation = (_tuple(v, rank) for v in (kernel_size, padding, dilation))
+    stride = _tuple(stride, rank) if stride else kernel
+    _check(f"max_pool{rank}d", x, kernel, stride, padding, rank)
+    single = x.layout.ndim == rank + 1
+    batch = x.unsqueeze(0) if single else x
+    values, positions = max_pool(batch, kernel, stride, padding, dilation, ceil_mode)
+    geometry = _Windows(batch.layout.shape[2:], kernel, stride, padding, dilation, ceil_mode)
+    if single:
+        values, positions = values.squeeze(0), positions.squeeze(0)
+    return values, positions, geometry
+
+
+def _declare_max(rank):
+    arguments = (
+        f"(Tensor self, int[{rank}] kernel_size, int[{rank}] stride=[], int[{rank}] padding=0, int[{rank}] dilation=1, "
+        "bool ceil_mode=False)"
+    )
+
+    @composite(f"aten::max_pool{rank}d{arguments} -> Tensor", method=False)
+    def plain(self, kernel_size, stride, padding, dilation, ceil_mode):
+        return _max_pool(rank, self, kernel_size, stride, padding, dilation, ceil_mode)[0]
+
+    @composite(f"nn::max_pool{rank}d_with_indices{arguments} -> (Tensor, Tensor)", method=False)
+    def with_indices(self, kernel_size, stride, padding, dilation, ceil_mode):
+        values, positions, geometry = _max_pool(rank, self, kernel_size, stride, padding, dilation, ceil_mode)
+        return values, geometry.flat(positions)
+
+    plain.doc = f"The largest element of each window of the last {rank} dimensions."
+    with_indices.doc = f"As `max_pool{rank}d`, with the flat position of each in its plane of the input."
+    return plain, with_indices
+
+
+max_pool1d, max_pool1d_with_indices = _declare_max(1)
+max_pool2d, max_pool2d_with_indices = _declare_max(2)
+max_pool3d, max_pool3d_with_indices = _declare_max(3)
+
+
+def _divisors(like, w, include, override):
+    """How many elements each window averages over: a number where all are equal, else a tensor [*out]."""
+    if override is not None:
+        return override
+    total = None
+    for d, (n, k, s, p, o) in enumerate(zip(w.spatial, w.kernel, w.stride, w.padding, w.out, strict=True)):
+        counts = []
+        for i in range(o):
+            start = i * s - p
+            stop = min(start + k, n + p)
+            counts.append(stop - start if include else min(stop, n) - max(start, 0))
+        if len(set(counts)) == 1:
+            total = counts[0] if total is None else total * counts[0]
+        else:
+            line = like.new_tensor(counts).reshape((-1,) + (1,) * (len(w.out) - 1 - d))
+            total = line if total is None else total * line
+    return total
+
+
+@composite(
+    "aten::_sum_pool(Tensor self, int[] kernel_size, int[] stride, int[] padding, bool ceil_mode) -> Tensor",
+    method=False,
+    function=False,
+    grad=dict(
+        self=lambda grad, self_layout, kernel_size, stride, padding, ceil_mode: _sum_backward(
+            grad, self_layout, kernel_size, stride, padding, ceil_mode
+        )
+    ),
+)
+def sum_pool(self, kernel_size, stride, padding, ceil_mode):
+    """The sum of each window of [N, C, *S]."""
+    w = _Windows(self.layout.shape[2:], kernel_size, stride, padding, (1,) * len(stride), ceil_mode)
+    return w.view(self, 0).sum(tuple(range(2, 2 + len(stride))))
+
+
+def _sum_backward(grad, layout, kernel_size, stride, padding, ceil_mode):
+    rank = len(stride)
+    w = _Windows(layout.shape[2:], kernel_size, stride, padding, (1,) * rank, ceil_mode)
+    spread = grad.reshape((*grad.layout.shape[:2], *(1,) * rank, *w.out))
+    return w.back(spread.expand((*grad.layout.shape[:2], *kernel_size, *w.out)), layout.shape)
+
+
+def _declare_average(rank):
+    extra = ", int? divisor_override=None" if rank > 1 else ""
+
+    def body(self, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override=None):
+        kernel, padding = _tuple(kernel_size, rank), _tuple(padding, rank)
+        stride = _tuple(stride, rank) if stride else kernel
+        _check(f"avg_pool{rank}d", self, kernel, stride, padding, rank)
+        if divisor_override == 0:
+            raise RuntimeError("divisor must be not zero")
+        single = self.layout.ndim == rank + 1
+        x = self.unsqueeze(0) if single else self
+        w = _Windows(x.layout.shape[2:], kernel, stride, padding, (1,) * rank, ceil_mode)
+        out = sum_pool(x, kernel, stride, padding, ceil_mode) / _divisors(x, w, count_include_pad, divisor_override)
+        return out.squeeze(0) if single else out
+
+    body.__doc__ = f"The mean of each window of the last {rank} dimensions."
+    return composite(
+        f"nn::avg_pool{rank}d(Tensor self, int[{rank}] kernel_size, int[{rank}] stride=[], int[{rank}] padding=0, "
+        f"bool ceil_mode=False, bool count_include_pad=True{extra}) -> Tensor",
+    )(body)
+
+
+avg_pool1d, avg_pool2d, avg_pool3d = map(_declare_average, (1, 2, 3))
+
+
+def _bounds(n, out):
+    """[start, stop) of each cell when a dimension of size `n` is divided among `out` cells."""
+    return [(i * n // out, -((-(i + 1) * n) // out)) for i in range(out)]
+
+
+def _adaptive(x, sizes, fold):
+    """Folds each cell of the grid `sizes` over the last dimensions; even grids go through ordinary windows."""
+    rank = len(sizes)
+    spatial = x.layout.shape[-rank:]
+    sizes = tuple(n if s is None else s for n, s in zip(spatial, sizes, strict=True))
+    columns = []
+    for cell in itertools.product(*(_bounds(n, s) for n, s in zip(spatial, sizes, strict=True))):
+        part = x
+        for d, (start, stop) in enumerate(cell):
+            part = slice_(part, d - rank, start, stop)
+        columns.append(fold(part))
+    return sizes, columns
+
+
+def _declare_adaptive_average(rank):
+    @composite(f"nn::adaptive_avg_pool{rank}d(Tensor self, int[{rank}] output_size) -> Tensor")
+    def pool(self, output_size):
+        if self.layout.ndim not in (rank + 1, rank + 2):
+            raise RuntimeError(
+                f"adaptive_avg_pool{rank}d(): Expected {rank + 1}D to {rank + 2}D tensor, but got {list(self.shape)}"
+            )
+        spatial = self.layout.shape[-rank:]
+        sizes = _tuple(output_size, rank)
+        sizes = tuple(n if s is None or s == -1 else s for n, s in zip(spatial, sizes, strict=True))
+        dims = tuple(range(-rank, 0))
+        if all(s == 1 for s in sizes):
+            return self.mean(dims, True)
+        if all(s and n % s == 0 for n, s in zip(spatial, sizes, strict=True)):
+            kernel = tuple(n // s for n, s in zip(spatial, sizes, strict=True))
+            x = self if self.layout.ndim == rank + 2 else self.unsqueeze(0)
+            out = sum_pool(x, kernel, kernel, (0,) * rank, False) / math.prod(kernel)
+            return out if x is self else out.squeeze(0)
+        sizes, cells = _adaptive(self, sizes, lambda part: part.mean(dims))
+        lead = self.layout.shape[:-rank]
+        if not cells:
+            return self.new_zeros((*lead, *sizes))
+        return find("stack").door(cells, -1).reshape((*lead, *sizes))
+
+    pool.doc = f"The mean over each cell of a grid of `output_size` laid over the last {rank} dimensions."
+    return pool
+
+
+adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d = map(_declare_adaptive_average, (1, 2, 3))
