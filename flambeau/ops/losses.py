@@ -1,0 +1,343 @@
+"""Losses. `reduction` is PyTorch's code: 0 none, 1 mean, 2 sum."""
+
+import math as _math
+
+from flambeau.types import by_name
+
+from .family import fused
+from .op import composite, find
+
+INT64 = by_name("int64")
+
+
+def reduce(loss, reduction):
+    """The loss of each element, their mean, or their sum."""
+    if reduction == 0:
+        return loss
+    return loss.mean() if reduction == 1 else loss.sum()
+
+
+def _weighted(loss, weight):
+    return loss if weight is None else loss * weight
+
+
+@composite("nn::mse_loss(Tensor self, Tensor target, int reduction=Mean) -> Tensor")
+def mse_loss(self, target, reduction):
+    """The square of the difference."""
+    difference = self - target
+    return reduce(difference * difference, reduction)
+
+
+@composite("nn::l1_loss(Tensor self, Tensor target, int reduction=Mean) -> Tensor")
+def l1_loss(self, target, reduction):
+    """The absolute difference."""
+    return reduce((self - target).abs(), reduction)
+
+
+@fused("nn::_huber(Tensor self, Tensor target, Scalar delta) -> Tensor")
+def _huber(self, target, delta):
+    """Quadratic for differences up to delta, linear beyond."""
+    z = (self - target).abs()
+    return where(z <= delta, z * z * 0.5, (z - 0.5 * delta) * delta)
+
+
+def where(condition, yes, no):
+    return find("where").door(condition, yes, no)
+
+
+@composite("nn::huber_loss(Tensor self, Tensor target, int reduction=Mean, float delta=1.0) -> Tensor")
+def huber_loss(self, target, reduction, delta):
+    """Quadratic for differences up to `delta`, linear beyond."""
+    if delta <= 0:
+        raise RuntimeError("huber_loss does not support non-positive values for delta.")
+    return reduce(_huber(self, target, delta), reduction)
+
+
+@composite("nn::smooth_l1_loss(Tensor self, Tensor target, int reduction=Mean, float beta=1.0) -> Tensor")
+def smooth_l1_loss(self, target, reduction, beta):
+    """`huber_loss` divided by `beta`; the absolute difference where beta is 0."""
+    if beta < 0:
+        raise RuntimeError("smooth_l1_loss does not support negative values for beta.")
+    if beta == 0:
+        return l1_loss(self, target, reduction)
+    return reduce(_huber(self, target, beta) / beta, reduction)
+
+
+@composite("nn::kl_div(Tensor self, Tensor target, int reduction=Mean, *, bool log_target=False) -> Tensor")
+def kl_div(self, target, reduction, log_target):
+    """``target * (log(target) - self)`` pointwise; `self` holds logarithms."""
+    loss = target.exp() * (target - self) if log_target else find("xlogy").door(target, target) - target * self
+    return reduce(loss, reduction)
+
+
+@composite(
+    "nn::binary_cross_entropy(Tensor self, Tensor target, Tensor? weight=None, int reduction=Mean) -> Tensor"
+)
+def binary_cross_entropy(self, target, weight, reduction):
+    """Cross entropy of probabilities with targets in [0, 1]; logarithms are clamped at -100."""
+    loss = -(target * self.log().clamp(min=-100) + (1 - target) * (-self).log1p().clamp(min=-100))
+    return reduce(_weighted(loss, weight), reduction)
+
+
+@composite(
+    "nn::binary_cross_entropy_with_logits(Tensor self, Tensor target, Tensor? weight=None, Tensor? pos_weight=None, "
+    "int reduction=Mean) -> Tensor"
+)
+def binary_cross_entropy_with_logits(self, target, weight, pos_weight, reduction):
+    """`binary_cross_entropy` of ``sigmoid(self)``, computed without overflow."""
+    softplus = (-self.abs()).exp().log1p() + (-self).clamp(min=0)  # log(1 + exp(-x))
+    if pos_weight is None:
+        loss = (1 - target) * self + softplus
+    else:
+        loss = (1 - target) * self + (1 + (pos_weight - 1) * target) * softplus
+    return reduce(_weighted(loss, weight), reduction)
+
+
+@composite("nn::soft_margin_loss(Tensor self, Tensor target, int reduction=Mean) -> Tensor")
+def soft_margin_loss(self, target, reduction):
+    """``log(1 + exp(-target * self))``."""
+    return reduce((-target * self).exp().log1p(), reduction)
+
+
+@composite("nn::hinge_embedding_loss(Tensor self, Tensor target, float margin=1.0, int reduction=Mean) -> Tensor")
+def hinge_embedding_loss(self, target, margin, reduction):
+    """`self` where the target is 1, ``max(0, margin - self)`` where it is -1."""
+    far = where(target.eq(1), find("zeros_like").door(self), (margin - self).clamp(min=0))
+    near = where(target.eq(-1), find("zeros_like").door(self), self)
+    return reduce(far + near, reduction)
+
+
+@composite(
+    "nn::margin_ranking_loss(Tensor input1, Tensor input2, Tensor target, float margin=0.0, int reduction=Mean) -> Tensor"
+)
+def margin_ranking_loss(input1, input2, target, margin, reduction):
+    """``max(0, -target * (input1 - input2) + margin)``."""
+    return reduce((-target * (input1 - input2) + margin).clamp(min=0), reduction)
+
+
+@composite(
+    "nn::cosine_embedding_loss(Tensor input1, Tensor input2, Tensor target, float margin=0.0, int reduction=Mean) -> Tensor"
+)
+def cosine_embedding_loss(input1, input2, target, margin, reduction):
+    """``1 - cos`` for pairs with target 1, ``max(0, cos - margin)`` for those with -1."""
+    if not (
+        (target.ndim == 0 and input1.ndim == input2.ndim == 1)
+        or (target.ndim == 1 and input1.ndim == input2.ndim == 2)
+    ):
+        raise RuntimeError(
+            f"{target.ndim}D target tensor expects {target.ndim + 1}D input tensors, but found inputs with sizes "
+            f"{list(input1.shape)} and {list(input2.shape)}."
+        )
+    tiny = 1e-12  # EPSILON of the reference: keeps the product of squares from vanishing
+    product = (input1 * input2).sum(-1)
+    squares = ((input1 * input1).sum(-1) + tiny) * ((input2 * input2).sum(-1) + tiny)
+    cosine = product / squares.sqrt()
+    zeros = find("zeros_like").door(cosine)
+    loss = where(target.eq(1), 1 - cosine, zeros) + where(target.eq(-1), (cosine - margin).clamp(min=0), zeros)
+    return reduce(loss, reduction)
+
+
+@composite(
+    "nn::poisson_nll_loss(Tensor input, Tensor target, bool log_input, bool full, float eps, int reduction) -> Tensor"
+)
+def poisson_nll_loss(input, target, log_input, full, eps, reduction):
+    """The negative log likelihood of counts; `full` adds Stirling's term."""
+    loss = input.exp() - target * input if log_input else input - target * (input + eps).log()
+    if full:
+        stirling = target * target.log() - target + 0.5 * (2 * _math.pi * target).log()
+        loss = loss + where(target > 1, stirling, find("zeros_like").door(stirling))
+    return reduce(loss, reduction)
+
+
+@composite(
+    "nn::triplet_margin_loss(Tensor anchor, Tensor positive, Tensor negative, float margin=1.0, float p=2, "
+    "float eps=1e-06, bool swap=False, int reduction=Mean) -> Tensor"
+)
+def triplet_margin_loss(anchor, positive, negative, margin, p, eps, swap, reduction):
+    """``max(0, d(anchor, positive) - d(anchor, negative) + margin)``."""
+    distance = find("pairwise_distance").door
+    near, far = distance(anchor, positive, p, eps), distance(anchor, negative, p, eps)
+    if swap:
+        far = find("minimum").door(far, distance(positive, negative, p, eps))
+    return reduce((margin + near - far).clamp(min=0), reduction)
+
+
+@composite("aten::pairwise_distance(Tensor x1, Tensor x2, float p=2, float eps=1e-06, bool keepdim=False) -> Tensor",
+           method=False)  # fmt: skip
+def pairwise_distance(x1, x2, p, eps, keepdim):
+    """The p-norm of the difference along the last dimension."""
+    return find("linalg.vector_norm").door(x1 - x2 + eps, p, (-1,), keepdim)
+
+
+@composite("aten::cosine_similarity(Tensor x1, Tensor x2, int dim=1, float eps=1e-08) -> Tensor", method=False)
+def cosine_similarity(x1, x2, dim, eps):
+    """The cosine of the angle between vectors along `dim`; norms are at least `eps`."""
+    x1, x2 = find("broadcast_tensors").door([x1, x2])
+    norm = find("linalg.vector_norm").door
+    first, second = (norm(x, 2, (dim,), True).clamp(min=eps) for x in (x1, x2))
+    return ((x1 / first) * (x2 / second)).sum(dim)
+
+
+def _class_dim(ndim):
+    return 1 if ndim > 1 else 0
+
+
+def _check_classes(name, input, target, weight):
+    """PyTorch's checks of a classification loss' shapes and of the classes' range."""
+    shape = input.layout.shape
+    d = _class_dim(len(shape))
+    if len(shape) == 0:
+        raise ValueError(f"Expected 1 or more dimensions (got {len(shape)})")
+    wanted = shape[:d] + shape[d + 1 :]
+    if target.layout.shape != wanted:
+        if len(shape) <= 2 and shape[:1] != target.layout.shape[:1]:
+            raise ValueError(
+                f"Expected input batch_size ({shape[0]}) to match target batch_size "
+                f"({target.shape[0] if target.ndim else 1})."
+            )
+        raise RuntimeError(f"size mismatch (got input: {list(shape)}, target: {list(target.shape)})")
+    if target.layout.dtype.kind not in "iu":
+        raise RuntimeError(f"expected scalar type Long but found {target.dtype.name.capitalize()}")
+    classes = shape[d]
+    if weight is not None and weight.layout.shape != (classes,):
+        raise RuntimeError(
+            "weight tensor should be defined either for all or no classes, but got weight tensor of shape: "
+            f"{list(weight.shape)}"
+        )
+    return d, classes
+
+
+def _in_range(target, classes, ignore_index):
+    """Raises PyTorch's error for a class outside [0, classes)."""
+    bad = ((target < 0) | (target >= classes)) & target.ne(ignore_index)
+    if bool(bad.any()):
+        value = target.masked_select(bad).select(0, 0).item()
+        raise IndexError(f"Target {value} is out of bounds.")
+
+
+def _nll_weights(target, weight, ignore_index, classes, like):
+    """Each target's weight: that of its class, 0 where ignored."""
+    kept = target.ne(ignore_index)
+    safe = where(kept, target, find("zeros_like").door(target))
+    if weight is None:
+        return safe, kept.to(like.layout.dtype)
+    return safe, weight.index_select(0, safe.reshape(-1)).reshape(target.layout.shape) * kept
+
+
+def _nll_backward(grad, layout, target, weight, reduction, ignore_index):
+    d = _class_dim(layout.ndim)
+    safe, weights = _nll_weights(target, weight, ignore_index, layout.shape[d], grad)
+    factor = -weights * grad
+    if reduction == 1:
+        factor = factor / weights.sum()
+    zeros = grad.new_zeros(layout.shape)
+    return zeros.scatter(d, safe.unsqueeze(d), factor.unsqueeze(d))
+
+
+@composite(
+    "nn::nll_loss_nd(Tensor self, Tensor target, Tensor? weight=None, int reduction=Mean, int ignore_index=-100)"
+    " -> Tensor",
+    grad=dict(
+        self=lambda grad, self_layout, target, weight, reduction, ignore_index: _nll_backward(
+            grad, self_layout, target, weight, reduction, ignore_index
+        )
+    ),
+)
+def nll_loss_nd(self, target, weight, reduction, ignore_index):
+    """The negative log likelihood: minus `self` at the target's class, weighted; classes are dimension 1."""
+    d, classes = _check_classes("nll_loss", self, target, weight)
+    if target.layout.dtype is not INT64:
+        target = target.to(INT64)
+    _in_range(target, classes, ignore_index)
+    safe, weights = _nll_weights(target, weight, ignore_index, classes, self)
+    picked = self.gather(d, safe.unsqueeze(d)).squeeze(d)
+    loss = -picked * weights
+    if reduction == 0:
+        return loss
+    return loss.sum() / weights.sum() if reduction == 1 else loss.sum()
+
+
+@composite(
+    "nn::cross_entropy_loss(Tensor self, Tensor target, Tensor? weight=None, int reduction=Mean, "
+    "int ignore_index=-100, float label_smoothing=0.0) -> Tensor"
+)
+def cross_entropy_loss(self, target, weight, reduction, ignore_index, label_smoothing):
+    """`nll_loss` of `log_softmax`; a floating target holds class probabilities instead of classes."""
+    d = _class_dim(self.layout.ndim)
+    if not 0.0 <= label_smoothing <= 1.0:
+        raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}")
+    logs = self.log_softmax(d)
+    if target.layout.shape == self.layout.shape and target.layout.dtype.kind == "f":
+        return _soft_cross_entropy(logs, target, weight, reduction, label_smoothing, d)
+    plain = nll_loss_nd(logs, target, weight, reduction, ignore_index)
+    if label_smoothing == 0:
+        return plain
+    classes = self.layout.shape[d]
+    shape = [1] * self.layout.ndim
+    shape[d] = classes
+    spread = -(logs if weight is None else logs * weight.reshape(shape)).sum(d)
+    _, weights = _nll_weights(target, weight, ignore_index, classes, self)
+    kept = target.ne(ignore_index)
+    spread = where(kept, spread, find("zeros_like").door(spread))
+    if reduction == 1:
+        spread = spread.sum() / weights.sum()
+    elif reduction == 2:
+        spread = spread.sum()
+    return (1 - label_smoothing) * plain + label_smoothing / classes * spread
+
+
+def _soft_cross_entropy(logs, target, weight, reduction, label_smoothing, d):
+    classes = logs.layout.shape[d]
+    if label_smoothing:
+        target = target * (1 - label_smoothing) + label_smoothing / classes
+    if weight is not None:
+        shape = [1] * logs.layout.ndim
+        shape[d] = classes
+        logs = logs * weight.reshape(shape)
+    loss = -(logs * target)
+    if reduction == 0:
+        return loss.sum(d)
+    total = loss.sum()
+    return total / (loss.layout.numel // classes) if reduction == 1 else total
+
+
+@composite(
+    "nn::multi_margin_loss(Tensor self, Tensor target, Scalar p=1, Scalar margin=1, Tensor? weight=None, "
+    "int reduction=Mean) -> Tensor"
+)
+def multi_margin_loss(self, target, p, margin, weight, reduction):
+    """The mean over the other classes of ``max(0, margin - x[target] + x[class]) ** p``."""
+    if p not in (1, 2):
+        raise ValueError("only p == 1 and p == 2 supported")
+    single = self.layout.ndim < 2
+    x = self.reshape(1, -1) if single else self
+    y = target.reshape(-1)
+    classes = x.layout.shape[1]
+    picked = x.gather(1, y.unsqueeze(1))
+    z = (margin - picked + x).clamp(min=0)
+    z = z if p == 1 else z * z
+    if weight is not None:
+        z = z * weight.index_select(0, y).unsqueeze(1)
+    others = find("_iota").door(classes).ne(y.unsqueeze(1))
+    loss = (z * others).sum(1) / classes
+    if reduction == 0:
+        return loss.reshape(target.layout.shape) if single else loss
+    return reduce(loss, reduction)
+
+
+@composite("nn::multilabel_margin_loss(Tensor self, Tensor target, int reduction=Mean) -> Tensor")
+def multilabel_margin_loss(self, target, reduction):
+    """For each label (up to the first -1) and each class that is no label: ``max(0, 1 - x[label] + x[class])``."""
+    single = self.layout.ndim < 2
+    x, y = (self.reshape(1, -1), target.reshape(1, -1)) if single else (self, target)
+    classes = x.layout.shape[1]
+    valid = y.lt(0).to(INT64).cumsum(1).eq(0)
+    safe = where(valid, y, find("zeros_like").door(y))
+    is_label = find("zeros_like").door(y).scatter_add(1, safe, valid.to(y.layout.dtype)).gt(0)
+    picked = x.gather(1, safe)
+    z = (1 - picked.unsqueeze(2) + x.unsqueeze(1)).clamp(min=0)
+    z = z * (valid.unsqueeze(2) & ~is_label.unsqueeze(1))
+    loss = z.sum((1, 2)) / classes
+    if reduction == 0:
+        return loss.reshape(()) if single else loss
+    return reduce(loss, reduction)
