@@ -332,8 +332,8 @@ class Kernel:
     def key(self) -> tuple:
         """What two equal kernels have in common, hashable by identity of nodes."""
         if self._key is None:
-            parts = tuple(tuple(parts(v)) for v in self.values())
-            self._key = (self.kind, self.inputs, self.outputs, parts, self.check)
+            groups = tuple(tuple(parts(v) for v in group) for group in self.values())
+            self._key = (self.kind, self.inputs, self.outputs, groups, self.check)
         return self._key
 
     def __repr__(self):

@@ -1,0 +1,160 @@
+"""Vectors between registers and operands: contiguous, repeated or strided runs, whole vectors and tails.
+
+A run is a number of elements along the innermost dimension. Contiguous operands are read where they lie; strided ones
+are gathered into a buffer before the run and scattered after it. The last, partial vector goes through masked moves, or
+through a buffer where the processor has none, so that nothing outside the operands is touched.
+"""
+
+from typing import NamedTuple
+
+from flambeau.types import DType
+
+from .llvm import Code, Lanes, memory_type
+from .target import Target
+
+
+class Operand(NamedTuple):
+    """What is compiled in of an operand: its type, and how it moves along the innermost dimension.
+
+    `way` is U unit stride, Z stride zero, S any other stride.
+    """
+
+    dtype: DType
+    way: str
+
+
+def element_type(dtype: DType) -> str:
+    """An integer as wide as an element."""
+    return f"i{dtype.itemsize * 8}"
+
+
+class Access:
+    """Loads and stores of the operands of one function."""
+
+    def __init__(self, code: Code, lanes: Lanes, target: Target, operands: list[Operand], block: int):
+        self.code, self.lanes, self.target, self.operands, self.block = code, lanes, target, operands, block
+        self._buffers: dict[tuple[int, int], str] = {}
+
+    def buffer(self, index: int, elements: int) -> str:
+        """Room for a block of operand `index`, and so many lanes behind it that whole vectors fit."""
+        key = index, elements
+        if key not in self._buffers:
+            size = (elements + self.lanes.width) * self.operands[index].dtype.itemsize
+            self._buffers[key] = self.code.stack(f"[{size} x i8]")
+        return self._buffers[key]
+
+    def raw(self, dtype: DType) -> str:
+        """The vector in memory: complex elements are two components each."""
+        return f"<{self.lanes.width * (2 if dtype.kind == 'c' else 1)} x {memory_type(dtype)}>"
+
+    def copy(self, dtype, source, source_step, target, target_step, count, first="0") -> None:
+        """Copy `count` elements; steps are in bytes (values). Elements from number `first` on."""
+        code, kind = self.code, element_type(dtype)
+        align = dtype.to_real().itemsize
+
+        def body(i, a, b):
+            element = code.value(f"load {kind}, ptr {a}, align {align}")
+            code.do(f"store {kind} {element}, ptr {b}, align {align}")
+            return code.add(i, 1), code.at(a, source_step), code.at(b, target_step)
+
+        code.repeat([("i64", first), ("ptr", source), ("ptr", target)], lambda i, a, b: code.less(i, count), body)
+
+    def gather(self, index: int, pointer, step, count) -> str:
+        buffer = self.buffer(index, self.block)
+        dtype = self.operands[index].dtype
+        self.copy(dtype, pointer, step, buffer, dtype.itemsize, count)
+        return buffer
+
+    def scatter(self, index: int, pointer, step, count) -> None:
+        dtype = self.operands[index].dtype
+        self.copy(dtype, self.buffer(index, self.block), dtype.itemsize, pointer, step, count)
+
+    def address(self, dtype: DType, pointer, i) -> str:
+        return self.code.at(pointer, i, f"[2 x {memory_type(dtype)}]" if dtype.kind == "c" else memory_type(dtype))
+
+    def load(self, dtype: DType, pointer, i) -> str:
+        """A whole vector of elements from number `i` on, as it lies in memory."""
+        return self.code.value(
+            f"load {self.raw(dtype)}, ptr {self.address(dtype, pointer, i)}, align {dtype.to_real().itemsize}"
+        )
+
+    def store(self, dtype: DType, pointer, i, vector) -> None:
+        self.code.do(
+            f"store {self.raw(dtype)} {vector}, ptr {self.address(dtype, pointer, i)}, align {dtype.to_real().itemsize}"
+        )
+
+    def _mask(self, dtype: DType, left):
+        if dtype.kind != "c":
+            return self.lanes.mask(left)
+        wide = Lanes(self.code, 2 * self.lanes.width, self.target)
+        return wide.mask(self.code.add(left, left))
+
+    def _masked(self, dtype: DType) -> tuple[str, str, str]:
+        raw = self.raw(dtype)
+        width = self.lanes.width * (2 if dtype.kind == "c" else 1)
+        kind = memory_type(dtype).replace("float", "f32").replace("double", "f64")
+        return raw, f"<{width} x i1>", f"v{width}{kind}"
+
+    def load_tail(self, index: int, pointer, i, left) -> str:
+        """The last `left` elements, fewer than a vector; what the other lanes hold is arbitrary."""
+        dtype = self.operands[index].dtype
+        source = self.address(dtype, pointer, i)
+        if not self.target.masks:
+            buffer = self.buffer(index, 0)
+            self.copy(dtype, source, dtype.itemsize, buffer, dtype.itemsize, left)
+            return self.load(dtype, buffer, 0)
+        raw, test, suffix = self._masked(dtype)
+        align = dtype.to_real().itemsize
+        mask = self._mask(dtype, left)
+        self.code.declarations.add(f"declare {raw} @llvm.masked.load.{suffix}.p0(ptr, {test}, {raw})")
+        return self.code.value(
+            f"call {raw} @llvm.masked.load.{suffix}.p0(ptr align {align} {source}, {test} {mask}, {raw} zeroinitializer)"
+        )
+
+    def store_tail(self, index: int, pointer, i, left, vector) -> None:
+        dtype = self.operands[index].dtype
+        place = self.address(dtype, pointer, i)
+        if not self.target.masks:
+            buffer = self.buffer(index, 0)
+            self.store(dtype, buffer, 0, vector)
+            self.copy(dtype, buffer, dtype.itemsize, place, dtype.itemsize, left)
+            return
+        raw, test, suffix = self._masked(dtype)
+        align = dtype.to_real().itemsize
+        mask = self._mask(dtype, left)
+        self.code.declarations.add(f"declare void @llvm.masked.store.{suffix}.p0({raw}, ptr, {test})")
+        self.code.do(
+            f"call void @llvm.masked.store.{suffix}.p0({raw} {vector}, ptr align {align} {place}, {test} {mask})"
+        )
+
+    def decode(self, dtype: DType, vector) -> list[str]:
+        """The one or two vectors of values that a vector in memory stands for."""
+        code, raw, width = self.code, self.raw(dtype), self.lanes.width
+        if dtype.name == "bool":
+            return [code.value(f"icmp ne {raw} {vector}, zeroinitializer")]
+        if dtype.kind != "c":
+            return [vector]
+        picks = [self.lanes.vector("i32", range(first, 2 * width, 2)) for first in (0, 1)]
+        return [code.value(f"shufflevector {raw} {vector}, {raw} poison, <{width} x i32> {p}") for p in picks]
+
+    def encode(self, dtype: DType, vectors) -> str:
+        """The inverse of `decode`."""
+        code, lanes = self.code, self.lanes
+        if dtype.name == "bool":
+            return code.value(f"zext {lanes.of('i1')} {vectors[0]} to {self.raw(dtype)}")
+        if dtype.kind != "c":
+            return vectors[0]
+        kind, width = lanes.type(dtype.to_real()), lanes.width
+        mixed = lanes.vector("i32", (k // 2 + (width if k % 2 else 0) for k in range(2 * width)))
+        return code.value(
+            f"shufflevector {kind} {vectors[0]}, {kind} {vectors[1]}, <{2 * width} x i32> {mixed}"
+        )
+
+    def repeated(self, dtype: DType, pointer) -> list[str]:
+        """The one element at `pointer`, in every lane."""
+        code, kind, align = self.code, memory_type(dtype), dtype.to_real().itemsize
+        values = []
+        for part in range(2 if dtype.kind == "c" else 1):
+            component = code.value(f"load {kind}, ptr {code.at(pointer, part * align)}, align {align}")
+            values.append(self.lanes.splat(kind, component))
+        return values if dtype.kind == "c" else self.decode(dtype, values[0])

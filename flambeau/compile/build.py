@@ -1,0 +1,138 @@
+"""From a kernel and the layouts of its operands to machine code and the calls to make."""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from flambeau.ir import Kernel
+from flambeau.runtime import jit
+from flambeau.types import Layout
+
+from .loops import Variant, Writer
+from .schedule import PIECE, Request, StagePlan, pointwise, reduction, scan
+from .target import Target, target_of
+
+
+class Stage(NamedTuple):
+    """One call ``i64 address(data, dims, scalars, lo, hi)``; ranges of [0, total) may run in parallel.
+
+    `data` are the slots whose pointers the kernel gets: outputs, inputs, scratch blocks, counted in that order. `dims`
+    is the descriptor that goes with the code. `grain`: no thread should get fewer iterations.
+    """
+
+    address: int
+    data: tuple[int, ...]
+    dims: bytes
+    total: int
+    grain: int
+
+
+class Built(NamedTuple):
+    """A kernel ready to run on operands of certain layouts: `stages` run one after the other.
+
+    `scratch` are the bytes of temporary blocks, `cost` is a rough time on one thread in nanoseconds.
+    """
+
+    stages: list[Stage]
+    scratch: list[int]
+    cost: float
+
+
+class Plan(NamedTuple):
+    """What `build` decides before any code is generated."""
+
+    stages: list[StagePlan]
+    scratch: list[int]
+    target: Target
+
+
+_addresses: dict[tuple, int] = {}
+_host: list[Target] = []
+
+
+def host() -> Target:
+    """The target that this process runs on."""
+    if not _host:
+        _host.append(target_of(jit.features()))
+    return _host[0]
+
+
+def plan(
+    kernel: Kernel, outputs: Sequence[Layout], inputs: Sequence[Layout], axes=(), target: Target | None = None
+) -> Plan:
+    """The stages of `kernel`. See `build`."""
+    target = target or host()
+    outputs, inputs = tuple(outputs), tuple(inputs)
+    if [d.dtype for d in outputs] != list(kernel.outputs) or [d.dtype for d in inputs] != list(kernel.inputs):
+        raise TypeError(f"{kernel.name}: layouts do not have the kernel's types: {outputs}, {inputs}")
+    slots = tuple(range(len(outputs) + len(inputs)))
+    count = 1
+    for axis in axes:
+        count *= inputs[0].shape[axis]
+    request = Request(kernel, slots, count, target)
+    if kernel.kind == "pointwise":
+        return Plan(pointwise(request, outputs, inputs), [], target)
+    if kernel.kind == "scan":
+        return Plan(scan(request, outputs, inputs, axes[0]), [], target)
+    return Plan(*reduction(request, outputs, inputs, tuple(axes)), target)
+
+
+def build(
+    kernel: Kernel, outputs: Sequence[Layout], inputs: Sequence[Layout], axes: tuple[int, ...] = ()
+) -> Built:
+    """Code for `kernel` on operands of these layouts, and how to call it.
+
+    All layouts of a pointwise kernel have one shape (broadcast inputs have stride 0). A reduction's inputs have the
+    full shape, its outputs the dimensions that are not in `axes`, in order; a scan's outputs have the full shape, and
+    `axes` is one dimension. Axes are not negative. Conj and neg bits of the layouts are the
+    body's business.
+    """
+    return link([plan(kernel, outputs, inputs, axes)])[0]
+
+
+def link(plans: Sequence[Plan]) -> list[Built]:
+    """The plans made callable; what is not compiled yet is compiled together."""
+    missing: dict[tuple, tuple[str, str]] = {}
+    for one in plans:
+        for stage in one.stages:
+            key = stage.kernel.key, stage.variant, one.target
+            if key not in _addresses and key not in missing:
+                missing[key] = source(stage.kernel, stage.variant, one.target)
+    if missing:
+        # Two kernels of different key may come to the same text, and then they are the same function.
+        functions = dict(missing.values())
+        names = list(functions)
+        found = dict(zip(names, jit.compile(_module(functions.values(), plans[0].target), names), strict=True))
+        _addresses.update((key, found[name]) for key, (name, _) in missing.items())
+    return [_built(one) for one in plans]
+
+
+def _built(one: Plan) -> Built:
+    stages = []
+    for stage in one.stages:
+        address = _addresses[stage.kernel.key, stage.variant, one.target]
+        grain = max(1, round(PIECE * stage.total / max(stage.cost, 1.0)))
+        stages.append(Stage(address, stage.data, stage.dims, stage.total, min(grain, stage.total)))
+    return Built(stages, one.scratch, sum(stage.cost for stage in one.stages))
+
+
+def source(kernel: Kernel, variant: Variant, target: Target) -> tuple[str, str]:
+    """Name and LLVM text of one function. The name holds a digest of the text: equal names are equal functions."""
+    text = Writer(kernel, variant, target).text("NAME")
+    digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()[:16]
+    name = f"fl_{re.sub(r'[^A-Za-z0-9_]', '_', kernel.name)}_{digest}"
+    return name, text.replace("@NAME(", f"@{name}(", 1)
+
+
+def _module(functions, target: Target) -> str:
+    """One module of several functions; declarations are shared."""
+    lines: list[str] = []
+    declarations: set[str] = set()
+    for text in functions:
+        for line in text.splitlines():
+            if line.startswith("declare "):
+                declarations.add(line)
+            else:
+                lines.append(line)
+    return "\n".join([*lines, *sorted(declarations), f"attributes #0 = {{ {target.attributes} }}", ""])

@@ -1,0 +1,609 @@
+"""Kernels as functions: the loops around the vectors.
+
+The descriptor `dims` of a function is an array of int64:
+
+    inner size, steps of the second nest, count, index of the second table, rank of the first, rank of the second
+    for each operand: stride along the innermost dimension
+    for each operand: offset of its first element
+    first table, then second: for each dimension, innermost first: size, strides of the operands, size * strides
+
+Operands are the outputs, the inputs, and (where the body asks for it) the position: a "pointer" that is a number and
+whose strides are numbers too, so that it follows any order of loops. Strides and offsets are in bytes.
+The first nest goes over what is written (its innermost dimension is a run of the range [lo, hi)); the second over
+what is folded.
+"""
+
+from typing import NamedTuple
+
+from flambeau.ir import Kernel, cast, parts, position, topological
+
+from .access import Access, Operand
+from .llvm import Code, Lanes, memory_type, scalar_type
+from .target import Target
+
+HEADER = 6
+BLOCK = 256  # elements of a strided run gathered at a time
+TILE = 512  # kept elements whose state lies in the first-level cache while a vertical fold goes over them
+STRIDED_TILE = 64  # the same where each kept element is in another cache line
+
+
+class Variant(NamedTuple):
+    """What is compiled in. `mode` is pointwise, across (lanes along the fold), down (lanes along kept elements)."""
+
+    mode: str
+    outputs: tuple[Operand, ...]
+    inputs: tuple[Operand, ...]
+    position: str  # the way of the position along the innermost dimension, or "" where the body has none
+    outer: bool  # the first nest has dimensions besides the innermost
+    second: bool  # the second nest has dimensions
+    width: int
+
+
+def stored(kernel: Kernel, values) -> list[tuple]:
+    """The real expressions that outputs receive, cast to the outputs' types."""
+    return [parts(cast(value, dtype)) for value, dtype in zip(values, kernel.outputs, strict=True)]
+
+
+def flat(groups) -> list:
+    return [e for group in groups for e in group]
+
+
+def leaves(expressions) -> set:
+    return {e for e in topological(expressions) if not e.args}
+
+
+class Writer:
+    """Writes the function of one kernel in one variant."""
+
+    def __init__(self, kernel: Kernel, variant: Variant, target: Target):
+        self.kernel, self.variant, self.target = kernel, variant, target
+        self.code = Code()
+        self.lanes = Lanes(self.code, variant.width, target)
+        self.operands = [*variant.outputs, *variant.inputs]
+        self.strided = any(o.way == "S" for o in self.operands)
+        self.tile = STRIDED_TILE if self.strided else TILE
+        block = self.tile if variant.mode == "down" else BLOCK
+        self.access = Access(self.code, self.lanes, target, self.operands, block)
+        self.all = range(len(self.operands) + bool(variant.position))
+        self.outs = range(len(variant.outputs))
+        self.ins = range(len(variant.outputs), len(self.all))
+        self.known: dict = {}
+
+    # ------------------------------------------------------------------------------------------------ the function
+
+    def text(self, name: str) -> str:
+        """The module's text: one function called `name`."""
+        code = self.code
+        self._enter()
+        write = {"pointwise": self._pointwise, "across": self._across, "down": self._down}[self.variant.mode]
+        write()
+        code.do(f"ret i64 {self._result()}")
+        lines = [
+            f"define i64 @{name}(ptr %data, ptr %dims, ptr %scalars, i64 %lo, i64 %hi) #0 {{",
+            "entry:", *code.allocations, *code.lines, "}", *sorted(code.declarations),
+        ]  # fmt: skip
+        return "\n".join(lines) + "\n"
+
+    def _enter(self) -> None:
+        code, count = self.code, len(self.all)
+        self.inner = code.number("%dims", 0)
+        self.steps = code.number("%dims", 1)
+        self.rank_first, self.rank_second = code.number("%dims", 4), code.number("%dims", 5)
+        self.first = code.at("%dims", 8 * (HEADER + 2 * count))
+        self.second = code.at("%dims", code.number("%dims", 3), "i64")
+        self.strides = [self._stride(k) for k in self.all]
+        self.bases = []
+        for k in self.all:
+            base = "null"
+            if k < len(self.operands):
+                base = code.value(f"load ptr, ptr {code.at('%data', 8 * k)}, align 8")
+            self.bases.append(code.at(base, code.number("%dims", HEADER + count + k)))
+        self.flag = ""
+        if self.kernel.check is not None:
+            self.flag = code.stack("i64", 8)
+            code.do(f"store i64 0, ptr {self.flag}")
+        self._leaves()
+        if self.variant.second:
+            self.second_counters = code.stack("[64 x i64]", 8)
+            self._clear(self.second_counters, self.rank_second)
+
+    def _stride(self, k):
+        """The stride along the innermost dimension: a number where compiled in."""
+        way = self.operands[k].way if k < len(self.operands) else self.variant.position
+        if way == "S":
+            return self.code.number("%dims", HEADER + k)
+        return 0 if way == "Z" else self.operands[k].dtype.itemsize
+
+    def _leaves(self) -> None:
+        """Parameters, count, and what follows from them alone: the same for all elements, so computed once."""
+        code, lanes = self.code, self.lanes
+        roots = [e for group in self.kernel.values() for v in group for e in parts(v)]
+        roots += [self.kernel.check] if self.flag else []
+        uniform = set()
+        self.inputs: dict[int, list] = {}  # the load nodes of each input
+        for e in topological(roots):
+            if e.op == "load":
+                self.inputs.setdefault(e.value, []).append(e)
+            if e.op == "param":
+                kind = scalar_type(e.dtype)
+                place = code.at("%scalars", 8 * e.value)
+                self.known[e] = lanes.splat(kind, code.value(f"load {kind}, ptr {place}, align 8"))
+            elif e.op == "count":
+                self.known[e] = lanes.splat("i64", code.number("%dims", 2))
+            elif e.op != "const" and (not e.args or any(a not in uniform for a in e.args)):
+                continue
+            uniform.add(e)
+            lanes.values([e], self.known)
+
+    def _result(self) -> str:
+        return self.code.value(f"load i64, ptr {self.flag}") if self.flag else "0"
+
+    # ------------------------------------------------------------------------------------------------ nests
+
+    def _clear(self, counters, rank) -> None:
+        code = self.code
+
+        def body(d):
+            code.do(f"store i64 0, ptr {code.at(counters, d, 'i64')}")
+            return [code.add(d, 1)]
+
+        code.repeat([("i64", "0")], lambda d: code.less(d, rank), body)
+
+    def _entry(self, table, d) -> str:
+        """The record of dimension `d`."""
+        return self.code.at(table, self.code.mul(d, 8 * (1 + 2 * len(self.all))))
+
+    def _start(self, row, pointers) -> list[str]:
+        """Pointers at number `row` of the first nest; sets its counters."""
+        code = self.code
+        self.counters = code.stack("[64 x i64]", 8)
+
+        def body(d, rest, *pointers):
+            record = self._entry(self.first, d)
+            size = code.number(record, 0)
+            here = code.value(f"urem i64 {rest}, {size}")
+            code.do(f"store i64 {here}, ptr {code.at(self.counters, d, 'i64')}")
+            moved = [code.at(p, code.mul(here, code.number(record, 1 + k))) for k, p in enumerate(pointers)]
+            return [code.add(d, 1), code.value(f"udiv i64 {rest}, {size}"), *moved]
+
+        carried = [("i64", "0"), ("i64", row), *(("ptr", p) for p in pointers)]
+        return code.repeat(carried, lambda d, *_: code.less(d, self.rank_first), body)[2:]
+
+    def _advance(self, table, counters, rank, pointers, moving) -> list[str]:
+        """Pointers at the next point of a nest: an odometer, whose counters are all zero again after its last."""
+        code = self.code
+        before, head, check, carry, done = code.block, *(code.label() for _ in range(4))
+        code.jump(head)
+        code.open(head)
+        d, names, place = code.name(), [code.name() for _ in moving], len(code.lines)
+        code.lines.extend([None] * (1 + len(moving)))
+        record = self._entry(table, d)
+        counter = code.at(counters, d, "i64")
+        size, here = code.number(record, 0), code.add(code.number(counter, 0), 1)
+        moved = [code.at(p, code.number(record, 1 + k)) for k, p in zip(moving, names, strict=True)]
+        full = code.value(f"icmp sge i64 {here}, {size}")
+        kept = code.value(f"select i1 {full}, i64 0, i64 {here}")
+        code.do(f"store i64 {kept}, ptr {counter}")
+        code.fork(full, carry, done)
+        code.open(carry)
+        count = len(self.all)
+        back = [
+            code.at(p, code.sub(0, code.number(record, 1 + count + k))) for k, p in zip(moving, moved, strict=True)
+        ]
+        following = code.add(d, 1)
+        code.fork(code.less(following, rank), check, done)
+        code.open(check)
+        code.jump(head)
+        code.lines[place] = f"  {d} = phi i64 [0, %{before}], [{following}, %{check}]"
+        for j, (k, name) in enumerate(zip(moving, names, strict=True)):
+            code.lines[place + 1 + j] = f"  {name} = phi ptr [{pointers[k]}, %{before}], [{back[j]}, %{check}]"
+        code.open(done)
+        out = list(pointers)
+        for k, a, b in zip(moving, moved, back, strict=True):
+            out[k] = code.value(f"phi ptr [{a}, %{head}], [{b}, %{carry}]")
+        return out
+
+    def _moved(self, pointers, index) -> list[str]:
+        """Pointers `index` elements further along the innermost dimension."""
+        code = self.code
+        return [
+            code.at(p, code.mul(index, s)) if s != 0 else p for p, s in zip(pointers, self.strides, strict=True)
+        ]
+
+    def _blocks(self, count, pointers, block, carried, body) -> list[str]:
+        """`body(count, pointers, *carried)` for pieces of at most `block` elements; all at once if that is None."""
+        code = self.code
+        if block is None:
+            return body(count, pointers, *[v for _, v in carried])
+
+        def piece(j, *values):
+            size = code.smaller(code.sub(count, j), block)
+            return [code.add(j, block), *body(size, self._moved(pointers, j), *values)]
+
+        return code.repeat([("i64", "0"), *carried], lambda j, *_: code.less(j, count), piece)[1:]
+
+    def _walk(self, block, body) -> None:
+        """`body(count, pointers)` for the runs of the range [lo, hi) of elements of the first nest."""
+        code = self.code
+        if not self.variant.outer:
+            pointers = self._moved(self.bases, "%lo")
+            self._blocks(code.sub("%hi", "%lo"), pointers, block, [], lambda n, p: body(n, p) or [])
+            return
+        row = code.value(f"udiv i64 %lo, {self.inner}")
+        column = code.sub("%lo", code.mul(row, self.inner))
+        pointers = self._start(row, self.bases)
+
+        def step(left, column, *pointers):
+            count = code.smaller(code.sub(self.inner, column), left)
+            self._blocks(count, self._moved(pointers, column), block, [], lambda n, p: body(n, p) or [])
+            after = self._advance(self.first, self.counters, self.rank_first, pointers, self.all)
+            return [code.sub(left, count), "0", *after]
+
+        carried = [("i64", code.sub("%hi", "%lo")), ("i64", column), *(("ptr", p) for p in pointers)]
+        code.repeat(carried, lambda left, *_: code.less(0, left), step)
+
+    def _points(self, body) -> None:
+        """`body(pointers)` for the points [lo, hi) of the first nest, which has no run."""
+        code = self.code
+        if not self.variant.outer:
+            code.repeat([("i64", "%lo")], lambda i: code.less(i, "%hi"), lambda i: [body(self.bases) or code.add(i, 1)])
+            return
+
+        def step(i, *pointers):
+            body(pointers)
+            return [code.add(i, 1), *self._advance(self.first, self.counters, self.rank_first, pointers, self.all)]
+
+        carried = [("i64", "%lo"), *(("ptr", p) for p in self._start("%lo", self.bases))]
+        code.repeat(carried, lambda i, *_: code.less(i, "%hi"), step)
+
+    def _folded(self, pointers, carried, body, moving) -> list[str]:
+        """`body(pointers, *carried)` for each point of the second nest."""
+        code = self.code
+        if not self.variant.second:
+            return body(pointers, *[v for _, v in carried])
+        fixed = list(pointers)
+
+        def step(i, *values):
+            here = list(fixed)
+            for k, p in zip(moving, values, strict=False):
+                here[k] = p
+            following = body(here, *values[len(moving) :])
+            after = self._advance(self.second, self.second_counters, self.rank_second, here, moving)
+            return [code.add(i, 1), *(after[k] for k in moving), *following]
+
+        first = [("i64", "0"), *(("ptr", pointers[k]) for k in moving), *carried]
+        return code.repeat(first, lambda i, *_: code.less(i, self.steps), step)[1 + len(moving) :]
+
+    # ------------------------------------------------------------------------------------------------ runs
+
+    def _run(self, count, pointers, ins, outs, body, carried=(), unroll=1, masked=False) -> list[str]:
+        """`count` elements by vectors. `body(known, i, mask, *carried)` gives the vectors of `outs` and carried's next.
+
+        With `unroll` > 1 there are that many sets of carried values, and a loop without tail for them comes first.
+        `masked`: the body wants the mask of lanes inside the run (None: all).
+        """
+        code, width = self.code, self.lanes.width
+        sources, known = self._sources(count, pointers, ins)
+        targets = [
+            self.access.buffer(k, self.access.block) if self.operands[k].way != "U" else pointers[k] for k in outs
+        ]
+        carried = list(carried)
+        each = len(carried) // unroll
+        loads = Loads(self, sources, known)
+        index, values = "0", [v for _, v in carried]
+        if unroll > 1:
+            last = code.sub(count, unroll * width - 1)
+
+            def main(i, *values):
+                following, pending = [], []
+                for u in range(unroll):
+                    here = i if u == 0 else code.add(i, u * width)
+                    vectors, after = body(loads.whole(here), here, None, *values[u * each : (u + 1) * each])
+                    pending.append((here, vectors))
+                    following += after
+                for here, vectors in pending:
+                    for k, pointer, vector in zip(outs, targets, vectors, strict=True):
+                        self.access.store(self.operands[k].dtype, pointer, here, self._encoded(k, vector))
+                return [code.add(i, unroll * width), *following]
+
+            index, *values = code.repeat([("i64", "0"), *carried], lambda i, *_: code.less(i, last), main)
+
+        def rest(i, *values):
+            left = code.sub(count, i)
+            whole = "" if width == 1 else code.value(f"icmp sge i64 {left}, {width}")
+            here, mask = loads.part(i, left, whole, masked)
+            vectors, after = body(here, i, mask, *values)
+            self._put(outs, targets, vectors, i, left, whole)
+            return [code.add(i, width), *after]
+
+        kinds = [kind for kind, _ in carried[:each]]
+        first = [("i64", index), *zip(kinds, values[:each], strict=True)]
+        values[:each] = code.repeat(first, lambda i, *_: code.less(i, count), rest)[1:]
+        for k in outs:
+            if self.operands[k].way != "U":
+                self.access.scatter(k, pointers[k], self.strides[k], count)
+        return values
+
+    def _encoded(self, k, vector):
+        return self.access.encode(self.operands[k].dtype, vector)
+
+    def _sources(self, count, pointers, ins):
+        """Where to read vectors from: {operand: (pointer, whether it is a buffer)}; and what is already known."""
+        sources, known = {}, dict(self.known)
+        for k in ins:
+            if k == len(self.operands):
+                sources[k] = pointers[k], True
+                continue
+            operand = self.operands[k]
+            if operand.way == "Z":
+                self._learn(known, k, self.access.repeated(operand.dtype, pointers[k]))
+            elif operand.way == "S":
+                sources[k] = self.access.gather(k, pointers[k], self.strides[k], count), True
+            else:
+                sources[k] = pointers[k], False
+        return sources, known
+
+    def _learn(self, known, k, vectors) -> None:
+        for e in self.inputs.get(k - len(self.outs), ()):
+            known[e] = vectors[1 if e.part == "im" else 0]
+
+    def _put(self, outs, targets, vectors, i, left, whole) -> None:
+        """Store vectors: whole ones to buffers, whole ones or tails to operands."""
+        direct = []
+        for k, pointer, vector in zip(outs, targets, vectors, strict=True):
+            packed = self._encoded(k, vector)
+            if self.operands[k].way == "U" and whole:
+                direct.append((k, pointer, packed))
+            else:
+                self.access.store(self.operands[k].dtype, pointer, i, packed)
+        if not direct:
+            return
+
+        def full():
+            for k, pointer, packed in direct:
+                self.access.store(self.operands[k].dtype, pointer, i, packed)
+            return []
+
+        def tail():
+            for k, pointer, packed in direct:
+                self.access.store_tail(k, pointer, i, left, packed)
+            return []
+
+        self.code.branch(whole, full, tail, [])
+
+    # ------------------------------------------------------------------------------------------------ pointwise
+
+    def _pointwise(self) -> None:
+        kernel, lanes = self.kernel, self.lanes
+        groups = stored(kernel, kernel.body)
+        roots = flat(groups) + ([kernel.check] if self.flag else [])
+
+        def body(known, i, mask):
+            lanes.values(roots, known)
+            if self.flag:
+                self._check(known[kernel.check], mask)
+            return [[known[e] for e in group] for group in groups], []
+
+        unroll = unrolling(roots)
+        self._walk(
+            BLOCK if self.strided else None,
+            lambda n, p: self._run(n, p, self.ins, self.outs, body, unroll=unroll, masked=bool(self.flag)),
+        )
+
+    def _check(self, condition, mask) -> None:
+        code, test = self.code, self.lanes.of("i1")
+        if mask is not None:
+            condition = code.value(f"and {test} {condition}, {mask}")
+        found = code.call("i1", f"llvm.vector.reduce.or.v{self.lanes.width}i1", f"{test} {condition}")
+        old = code.value(f"load i64, ptr {self.flag}")
+        new = code.value(f"zext i1 {found} to i64")
+        code.do(f"store i64 {code.value(f'or i64 {old}, {new}')}, ptr {self.flag}")
+
+    # ------------------------------------------------------------------------------------------------ folds
+
+    def _initial(self) -> list[tuple[str, str]]:
+        values = self.lanes.values(self.kernel.init, self.known)
+        return [(self.lanes.type(e.dtype), v) for e, v in zip(self.kernel.init, values, strict=True)]
+
+    def _combine(self, a, b) -> list[str]:
+        """The state of two states."""
+        known = dict(self.known)
+        for e in leaves(self.kernel.combine):
+            if e.op in ("state", "other"):
+                known[e] = (a if e.op == "state" else b)[e.value]
+        return self.lanes.values(self.kernel.combine, known)
+
+    def _element(self, known, state) -> list[str]:
+        """The state with one more element."""
+        element = self.lanes.values(self.kernel.element, known)
+        return self._combine(state, element)
+
+    def _finish(self, state) -> list[list[str]]:
+        groups = stored(self.kernel, self.kernel.finish)
+        known = dict(self.known)
+        for e in leaves(flat(groups)):
+            if e.op == "state":
+                known[e] = state[e.value]
+        self.lanes.values(flat(groups), known)
+        return [[known[e] for e in group] for group in groups]
+
+    def _across(self) -> None:
+        """Lanes along the innermost folded dimension."""
+        if self.kernel.kind == "scan":
+            return self._points(self._scan_across)
+        kernel, dtypes = self.kernel, [e.dtype for e in self.kernel.init]
+        initial = self._initial()
+        unroll = unrolling([*kernel.element, *kernel.combine], 3) if len(dtypes) <= 3 else 1
+
+        def body(known, i, mask, *state):
+            after = self._element(known, state)
+            if mask is not None:
+                after = [
+                    self.lanes.select(d, mask, new, old) for d, new, old in zip(dtypes, after, state, strict=True)
+                ]
+            return [], after
+
+        def row(pointers, *values):
+            carried = list(zip([kind for kind, _ in initial * unroll], values, strict=True))
+            return self._blocks(
+                self.inner, pointers, BLOCK if self.strided else None, carried,
+                lambda n, p, *v: self._run(
+                    n, p, self.ins, (), body, zip([k for k, _ in carried], v, strict=True), unroll, masked=True
+                ),
+            )  # fmt: skip
+
+        def point(pointers):
+            values = self._folded(pointers, initial * unroll, row, self.ins)
+            sets = [values[u * len(dtypes) : (u + 1) * len(dtypes)] for u in range(unroll)]
+            while len(sets) > 1:
+                sets = [self._combine(a, b) for a, b in zip(sets[::2], sets[1::2], strict=True)]
+            state = self._tree(sets[0], dtypes)
+            for k, vectors in zip(self.outs, self._finish(state), strict=True):
+                self._put_first(k, pointers[k], vectors)
+
+        self._points(point)
+
+    def _tree(self, state, dtypes) -> list[str]:
+        """Lanes combined pairwise, halves of halves; the result is in lane 0."""
+        code, width = self.code, self.lanes.width
+        half = width // 2
+        while half:
+            order = self.lanes.vector("i32", [k + half if k < half else "poison" for k in range(width)])
+            moved = []
+            for dtype, v in zip(dtypes, state, strict=True):
+                kind = self.lanes.type(dtype)
+                moved.append(code.value(f"shufflevector {kind} {v}, {kind} poison, <{width} x i32> {order}"))
+            state = self._combine(state, moved)
+            half //= 2
+        return state
+
+    def _put_first(self, k, pointer, vectors) -> None:
+        """Store lane 0 as the one element at `pointer`."""
+        code, operand = self.code, self.operands[k]
+        raw, kind = self.access.raw(operand.dtype), memory_type(operand.dtype)
+        packed, align = self._encoded(k, vectors), operand.dtype.to_real().itemsize
+        for part in range(2 if operand.dtype.kind == "c" else 1):
+            element = code.value(f"extractelement {raw} {packed}, i64 {part}")
+            code.do(f"store {kind} {element}, ptr {code.at(pointer, part * align)}, align {align}")
+
+    def _scan_across(self, pointers) -> None:
+        """One element after the other: the width is 1."""
+        initial = self._initial()
+
+        def body(known, i, mask, *state):
+            after = self._element(known, state)
+            return self._finish(after), after
+
+        self._blocks(
+            self.inner, pointers, BLOCK if self.strided else None, initial,
+            lambda n, p, *v: self._run(
+                n, p, self.ins, self.outs, body, zip([k for k, _ in initial], v, strict=True)
+            ),
+        )  # fmt: skip
+
+    def _down(self) -> None:
+        """Lanes along kept elements: a tile of states stays in memory near by, while the fold goes over it."""
+        code, kernel = self.code, self.kernel
+        dtypes = [e.dtype for e in kernel.init]
+        initial = [v for _, v in self._initial()]
+        scan = kernel.kind == "scan"
+        places = [code.stack(f"[{(self.tile + self.lanes.width) * d.itemsize} x i8]") for d in dtypes]
+
+        def read(i):
+            out = []
+            for dtype, place in zip(dtypes, places, strict=True):
+                out += self.access.decode(dtype, self.access.load(dtype, place, i))
+            return out
+
+        def write(i, state):
+            for dtype, place, vector in zip(dtypes, places, state, strict=True):
+                self.access.store(dtype, place, i, self.access.encode(dtype, [vector]))
+
+        def fold(known, i, mask):
+            after = self._element(known, read(i))
+            write(i, after)
+            return (self._finish(after) if scan else []), []
+
+        def tile(count, pointers):
+            code.repeat(
+                [("i64", "0")], lambda i: code.less(i, count),
+                lambda i: [write(i, initial) or code.add(i, self.lanes.width)],
+            )  # fmt: skip
+            unroll = unrolling([*kernel.element, *kernel.combine])
+            outs = self.outs if scan else ()
+            self._folded(
+                pointers, [], lambda p: self._run(count, p, self.ins, outs, fold, unroll=unroll),
+                self.all if scan else self.ins,
+            )  # fmt: skip
+            if not scan:
+                self._run(count, pointers, (), self.outs, lambda known, i, mask: (self._finish(read(i)), []))
+
+        self._walk(self.tile, tile)
+
+
+def unrolling(roots, more=1) -> int:
+    """How many vectors to have in flight: several for short bodies, whose loop would cost as much as they do."""
+    size = sum(e.op not in ("const", "load") for e in topological(roots))
+    return 4 if size <= 4 * more else 2 if size <= 12 * more else 1
+
+
+class Loads:
+    """The inputs' vectors of one run."""
+
+    def __init__(self, writer: Writer, sources: dict, known: dict):
+        self.writer, self.sources, self.known = writer, sources, known
+        self.place, self.base = len(writer.operands), None
+        if self.place in sources:
+            self._position()
+
+    def _position(self) -> None:
+        writer, code, lanes = self.writer, self.writer.code, self.writer.lanes
+        base = code.value(f"ptrtoint ptr {self.sources.pop(self.place)[0]} to i64")
+        stride = writer.strides[self.place]
+        if stride == 0:
+            self.known[position] = lanes.splat("i64", base)
+            return
+        self.base = base, stride
+        steps = lanes.vector("i64", range(lanes.width))
+        self.spread = code.value(f"mul {lanes.of('i64')} {lanes.splat('i64', stride)}, {steps}")
+
+    def _with_position(self, known, i) -> None:
+        if self.base is not None:
+            code, lanes = self.writer.code, self.writer.lanes
+            base, stride = self.base
+            first = lanes.splat("i64", code.add(base, code.mul(i, stride)))
+            known[position] = code.value(f"add {lanes.of('i64')} {first}, {self.spread}")
+
+    def _learn(self, known, k, raw) -> None:
+        self.writer._learn(known, k, self.writer.access.decode(self.writer.operands[k].dtype, raw))
+
+    def whole(self, i) -> dict:
+        known, access = dict(self.known), self.writer.access
+        for k, (pointer, _) in self.sources.items():
+            self._learn(known, k, access.load(self.writer.operands[k].dtype, pointer, i))
+        self._with_position(known, i)
+        return known
+
+    def part(self, i, left, whole, masked):
+        """As `whole`, or the last elements, by the i1 `whole` ("": always whole); and the mask of lanes inside."""
+        if not whole:
+            return self.whole(i), None
+        known, access, operands = dict(self.known), self.writer.access, self.writer.operands
+        direct = [(k, pointer) for k, (pointer, buffered) in self.sources.items() if not buffered]
+        for k, (pointer, buffered) in self.sources.items():
+            if buffered:
+                self._learn(known, k, access.load(operands[k].dtype, pointer, i))
+        lanes, mask = self.writer.lanes, None
+        kinds = [access.raw(operands[k].dtype) for k, _ in direct] + ([lanes.of("i1")] if masked else [])
+        if kinds:
+            vectors = self.writer.code.branch(
+                whole,
+                lambda: [access.load(operands[k].dtype, p, i) for k, p in direct] + ["splat (i1 true)"] * masked,
+                lambda: [access.load_tail(k, p, i, left) for k, p in direct] + [lanes.mask(left)] * masked,
+                kinds,
+            )
+            mask = vectors.pop() if masked else None
+            for (k, _), raw in zip(direct, vectors, strict=True):
+                self._learn(known, k, raw)
+        self._with_position(known, i)
+        return known, mask

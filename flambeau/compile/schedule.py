@@ -1,0 +1,406 @@
+"""Which loops a kernel runs in: order, merging and splitting of dimensions, lanes, and pieces for threads.
+
+Everything here is arithmetic on sizes and strides (in bytes); `loops` writes the code of the variant that is chosen.
+"""
+
+import math
+import struct
+from typing import NamedTuple
+
+from flambeau.ir import Kernel, Reduce, load, parts, position, state, topological
+from flambeau.types import DType, Layout
+
+from .access import Operand
+from .loops import HEADER, STRIDED_TILE, TILE, Variant
+from .target import Target
+
+LINE = 64  # bytes of a cache line
+COLUMNS = 64  # elements of a strided run that are finished for many rows, while their cache lines are near
+PIECE = 30_000.0  # nanoseconds of work that are worth another thread
+PARTS = 64  # partial results of a fold that is split
+
+
+class Dim(NamedTuple):
+    """A loop: its size and each operand's stride, in bytes."""
+
+    size: int
+    strides: tuple[int, ...]
+
+
+class Nest(NamedTuple):
+    """The loops of one stage: innermost dimension, the others of the first nest, the second nest."""
+
+    inner: Dim
+    first: list[Dim]
+    second: list[Dim]
+
+
+class StagePlan(NamedTuple):
+    """A call to come: kernel and variant say the code, the rest is as in `build.Stage`; `cost` in nanoseconds."""
+
+    kernel: Kernel
+    variant: Variant
+    data: tuple[int, ...]
+    dims: bytes
+    total: int
+    cost: float
+
+
+class Request(NamedTuple):
+    """A kernel, its operands' places among the data, and the count that its body may ask for."""
+
+    kernel: Kernel
+    data: tuple[int, ...]
+    count: int
+    target: Target
+
+    @property
+    def outputs(self) -> tuple[DType, ...]:
+        return self.kernel.outputs
+
+    @property
+    def operands(self) -> tuple[DType, ...]:
+        return self.kernel.outputs + self.kernel.inputs
+
+
+def byte_strides(layout: Layout) -> list[int]:
+    return [s * layout.dtype.itemsize for s in layout.strides]
+
+
+def expressions(kernel: Kernel) -> list:
+    roots = [e for group in kernel.values() for v in group for e in parts(v)]
+    return topological(roots + ([kernel.check] if kernel.check is not None else []))
+
+
+def merged(dims: list[Dim]) -> list[Dim]:
+    """Neighbours that every operand runs through with one stride, made one."""
+    out: list[Dim] = []
+    for dim in dims:
+        if out and all(a == b * dim.size for a, b in zip(out[-1].strides, dim.strides, strict=True)):
+            out[-1] = Dim(out[-1].size * dim.size, dim.strides)
+        else:
+            out.append(dim)
+    return out
+
+
+def ordered(dims: list[Dim], priority) -> list[Dim]:
+    """Dimensions with large strides first, the operands compared in order of `priority`; then merged."""
+    return merged(sorted(dims, key=lambda dim: [-abs(dim.strides[k]) for k in priority]))
+
+
+def ways(request: Request, strides) -> list[str]:
+    """How each operand moves along the innermost dimension."""
+    out = []
+    for k, (dtype, stride) in enumerate(zip(request.operands, strides, strict=False)):
+        repeated = stride == 0 and k >= len(request.outputs)
+        out.append("U" if stride == dtype.itemsize else "Z" if repeated else "S")
+    return out
+
+
+def width(kernel: Kernel, target: Target) -> int:
+    """Lanes such that a vector of the widest type fills a register."""
+    types = {e.dtype for e in expressions(kernel)} | {d.to_real() for d in (*kernel.inputs, *kernel.outputs)}
+    return target.vector_bytes // max((dtype.itemsize for dtype in types), default=8)
+
+
+# ---------------------------------------------------------------------------------------------------- what it costs
+
+_SLOW = {"div": 8.0, "sqrt": 8.0}
+
+
+def body_cost(kernel: Kernel, lanes: int) -> float:
+    """Nanoseconds per element of the arithmetic and of moving contiguous operands."""
+    cycles = 0.0
+    for e in expressions(kernel):
+        if not e.args:
+            continue
+        if e.op == "rem" and e.dtype.kind == "f":
+            cycles += 30.0 * lanes
+        elif e.op in ("div", "rem") and e.dtype.itemsize == 8 and e.dtype.kind in "iu":
+            cycles += 12.0 * lanes
+        else:
+            cycles += _SLOW.get(e.op, 0.5)
+    moved = sum(dtype.itemsize for dtype in (*kernel.inputs, *kernel.outputs))
+    return max(0.3 * cycles / lanes, 0.04 * moved)
+
+
+def strided_cost(request: Request, strides) -> float:
+    """What strided operands add per element; reading a line for each element is worse."""
+    cost = 0.0
+    for way, stride in zip(ways(request, strides), strides, strict=False):
+        cost += 0.0 if way != "S" else 0.5 if abs(stride) < LINE else 1.5
+    return cost
+
+
+# ---------------------------------------------------------------------------------------------------- descriptors
+
+
+def pack(nest: Nest, count: int, offsets, operands: int) -> bytes:
+    """The descriptor that `loops` documents."""
+    record = 1 + 2 * operands
+    table = HEADER + 2 * operands + record * len(nest.first)
+    steps = math.prod(dim.size for dim in nest.second)
+    numbers = [nest.inner.size, steps, count, table, len(nest.first), len(nest.second)]
+    numbers += [*nest.inner.strides, *offsets]
+    for dims in (nest.first, nest.second):
+        for dim in reversed(dims):
+            numbers += [dim.size, *dim.strides, *(dim.size * s for s in dim.strides)]
+    return struct.pack(f"{len(numbers)}q", *numbers)
+
+
+def stage(request: Request, mode: str, nest: Nest, offsets, total: int, cost: float, lanes: int) -> StagePlan:
+    """The call that runs `nest`. `offsets` are bytes to the operands' first elements."""
+    strides = nest.inner.strides
+    way = ways(request, strides)
+    placed = list(map(Operand, request.operands, way))
+    uses_position = len(strides) > len(placed)
+    where = ("S" if strides[-1] else "Z") if uses_position else ""
+    split = len(request.outputs)
+    variant = Variant(
+        mode, tuple(placed[:split]), tuple(placed[split:]), where, bool(nest.first), bool(nest.second), lanes
+    )
+    dims = pack(nest, request.count, offsets, len(strides))
+    return StagePlan(request.kernel, variant, request.data, dims, total, cost)
+
+
+# ---------------------------------------------------------------------------------------------------- pointwise
+
+
+def all_dims(shape, strides: list) -> list[Dim]:
+    """The dimensions of more than one element."""
+    return [Dim(n, tuple(s[d] for s in strides)) for d, n in enumerate(shape) if n != 1]
+
+
+def row_major(shape, axes) -> list[int]:
+    """Strides of the row-major number of a point among `axes`; zero along other dimensions."""
+    strides, step = [0] * len(shape), 1
+    for axis in sorted(axes, reverse=True):
+        strides[axis] = step
+        step *= shape[axis]
+    return strides
+
+
+def uses_position(kernel: Kernel) -> bool:
+    return position in expressions(kernel)
+
+
+def pointwise(request: Request, outputs, inputs) -> list[StagePlan]:
+    shape = (*outputs, *inputs)[0].shape
+    total = math.prod(shape)
+    if total == 0:
+        return []
+    strides = [byte_strides(layout) for layout in (*outputs, *inputs)]
+    if uses_position(request.kernel):
+        strides.append(row_major(shape, range(len(shape))))
+    dims = ordered(all_dims(shape, strides), range(len(strides)))
+    lanes = width(request.kernel, request.target)
+    if not dims:
+        single = tuple(dtype.itemsize for dtype in request.operands)
+        dims = [Dim(1, single + (0,) * (len(strides) - len(single)))]
+    each = body_cost(request.kernel, lanes)
+
+    def row_cost(dim):
+        return strided_cost(request, dim.strides) + (8.0 + 4.0 * len(strides)) / dim.size
+
+    inner = min(reversed(dims), key=row_cost)
+    dims.remove(inner)
+    cost = each + row_cost(inner)
+    return [
+        stage(request, "pointwise", Nest(last, outer, []), offsets, count, cost * count, lanes)
+        for outer, last, offsets in tiles(request, dims, inner)
+        for count in [last.size * math.prod(dim.size for dim in outer)]
+    ]
+
+
+def tiles(request: Request, dims: list[Dim], inner: Dim):
+    """(outer dimensions, innermost, offsets) for each piece of the loops.
+
+    Where an operand has its neighbouring elements along another dimension, that one comes next to the innermost, of
+    which a piece is finished at a time: the cache lines that a strided run reads serve the following rows.
+    """
+    none = (0,) * len(inner.strides)
+    near = beside(request, dims, inner)
+    if near is None:
+        return [(dims, inner, none)]
+    dims = [dim for dim in dims if dim is not near]
+    blocks, rest = divmod(inner.size, COLUMNS)
+    if blocks < 2:
+        return [([*dims, near], inner, none)]
+    far = tuple(COLUMNS * s for s in inner.strides)
+    pieces = [([*dims, Dim(blocks, far), near], Dim(COLUMNS, inner.strides), none)]
+    if rest:
+        offsets = tuple(blocks * s for s in far)
+        pieces.append(([*dims, near], Dim(rest, inner.strides), offsets))
+    return pieces
+
+
+def beside(request: Request, dims: list[Dim], inner: Dim) -> Dim | None:
+    """The dimension along which an operand that jumps along the innermost one has its neighbours."""
+    for k, way in enumerate(ways(request, inner.strides)):
+        if way != "S" or abs(inner.strides[k]) < LINE:
+            continue
+        near = [dim for dim in dims if 0 < abs(dim.strides[k]) < LINE]
+        if near:
+            return min(near, key=lambda dim: abs(dim.strides[k]))
+    return None
+
+
+# ---------------------------------------------------------------------------------------------------- folds
+
+
+class Fold(NamedTuple):
+    """A way to fold: mode, loops, how many pieces may run at once, nanoseconds in all."""
+
+    mode: str
+    nest: Nest
+    pieces: int
+    total: int
+    cost: float
+
+
+def fold_of(request: Request, kept: list[Dim], folded: list[Dim], lanes: int) -> Fold:
+    """The cheapest loops for a reduction."""
+    points, count = math.prod(d.size for d in kept), math.prod(d.size for d in folded)
+    body = body_cost(request.kernel, lanes)
+    found = []
+    for dim in folded:
+        others = [d for d in folded if d is not dim]
+        each = body + strided_cost(request, dim.strides) + 5.0 / max(dim.size, 1)
+        cost = points * (count * each + 20.0)
+        found.append(Fold("across", Nest(dim, kept, others), points, points, cost))
+    for dim in kept:
+        others = [d for d in kept if d is not dim]
+        run = min(dim.size, TILE)
+        each = body + 0.1 + strided_cost(request, dim.strides) + 6.0 / run
+        cost = points * (count * each + 12.0 / run)
+        found.append(Fold("down", Nest(dim, others, folded), points // 128, points, cost))
+    return min(found, key=lambda fold: fold.cost)
+
+
+def fold_stage(request: Request, fold: Fold, offsets, lanes: int) -> StagePlan:
+    return stage(request, fold.mode, fold.nest, offsets, fold.total, fold.cost, lanes)
+
+
+def reduction(request: Request, outputs, inputs, axes) -> tuple[list[StagePlan], list[int]]:
+    """The stages of a reduction, and the bytes of the blocks that they need beside the operands."""
+    kernel, shape = request.kernel, inputs[0].shape
+    kept_axes = [d for d in range(len(shape)) if d not in axes]
+    strides = []
+    for layout in outputs:
+        spread = [0] * len(shape)
+        for d, s in zip(kept_axes, byte_strides(layout), strict=True):
+            spread[d] = s
+        strides.append(spread)
+    strides += [byte_strides(layout) for layout in inputs]
+    if uses_position(request.kernel):
+        strides.append(row_major(shape, axes))
+    outs = len(outputs)
+    priority = [*range(outs, len(strides)), *range(outs)]
+    kept = ordered(select(shape, strides, kept_axes), priority)
+    folded = ordered(select(shape, strides, axes), priority)
+    if math.prod(d.size for d in kept) == 0:
+        return [], []
+    if request.count == 0:
+        # Nothing is read; the innermost loop runs no times.
+        units = (0,) * outs + tuple(dtype.itemsize for dtype in kernel.inputs)
+        folded = [Dim(0, units + (0,) * (len(strides) - len(units)))]
+    if not folded:
+        folded = [Dim(1, tuple(0 for _ in strides))]
+    lanes = width(request.kernel, request.target)
+    fold = fold_of(request, kept, folded, lanes)
+    if fold.cost < 2 * PIECE or fold.pieces >= PARTS // 2 or request.count < 2048:
+        return [fold_stage(request, fold, (0,) * len(strides), lanes)], []
+    return split(request, kept, folded, fold)
+
+
+def select(shape, strides, axes) -> list[Dim]:
+    return [Dim(shape[d], tuple(s[d] for s in strides)) for d in sorted(axes) if shape[d] != 1]
+
+
+def split(request: Request, kept, folded, fold: Fold):
+    """Two rounds: partial states of parts of the fold, then the fold of those.
+
+    The parts depend on sizes alone, not on the number of threads, so that results do not either.
+    """
+    kernel, outs = request.kernel, len(request.outputs)
+    want = min(PARTS // max(fold.pieces, 1), math.ceil(fold.cost / PIECE), request.count // 1024)
+    whole = max(folded, key=lambda dim: (min(dim.size, want), sum(map(abs, dim.strides[outs:]))))
+    piece = -(-whole.size // want)
+    piece = min(-(-piece // 64) * 64, whole.size) if len(folded) == 1 else piece
+    number, rest = divmod(whole.size, piece)
+    every = number + bool(rest)
+    states = [e.dtype for e in kernel.init]
+    points = math.prod(d.size for d in kept)
+    first = Reduce(
+        kernel.name + "_part", kernel.inputs, states, kernel.init, kernel.element, kernel.combine,
+        [state(k, dtype) for k, dtype in enumerate(states)],
+    )  # fmt: skip
+    base = len(request.operands)
+    scratch = tuple(range(base, base + len(states)))
+    partial = request._replace(
+        kernel=first, data=scratch + request.data[outs:]
+    )
+    lanes = width(first, request.target)
+    kept_states, part_step = state_strides(kept, states, fold.mode, every)
+    inside = [Dim(d.size, s + d.strides[outs:]) for d, s in zip(kept, kept_states, strict=True)]
+    zeros = (0,) * len(states)
+    within = [Dim(piece if d is whole else d.size, zeros + d.strides[outs:]) for d in folded]
+    part = Dim(number, part_step + tuple(piece * s for s in whole.strides[outs:]))
+    plans = []
+    none = (0,) * (len(states) + len(folded[0].strides) - outs)
+    plans.append(fold_stage(partial, fold_of(partial, [part, *inside], within, lanes), none, lanes))
+    if rest:
+        within = [Dim(rest if d is whole else d.size, zeros + d.strides[outs:]) for d in folded]
+        offsets = tuple(number * s for s in part.strides)
+        plans.append(fold_stage(partial, fold_of(partial, inside, within, lanes), offsets, lanes))
+    second = Reduce(
+        kernel.name + "_join", states, kernel.outputs, kernel.init,
+        [load(k, dtype) for k, dtype in enumerate(states)], kernel.combine, kernel.finish,
+    )  # fmt: skip
+    join = request._replace(
+        kernel=second, data=request.data[:outs] + scratch
+    )
+    lanes = width(second, request.target)
+    kept = merged([Dim(d.size, d.strides[:outs] + s) for d, s in zip(kept, kept_states, strict=True)])
+    fold = fold_of(join, kept, [Dim(every, (0,) * outs + part_step)], lanes)
+    plans.append(fold_stage(join, fold, (0,) * (outs + len(states)), lanes))
+    return plans, [every * points * d.itemsize for d in states]
+
+
+def state_strides(kept, states: list[DType], mode: str, every: int):
+    """Strides of the partial states along the kept dimensions, and from part to part."""
+    step = every if mode == "across" else 1
+    steps = []
+    for dim in reversed(kept):
+        steps.append(step)
+        step *= dim.size
+    each = [tuple(s * d.itemsize for d in states) for s in reversed(steps)]
+    return each, tuple((1 if mode == "across" else step) * d.itemsize for d in states)
+
+
+# ---------------------------------------------------------------------------------------------------- scans
+
+
+def scan(request: Request, outputs, inputs, axis: int) -> list[StagePlan]:
+    shape = inputs[0].shape
+    if math.prod(shape) == 0:
+        return []
+    strides = [byte_strides(layout) for layout in (*outputs, *inputs)]
+    if uses_position(request.kernel):
+        strides.append(row_major(shape, (axis,)))
+    line = Dim(shape[axis], tuple(s[axis] for s in strides))
+    kept = ordered(select(shape, strides, [d for d in range(len(shape)) if d != axis]), range(len(strides)))
+    points = math.prod(d.size for d in kept)
+    lanes = width(request.kernel, request.target)
+    offsets = (0,) * len(strides)
+    body = body_cost(request.kernel, 1) + 1.5 + strided_cost(request, line.strides)
+    found = [Fold("across", Nest(line, kept, []), points, points, points * (line.size * body + 5.0))]
+    for dim in kept:
+        others = [d for d in kept if d is not dim]
+        added = strided_cost(request, dim.strides)
+        run = min(dim.size, STRIDED_TILE if added else TILE)
+        each = body_cost(request.kernel, lanes) + 0.1 + min(added, 1.2) + 6.0 / run
+        found.append(Fold("down", Nest(dim, others, [line]), points, points, points * line.size * each))
+    fold = min(found, key=lambda fold: fold.cost)
+    return [fold_stage(request, fold, offsets, 1 if fold.mode == "across" else lanes)]
+
