@@ -54,7 +54,8 @@ _host: list[Target] = []
 def host() -> Target:
     """The target that this process runs on."""
     if not _host:
-        _host.append(target_of(jit.features()))
+        words = jit.host().features.split(",")
+        _host.append(target_of({w[1:]: w[0] == "+" for w in words if w}))
     return _host[0]
 
 

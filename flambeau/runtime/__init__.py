@@ -1,6 +1,7 @@
 """Stand-in until the native runtime lands: the same interface in plain Python."""
 
 import ctypes
+import struct
 from typing import Any, NamedTuple
 
 import numpy
@@ -61,22 +62,37 @@ def set_special(n):
     pass
 
 
+_CALL = ctypes.CFUNCTYPE(
+    ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64
+)
+
+
 def launcher(launch):
+    calls = [s.kernel if callable(s.kernel) else _CALL(s.kernel) for s in launch.stages]
+
     def run(*args):
         if len(args) != len(launch.arguments):
             raise TypeError("wrong number of arguments")
         blocks = [empty(n) for _, n in launch.outputs]
-        scalars = []
+        scalars = b""
         for letter, a in zip(launch.arguments, args):
-            if letter in "idc":
-                scalars += [a.real, a.imag] if letter == "c" else [a]
-        for stage in launch.stages:
+            if letter == "i":
+                scalars += int(a).to_bytes(8, "little", signed=True)
+            elif letter == "d":
+                scalars += struct.pack("d", a)
+            elif letter == "c":
+                scalars += struct.pack("2d", a.real, a.imag)
+        for call, stage in zip(calls, launch.stages):
             data = [(blocks[-1 - k], 0) if k < 0 else (args[k].storage, args[k].offset) for k in stage.data]
-            if getattr(stage.kernel, "dims", False):
-                stage.kernel.total = stage.total
-                code = stage.kernel(data, scalars, stage.dims)
+            if getattr(call, "dims", False):
+                call.total = stage.total
+                code = call(data, scalars, stage.dims)
+            elif stage.total:
+                sizes = [0 if k < 0 else launch.itemsizes[k] for k in stage.data]
+                pointers = (ctypes.c_void_p * len(data))(*[b.ptr + o * n for (b, o), n in zip(data, sizes)])
+                code = call(ctypes.addressof(pointers), stage.dims, scalars, 0, stage.total)
             else:
-                code = stage.kernel(data, scalars)
+                code = 0
             if code:
                 if launch.fail:
                     launch.fail(code, *args)

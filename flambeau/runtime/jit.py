@@ -1,0 +1,242 @@
+"""LLVM text to machine code in this process, and a cache of object code on disk.
+
+Nothing here runs before the first `compile` or `host`: importing this module does not import llvmlite.
+
+Each source becomes a library of its own inside one ORC engine, so that equal names in different sources do not meet.
+JITLink places all sections of an object in one stretch of memory, which is what lets the code use the small code
+model (constants addressed relative to the program counter).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+_MAGIC = b"flambeau object 1\n"
+_DIGEST_BYTES = 32
+
+
+class Host(NamedTuple):
+    """The processor that code is made for: LLVM's name of it, its features, bytes in its widest vector."""
+
+    cpu: str
+    features: str
+    vector_bytes: int
+
+
+class Statistics(NamedTuple):
+    """Sources compiled, objects loaded from the cache on disk, seconds spent on both."""
+
+    compiled: int
+    loaded: int
+    seconds: float
+
+
+def cache_folder() -> str:
+    """The folder of cached objects: $FLAMBEAU_CACHE, else flambeau in $XDG_CACHE_HOME or ~/.cache."""
+    chosen = os.environ.get("FLAMBEAU_CACHE")
+    if chosen:
+        return chosen
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return os.path.join(home, "flambeau")
+
+
+def read_object(path: str) -> bytes | None:
+    """The object code stored at `path`, or None if the file is absent, unreadable, foreign or damaged."""
+    try:
+        with open(path, "rb") as file:
+            content = file.read()
+    except OSError:
+        return None
+    start = len(_MAGIC) + _DIGEST_BYTES
+    payload = content[start:]
+    if not payload or content[: len(_MAGIC)] != _MAGIC:
+        return None
+    if hashlib.sha256(payload).digest() != content[len(_MAGIC) : start]:
+        return None
+    return payload
+
+
+def write_object(path: str, payload: bytes) -> bool:
+    """Store `payload` at `path` in one step; False if the folder cannot be written or the disk is full.
+
+    Other processes see the whole file or none of it, whoever of several writers comes last.
+    """
+    folder = os.path.dirname(path)
+    temporary = None
+    try:
+        os.makedirs(folder, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=folder, prefix=".new-")
+        with os.fdopen(handle, "wb") as file:
+            file.write(_MAGIC + hashlib.sha256(payload).digest() + payload)
+        os.replace(temporary, path)
+    except OSError:
+        if temporary is not None:
+            _remove_quietly(temporary)
+        return False
+    return True
+
+
+def _remove_quietly(path: str) -> None:
+    try:
+        os.unlink(path)
+    except OSError:
+        pass
+
+
+def _vector_bytes(features: str) -> int:
+    present = set(features.split(","))
+    if "+avx512f" in present and "+avx512vl" in present:
+        return 64
+    if "+avx2" in present:
+        return 32
+    return 16
+
+
+class _Engine:
+    """One ORC engine and what it needs; made at first use."""
+
+    def __init__(self) -> None:
+        import llvmlite
+        from llvmlite import binding
+
+        self.binding: Any = binding
+        binding.initialize_native_target()
+        binding.initialize_native_asmprinter()
+        cpu = binding.get_host_cpu_name()
+        features = binding.get_host_cpu_features().flatten()
+        self.host = Host(cpu, features, _vector_bytes(features))
+        self.identity = "\0".join(
+            (llvmlite.__version__, str(binding.llvm_version_info), sys.platform, cpu, features)
+        )
+        # The engine takes possession of the target machine that it is given, so each has its own.
+        self.jit = binding.create_lljit_compiler(self._machine(), use_jit_link=True)
+        self.machine: Any = None
+        self.numbers = itertools.count()
+        # Code lives as long as the process: addresses are handed out as plain integers.
+        self.libraries: list[Any] = []
+
+    def _machine(self) -> Any:
+        target = self.binding.Target.from_default_triple()
+        return target.create_target_machine(
+            self.host.cpu, self.host.features, opt=2, reloc="pic", codemodel="small", jit=True
+        )
+
+    def emit(self, text: str, optimize: bool) -> bytes:
+        """Object code of LLVM text."""
+        if self.machine is None:
+            self.machine = self._machine()
+        module = self.binding.parse_assembly(text)
+        try:
+            module.verify()
+            if optimize:
+                self._optimize(module)
+            return bytes(self.machine.emit_object(module))
+        finally:
+            module.close()
+
+    def _optimize(self, module: Any) -> None:
+        options = self.binding.create_pipeline_tuning_options(speed_level=2)
+        builder = self.binding.create_pass_builder(self.machine, options)
+        builder.getModulePassManager().run(module, builder)
+
+    def link(self, payload: bytes, names: Sequence[str]) -> list[int]:
+        """Load object code and return the addresses of `names`."""
+        builder = self.binding.JITLibraryBuilder().add_object_img(payload).add_current_process()
+        for name in names:
+            builder.export_symbol(name)
+        library = builder.link(self.jit, f"flambeau{next(self.numbers)}")
+        self.libraries.append(library)
+        return [library[name] for name in names]
+
+
+_lock = threading.RLock()
+_engine: _Engine | None = None
+_compiled = 0
+_loaded = 0
+_seconds = 0.0
+
+# A child must not inherit a lock that a thread of the parent held (llvmlite's own lock is only taken under ours).
+os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
+
+
+def _started() -> _Engine:
+    global _engine
+    if _engine is None:
+        _engine = _Engine()
+    return _engine
+
+
+def host() -> Host:
+    """The processor that code is made for."""
+    with _lock:
+        return _started().host
+
+
+def statistics() -> Statistics:
+    """How many sources were compiled, how many came from the cache, and the seconds that both took."""
+    return Statistics(_compiled, _loaded, _seconds)
+
+
+def _link_cached(engine: _Engine, payload: bytes, names: Sequence[str]) -> list[int] | None:
+    """As `link`, but None where the object is not one that can be linked, so that it is built anew."""
+    try:
+        return engine.link(payload, names)
+    except RuntimeError:
+        return None
+
+
+def compile(
+    source: str,
+    names: Sequence[str],
+    *,
+    translate: Callable[[str], str] | None = None,
+    optimize: bool = False,
+) -> list[int]:
+    """Compile LLVM text and return the addresses of the functions (or globals) called `names`, in that order.
+
+    No middle-end pass runs unless `optimize` is true. Object code is cached on disk under a key of the source, LLVM's
+    version, and the processor. With `translate`, `source` is in another language and `translate(source)` gives the
+    LLVM text; it is called only when the object is not in the cache, so `source` must determine its result.
+
+    Raises RuntimeError when LLVM rejects the text or a symbol is missing.
+    """
+    global _compiled, _loaded, _seconds
+    with _lock:
+        started = time.perf_counter()
+        engine = _started()
+        text = f"{engine.identity}\0{optimize}\0{source}"
+        key = hashlib.sha256(text.encode()).hexdigest()
+        path = os.path.join(cache_folder(), "objects", key[:2], key)
+        addresses = None
+        payload = read_object(path)
+        if payload is not None:
+            addresses = _link_cached(engine, payload, names)
+        if addresses is not None:
+            _loaded += 1
+        else:
+            payload = engine.emit(source if translate is None else translate(source), optimize)
+            addresses = engine.link(payload, names)
+            write_object(path, payload)
+            _compiled += 1
+        _seconds += time.perf_counter() - started
+        return addresses
+
+
+def assembly(source: str, *, optimize: bool = False) -> str:
+    """The assembler text that `compile` would run for LLVM text `source`."""
+    with _lock:
+        engine = _started()
+        if engine.machine is None:
+            engine.machine = engine._machine()
+        module = engine.binding.parse_assembly(source)
+        if optimize:
+            engine._optimize(module)
+        return str(engine.machine.emit_assembly(module))
