@@ -1,6 +1,9 @@
 """The ops: their declarations, families, doors, and what they leave behind for backward."""
 
-from . import arithmetic, attention, comparison, contraction, convolution, creation, embedding, losses, modes, pooling, reductions, views
+from . import (
+    arithmetic, attention, comparison, contraction, convolution, creation, embedding, logic, losses, modes, pooling, reductions,
+    transcendental, views,
+)  # fmt: skip
 from .creation import no_device
 from .door import bind as bind_doors
 from .door import check_overlap

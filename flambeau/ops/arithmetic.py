@@ -1,11 +1,19 @@
-"""Arithmetic: add, mul and what surrounds them."""
+"""Arithmetic: sums, products, quotients, remainders, and what is close to them."""
 
 from flambeau import ir
+from flambeau.ir import math
+from flambeau.types import by_name
 
-from .family import pointwise
+from .family import fused, pointwise
+from .family.pointwise import int_to_float, same
+from .op import also, composite, find
+
+DOUBLE, COMPLEX = by_name("float64"), by_name("complex128")
 
 
-def _no_bool(remedy):
+def no_bool(remedy):
+    """A check that refuses bool."""
+
     def check(common, *args):
         if common.kind == "b":
             raise RuntimeError(remedy)
@@ -13,40 +21,310 @@ def _no_bool(remedy):
     return check
 
 
+def real_only(message):
+    """A check that refuses complex numbers."""
+
+    def check(common, *args):
+        if common.kind == "c":
+            raise RuntimeError(message)
+
+    return check
+
+
+def conj_of(value):
+    """The conjugate factor in a derivative; real tensors and numbers are their own."""
+    if isinstance(value, complex):
+        return value.conjugate()
+    return value.conj() if hasattr(value, "layout") and value.layout.dtype.kind == "c" else value
+
+
+def _scaled(grad, alpha):
+    if alpha.__class__ is int and alpha == 1:
+        return grad
+    return grad * conj_of(alpha)
+
+
+def _sum(a, b, alpha):
+    if a.dtype.kind == "b":
+        return a | (b & alpha)
+    return a + b * alpha
+
+
 add = pointwise(
     "aten::add(Tensor self, Tensor other, *, Scalar alpha=1) -> Tensor",
     """``self + alpha * other``.""",
-    scalar=lambda self, other, alpha: _add(self, other, alpha),
+    scalar=_sum,
     promotes=("self", "other"),
     grad=dict(self=lambda grad: grad, other=lambda grad, alpha: _scaled(grad, alpha)),
-)  # fmt: skip
+)
+_SUB_BOOL = (
+    "Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or `logical_xor()` operator "
+    "instead."
+)
 sub = pointwise(
     "aten::sub(Tensor self, Tensor other, *, Scalar alpha=1) -> Tensor",
     """``self - alpha * other``.""",
-    scalar=lambda self, other, alpha: _add(self, -other, alpha),
+    scalar=lambda self, other, alpha: self - other * alpha,
     promotes=("self", "other"),
-    check=_no_bool(
-        "Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or `logical_xor()` "
-        "operator instead.",
-    ),
-    grad=dict(self=lambda grad: grad, other=lambda grad, alpha: _scaled(grad, alpha).neg()),
-)  # fmt: skip
+    check=no_bool(_SUB_BOOL),
+    grad=dict(self=lambda grad: grad, other=lambda grad, alpha: -_scaled(grad, alpha)),
+)
+also(sub, "subtract")
+rsub = pointwise(
+    "aten::rsub(Tensor self, Tensor other, *, Scalar alpha=1) -> Tensor",
+    """``other - alpha * self``.""",
+    scalar=lambda self, other, alpha: other - self * alpha,
+    promotes=("self", "other"),
+    check=no_bool(_SUB_BOOL),
+    grad=dict(self=lambda grad, alpha: -_scaled(grad, alpha), other=lambda grad: grad),
+)
 mul = pointwise(
     "aten::mul(Tensor self, Tensor other) -> Tensor",
     """``self * other``.""",
-    scalar=lambda self, other: _times(self, other),
+    scalar=lambda self, other: self & other if self.dtype.kind == "b" else self * other,
     grad=dict(self=lambda grad, other: grad * conj_of(other), other=lambda grad, self: grad * conj_of(self)),
 )
+also(mul, "multiply")
+
+
+def _divide(self, other, rounding_mode):
+    if rounding_mode is None:
+        return self / other
+    if rounding_mode == "floor":
+        return math.floor_divide(self, other)
+    return ir.trunc(self / other) if self.dtype.kind == "f" else self / other
+
+
+def zero_divisor(self, other):
+    """Where an integer division is refused."""
+    return other.equals(0) if other.dtype.kind in "iu" else None
+
+
+class _Division(type(add)):
+    """True division promotes integers to the default dtype; the rounding forms do not, and refuse zero divisors."""
+
+    def analyse(self, args):
+        mode = args[2]
+        if mode not in (None, "trunc", "floor"):
+            raise RuntimeError(
+                f"div expected rounding_mode to be one of None, 'trunc', or 'floor' but found '{mode}'"
+            )
+        operands, common, compute, result = super().analyse(args)
+        if mode is None:
+            compute, result = int_to_float(common)
+        elif common.kind == "c":
+            raise RuntimeError(f"\"div_{mode}_cpu\" not implemented for 'ComplexFloat'")
+        return operands, common, compute, result
+
+
+def _divided(grad, other, rounding_mode):
+    return grad / conj_of(other) if rounding_mode is None else grad * 0
+
+
+div = _Division(
+    "aten::div(Tensor self, Tensor other, *, str? rounding_mode=None) -> Tensor",
+    """``self / other``; `rounding_mode` "trunc" or "floor" rounds the quotient and keeps integers.""",
+    _divide,
+    same,
+    dict(
+        self=lambda grad, other, rounding_mode: _divided(grad, other, rounding_mode),
+        other=lambda grad, self, other, rounding_mode: (
+            -grad * conj_of(self / other / other) if rounding_mode is None else grad * 0
+        ),
+    ),
+    (),
+    None,
+    lambda self, other, rounding_mode: zero_divisor(self, other) if rounding_mode else None,
+)
+also(div, "divide")
+
+
+@composite("aten::true_divide(Tensor self, Tensor other) -> Tensor")
+def true_divide(self, other):
+    """The quotient, floating also for integers."""
+    return div(self, other)
+
+
+@composite("aten::floor_divide(Tensor self, Tensor other) -> Tensor")
+def floor_divide(self, other):
+    """The quotient, rounded down."""
+    return div(self, other, rounding_mode="floor")
+
+
+true_divide.inplace_form = floor_divide.inplace_form = True
+
 neg = pointwise(
     "aten::neg(Tensor self) -> Tensor",
     """``-self``.""",
     scalar=lambda self: -self,
-    check=_no_bool(
+    check=no_bool(
         "Negation, the `-` operator, on a bool tensor is not supported. If you are trying to invert a mask, use the "
-        "`~` or `logical_not()` operator instead.",
+        "`~` or `logical_not()` operator instead."
     ),
     grad=dict(self=lambda grad: -grad),
 )
+also(neg, "negative")
+remainder = pointwise(
+    "aten::remainder(Tensor self, Tensor other) -> Tensor",
+    """The remainder of floor division: it has the divisor's sign.""",
+    scalar=lambda self, other: math.remainder(self, other),
+    refuses=zero_divisor,
+    check=real_only("\"remainder_cpu\" not implemented for 'ComplexFloat'"),
+    grad=dict(
+        self=lambda grad: grad, other=lambda grad, self, other: -grad * div(self, other, rounding_mode="floor")
+    ),
+)
+fmod = pointwise(
+    "aten::fmod(Tensor self, Tensor other) -> Tensor",
+    """The remainder of truncating division: it has the dividend's sign.""",
+    scalar=lambda self, other: math.fmod(self, other),
+    refuses=zero_divisor,
+    check=real_only("\"fmod_cpu\" not implemented for 'ComplexFloat'"),
+    grad=dict(
+        self=lambda grad: grad, other=lambda grad, self, other: -grad * div(self, other, rounding_mode="trunc")
+    ),
+)
+reciprocal = pointwise(
+    "aten::reciprocal(Tensor self) -> Tensor",
+    """``1 / self``.""",
+    scalar=lambda self: 1 / self,
+    dtype=int_to_float,
+    grad=dict(self=lambda grad, result: -grad * conj_of(result * result)),
+)
+
+
+@composite("aten::square(Tensor self) -> Tensor")
+def square(self):
+    """``self * self``."""
+    return self * self
+
+
+@composite("aten::positive(Tensor self) -> Tensor")
+def positive(self):
+    """The tensor itself."""
+    if self.dtype.kind == "b":
+        raise RuntimeError("The `+` operator, on a bool tensor is not supported.")
+    return self
+
+
+square.inplace_form = True
+
+addcmul = pointwise(
+    "aten::addcmul(Tensor self, Tensor tensor1, Tensor tensor2, *, Scalar value=1) -> Tensor",
+    """``self + value * tensor1 * tensor2``.""",
+    scalar=lambda self, tensor1, tensor2, value: self + tensor1 * tensor2 * value,
+    promotes=("self", "tensor1", "tensor2"),
+    grad=dict(
+        self=lambda grad: grad,
+        tensor1=lambda grad, tensor2, value: grad * conj_of(tensor2 * value),
+        tensor2=lambda grad, tensor1, value: grad * conj_of(tensor1 * value),
+    ),
+)
+addcdiv = pointwise(
+    "aten::addcdiv(Tensor self, Tensor tensor1, Tensor tensor2, *, Scalar value=1) -> Tensor",
+    """``self + value * tensor1 / tensor2``.""",
+    scalar=lambda self, tensor1, tensor2, value: self + tensor1 / tensor2 * value,
+    promotes=("self", "tensor1", "tensor2"),
+    check=lambda common, *args: _no_integer_division(common),
+    grad=dict(
+        self=lambda grad: grad,
+        tensor1=lambda grad, tensor2, value: grad * conj_of(value / tensor2),
+        tensor2=lambda grad, tensor1, tensor2, value: -grad * conj_of(value * tensor1 / (tensor2 * tensor2)),
+    ),
+)
+
+
+def _no_integer_division(common):
+    if common.kind not in "fc":
+        raise RuntimeError(
+            "Integer division with addcdiv is no longer supported, and in a future  release addcdiv will perform a true "
+            "division of tensor1 and tensor2."
+        )
+
+
+def _lerp(self, end, weight):
+    # Two forms, so that both ends are met exactly; which one is decided by the weight, as in the reference.
+    small = abs(weight) < 0.5 if weight.dtype.kind != "c" else (weight.re * weight.re + weight.im * weight.im) < 0.25
+    return ir.select(small, self + (end - self) * weight, end - (end - self) * (1 - weight))
+
+
+lerp = pointwise(
+    "aten::lerp(Tensor self, Tensor end, Tensor weight) -> Tensor",
+    """``self + weight * (end - self)``.""",
+    scalar=_lerp,
+    promotes=("self", "end"),
+    grad=dict(
+        self=lambda grad, weight: grad * conj_of(1 - weight),
+        end=lambda grad, weight: grad * conj_of(weight),
+        weight=lambda grad, self, end: grad * conj_of(end - self),
+    ),
+)
+
+
+def _power(self, exponent):
+    if self.dtype.kind in "iu":
+        return math.ipow(self, exponent)
+    return math.pow(self, exponent)
+
+
+def _pow_base(grad, self, exponent):
+    """exponent * self ** (exponent - 1), and 0 where the exponent is 0, whatever the base."""
+    if not hasattr(exponent, "layout"):
+        return grad * conj_of(exponent * self ** (exponent - 1)) if exponent != 0 else grad * 0
+    slope = conj_of(exponent * self ** (exponent - 1))
+    return grad * find("where").door(exponent == 0, 0, slope)
+
+
+def _pow_exponent(grad, self, exponent, result):
+    """result * log(self), and 0 for a zero base with a non-negative exponent."""
+    if not hasattr(self, "layout"):
+        logarithm = find("scalar_log").door(grad, self)
+        flat = exponent.real >= 0 if exponent.layout.dtype.kind == "c" else exponent >= 0
+        return find("where").door(flat, 0, grad * conj_of(result * logarithm)) if self == 0 else (
+            grad * conj_of(result * logarithm)
+        )
+    flat = (self == 0) & ((exponent.real if getattr(exponent, "is_complex", bool)() else exponent) >= 0)
+    return find("where").door(flat, 0, grad * conj_of(result * self.log()))
+
+
+def _check_power(common, self, exponent):
+    if common.kind in "iu" and isinstance(exponent, int) and exponent < 0:
+        raise RuntimeError("Integers to negative integer powers are not allowed.")
+
+
+pow_ = pointwise(
+    "aten::pow(Tensor self, Tensor exponent) -> Tensor",
+    """``self`` to the power ``exponent``.""",
+    scalar=_power,
+    check=_check_power,
+    grad=dict(
+        self=lambda grad, self, exponent: _pow_base(grad, self, exponent),
+        exponent=lambda grad, self, exponent, result: _pow_exponent(grad, self, exponent, result),
+    ),
+)
+scalar_log = pointwise(
+    "aten::scalar_log(Tensor self, Scalar value) -> Tensor",
+    """The logarithm of a number, in the dtype and shape of a tensor.""",
+    scalar=lambda self, value: math.log(ir.cast(value, self.dtype)),
+    promotes=("self",),
+    method=False,
+    function=False,
+)
+
+
+@composite("aten::float_power(Tensor self, Tensor exponent) -> Tensor")
+def float_power(self, exponent):
+    """The power, computed in float64 or complex128."""
+    from_types = [x.dtype for x in (self, exponent) if hasattr(x, "layout")]
+    wide = DOUBLE
+    if any(d.kind == "c" for d in from_types) or isinstance(self, complex) or isinstance(exponent, complex):
+        wide = COMPLEX
+    self, exponent = (x.to(wide) if hasattr(x, "layout") else x for x in (self, exponent))
+    return pow_(self, exponent)
+
+
+float_power.inplace_form = True
+
 copy = pointwise(
     "aten::copy(Tensor self, Tensor src, bool non_blocking=False) -> Tensor",
     """The values of `src` in the shape and dtype of `self`; ``copy_`` writes them into `self`.""",
@@ -54,10 +332,8 @@ copy = pointwise(
     promotes=("self",),
     function=False,
     method=False,
-    grad=dict(self=lambda grad: None, src=lambda grad: grad),
+    grad=dict(self=lambda grad: grad * 0, src=lambda grad: grad),
 )
-
-
 fill = pointwise(
     "aten::fill(Tensor self, Tensor value) -> Tensor",
     """Every element replaced by the one value.""",
@@ -75,24 +351,108 @@ zero = pointwise(
 )
 
 
-def conj_of(value):
-    """The conjugate factor in a derivative; real tensors and numbers are their own."""
-    if isinstance(value, complex):
-        return value.conjugate()
-    return value.conj() if hasattr(value, "layout") and value.layout.dtype.kind == "c" else value
+def _between(self, low, high):
+    """The clamped value; nan stays, and where the bounds cross the upper one wins."""
+    if low is not None:
+        self = ir.maximum(self, low)
+    return self if high is None else ir.minimum(self, high)
 
 
-def _scaled(grad, alpha):
-    if alpha.__class__ is int and alpha == 1:
-        return grad
-    return grad * conj_of(alpha)
+def _check_clamp(common, self, low, high):
+    if low is None and high is None:
+        raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
+    if common.kind == "c":
+        raise RuntimeError("clamp is not supported for complex types")
 
 
-def _add(a, b, alpha):
-    if a.dtype.kind == "b":
-        return a | (b & alpha)
-    return a + b * alpha
+def _inside(grad, self, low, high):
+    mask = None
+    for bound, test in ((low, "ge"), (high, "le")):
+        if bound is not None:
+            here = find(test).door(self, bound)
+            mask = here if mask is None else mask & here
+    return masked(grad, mask)
 
 
-def _times(a, b):
-    return a & b if a.dtype.kind == "b" else a * b
+def _below(grad, self, low, high):
+    mask = self < low
+    return masked(grad, mask if high is None else mask & (low < high))
+
+
+def _above(grad, self, low, high):
+    mask = self > high
+    return masked(grad, mask if low is None else mask | (high < low))
+
+
+clamp = pointwise(
+    "aten::clamp(Tensor self, Tensor? min=None, Tensor? max=None) -> Tensor",
+    """Every element brought into [min, max]; bounds are numbers or tensors.""",
+    scalar=_between,
+    check=_check_clamp,
+    grad=dict(
+        self=lambda grad, self, min, max: _inside(grad, self, min, max),
+        min=lambda grad, self, min, max: _below(grad, self, min, max),
+        max=lambda grad, self, min, max: _above(grad, self, min, max),
+    ),
+)
+also(clamp, "clip")
+clamp_min = pointwise(
+    "aten::clamp_min(Tensor self, Tensor min) -> Tensor",
+    """Every element at least `min`.""",
+    scalar=lambda self, min: ir.maximum(self, min),
+    check=real_only("clamp is not supported for complex types"),
+    grad=dict(
+        self=lambda grad, self, min: masked(grad, self >= min), min=lambda grad, self, min: masked(grad, self < min)
+    ),
+)
+clamp_max = pointwise(
+    "aten::clamp_max(Tensor self, Tensor max) -> Tensor",
+    """Every element at most `max`.""",
+    scalar=lambda self, max: ir.minimum(self, max),
+    check=real_only("clamp is not supported for complex types"),
+    grad=dict(
+        self=lambda grad, self, max: masked(grad, self <= max), max=lambda grad, self, max: masked(grad, self > max)
+    ),
+)
+masked = pointwise(
+    "aten::_masked(Tensor self, Tensor mask) -> Tensor",
+    """`self` where `mask`, else 0 (also where `self` is nan).""",
+    scalar=lambda self, mask: ir.select(mask, self, ir.const(0, self.dtype)),
+    promotes=("self",),
+    method=False,
+    function=False,
+    grad=dict(self=lambda grad, mask: masked(grad, mask)),
+)
+
+
+def _nan_to_num(self, nan, posinf, neginf):
+    if self.dtype.kind in "biu":
+        return self
+    if self.dtype.kind == "c":
+        return ir.Pair(*(_nan_to_num(p, nan, posinf, neginf) for p in ir.parts(self)))
+    top = LARGEST[self.dtype.name]
+    nan, posinf, neginf = nan or 0.0, top if posinf is None else posinf, -top if neginf is None else neginf
+    infinite = ir.select(self > top, ir.const(posinf, self.dtype), ir.select(self < -top, ir.const(neginf, self.dtype),
+                                                                            self))  # fmt: skip
+    return ir.select(self.differs(self), ir.const(nan, self.dtype), infinite)
+
+
+LARGEST = {"float32": 3.4028234663852886e38, "float64": 1.7976931348623157e308}
+nan_to_num = pointwise(
+    "aten::nan_to_num(Tensor self, float? nan=None, float? posinf=None, float? neginf=None) -> Tensor",
+    """nan, inf and -inf replaced: by 0 and the largest finite values, unless others are given.""",
+    scalar=_nan_to_num,
+    grad=dict(self=lambda grad, self: masked(grad, find("isfinite").door(self))),
+)
+
+
+@fused("aten::deg2rad(Tensor self) -> Tensor")
+def deg2rad(self):
+    """Degrees to radians."""
+    return self * (3.141592653589793 / 180)
+
+
+@fused("aten::rad2deg(Tensor self) -> Tensor")
+def rad2deg(self):
+    """Radians to degrees."""
+    return self * (180 / 3.141592653589793)

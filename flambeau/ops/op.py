@@ -172,6 +172,12 @@ def composite(schema: str, *, grad=None, **options):
     return lambda body: Composite(schema, body, grad, **options)
 
 
+def also(op: Op, *names: str) -> None:
+    """Further names of an op."""
+    for name in names:
+        registry.setdefault(name, []).append(op)
+
+
 def find(name: str) -> Op | None:
     """The (first) op of that name, with or without ``aten::``."""
     name = name.removeprefix("aten::").replace("::", ".")

@@ -44,10 +44,12 @@ class Pointwise(Op):
 
     family = "pointwise"
     inplace_form = True
+    _condition = None
 
-    def __init__(self, schema, doc, scalar, dtype, gradients, promotes, check, **options):
+    def __init__(self, schema, doc, scalar, dtype, gradients, promotes, check, refuses=None, **options):
         super().__init__(schema, doc, gradients, **options)
         self.scalar, self.dtype, self.promotes, self.check = scalar, dtype, promotes, check
+        self.refuses = refuses
 
     def analyse(self, args):
         """(operand layouts or number types by argument name, common dtype, compute dtype, result dtype)."""
@@ -76,8 +78,13 @@ class Pointwise(Op):
             raw = slots.tensor(v.layout) if is_tensor(v) else slots.number(type(v))
             values.append(ir.cast(raw, inner if not self.promotes or a.name in self.promotes or not a.is_tensor
                                   else compute_type(raw.dtype)))  # fmt: skip
+        self._condition = self.refuses(*values) if self.refuses is not None else None
         results = self.scalar(*values)
         return results if isinstance(results, tuple) else (results,)
+
+    def fail(self, code, *args):
+        """What the kernel's check found."""
+        raise RuntimeError("ZeroDivisionError")
 
     def plan(self, args):
         operands, _, compute, result = self.analyse(args)
@@ -88,8 +95,9 @@ class Pointwise(Op):
         body = self.body(args, operands, compute, slots)
         results = result if isinstance(result, tuple) else (result,) * len(body)
         out = [layout(shape, order(shape, layouts), r, device) for r in results]
-        kernel = ir.Pointwise(self.name, [i.dtype for i in slots.inputs], results, body)
-        return launch(kernel, slots, out, shape=shape, record=self._recorder(args, operands, out[0]))
+        kernel = ir.Pointwise(self.name, [i.dtype for i in slots.inputs], results, body, self._condition)
+        record = self._recorder(args, operands, out[0])
+        return launch(kernel, slots, out, shape=shape, record=record, fail=self.fail)
 
     def _recorder(self, args, operands, out):
         if not self.gradients or not any(o.dtype.kind in "fc" for o in operands.values() if isinstance(o, Layout)):
@@ -113,8 +121,8 @@ class Pointwise(Op):
             body = tuple(ir.cast(b, target.dtype).conj() for b in body)
         if target.neg:
             body = tuple(-b for b in body)
-        kernel = ir.Pointwise(self.name, [i.dtype for i in slots.inputs], [target.dtype], body)
-        return launch(kernel, slots, [target], (0,), shape=shape)
+        kernel = ir.Pointwise(self.name, [i.dtype for i in slots.inputs], [target.dtype], body, self._condition)
+        return launch(kernel, slots, [target], (0,), shape=shape, fail=self.fail)
 
     def describe(self):
         return [f"dtype rule   {self.dtype.__name__}: {(self.dtype.__doc__ or '').strip()}"]
@@ -160,11 +168,14 @@ def order(shape, layouts):
     return row_major(shape)
 
 
-def pointwise(schema, doc, *, scalar, dtype=same, grad=None, promotes=(), check=None, **options) -> Pointwise:
+def pointwise(
+    schema, doc, *, scalar, dtype=same, grad=None, promotes=(), check=None, refuses=None, **options
+) -> Pointwise:
     """Declares a pointwise op.
 
     `scalar` takes the schema's arguments in order: tensors and Scalars as expressions of the compute type, everything
     else as Python values. `promotes` names the arguments that decide the dtype (default: all in tensor position).
-    `check(common, *args)` raises on what the op refuses.
+    `check(common, *args)` raises on what the op refuses; `refuses` gives, on expressions, where a value is refused (a
+    zero divisor), or None.
     """
-    return Pointwise(schema, doc, scalar, dtype, grad, tuple(promotes), check, **options)
+    return Pointwise(schema, doc, scalar, dtype, grad, tuple(promotes), check, refuses, **options)
