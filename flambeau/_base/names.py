@@ -24,24 +24,35 @@ def public_name(module_name: str) -> str:
 
 
 def missing(
-    module_name: str, names: Iterable[str], submodules: Iterable[str] = ()
+    space: dict[str, Any],
+    submodules: Iterable[str] = (),
+    find: Callable[[str], Any] | None = None,
+    more: Iterable[str] = (),
 ) -> Callable[[str], Any]:
-    """A module's ``__getattr__``: AttributeError that names the nearest existing name.
+    """A module's ``__getattr__``: names made on first use, and AttributeError for all others.
 
-    `names` is what the module has; pass ``globals()`` for a list that stays current. The names in
-    `submodules` are imported when first asked for. In a module::
+    `space` is the module's ``globals()``. A name in `submodules` is imported, any other is asked of
+    `find`, which answers None for what it has not; either is kept in `space`. The error says that
+    flambeau has no such name, and the nearest one of those in `space`, `submodules` and `more`.
+    In a module::
 
-        __getattr__ = missing(__name__, globals())
+        __getattr__ = missing(globals())
+        __getattr__ = missing(globals(), submodules=("fft",), find=function_of, more=registry)
     """
+    module_name: str = space["__name__"]
     lazy = frozenset(submodules)
     messages: dict[str, str] = {}
 
     def __getattr__(name: str) -> Any:
         if name in lazy:
             return importlib.import_module(f"{module_name}.{name}")
+        found = find(name) if find is not None else None
+        if found is not None:
+            space[name] = found
+            return found
         message = messages.get(name)
         if message is None:  # programs probe for the same names over and over: hasattr
-            message = messages[name] = _absent(module_name, name, [*names, *lazy])
+            message = messages[name] = _absent(module_name, name, [*space, *lazy, *more])
         raise AttributeError(message, name=name)
 
     return __getattr__

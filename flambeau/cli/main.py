@@ -53,8 +53,10 @@ def explain(words: Sequence[str]) -> int:
         return 2
     try:
         print(ops.explain(words[0]))
-    except (LookupError, AttributeError) as error:
-        print(f"flambeau explain: {error.args[0] if error.args else error}", file=sys.stderr)
+    except KeyError:
+        guess = nearest(words[0].removeprefix("aten::"), ops.registry)
+        hint = f"; the nearest is {guess!r}" if guess else ""
+        print(f"flambeau explain: no op is called {words[0]!r}{hint}", file=sys.stderr)
         return 1
     return 0
 

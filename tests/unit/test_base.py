@@ -108,7 +108,7 @@ def test_nearest():
 
 
 def test_a_missing_name_says_so_and_names_the_nearest():
-    get = missing("flambeau.nn", {"Linear": 1, "_Linea": 2})
+    get = missing({"__name__": "flambeau.nn", "Linear": 1, "_Linea": 2})
     with pytest.raises(AttributeError) as caught:
         get("Linea")
     assert str(caught.value) == (
@@ -120,5 +120,20 @@ def test_a_missing_name_says_so_and_names_the_nearest():
 
 
 def test_a_submodule_is_imported_when_asked_for():
-    get = missing("concurrent", {}, submodules=["futures"])
+    get = missing({"__name__": "concurrent"}, submodules=["futures"])
     assert get("futures").__name__ == "concurrent.futures"
+
+
+def test_a_name_is_found_once_and_kept():
+    asked = []
+
+    def find(name):
+        asked.append(name)
+        return 7 if name == "seven" else None
+
+    space = {"__name__": "flambeau"}
+    get = missing(space, find=find, more=["eight"])
+    assert get("seven") == space["seven"] == 7
+    with pytest.raises(AttributeError, match="nearest existing name is 'eight'"):
+        get("eigth")
+    assert asked == ["seven", "eigth"]
