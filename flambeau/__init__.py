@@ -6,6 +6,8 @@ appear here on first use.
 
 import math as _math
 
+from flambeau._base import missing as _missing
+from flambeau.ops import registry as _registry
 from flambeau.tensor import (
     Size, Tensor, enable_grad, function_of, inference_mode, is_grad_enabled, is_inference_mode_enabled, no_grad,
     set_grad_enabled,
@@ -26,13 +28,7 @@ int, float, bool = (next(d for d in _dtypes if d.name == n) for n in ("int32", "
 inf, nan, pi, e = _math.inf, _math.nan, _math.pi, _math.e
 
 
-def __getattr__(name):
-    function = function_of(name)
-    if function is None:
-        raise AttributeError(f"module 'torch' has no attribute {name!r} in flambeau")
-    globals()[name] = function
-    return function
-
+__getattr__ = _missing(globals(), find=function_of, more=_registry)
 
 __all__ = [
     "Size", "Tensor", "can_cast", "device", "dtype", "enable_grad", "inference_mode", "is_grad_enabled",
