@@ -16,7 +16,8 @@ from .target import Target
 class Operand(NamedTuple):
     """What is compiled in of an operand: its type, and how it moves along the innermost dimension.
 
-    `way` is U unit stride, Z stride zero, S any other stride.
+    `way` is U unit stride, Z stride zero, S any other stride; in tiles also T and G, any stride here, but unit stride or
+    a small one along the tile's rows.
     """
 
     dtype: DType
@@ -68,6 +69,65 @@ class Access:
     def scatter(self, index: int, pointer, step, count) -> None:
         dtype = self.operands[index].dtype
         self.copy(dtype, self.buffer(index, self.block), dtype.itemsize, pointer, step, count)
+
+    def turn(self, index: int, pointer, step, row_step, shape, tile) -> str:
+        """A buffer with a tile of operand `index`, row by row: rows of `tile[1]` elements, `shape` of them used.
+
+        Where the operand is contiguous along columns (T), a full tile goes through registers, 8 by 8.
+        """
+        code, dtype = self.code, self.operands[index].dtype
+        buffer = self.buffer(index, tile[0] * tile[1])
+        size, (rows, columns) = dtype.itemsize, shape
+
+        def slowly():
+            def column(j, source):
+                self.copy(dtype, source, row_step, code.at(buffer, j, element_type(dtype)), tile[1] * size, rows)
+                return [code.add(j, 1), code.at(source, step)]
+
+            code.repeat([("i64", "0"), ("ptr", pointer)], lambda j, _: code.less(j, columns), column)
+            return []
+
+        if self.operands[index].way != "T":
+            slowly()
+            return buffer
+
+        def quickly():
+            def column(j, source):
+                def row(i):
+                    self._turn_square(dtype, code.at(source, i, element_type(dtype)), step,
+                                      code.at(buffer, code.add(code.mul(i, tile[1]), j), element_type(dtype)),
+                                      tile[1] * size)  # fmt: skip
+                    return [code.add(i, 8)]
+
+                code.repeat([("i64", "0")], lambda i: code.less(i, tile[0]), row)
+                return [code.add(j, 8), code.at(source, code.mul(step, 8))]
+
+            code.repeat([("i64", "0"), ("ptr", pointer)], lambda j, _: code.less(j, tile[1]), column)
+            return []
+
+        full = [code.value(f"icmp eq i64 {a}, {b}") for a, b in zip(shape, tile, strict=True)]
+        code.branch(code.value(f"and i1 {full[0]}, {full[1]}"), quickly, slowly, [])
+        return buffer
+
+    def _turn_square(self, dtype, source, step, target, target_step) -> None:
+        """Transpose 8 by 8 elements: pairs, then fours, then eights change places."""
+        code, kind, align = self.code, f"<8 x {element_type(dtype)}>", dtype.to_real().itemsize
+
+        def mix(a, b, order):
+            return code.value(f"shufflevector {kind} {a}, {kind} {b}, <8 x i32> {self.lanes.vector('i32', order)}")
+
+        rows = []
+        for k in range(8):
+            rows.append(code.value(f"load {kind}, ptr {source}, align {align}"))
+            source = code.at(source, step) if k < 7 else source
+        low, high = (0, 8, 1, 9, 4, 12, 5, 13), (2, 10, 3, 11, 6, 14, 7, 15)
+        pairs = [mix(rows[k & ~1], rows[k | 1], high if k & 1 else low) for k in range(8)]
+        low, high = (0, 1, 8, 9, 4, 5, 12, 13), (2, 3, 10, 11, 6, 7, 14, 15)
+        fours = [mix(pairs[k & 4 | k >> 1 & 1], pairs[k & 4 | k >> 1 & 1 | 2], high if k & 1 else low) for k in range(8)]
+        low, high = (0, 1, 2, 3, 8, 9, 10, 11), (4, 5, 6, 7, 12, 13, 14, 15)
+        for k in range(8):
+            eights = mix(fours[k & 3], fours[k & 3 | 4], high if k & 4 else low)
+            code.do(f"store {kind} {eights}, ptr {code.at(target, k * target_step)}, align {align}")
 
     def address(self, dtype: DType, pointer, i) -> str:
         return self.code.at(pointer, i, f"[2 x {memory_type(dtype)}]" if dtype.kind == "c" else memory_type(dtype))

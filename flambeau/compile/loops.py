@@ -24,11 +24,13 @@ from .target import Target
 HEADER = 6
 BLOCK = 256  # elements of a strided run gathered at a time
 TILE = 512  # kept elements whose state lies in the first-level cache while a vertical fold goes over them
+COLUMNS = 64  # elements of a row of a tile that is transposed
 STRIDED_TILE = 64  # the same where each kept element is in another cache line
 
 
 class Variant(NamedTuple):
-    """What is compiled in. `mode` is pointwise, across (lanes along the fold), down (lanes along kept elements)."""
+    """What is compiled in. `mode` is pointwise, tiled (the same, in tiles over the innermost and another dimension),
+    across (lanes along the fold), or down (lanes along kept elements)."""
 
     mode: str
     outputs: tuple[Operand, ...]
@@ -46,6 +48,11 @@ def stored(kernel: Kernel, values) -> list[tuple]:
 
 def flat(groups) -> list:
     return [e for group in groups for e in group]
+
+
+def tile_rows(dtypes) -> int:
+    """Rows of a tile: a cache line of each transposed operand, within reason."""
+    return max(8, min(32, 64 // min(dtype.itemsize for dtype in dtypes)))
 
 
 def leaves(expressions) -> set:
@@ -75,7 +82,7 @@ class Writer:
         """The module's text: one function called `name`."""
         code = self.code
         self._enter()
-        write = {"pointwise": self._pointwise, "across": self._across, "down": self._down}[self.variant.mode]
+        write = {"pointwise": self._pointwise, "tiled": self._pointwise, "across": self._across, "down": self._down}[self.variant.mode]
         write()
         code.do(f"ret i64 {self._result()}")
         lines = [
@@ -103,14 +110,14 @@ class Writer:
             self.flag = code.stack("i64", 8)
             code.do(f"store i64 0, ptr {self.flag}")
         self._leaves()
-        if self.variant.second:
+        if self.variant.second and self.variant.mode != "tiled":
             self.second_counters = code.stack("[64 x i64]", 8)
             self._clear(self.second_counters, self.rank_second)
 
     def _stride(self, k):
         """The stride along the innermost dimension: a number where compiled in."""
         way = self.operands[k].way if k < len(self.operands) else self.variant.position
-        if way == "S":
+        if way in "STG":
             return self.code.number("%dims", HEADER + k)
         return 0 if way == "Z" else self.operands[k].dtype.itemsize
 
@@ -337,6 +344,8 @@ class Writer:
             operand = self.operands[k]
             if operand.way == "Z":
                 self._learn(known, k, self.access.repeated(operand.dtype, pointers[k]))
+            elif operand.way in "TG":
+                sources[k] = pointers[k], True
             elif operand.way == "S":
                 sources[k] = self.access.gather(k, pointers[k], self.strides[k], count), True
             else:
@@ -385,10 +394,50 @@ class Writer:
             return [[known[e] for e in group] for group in groups], []
 
         unroll = unrolling(roots)
-        self._walk(
-            BLOCK if self.strided else None,
-            lambda n, p: self._run(n, p, self.ins, self.outs, body, unroll=unroll, masked=bool(self.flag)),
+
+        def run(count, pointers):
+            self._run(count, pointers, self.ins, self.outs, body, unroll=unroll, masked=bool(self.flag))
+
+        if self.variant.mode == "tiled":
+            return self._tiles(run)
+        self._walk(BLOCK if self.strided else None, run)
+
+    def _tiles(self, run) -> None:
+        """`run(count, pointers)` for the rows of tiles [lo, hi): all tiles of a plane, then the next plane.
+
+        A plane is the innermost dimension times the one of the second nest; its partial tiles are at the ends.
+        """
+        code, turned = self.code, [k for k, o in enumerate(self.operands) if o.way in "TG"]
+        height, steps = code.number(self.second, 0), [code.number(self.second, 1 + k) for k in self.all]
+        tile = tile_rows([self.operands[k].dtype for k in turned]), COLUMNS
+        across, along = (
+            code.value(f"udiv i64 {code.add(size, side - 1)}, {side}")
+            for size, side in ((self.inner, tile[1]), (height, tile[0]))
         )
+
+        def one(t):
+            rest = code.value(f"udiv i64 {t}, {across}")
+            plane = code.value(f"udiv i64 {rest}, {along}")
+            column = code.mul(code.sub(t, code.mul(rest, across)), tile[1])
+            row = code.mul(code.sub(rest, code.mul(plane, along)), tile[0])
+            pointers = self._start(plane, self.bases) if self.variant.outer else self.bases
+            pointers = self._moved(pointers, column)
+            pointers = [code.at(p, code.mul(row, s)) for p, s in zip(pointers, steps, strict=True)]
+            shape = code.smaller(code.sub(height, row), tile[0]), code.smaller(code.sub(self.inner, column), tile[1])
+            following = list(steps)
+            for k in turned:
+                pointers[k] = self.access.turn(k, pointers[k], self.strides[k], steps[k], shape, tile)
+                following[k] = tile[1] * self.operands[k].dtype.itemsize
+
+            def line(i, *pointers):
+                run(shape[1], pointers)
+                return [code.add(i, 1), *(code.at(p, s) for p, s in zip(pointers, following, strict=True))]
+
+            carried = [("i64", "0"), *(("ptr", p) for p in pointers)]
+            code.repeat(carried, lambda i, *_: code.less(i, shape[0]), line)
+            return [code.add(t, 1)]
+
+        code.repeat([("i64", "%lo")], lambda t: code.less(t, "%hi"), one)
 
     def _check(self, condition, mask) -> None:
         code, test = self.code, self.lanes.of("i1")

@@ -11,11 +11,10 @@ from flambeau.ir import Kernel, Reduce, load, parts, position, state, topologica
 from flambeau.types import DType, Layout
 
 from .access import Operand
-from .loops import HEADER, STRIDED_TILE, TILE, Variant
+from .loops import COLUMNS, HEADER, STRIDED_TILE, TILE, Variant, tile_rows
 from .target import Target
 
 LINE = 64  # bytes of a cache line
-COLUMNS = 64  # elements of a strided run that are finished for many rows, while their cache lines are near
 PIECE = 30_000.0  # nanoseconds of work that are worth another thread
 PARTS = 64  # partial results of a fold that is split
 
@@ -151,7 +150,7 @@ def pack(nest: Nest, count: int, offsets, operands: int) -> bytes:
 def stage(request: Request, mode: str, nest: Nest, offsets, total: int, cost: float, lanes: int) -> StagePlan:
     """The call that runs `nest`. `offsets` are bytes to the operands' first elements."""
     strides = nest.inner.strides
-    way = ways(request, strides)
+    way = tiled_ways(request, nest) if mode == "tiled" else ways(request, strides)
     placed = list(map(Operand, request.operands, way))
     uses_position = len(strides) > len(placed)
     where = ("S" if strides[-1] else "Z") if uses_position else ""
@@ -203,46 +202,38 @@ def pointwise(request: Request, outputs, inputs) -> list[StagePlan]:
         return strided_cost(request, dim.strides) + (8.0 + 4.0 * len(strides)) / dim.size
 
     inner = min(reversed(dims), key=row_cost)
-    dims.remove(inner)
-    cost = each + row_cost(inner)
-    return [
-        stage(request, "pointwise", Nest(last, outer, []), offsets, count, cost * count, lanes)
-        for outer, last, offsets in tiles(request, dims, inner)
-        for count in [last.size * math.prod(dim.size for dim in outer)]
-    ]
-
-
-def tiles(request: Request, dims: list[Dim], inner: Dim):
-    """(outer dimensions, innermost, offsets) for each piece of the loops.
-
-    Where an operand has its neighbouring elements along another dimension, that one comes next to the innermost, of
-    which a piece is finished at a time: the cache lines that a strided run reads serve the following rows.
-    """
-    none = (0,) * len(inner.strides)
-    near = beside(request, dims, inner)
+    outer = [dim for dim in dims if dim is not inner]
+    near = beside(request, outer, inner)
+    offsets = (0,) * len(strides)
     if near is None:
-        return [(dims, inner, none)]
-    dims = [dim for dim in dims if dim is not near]
-    blocks, rest = divmod(inner.size, COLUMNS)
-    if blocks < 2:
-        return [([*dims, near], inner, none)]
-    far = tuple(COLUMNS * s for s in inner.strides)
-    pieces = [([*dims, Dim(blocks, far), near], Dim(COLUMNS, inner.strides), none)]
-    if rest:
-        offsets = tuple(blocks * s for s in far)
-        pieces.append(([*dims, near], Dim(rest, inner.strides), offsets))
-    return pieces
+        return [stage(request, "pointwise", Nest(inner, outer, []), offsets, total, total * (each + row_cost(inner)), lanes)]
+    outer.remove(near)
+    nest = Nest(inner, outer, [near])
+    turned = [t for t, w in zip(request.operands, tiled_ways(request, nest), strict=True) if w in "TG"]
+    tiles = math.prod(d.size for d in outer) * -(-near.size // tile_rows(turned)) * -(-inner.size // COLUMNS)
+    return [stage(request, "tiled", nest, offsets, tiles, total * (each + 0.5), lanes)]
 
 
 def beside(request: Request, dims: list[Dim], inner: Dim) -> Dim | None:
-    """The dimension along which an operand that jumps along the innermost one has its neighbours."""
-    for k, way in enumerate(ways(request, inner.strides)):
-        if way != "S" or abs(inner.strides[k]) < LINE:
+    """The dimension along which an input that jumps along the innermost one has its neighbours."""
+    for k in range(len(request.outputs), len(request.operands)):
+        if abs(inner.strides[k]) < LINE or inner.size < 8:
             continue
-        near = [dim for dim in dims if 0 < abs(dim.strides[k]) < LINE]
+        near = [dim for dim in dims if 0 < abs(dim.strides[k]) < LINE and dim.size >= 4]
         if near:
             return min(near, key=lambda dim: abs(dim.strides[k]))
     return None
+
+
+def tiled_ways(request: Request, nest: Nest) -> list[str]:
+    """As `ways`, with T and G for inputs that are turned: their neighbours lie along the second nest's dimension."""
+    [near] = nest.second
+    out = ways(request, nest.inner.strides)
+    for k in range(len(request.outputs), len(out)):
+        step, size = near.strides[k], request.operands[k].itemsize
+        if out[k] == "S" and 0 < abs(step) < abs(nest.inner.strides[k]):
+            out[k] = "T" if step == size and size <= 8 else "G"
+    return out
 
 
 # ---------------------------------------------------------------------------------------------------- folds
@@ -399,7 +390,7 @@ def scan(request: Request, outputs, inputs, axis: int) -> list[StagePlan]:
         others = [d for d in kept if d is not dim]
         added = strided_cost(request, dim.strides)
         run = min(dim.size, STRIDED_TILE if added else TILE)
-        each = body_cost(request.kernel, lanes) + 0.1 + min(added, 1.2) + 6.0 / run
+        each = body_cost(request.kernel, lanes) + 0.1 + added + 6.0 / run
         found.append(Fold("down", Nest(dim, others, [line]), points, points, points * line.size * each))
     fold = min(found, key=lambda fold: fold.cost)
     return [fold_stage(request, fold, offsets, 1 if fold.mode == "across" else lanes)]
