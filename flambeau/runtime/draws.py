@@ -16,40 +16,16 @@ LARGEST = {
     "bfloat16": 3.3895313892515355e38,
 }
 # PyTorch's messages call a dtype by its C++ type in some places and by its ScalarType in others.
-C_NAMES = {
-    "bool": "bool",
-    "uint8": "unsigned char",
-    "int8": "signed char",
-    "int16": "short int",
-    "int32": "int",
-    "int64": "long int",
-    "uint16": "short unsigned int",
-    "uint32": "unsigned int",
-    "uint64": "long unsigned int",
-    "float16": "c10::Half",
-    "bfloat16": "c10::BFloat16",
-    "float32": "float",
-    "float64": "double",
-    "complex64": "c10::complex<float>",
-    "complex128": "c10::complex<double>",
-}
-SCALAR_NAMES = {
-    "bool": "Bool",
-    "uint8": "Byte",
-    "int8": "Char",
-    "int16": "Short",
-    "int32": "Int",
-    "int64": "Long",
-    "uint16": "UInt16",
-    "uint32": "UInt32",
-    "uint64": "UInt64",
-    "float16": "Half",
-    "bfloat16": "BFloat16",
-    "float32": "Float",
-    "float64": "Double",
-    "complex64": "ComplexFloat",
-    "complex128": "ComplexDouble",
-}
+_NAMES = """
+    bool bool Bool | uint8 unsigned_char Byte | int8 signed_char Char | int16 short_int Short |
+    int32 int Int | int64 long_int Long | uint16 short_unsigned_int UInt16 |
+    uint32 unsigned_int UInt32 | uint64 long_unsigned_int UInt64 | float16 c10::Half Half |
+    bfloat16 c10::BFloat16 BFloat16 | float32 float Float | float64 double Double |
+    complex64 c10::complex<float> ComplexFloat | complex128 c10::complex<double> ComplexDouble
+"""
+_ROWS = [row.split() for row in _NAMES.split("|")]
+C_NAMES = {name: c_name.replace("_", " ") for name, c_name, _ in _ROWS}
+SCALAR_NAMES = {name: scalar_name for name, _, scalar_name in _ROWS}
 
 
 def not_implemented(kernel, dtype):

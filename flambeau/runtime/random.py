@@ -170,7 +170,7 @@ class Stream:
         return self._legacy.randint(0, 1 << 32, count, dtype=numpy.uint32)
 
     def long_words(self, count: int) -> numpy.ndarray:
-        """`count` 64-bit numbers of two words each, the first word being the high half, as uint64."""
+        """`count` 64-bit numbers of two words each, the first one the high half, as uint64."""
         pairs = self.words(2 * count).astype("<u4", copy=False).view("<u8")
         return (pairs << 32) | (pairs >> 32)
 
@@ -265,7 +265,7 @@ class Stream:
             pairs[1::2] = radius * numpy.sin(2.0 * math.pi * angles)
         values[done:] = pairs[:wanted]
         if wanted % 2:
-            self._spare = float(pairs[wanted])
+            self._spare = exact_pairs(uniforms[-2:].tolist())[1]
         return values
 
     def normal(
