@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy
 
+from .random import Generator, Stream, default_generator
+
 
 class Stage(NamedTuple):
     kernel: Any

@@ -1,0 +1,262 @@
+"""What turns uniform words into numbers of a distribution: arithmetic on arrays, no state."""
+
+import math
+import warnings
+
+import numpy
+
+INT64_MIN, INT64_MAX = -(1 << 63), (1 << 63) - 1
+BLOCK = 16  # PyTorch turns uniforms into normals in blocks of 16
+FLOAT32, FLOAT64, INT64 = numpy.dtype("float32"), numpy.dtype("float64"), numpy.dtype("int64")
+DIGITS = {"float64": 53, "float32": 24, "float16": 11, "bfloat16": 8}
+LARGEST = {
+    "float64": float(numpy.finfo("f8").max),
+    "float32": float(numpy.finfo("f4").max),
+    "float16": 65504.0,
+    "bfloat16": 3.3895313892515355e38,
+}
+# PyTorch's messages call a dtype by its C++ type in some places and by its ScalarType in others.
+_NAMES = """
+    bool bool Bool | uint8 unsigned_char Byte | int8 signed_char Char | int16 short_int Short |
+    int32 int Int | int64 long_int Long | uint16 short_unsigned_int UInt16 |
+    uint32 unsigned_int UInt32 | uint64 long_unsigned_int UInt64 | float16 c10::Half Half |
+    bfloat16 c10::BFloat16 BFloat16 | float32 float Float | float64 double Double |
+    complex64 c10::complex<float> ComplexFloat | complex128 c10::complex<double> ComplexDouble
+"""
+_ROWS = [row.split() for row in _NAMES.split("|")]
+C_NAMES = {name: c_name.replace("_", " ") for name, c_name, _ in _ROWS}
+SCALAR_NAMES = {name: scalar_name for name, _, scalar_name in _ROWS}
+
+
+def not_implemented(kernel, dtype):
+    return NotImplementedError(
+        f"\"{kernel}\" not implemented for '{SCALAR_NAMES.get(dtype.name, dtype.name)}'"
+    )
+
+
+def number(value):
+    """`value` as C++ streams print it: six significant digits, no trailing zeros."""
+    return f"{float(value):g}"
+
+
+def rounded(values, dtype):
+    """`values` (float32 or float64) in `dtype`; the half types round from float32, as a C++
+    conversion does.
+    """
+    if dtype.itemsize == 2 and dtype.kind != "i" and values.dtype == FLOAT64:
+        values = values.astype(FLOAT32)
+    return values.astype(dtype, copy=False)
+
+
+def fused(values, factor, term):
+    """``values * factor + term`` rounded once, as a fused multiply-add gives it, for float32 or
+    float64 `values`.
+
+    float32 is exact in float64 up to the last rounding. float64 splits the product into two halves
+    (Dekker, Numerische Mathematik 18, 1971) and adds what the plain sum loses.
+    """
+    if term == 0:
+        return values if factor == 1 else values * values.dtype.type(factor)
+    if values.dtype == FLOAT32:
+        wide = values * FLOAT64.type(factor)
+        wide += term
+        return wide.astype(FLOAT32)
+    product = values * factor
+    if not abs(factor) < 1e290:
+        return product + term
+    splitter = 134217729.0  # 2**27 + 1
+    scaled = splitter * values
+    high = scaled - (scaled - values)
+    low = values - high
+    factor_high = splitter * factor - (splitter * factor - factor)
+    factor_low = factor - factor_high
+    lost = (
+        (high * factor_high - product) + high * factor_low + low * factor_high
+    ) + low * factor_low
+    total = product + term
+    shift = total - product
+    lost += (product - (total - shift)) + (term - shift)
+    return total + lost
+
+
+def _box_muller(radius_uniform, angle_uniform):
+    """Two standard normals from two uniforms in (0, 1] and [0, 1) (Box and Muller, Ann. Math. Stat.
+    29, 1958).
+    """
+    kind = radius_uniform.dtype.type
+    radius = numpy.log(radius_uniform, out=radius_uniform)
+    radius *= kind(-2.0)
+    numpy.sqrt(radius, out=radius)
+    angle = numpy.multiply(angle_uniform, kind(2.0 * math.pi), out=angle_uniform)
+    cosine = numpy.cos(angle)
+    cosine *= radius
+    sine = numpy.sin(angle, out=angle)
+    sine *= radius
+    return cosine, sine
+
+
+def normal_blocks(uniforms):
+    """Standard normals from uniforms, whose number is a multiple of 16, in place.
+
+    In each block of 16 the first eight give the radii and the last eight the angles; cosines come
+    first. Eight numbers are moved as one opaque item, which is twice as fast as a strided loop over
+    them.
+    """
+    halves = uniforms.view(f"V{uniforms.itemsize * BLOCK // 2}")
+    kind = uniforms.dtype
+    radius_uniform = halves[0::2].copy().view(kind)
+    numpy.subtract(kind.type(1.0), radius_uniform, out=radius_uniform)
+    cosine, sine = _box_muller(radius_uniform, halves[1::2].copy().view(kind))
+    halves[0::2], halves[1::2] = cosine.view(halves.dtype), sine.view(halves.dtype)
+    return uniforms
+
+
+def nearest_inside(low, high, dtype):
+    """`low` and `high` moved inward to numbers that `dtype` holds, so that no draw rounds out of
+    ``[low, high)``.
+    """
+    digits = DIGITS[dtype.name]
+
+    def held(value):
+        if abs(value) > LARGEST[dtype.name]:
+            return value  # out of bounds, which the caller reports
+        return int(rounded(numpy.array([value], FLOAT64), dtype).astype(FLOAT64)[0])
+
+    def spacing(value):
+        return 1 << max(abs(value).bit_length() - digits, 0)
+
+    after, before = held(low + 1), held(high - 1)
+    low = after + spacing(low + 1) if after < low else low
+    high = before - spacing(high - 1) if before >= high else high
+    return low, high
+
+
+def check_bounds(low, last, dtype):
+    """Raise where `dtype` cannot hold `low` or `last`; warn where it cannot hold every integer
+    between them.
+    """
+    named = (("from", low), ("to - 1", last))
+    if dtype.name not in DIGITS:
+        bounds = (
+            (0, 1)
+            if dtype.kind == "b"
+            else (numpy.iinfo(dtype).min, min(numpy.iinfo(dtype).max, INT64_MAX))
+        )
+        for name, value in named:
+            if not bounds[0] <= value <= bounds[1]:
+                raise RuntimeError(f"{name} is out of bounds for {C_NAMES[dtype.name]}")
+        return
+    digits, largest = DIGITS[dtype.name], LARGEST[dtype.name]
+    for name, value in named:
+        if not -largest <= value <= largest:
+            raise RuntimeError(f"{name} is out of bounds for {C_NAMES[dtype.name]}")
+        if abs(value) > 1 << digits:
+            warnings.warn(
+                f"{name} is out of bounds [-(2^{digits}), 2^{digits}]. Due to precision "
+                f"limitations "
+                f"{C_NAMES[dtype.name]} can support discrete uniform distribution only within "
+                f"this range.",
+                stacklevel=4,
+            )
+
+
+def array_and_view(shape, dtype, out):
+    """The array to return, and a flat real view of it to fill."""
+    if out is None:
+        result = numpy.empty(shape, dtype)
+    elif out.flags.c_contiguous:
+        result = out
+    else:
+        raise ValueError("out must be C-contiguous")
+    flat = result.reshape(-1)
+    if result.dtype.kind == "c":
+        flat = flat.view(f"f{result.itemsize // 2}")
+    return result, flat
+
+
+def exact_pairs(uniforms):
+    """Standard normals from a short list of uniforms, by the C library's functions: NumPy's differ
+    in the last place.
+    """
+    values = []
+    for angle_uniform, radius_uniform in zip(uniforms[0::2], uniforms[1::2], strict=True):
+        radius = math.sqrt(-2.0 * math.log1p(-radius_uniform))
+        angle = 2.0 * math.pi * angle_uniform
+        values += (radius * math.cos(angle), radius * math.sin(angle))
+    return values
+
+
+def swapped(partners):
+    """0, 1, 2, ... after exchanging places i and ``partners[i]`` for each i in turn; ``partners[i]
+    >= i``.
+    """
+    order = list(range(partners.size + 1))
+    for place, partner in enumerate(partners.tolist()):
+        order[place], order[partner] = order[partner], order[place]
+    return numpy.array(order, INT64)
+
+
+def swapped_at_once(partners):
+    """The same as `swapped`, by sorting and following chains, which touches memory in order: faster
+    for many places.
+
+    After exchange i, place i is never touched again, so the result there is what stood at
+    ``partners[i]`` before it. That is the number that the last earlier exchange with the same
+    partner put there, if any, and such an exchange m put there what stood at place m in its turn.
+    So what stands at place k in its turn is found by going from k to the last m < k whose partner
+    is k, from there on likewise, and taking the place where the chain ends.
+    """
+    count = partners.size
+    visits = partners << 32
+    visits |= numpy.arange(count)
+    visits.sort()
+    visitor, place = visits & 0xFFFFFFFF, visits >> 32
+    again = place[1:] == place[:-1]
+    earlier = numpy.full(count, -1)
+    numpy.copyto(earlier[1:], visitor[:-1], where=again)
+    final = numpy.append(~again, True)
+    last, at = visitor[final], place[final]
+    last = numpy.where(
+        last == at, earlier[final], last
+    )  # an exchange of a place with itself moves nothing
+    origin = numpy.arange(count + 1)
+    origin[at] = numpy.where(last >= 0, last, at)
+    while True:
+        further = origin[origin]
+        if (further == origin).all():
+            break
+        origin = further
+    moved = numpy.where(earlier >= 0, origin[earlier], place)
+    result = numpy.empty(count + 1, INT64)
+    result[visitor] = numpy.where(visitor == place, origin[place], moved)
+    result[count] = origin[count]
+    return result
+
+
+def as_integers(words, dtype, base=0):
+    """Unsigned `words` plus `base`, modulo 2**64 and read as signed, in `dtype`."""
+    if words.dtype == numpy.uint64:
+        words = (words + numpy.uint64(base % (1 << 64))).view(INT64)
+    if dtype.name == "bfloat16" or dtype.name == "float16":
+        words = words.astype(FLOAT32)
+    return words.astype(dtype)
+
+
+def check_weights(weights, n, replacement):
+    if not 1 <= weights.ndim <= 2:
+        raise RuntimeError("prob_dist must be 1 or 2 dim")
+    if weights.dtype.name not in DIGITS:
+        name = SCALAR_NAMES.get(weights.dtype.name, weights.dtype.name)
+        raise RuntimeError(
+            f"multinomial only supports floating-point dtypes for input, got: {name}"
+        )
+    if n <= 0:
+        raise RuntimeError("cannot sample n_sample <= 0 samples")
+    if not replacement and n > weights.shape[-1]:
+        raise RuntimeError(
+            "cannot sample n_sample > prob_dist.size(-1) samples without replacement"
+        )
+    if not ((weights >= 0) & (weights < math.inf)).all():
+        raise RuntimeError("probability tensor contains either `inf`, `nan` or element < 0")
+    if (weights.sum(axis=-1) == 0).any():
+        raise RuntimeError("invalid multinomial distribution (sum of probabilities <= 0)")
