@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flambeau import ops
+from flambeau.nn import operations as ops
 from flambeau.nn.functions.activation import (
     alpha_dropout,
     celu,

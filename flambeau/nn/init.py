@@ -6,8 +6,8 @@ import math
 import warnings
 from typing import Any
 
-from flambeau import ops
-from flambeau.tensor import Tensor, empty, no_grad
+from flambeau.nn import operations as ops
+from flambeau.tensor import Tensor, no_grad
 
 _LINEAR = (
     "linear",
@@ -202,7 +202,7 @@ def orthogonal_(tensor: Tensor, gain: float = 1, generator: Any = None) -> Tenso
     rows = tensor.size(0)
     columns = tensor.numel() // rows
     with no_grad():
-        flat = empty((rows, columns), dtype=tensor.dtype, device=tensor.device)
+        flat = ops.empty((rows, columns), dtype=tensor.dtype, device=tensor.device)
         flat.normal_(0, 1, generator=generator)
         if rows < columns:
             flat.t_()

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Any
 
-from flambeau.tensor import Tensor, empty
+from flambeau.nn import operations as ops
+from flambeau.tensor import Tensor
 
 
 class _ParameterMeta(type(Tensor)):
@@ -44,7 +45,7 @@ class Parameter(Tensor, metaclass=_ParameterMeta):
 
     def __new__(cls, data: Tensor | None = None, requires_grad: bool = True) -> Parameter:
         if data is None:
-            data = empty(0)
+            data = ops.empty(0)
         if type(data) is Tensor or type(data) is Parameter:
             return Tensor._make_subclass(cls, data, requires_grad)
         return _parameter_from_custom(data, requires_grad)
@@ -97,7 +98,7 @@ class Buffer(Tensor, metaclass=_BufferMeta):
 
     def __new__(cls, data: Tensor | None = None, *, persistent: bool = True) -> Any:
         if data is None:
-            data = empty(0)
+            data = ops.empty(0)
         buffer = data.detach().requires_grad_(data.requires_grad)
         buffer.persistent = persistent
         buffer._is_buffer = True
@@ -111,7 +112,7 @@ class UninitializedTensorMixin:
 
     def materialize(self, shape: Any, device: Any = None, dtype: Any = None) -> Any:
         """Return a real parameter or buffer of the given shape, with uninitialised values."""
-        data = empty(
+        data = ops.empty(
             shape, device=device or self.device, dtype=dtype or self.dtype
         )
         if self.cls_to_become is Parameter:
@@ -145,7 +146,7 @@ class UninitializedParameter(UninitializedTensorMixin, Parameter):
     def __new__(
         cls, requires_grad: bool = True, device: Any = None, dtype: Any = None
     ) -> UninitializedParameter:
-        return Tensor._make_subclass(cls, empty(0, device=device, dtype=dtype), requires_grad)
+        return Tensor._make_subclass(cls, ops.empty(0, device=device, dtype=dtype), requires_grad)
 
     def __deepcopy__(self, memo: dict) -> UninitializedParameter:
         if id(self) in memo:
@@ -167,7 +168,7 @@ class UninitializedBuffer(UninitializedTensorMixin, Tensor):
         dtype: Any = None,
         persistent: bool = True,
     ) -> UninitializedBuffer:
-        buffer = Tensor._make_subclass(cls, empty(0, device=device, dtype=dtype), requires_grad)
+        buffer = Tensor._make_subclass(cls, ops.empty(0, device=device, dtype=dtype), requires_grad)
         buffer.persistent = persistent
         buffer._is_buffer = True
         return buffer

@@ -5,8 +5,8 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-from flambeau import ops
-from flambeau.tensor import Tensor, empty_like
+from flambeau.nn import operations as ops
+from flambeau.tensor import Tensor
 
 
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
@@ -162,7 +162,7 @@ def gumbel_softmax(
     """
     if eps != 1e-10:
         warnings.warn("`eps` parameter is deprecated and has no effect.", stacklevel=2)
-    noise = -empty_like(logits).exponential_().log()
+    noise = -ops.empty_like(logits).exponential_().log()
     soft = ops.softmax((logits + noise) / tau, dim)
     if not hard:
         return soft

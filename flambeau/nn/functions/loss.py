@@ -7,8 +7,8 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from flambeau import ops
-from flambeau.tensor import Tensor, broadcast_tensors
+from flambeau.nn import operations as ops
+from flambeau.tensor import Tensor
 
 REDUCTION = {"none": 0, "mean": 1, "sum": 2}
 
@@ -52,7 +52,7 @@ def _same_size(input: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         "Please ensure they have the same size.",
         stacklevel=3,
     )
-    return broadcast_tensors(input, target)
+    return ops.broadcast_tensors(input, target)
 
 
 def cross_entropy(
@@ -170,7 +170,7 @@ def binary_cross_entropy(
             f"({input.size()}) is deprecated. Please ensure they have the same size."
         )
     if weight is not None:
-        weight = weight.expand(broadcast_tensors(weight, target)[0].size())
+        weight = weight.expand(ops.broadcast_tensors(weight, target)[0].size())
     return ops.binary_cross_entropy(input, target, weight, code)
 
 

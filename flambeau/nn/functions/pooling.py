@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from flambeau import ops
+from flambeau.nn import operations as ops
 from flambeau.tensor import Tensor
 
 

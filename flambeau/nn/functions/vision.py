@@ -6,7 +6,7 @@ import math
 import warnings
 from typing import Any
 
-from flambeau import ops
+from flambeau.nn import operations as ops
 from flambeau.tensor import Tensor
 
 _RESIZERS = {

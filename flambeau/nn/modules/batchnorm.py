@@ -6,9 +6,10 @@ from typing import Any
 
 from flambeau.nn import functional as F
 from flambeau.nn import init
+from flambeau.nn import operations as ops
 from flambeau.nn.modules.module import Module
 from flambeau.nn.parameter import Parameter
-from flambeau.tensor import Tensor, empty, int64, ones, tensor, zeros
+from flambeau.tensor import Tensor
 
 
 class _NormBase(Module):
@@ -36,13 +37,15 @@ class _NormBase(Module):
         self.track_running_stats = track_running_stats
         for name, present in (("weight", affine), ("bias", affine and bias)):
             if present:
-                setattr(self, name, Parameter(empty(num_features, device=device, dtype=dtype)))
+                setattr(self, name, Parameter(ops.empty(num_features, device=device, dtype=dtype)))
             else:
                 self.register_parameter(name, None)
         if track_running_stats:
-            self.register_buffer("running_mean", zeros(num_features, device=device, dtype=dtype))
-            self.register_buffer("running_var", ones(num_features, device=device, dtype=dtype))
-            count = tensor(0, dtype=int64, device=device)
+            mean = ops.zeros(num_features, device=device, dtype=dtype)
+            variance = ops.ones(num_features, device=device, dtype=dtype)
+            self.register_buffer("running_mean", mean)
+            self.register_buffer("running_var", variance)
+            count = ops.tensor(0, device=device)
             self.register_buffer("num_batches_tracked", count)
         else:
             for name in ("running_mean", "running_var", "num_batches_tracked"):
@@ -70,7 +73,8 @@ class _NormBase(Module):
     def extra_repr(self) -> str:
         return (
             f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, "
-            f"affine={self.affine}, track_running_stats={self.track_running_stats}"
+            f"affine={self.affine}, bias={self.bias is not None}, "
+            f"track_running_stats={self.track_running_stats}"
         )
 
     def _load_from_state_dict(
@@ -88,7 +92,7 @@ class _NormBase(Module):
         if (version is None or version < 2) and self.track_running_stats and key not in state_dict:
             held = self.num_batches_tracked
             fresh = held is None or held.is_meta
-            state_dict[key] = tensor(0, dtype=int64) if fresh else held
+            state_dict[key] = ops.tensor(0) if fresh else held
         super()._load_from_state_dict(
             state_dict,
             prefix,

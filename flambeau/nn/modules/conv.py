@@ -6,12 +6,12 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from flambeau import ops
 from flambeau.nn import init
+from flambeau.nn import operations as ops
 from flambeau.nn.modules.module import Module
 from flambeau.nn.modules.tuples import _pair, _reverse_repeat_tuple, _single, _triple
 from flambeau.nn.parameter import Parameter
-from flambeau.tensor import Tensor, empty, empty_like, no_grad
+from flambeau.tensor import Tensor, no_grad
 
 _PADDING_WORDS = {"same", "valid"}
 _PADDING_MODES = {"zeros", "reflect", "replicate", "circular"}
@@ -86,9 +86,9 @@ class _ConvNd(Module):
             shape = (in_channels, out_channels // groups, *kernel_size)
         else:
             shape = (out_channels, in_channels // groups, *kernel_size)
-        self.weight = Parameter(empty(shape, device=device, dtype=dtype))
+        self.weight = Parameter(ops.empty(shape, device=device, dtype=dtype))
         if bias:
-            self.bias = Parameter(empty(out_channels, device=device, dtype=dtype))
+            self.bias = Parameter(ops.empty(out_channels, device=device, dtype=dtype))
         else:
             self.register_parameter("bias", None)
         self.reset_parameters()
@@ -100,7 +100,7 @@ class _ConvNd(Module):
         else:
             # Drawing in logical order keeps the values independent of the memory format.
             with no_grad():
-                drawn = empty_like(self.weight).contiguous()
+                drawn = ops.empty_like(self.weight).contiguous()
                 self.weight.copy_(init.kaiming_uniform_(drawn, a=math.sqrt(5)))
         if self.bias is not None:
             fan_in, _ = init._calculate_fan_in_and_fan_out(self.weight)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flambeau import ops
+from flambeau.nn import operations as ops
 from flambeau.nn.modules.module import Module
 from flambeau.tensor import Tensor
 

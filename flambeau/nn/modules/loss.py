@@ -6,9 +6,10 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from flambeau import ops
 from flambeau.nn import functional as F
+from flambeau.nn import operations as ops
 from flambeau.nn.functions.loss import reduction_code, reduction_name
+from flambeau.nn.modules.distance import PairwiseDistance
 from flambeau.nn.modules.module import Module
 from flambeau.tensor import Tensor
 
@@ -328,7 +329,10 @@ class MultiMarginLoss(_WeightedLoss):
         if p not in (1, 2):
             raise ValueError("only p == 1 and p == 2 supported")
         if weight is not None and weight.dim() != 1:
-            raise ValueError(f"MultiMarginLoss: expected weight to be None or 1D tensor, got {weight.dim()}D instead")
+            raise ValueError(
+                "MultiMarginLoss: expected weight to be None or 1D tensor, got "
+                f"{weight.dim()}D instead"
+            )
         self.p = p
         self.margin = margin
 
@@ -396,7 +400,7 @@ class TripletMarginWithDistanceLoss(_Loss):
                 "TripletMarginWithDistanceLoss: expected margin to be greater than 0, "
                 f"got {margin} instead"
             )
-        self.distance_function = distance_function or ops.pairwise_distance
+        self.distance_function = distance_function or PairwiseDistance()
         self.margin = margin
         self.swap = swap
 

@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from flambeau.nn import operations as ops
 from flambeau.nn.modules import module_hooks
 from flambeau.nn.modules.module_hooks import (
     ModuleHooks,
@@ -24,7 +25,7 @@ from flambeau.nn.modules.module_hooks import (
 from flambeau.nn.modules.module_state import ModuleState, _IncompatibleKeys
 from flambeau.nn.modules.registry import Registry
 from flambeau.nn.parameter import Buffer, Parameter
-from flambeau.tensor import Tensor, empty_like, no_grad
+from flambeau.tensor import Tensor, no_grad
 
 __all__ = [
     "Module",
@@ -515,7 +516,7 @@ class Module(ModuleHooks, ModuleState):
 
     def to_empty(self, *, device: Any, recurse: bool = True) -> Any:
         """Move to a device without copying the values."""
-        return self._apply(lambda tensor: empty_like(tensor, device=device), recurse=recurse)
+        return self._apply(lambda tensor: ops.empty_like(tensor, device=device), recurse=recurse)
 
     def cpu(self) -> Any:
         """Move to the CPU."""

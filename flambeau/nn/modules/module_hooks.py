@@ -9,8 +9,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from flambeau._base.handle import RemovableHandle
-from flambeau.tensor import Function, Tensor, is_grad_enabled
+from flambeau._base import RemovableHandle
+from flambeau.tensor import Tensor, is_grad_enabled
 
 _global_backward_pre_hooks: dict[int, Callable] = OrderedDict()
 _global_backward_hooks: dict[int, Callable] = OrderedDict()
@@ -135,32 +135,37 @@ class BoundHook:
             self.module = weakref.ref(state["module"])
 
 
-class _Boundary(Function):
+@functools.cache
+def _boundary() -> Any:
     """The identity on several tensors; its backward hands the gradients to a callback."""
+    from flambeau.tensor import Function  # the tensor layer gains it later than the first modules
 
-    @staticmethod
-    def forward(context: Any, callback: Callable, *tensors: Tensor) -> tuple[Tensor, ...]:
-        context.callback = callback
-        context.set_materialize_grads(False)
-        context.mark_non_differentiable(*[each for each in tensors if not each.requires_grad])
-        return tuple(each.view_as(each) for each in tensors)
+    class Boundary(Function):
+        @staticmethod
+        def forward(context: Any, callback: Callable, *tensors: Tensor) -> tuple[Tensor, ...]:
+            context.callback = callback
+            context.set_materialize_grads(False)
+            context.mark_non_differentiable(*[each for each in tensors if not each.requires_grad])
+            return tuple(each.view_as(each) for each in tensors)
 
-    @staticmethod
-    def backward(context: Any, *gradients: Any) -> tuple[Any, ...]:
-        return (None, *context.callback(gradients))
+        @staticmethod
+        def backward(context: Any, *gradients: Any) -> tuple[Any, ...]:
+            return (None, *context.callback(gradients))
+
+    return Boundary
 
 
 def _through_boundary(callback: Callable, value: Any) -> tuple[Any, list[int], int, bool]:
-    """Send the tensors of a tuple through one `_Boundary`: (value, tensor places, width, sent)."""
+    """Send the tensors of a tuple through one boundary: (value, tensor places, width, sent)."""
     values = value if isinstance(value, tuple) else (value,)
     places = [place for place, each in enumerate(values) if isinstance(each, Tensor)]
     tensors = [values[place] for place in places]
     if not (is_grad_enabled() and any(each.requires_grad for each in tensors)):
         return value, places, len(values), False
-    sent = _Boundary.apply(callback, *tensors)
+    sent = _boundary().apply(callback, *tensors)
     result = list(values)
-    for place, tensor in zip(places, sent, strict=True):
-        result[place] = tensor
+    for place, each in zip(places, sent, strict=True):
+        result[place] = each
     if not isinstance(value, tuple):
         return result[0], places, len(values), True
     if type(value) is tuple:

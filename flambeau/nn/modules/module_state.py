@@ -8,7 +8,7 @@ from collections import OrderedDict, namedtuple
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from flambeau._base.handle import RemovableHandle
+from flambeau._base import RemovableHandle
 from flambeau.nn.modules.module_hooks import BoundHook, add_hook
 from flambeau.nn.parameter import Parameter, is_lazy
 from flambeau.tensor import Tensor, no_grad

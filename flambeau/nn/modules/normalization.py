@@ -5,12 +5,12 @@ from __future__ import annotations
 import numbers
 from typing import Any
 
-from flambeau import ops
 from flambeau.nn import functional as F
 from flambeau.nn import init
+from flambeau.nn import operations as ops
 from flambeau.nn.modules.module import Module
 from flambeau.nn.parameter import Parameter
-from flambeau.tensor import Tensor, empty
+from flambeau.tensor import Tensor
 
 
 class LocalResponseNorm(Module):
@@ -59,9 +59,10 @@ class LayerNorm(Module):
         self.normalized_shape = tuple(normalized_shape)
         self.eps = eps
         self.elementwise_affine = elementwise_affine
-        for name, present in (("weight", elementwise_affine), ("bias", elementwise_affine and bias)):
+        has_bias = elementwise_affine and bias
+        for name, present in (("weight", elementwise_affine), ("bias", has_bias)):
             if present:
-                values = empty(self.normalized_shape, device=device, dtype=dtype)
+                values = ops.empty(self.normalized_shape, device=device, dtype=dtype)
                 setattr(self, name, Parameter(values))
             else:
                 self.register_parameter(name, None)
@@ -102,7 +103,7 @@ class RMSNorm(Module):
         self.eps = eps
         self.elementwise_affine = elementwise_affine
         if elementwise_affine:
-            self.weight = Parameter(empty(self.normalized_shape, device=device, dtype=dtype))
+            self.weight = Parameter(ops.empty(self.normalized_shape, device=device, dtype=dtype))
         else:
             self.register_parameter("weight", None)
         self.reset_parameters()
@@ -147,7 +148,7 @@ class GroupNorm(Module):
         self.affine = affine
         for name, present in (("weight", affine), ("bias", affine and bias)):
             if present:
-                setattr(self, name, Parameter(empty(num_channels, device=device, dtype=dtype)))
+                setattr(self, name, Parameter(ops.empty(num_channels, device=device, dtype=dtype)))
             else:
                 self.register_parameter(name, None)
         self.reset_parameters()
@@ -163,4 +164,7 @@ class GroupNorm(Module):
         return F.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
-        return f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.affine}"
+        return (
+            f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.affine}, "
+            f"bias={self.bias is not None}"
+        )

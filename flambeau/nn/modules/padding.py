@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flambeau import ops
+from flambeau.nn import operations as ops
 from flambeau.nn.modules.module import Module
 from flambeau.nn.modules.tuples import _ntuple, _pair, _quadruple
 from flambeau.tensor import Tensor

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from flambeau import ops
 from flambeau.nn import functional as F
+from flambeau.nn import operations as ops
 from flambeau.nn.modules.module import Module
 from flambeau.nn.modules.tuples import _pair, _single, _triple
 from flambeau.tensor import Tensor

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from flambeau import ops
 from flambeau.nn import functional as F
 from flambeau.nn import init
+from flambeau.nn import operations as ops
 from flambeau.nn.modules.module import Module
 from flambeau.nn.parameter import Parameter
-from flambeau.tensor import Tensor, empty, no_grad
+from flambeau.tensor import Tensor, no_grad
 
 
 def _checked_padding(padding_idx: int | None, count: int, name: str) -> int | None:
@@ -26,7 +26,7 @@ class _Table(Module):
     def _make_table(self, weight: Tensor | None, freeze: bool, device: Any, dtype: Any) -> None:
         shape = (self.num_embeddings, self.embedding_dim)
         if weight is None:
-            table = empty(shape, device=device, dtype=dtype)
+            table = ops.empty(shape, device=device, dtype=dtype)
             self.weight = Parameter(table, requires_grad=not freeze)
             self.reset_parameters()
             return

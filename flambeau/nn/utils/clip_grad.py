@@ -6,8 +6,8 @@ import warnings
 from collections.abc import Iterable
 from typing import Any
 
-from flambeau import ops
-from flambeau.tensor import Tensor, no_grad, tensor
+from flambeau.nn import operations as ops
+from flambeau.tensor import Tensor, no_grad
 
 
 def _gradients(parameters: Any) -> list[Tensor]:
@@ -30,7 +30,7 @@ def get_total_norm(
     """The norm of all tensors together, as a 0-dimensional tensor."""
     tensors = [tensors] if isinstance(tensors, Tensor) else list(tensors)
     if not tensors:
-        return tensor(0.0)
+        return ops.tensor(0.0)
     with no_grad():
         norms = [ops.linalg_vector_norm(each, float(norm_type)) for each in tensors]
         total = ops.linalg_vector_norm(ops.stack(norms), float(norm_type))

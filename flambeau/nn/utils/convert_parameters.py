@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from flambeau import ops
+from flambeau.nn import operations as ops
 from flambeau.tensor import Tensor
 
 

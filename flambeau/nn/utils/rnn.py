@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import namedtuple
 from typing import Any
 
-from flambeau import ops
-from flambeau.tensor import Tensor, tensor
+from flambeau.nn import operations as ops
+from flambeau.tensor import Tensor
 
 PackedSequence_ = namedtuple(
     "PackedSequence_", ["data", "batch_sizes", "sorted_indices", "unsorted_indices"]
@@ -91,7 +92,9 @@ def pad_sequence(
 ) -> Tensor:
     """Stack sequences (L, …) of different lengths: (L max, N, …), or N first."""
     if padding_side not in ("left", "right"):
-        raise ValueError("Expected padding_side to be one of left or right, but got " + padding_side)
+        raise ValueError(
+            f"Expected padding_side to be one of left or right, but got {padding_side}"
+        )
     if isinstance(sequences, Tensor):
         sequences = sequences.unbind(0)
     sequences = list(sequences)
@@ -127,7 +130,7 @@ def pack_padded_sequence(
     sorted_indices = None
     if not enforce_sorted:
         order = sorted(range(len(counts)), key=lambda place: -counts[place])
-        sorted_indices = tensor(order)
+        sorted_indices = ops.tensor(order)
         counts = [counts[place] for place in order]
         input = input.index_select(0 if batch_first else 1, sorted_indices)
     if batch_first:
@@ -137,7 +140,7 @@ def pack_padded_sequence(
             "Length of all samples has to be greater than 0, but found an element in 'lengths' "
             "that is <= 0"
         )
-    if any(after > before for before, after in zip(counts, counts[1:], strict=False)):
+    if any(after > before for before, after in itertools.pairwise(counts)):
         raise RuntimeError(
             "`lengths` array must be sorted in decreasing order when "
             "`enforce_sorted` is True. You can pass `enforce_sorted=False` "
@@ -146,7 +149,7 @@ def pack_padded_sequence(
         )
     sizes = [sum(count > step for count in counts) for step in range(counts[0])]
     data = ops.cat([input[step, :size] for step, size in enumerate(sizes)])
-    return PackedSequence(data, tensor(sizes), sorted_indices, None)
+    return PackedSequence(data, ops.tensor(sizes), sorted_indices, None)
 
 
 def pad_packed_sequence(
@@ -170,7 +173,7 @@ def pad_packed_sequence(
     for step, size in enumerate(sizes):
         padded[step, :size] = sequence.data[start : start + size]
         start += size
-    lengths = tensor([sum(size > place for size in sizes) for place in range(sizes[0])])
+    lengths = ops.tensor([sum(size > place for size in sizes) for place in range(sizes[0])])
     if sequence.unsorted_indices is not None:
         padded = padded.index_select(1, sequence.unsorted_indices)
         lengths = lengths[sequence.unsorted_indices]
