@@ -2,12 +2,14 @@
 
 from .caller import user_frame, user_line
 from .errors import explain
+from .handle import RemovableHandle
 from .knobs import DECLARATIONS, Knobs, knobs
 from .names import missing, nearest, public_name
 
 __all__ = [
     "DECLARATIONS",
     "Knobs",
+    "RemovableHandle",
     "explain",
     "knobs",
     "missing",

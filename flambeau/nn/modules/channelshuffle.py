@@ -1,0 +1,21 @@
+"""Interleaving groups of channels (Zhang et al. 2017)."""
+
+from __future__ import annotations
+
+from flambeau.nn import operations as ops
+from flambeau.nn.modules.module import Module
+from flambeau.tensor import Tensor
+
+
+class ChannelShuffle(Module):
+    """Rearranges the channels of (N, C, …) from `groups` blocks to interleaved."""
+
+    def __init__(self, groups: int) -> None:
+        super().__init__()
+        self.groups = groups
+
+    def forward(self, input: Tensor) -> Tensor:
+        return ops.channel_shuffle(input, self.groups)
+
+    def extra_repr(self) -> str:
+        return f"groups={self.groups}"

@@ -1,0 +1,32 @@
+"""Distances and similarities."""
+
+from __future__ import annotations
+
+from flambeau.nn import operations as ops
+from flambeau.nn.modules.module import Module
+from flambeau.tensor import Tensor
+
+
+class PairwiseDistance(Module):
+    """The p-norm of x1 - x2 along the last dimension."""
+
+    def __init__(self, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> None:
+        super().__init__()
+        self.norm = p
+        self.eps = eps
+        self.keepdim = keepdim
+
+    def forward(self, x1: Tensor, x2: Tensor) -> Tensor:
+        return ops.pairwise_distance(x1, x2, self.norm, self.eps, self.keepdim)
+
+
+class CosineSimilarity(Module):
+    """The cosine of the angle between x1 and x2 along `dim`."""
+
+    def __init__(self, dim: int = 1, eps: float = 1e-8) -> None:
+        super().__init__()
+        self.dim = dim
+        self.eps = eps
+
+    def forward(self, x1: Tensor, x2: Tensor) -> Tensor:
+        return ops.cosine_similarity(x1, x2, self.dim, self.eps)
