@@ -1,7 +1,7 @@
 """The ops: their declarations, families, doors, and what they leave behind for backward."""
 
 from . import (
-    arithmetic, attention, comparison, contraction, convolution, creation, embedding, logic, losses, modes, pooling, reductions,
+    activations, arithmetic, attention, comparison, contraction, convolution, creation, embedding, logic, losses, modes, pooling, reductions,
     transcendental, views,
 )  # fmt: skip
 from .creation import no_device
