@@ -7,6 +7,9 @@ appear here on first use.
 import math as _math
 
 from flambeau.tensor import (
+    PUBLIC as _PUBLIC,
+)
+from flambeau.tensor import (
     Size, Tensor, enable_grad, function_of, inference_mode, is_grad_enabled, is_inference_mode_enabled, no_grad,
     set_grad_enabled,
 )  # fmt: skip
@@ -23,6 +26,7 @@ for _dtype in _dtypes:
     for _alias in _dtype.aliases:
         globals()[_alias] = _dtype
 int, float, bool = (next(d for d in _dtypes if d.name == n) for n in ("int32", "float32", "bool"))  # noqa: A001
+globals().update(_PUBLIC)
 inf, nan, pi, e = _math.inf, _math.nan, _math.pi, _math.e
 
 
@@ -36,5 +40,5 @@ def __getattr__(name):
 
 __all__ = [
     "Size", "Tensor", "can_cast", "device", "dtype", "enable_grad", "inference_mode", "is_grad_enabled",
-    "is_inference_mode_enabled", "no_grad", "promote_types", "set_grad_enabled",
+    "is_inference_mode_enabled", "no_grad", "promote_types", "set_grad_enabled", *_PUBLIC,
 ]

@@ -1,6 +1,6 @@
 """The ops: their declarations, families, doors, and what they leave behind for backward."""
 
-from . import arithmetic, contraction, creation, modes, reductions, views
+from . import arithmetic, contraction, creation, indexing, modes, random, ranges, reductions, views
 from .creation import no_device
 from .door import bind as bind_doors
 from .door import check_overlap

@@ -1,0 +1,741 @@
+"""Random streams: the numbers that PyTorch's CPU generator gives for the same seed.
+
+A `Stream` is a Mersenne Twister (Matsumoto and Nishimura, ACM TOMACS 8(1), 1998, `mt19937`) and one spare normal
+number. NumPy's C code turns the crank; everything else is arithmetic on whole arrays. What a distribution draws, and in
+which order, is part of its contract: a program that mixes kinds of calls sees PyTorch's numbers in every one of them.
+
+Uniform, integer, Bernoulli and permutation draws are equal to PyTorch's bit for bit, and so are normals drawn fewer than
+16 at a time. Longer normal fills in float32 differ in the last place, where PyTorch's vector sine and logarithm do.
+"""
+
+import math
+import operator
+import os
+import warnings
+
+import numpy
+
+from flambeau.types import Device
+
+_WORDS_OF_STATE = 624
+_STATE_FIELDS = [
+    ("seed", "<u8"), ("left", "<i4"), ("seeded", "<i4"), ("next", "<u8"), ("key", "<u8", _WORDS_OF_STATE),
+    ("unused_x", "<f8"), ("spare", "<f8"), ("unused_rho", "<f8"), ("has_spare", "<i4"), ("padding", "<i4"),
+    ("float_spare", "<f4"), ("has_float_spare", "u1"), ("tail", "u1", 3),
+]  # fmt: skip
+_STATE = numpy.dtype(_STATE_FIELDS)
+
+_CHUNK = 1 << 15  # elements worked on at a time: a few arrays of them fit the L2 cache
+_FEW = 4096  # words below which `random_raw` beats `randint`, whose call costs more and whose words cost less
+_BLOCK = 16  # PyTorch turns uniforms into normals in blocks of 16
+_DEFAULT_SEED = 67280421310721
+_INT64_MIN, _INT64_MAX = -(1 << 63), (1 << 63) - 1
+_LONG_DRAW_FROM = 1 << 28  # integer ranges from here on take two words per number
+
+_FLOAT32, _FLOAT64, _INT64 = numpy.dtype("float32"), numpy.dtype("float64"), numpy.dtype("int64")
+_DIGITS = {"float64": 53, "float32": 24, "float16": 11, "bfloat16": 8}
+_LARGEST = {
+    "float64": float(numpy.finfo("f8").max), "float32": float(numpy.finfo("f4").max), "float16": 65504.0,
+    "bfloat16": 3.3895313892515355e38,
+}  # fmt: skip
+# PyTorch's messages call a dtype by its C++ type in some places and by its ScalarType in others.
+_C_NAMES = {
+    "bool": "bool", "uint8": "unsigned char", "int8": "signed char", "int16": "short int", "int32": "int",
+    "int64": "long int", "uint16": "short unsigned int", "uint32": "unsigned int", "uint64": "long unsigned int",
+    "float16": "c10::Half", "bfloat16": "c10::BFloat16", "float32": "float", "float64": "double",
+    "complex64": "c10::complex<float>", "complex128": "c10::complex<double>",
+}  # fmt: skip
+_SCALAR_NAMES = {
+    "bool": "Bool", "uint8": "Byte", "int8": "Char", "int16": "Short", "int32": "Int", "int64": "Long",
+    "uint16": "UInt16", "uint32": "UInt32", "uint64": "UInt64", "float16": "Half", "bfloat16": "BFloat16",
+    "float32": "Float", "float64": "Double", "complex64": "ComplexFloat", "complex128": "ComplexDouble",
+}  # fmt: skip
+
+
+def _not_implemented(kernel, dtype):
+    return NotImplementedError(f"\"{kernel}\" not implemented for '{_SCALAR_NAMES.get(dtype.name, dtype.name)}'")
+
+
+def _number(value):
+    """`value` as C++ streams print it: six significant digits, no trailing zeros."""
+    return f"{float(value):g}"
+
+
+def _rounded(values, dtype):
+    """`values` (float32 or float64) in `dtype`; the half types round from float32, as a C++ conversion does."""
+    if dtype.itemsize == 2 and dtype.kind != "i" and values.dtype == _FLOAT64:
+        values = values.astype(_FLOAT32)
+    return values.astype(dtype, copy=False)
+
+
+def _fused(values, factor, term):
+    """``values * factor + term`` rounded once, as a fused multiply-add gives it, for float32 or float64 `values`.
+
+    float32 is exact in float64 up to the last rounding. float64 splits the product into two halves (Dekker, Numerische
+    Mathematik 18, 1971) and adds what the plain sum loses.
+    """
+    if term == 0:
+        return values if factor == 1 else values * values.dtype.type(factor)
+    if values.dtype == _FLOAT32:
+        wide = values * _FLOAT64.type(factor)
+        wide += term
+        return wide.astype(_FLOAT32)
+    product = values * factor
+    if not abs(factor) < 1e290:
+        return product + term
+    splitter = 134217729.0  # 2**27 + 1
+    scaled = splitter * values
+    high = scaled - (scaled - values)
+    low = values - high
+    factor_high = splitter * factor - (splitter * factor - factor)
+    factor_low = factor - factor_high
+    lost = ((high * factor_high - product) + high * factor_low + low * factor_high) + low * factor_low
+    total = product + term
+    shift = total - product
+    lost += (product - (total - shift)) + (term - shift)
+    return total + lost
+
+
+def _box_muller(radius_uniform, angle_uniform):
+    """Two standard normals from two uniforms in (0, 1] and [0, 1) (Box and Muller, Ann. Math. Stat. 29, 1958)."""
+    kind = radius_uniform.dtype.type
+    radius = numpy.log(radius_uniform, out=radius_uniform)
+    radius *= kind(-2.0)
+    numpy.sqrt(radius, out=radius)
+    angle = numpy.multiply(angle_uniform, kind(2.0 * math.pi), out=angle_uniform)
+    cosine = numpy.cos(angle)
+    cosine *= radius
+    sine = numpy.sin(angle, out=angle)
+    sine *= radius
+    return cosine, sine
+
+
+def _normal_blocks(uniforms):
+    """Standard normals from uniforms, whose number is a multiple of 16, in place.
+
+    In each block of 16 the first eight give the radii and the last eight the angles; cosines come first. Eight numbers
+    are moved as one opaque item, which is twice as fast as a strided loop over them.
+    """
+    halves = uniforms.view(f"V{uniforms.itemsize * _BLOCK // 2}")
+    kind = uniforms.dtype
+    radius_uniform = halves[0::2].copy().view(kind)
+    numpy.subtract(kind.type(1.0), radius_uniform, out=radius_uniform)
+    cosine, sine = _box_muller(radius_uniform, halves[1::2].copy().view(kind))
+    halves[0::2], halves[1::2] = cosine.view(halves.dtype), sine.view(halves.dtype)
+    return uniforms
+
+
+def _nearest_inside(low, high, dtype):
+    """`low` and `high` moved inward to numbers that `dtype` holds, so that no draw rounds out of ``[low, high)``."""
+    digits = _DIGITS[dtype.name]
+
+    def held(value):
+        return int(_rounded(numpy.array([value], _FLOAT64), dtype).astype(_FLOAT64)[0])
+
+    def spacing(value):
+        return 1 << max(abs(value).bit_length() - digits, 0)
+
+    after, before = held(low + 1), held(high - 1)
+    low = after + spacing(low + 1) if after < low else low
+    high = before - spacing(high - 1) if before >= high else high
+    return low, high
+
+
+def _check_bounds(low, last, dtype):
+    """Raise where `dtype` cannot hold `low` or `last`; warn where it cannot hold every integer between them."""
+    named = (("from", low), ("to - 1", last))
+    if dtype.name not in _DIGITS:
+        bounds = (0, 1) if dtype.kind == "b" else (numpy.iinfo(dtype).min, min(numpy.iinfo(dtype).max, _INT64_MAX))
+        for name, value in named:
+            if not bounds[0] <= value <= bounds[1]:
+                raise RuntimeError(f"{name} is out of bounds for {_C_NAMES[dtype.name]}")
+        return
+    digits, largest = _DIGITS[dtype.name], _LARGEST[dtype.name]
+    for name, value in named:
+        if not -largest <= value <= largest:
+            raise RuntimeError(f"{name} is out of bounds for {_C_NAMES[dtype.name]}")
+        if abs(value) > 1 << digits:
+            warnings.warn(
+                f"{name} is out of bounds [-(2^{digits}), 2^{digits}]. Due to precision limitations "
+                f"{_C_NAMES[dtype.name]} can support discrete uniform distribution only within this range.",
+                stacklevel=4,
+            )
+
+
+class Stream:
+    """The state of PyTorch's CPU generator, and the distributions drawn from it.
+
+    Shapes are an int or a sequence of ints. A dtype is whatever `numpy.dtype` takes, and bfloat16 is ml_dtypes'. `out`,
+    where a method has it, is a C-contiguous array that is filled and returned; shape and dtype are then its own.
+    Complex results are pairs of real draws.
+    """
+
+    __slots__ = ("__weakref__", "_bits", "_legacy", "_seed", "_spare", "_untouched")
+
+    def __init__(self, seed: int = _DEFAULT_SEED):
+        self._bits = self._legacy = None  # made at the first draw: numpy.random costs 15 ms to import
+        self.manual_seed(seed)
+
+    # ---- seeds and state ----
+
+    def manual_seed(self, seed: int) -> None:
+        """Start anew from the low 32 bits of `seed`, an integer in [-2**63, 2**64)."""
+        seed = int(seed)
+        if not _INT64_MIN <= seed < 1 << 64:
+            raise ValueError("Overflow when unpacking long long")
+        self._seed = seed % (1 << 64)
+        self._spare = None
+        self._untouched = True
+        if self._legacy is not None:
+            self._legacy.seed(self._seed & 0xFFFFFFFF)
+
+    def seed(self) -> int:
+        """Start anew from 53 bits of the operating system's entropy, and return them."""
+        self.manual_seed(int.from_bytes(os.urandom(8), "little") >> 11)
+        return self._seed
+
+    @property
+    def initial_seed(self) -> int:
+        """The seed that the stream started from, as an unsigned 64-bit number."""
+        return self._seed
+
+    def _start(self):
+        self._bits = numpy.random.MT19937(0)
+        self._legacy = numpy.random.RandomState(self._bits)
+        self._legacy.seed(self._seed & 0xFFFFFFFF)
+
+    def get_state(self) -> numpy.ndarray:
+        """The whole state as 5056 bytes, in the layout of ``torch.get_rng_state()``."""
+        if self._bits is None:
+            self._start()
+        inner = self._bits.state["state"]
+        record = numpy.zeros(1, _STATE)
+        record["seed"], record["seeded"], record["key"] = self._seed, 1, inner["key"]
+        record["next"] = 0 if self._untouched else inner["pos"]
+        record["left"] = 1 if self._untouched else _WORDS_OF_STATE + 1 - inner["pos"]
+        if self._spare is not None:
+            record["spare"], record["has_spare"] = self._spare, 1
+        return record.view(numpy.uint8).reshape(-1)
+
+    def set_state(self, state) -> None:
+        """Continue from `state`, 5056 bytes from `get_state` or from ``torch.get_rng_state()``."""
+        state = numpy.ascontiguousarray(state)
+        if state.dtype != numpy.uint8:
+            raise TypeError("RNG state must be a torch.ByteTensor")
+        if state.size != _STATE.itemsize:
+            raise RuntimeError(
+                f"Expected a CPUGeneratorImplState of size {_STATE.itemsize} but found the input RNG state size to "
+                f"be {state.size}"
+            )
+        record = state.reshape(-1).view(_STATE)[0]
+        left, position = int(record["left"]), int(record["next"])
+        if record["seeded"] != 1 or not 0 < left <= _WORDS_OF_STATE or position > _WORDS_OF_STATE:
+            raise RuntimeError("Invalid mt19937 state")
+        if self._bits is None:
+            self._start()
+        key = record["key"].astype(numpy.uint32)
+        self._bits.state = {
+            "bit_generator": "MT19937",
+            "state": {"key": key, "pos": _WORDS_OF_STATE + 1 - left},
+        }
+        self._seed = int(record["seed"])
+        self._untouched = left == 1 and position == 0
+        self._spare = float(record["spare"]) if record["has_spare"] else None
+
+    def __reduce__(self):
+        return _stream_from_state, (self.get_state(),)
+
+    # ---- words and uniforms ----
+
+    def words(self, count: int) -> numpy.ndarray:
+        """The next `count` words of the twister, as uint32."""
+        if self._bits is None:
+            self._start()
+        if count == 0:
+            return numpy.empty(0, numpy.uint32)
+        self._untouched = False
+        if count < _FEW:
+            return self._bits.random_raw(count).astype(numpy.uint32)
+        return self._legacy.randint(0, 1 << 32, count, dtype=numpy.uint32)
+
+    def long_words(self, count: int) -> numpy.ndarray:
+        """`count` 64-bit numbers of two words each, the first word being the high half, as uint64."""
+        pairs = self.words(2 * count).astype("<u4", copy=False).view("<u8")
+        return (pairs << 32) | (pairs >> 32)
+
+    def _uniform32(self, count):
+        """`count` float32 uniforms in [0, 1): 24 bits of a word each."""
+        words = self.words(count)
+        words &= 0xFFFFFF
+        values = words.view(numpy.int32).astype(_FLOAT32)  # converts faster than unsigned words
+        values *= numpy.float32(2.0**-24)
+        return values
+
+    def _uniform64(self, count):
+        """`count` float64 uniforms in [0, 1): 53 bits of two words each."""
+        words = self.long_words(count)
+        words &= (1 << 53) - 1
+        values = words.view(_INT64).astype(_FLOAT64)
+        values *= 2.0**-53
+        return values
+
+    def _fill(self, target, draw):
+        """Write ``draw(count)`` over the flat array `target`, one chunk at a time."""
+        for start in range(0, target.size, _CHUNK):
+            part = target[start : start + _CHUNK]
+            part[...] = _rounded(draw(part.size), target.dtype)
+
+    def uniform(self, shape=(), dtype=_FLOAT32, low=0.0, high=1.0, out=None) -> numpy.ndarray:
+        """Uniform numbers in [`low`, `high`)."""
+        result, target = _target(shape, dtype, out)
+        kind = target.dtype
+        if kind.name not in _DIGITS:
+            raise _not_implemented("check_uniform_bounds", kind)
+        largest = _LARGEST[kind.name]
+        for name, value in (("from", low), ("to", high)):
+            if not -largest <= value <= largest:
+                raise RuntimeError(f"{name} is out of bounds for {_C_NAMES[kind.name]}")
+        if not low <= high:
+            raise RuntimeError(
+                f"uniform_ expects to return a [from, to) range, but found from={_number(low)} > to={_number(high)}"
+            )
+        if not high - low <= largest:
+            raise RuntimeError(
+                f"uniform_ expects to-from <= std::numeric_limits<{_SCALAR_NAMES[kind.name]}>::max(), but found "
+                f"to={_number(high)} and from={_number(low)} which result in to-from to exceed the limit"
+            )
+        if kind == _FLOAT64:
+            span = float(high) - float(low)
+            self._fill(target, lambda count: _fused(self._uniform64(count), span, float(low)))
+            return result
+        low32 = numpy.float32(low)
+        span, start = float(numpy.float32(high) - low32), float(low32)
+        if kind == _FLOAT32:
+            self._fill(target, lambda count: _fused(self._uniform32(count), span, start))
+            return result
+        self._fill_half_uniform(target, span, start, low, high)
+        return result
+
+    def _fill_half_uniform(self, target, span, start, low, high):
+        """float16 and bfloat16 round float32 uniforms; what rounds up to `high` becomes `low`."""
+        ends = _rounded(numpy.array([low, high], _FLOAT64), target.dtype)
+
+        def draw(count):
+            values = _rounded(_fused(self._uniform32(count), span, start), target.dtype)
+            values[values >= ends[1]] = ends[0]
+            return values
+
+        self._fill(target, draw)
+
+    # ---- normals and their kin ----
+
+    def _paired_normals(self, count):
+        """`count` standard normals in float64, two per pair of uniforms; an odd one is kept for the next call."""
+        values = numpy.empty(count, _FLOAT64)
+        done = 0
+        if self._spare is not None and count:
+            values[0], self._spare, done = self._spare, None, 1
+        wanted = count - done
+        if wanted == 0:
+            return values
+        uniforms = self._uniform64(wanted + wanted % 2)
+        if wanted < 2 * _BLOCK:
+            pairs = _exact_pairs(uniforms.tolist())
+        else:
+            pairs = numpy.empty(uniforms.size, _FLOAT64)
+            angles, radii = uniforms[0::2], uniforms[1::2]
+            radius = numpy.sqrt(-2.0 * numpy.log1p(-radii))
+            pairs[0::2] = radius * numpy.cos(2.0 * math.pi * angles)
+            pairs[1::2] = radius * numpy.sin(2.0 * math.pi * angles)
+        values[done:] = pairs[:wanted]
+        if wanted % 2:
+            self._spare = float(pairs[wanted])
+        return values
+
+    def normal(self, shape=(), dtype=_FLOAT32, mean=0.0, std=1.0, out=None, blocked=True) -> numpy.ndarray:
+        """Normal numbers of that `mean` and standard deviation.
+
+        16 or more at a time come from float32 or float64 uniforms in blocks of 16. Fewer, or with `blocked` false (a
+        fill of memory that is not contiguous, to PyTorch), they come from float64 pairs.
+        """
+        result, target = _target(shape, dtype, out)
+        if not std >= 0:
+            raise RuntimeError(f"normal expects std >= 0.0, but found std {_number(std)}")
+        kind = target.dtype
+        if kind.name not in _DIGITS:
+            raise _not_implemented("normal_kernel_cpu", kind)
+        mean, std = float(mean), float(std)
+        if result.dtype.kind == "c":
+            std /= math.sqrt(2.0)
+        if target.size < _BLOCK or not blocked:
+            target[...] = _rounded(_fused(self._paired_normals(target.size), std, mean), kind)
+            return result
+        single = kind != _FLOAT64
+        uniforms = self._uniform32 if single else self._uniform64
+        if single:
+            mean, std = float(numpy.float32(mean)), float(numpy.float32(std))
+
+        def draw(count):
+            return _fused(_normal_blocks(uniforms(count)), std, mean)
+
+        ragged = target.size % _BLOCK
+        self._fill(target[: target.size - ragged], draw)
+        if ragged:
+            # The last 16 are made afresh. PyTorch's half types skip the draws that this overwrites; the others do not.
+            uniforms(0 if kind.itemsize == 2 else ragged)
+            target[-_BLOCK:] = _rounded(draw(_BLOCK), kind)
+        return result
+
+    def _real(self, kernel, shape, dtype, out, draw, integers=False):
+        """A fill with float64 `draw`s rounded to the result's dtype, for the distributions that have no other way."""
+        result, target = _target(shape, dtype, out)
+        kind = result.dtype
+        if kind.name not in _DIGITS and not (integers and kind.kind in "iu"):
+            raise _not_implemented(kernel, kind)
+        self._fill(target, draw)
+        return result
+
+    def log_normal(self, shape=(), dtype=_FLOAT32, mean=1.0, std=2.0, out=None) -> numpy.ndarray:
+        """The exponential of normal numbers of that `mean` and `std`."""
+        if not std > 0:
+            raise RuntimeError(f"log_normal_ expects std > 0.0, but found std={_number(std)}")
+        mean, std = float(mean), float(std)
+
+        def draw(count):
+            return numpy.exp(_fused(self._paired_normals(count), std, mean))
+
+        return self._real("log_normal_cpu", shape, dtype, out, draw)
+
+    def cauchy(self, shape=(), dtype=_FLOAT32, median=0.0, sigma=1.0, out=None) -> numpy.ndarray:
+        """Cauchy numbers: `median` + `sigma` tan(pi (u - 1/2))."""
+        kind = numpy.dtype(dtype) if out is None else out.dtype
+        if kind.name not in _DIGITS:
+            raise RuntimeError(
+                "Cauchy distribution is a continuous probability distribution. dtype must be a floating point but you "
+                f"specified {_C_NAMES[kind.name]}"
+            )
+        if not sigma > 0:
+            raise RuntimeError(f"cauchy_ expects sigma > 0.0, but found sigma={_number(sigma)}")
+        median, sigma = float(median), float(sigma)
+
+        def draw(count):
+            return _fused(numpy.tan(math.pi * (self._uniform64(count) - 0.5)), sigma, median)
+
+        return self._real("cauchy_cpu", shape, dtype, out, draw)
+
+    def exponential(self, shape=(), dtype=_FLOAT32, rate=1.0, out=None) -> numpy.ndarray:
+        """Exponential numbers of that `rate`: -log(1 - u) / rate."""
+        kind = numpy.dtype(dtype) if out is None else out.dtype
+        if kind.name not in _DIGITS:
+            raise RuntimeError(
+                "Exponential distribution is a continuous probability distribution. dtype must be a floating point but "
+                f"you specified {_SCALAR_NAMES[kind.name]}"
+            )
+        if not rate > 0:
+            raise RuntimeError(f"exponential_ expects lambda > 0.0, but found lambda={_number(rate)}")
+        factor = -1.0 / float(rate)
+
+        def draw(count):
+            values = self._uniform64(count)
+            numpy.log1p(numpy.negative(values, out=values), out=values)
+            values *= factor
+            return values
+
+        return self._real("exponential_cpu", shape, dtype, out, draw)
+
+    def geometric(self, p, shape=(), dtype=_FLOAT32, out=None) -> numpy.ndarray:
+        """How many trials of success probability `p` it takes to the first success: 1, 2, 3, ..."""
+        if not 0 < p < 1:
+            raise RuntimeError(f"geometric_ expects p to be in (0, 1), but got p={_number(p)}")
+        scale = math.log(1.0 - p)
+
+        def draw(count):
+            with numpy.errstate(divide="ignore"):
+                return numpy.ceil(numpy.log(self._uniform64(count)) / scale)
+
+        return self._real("geometric_cpu", shape, dtype, out, draw, integers=True)
+
+    # ---- integers ----
+
+    def random(self, shape=(), dtype=_INT64) -> numpy.ndarray:
+        """Integers from 0 to the largest of an integer `dtype`, or to 2**digits of a floating one, both included."""
+        dtype = numpy.dtype(dtype)
+        if dtype.name in _DIGITS:
+            modulus = (1 << _DIGITS[dtype.name]) + 1
+        elif dtype.kind == "b":
+            modulus = 2
+        elif dtype.kind == "i" or dtype.name == "uint8":
+            modulus = int(numpy.iinfo(dtype).max) + 1
+        else:
+            raise _not_implemented("random_kernel_cpu", dtype)
+        long = dtype in (_FLOAT64, _INT64)
+
+        def draw(count):
+            words = self.long_words(count) if long else self.words(count)
+            return _as_integers(words % words.dtype.type(modulus), dtype)
+
+        result, target = _target(shape, dtype, None)
+        self._fill_exact(target, draw)
+        return result
+
+    def _fill_exact(self, target, draw):
+        for start in range(0, target.size, _CHUNK):
+            part = target[start : start + _CHUNK]
+            part[...] = draw(part.size)
+
+    def integers(self, low, high, shape=(), dtype=_INT64) -> numpy.ndarray:
+        """Integers in [`low`, `high`); `high` None means up to the largest that `dtype` counts to, included."""
+        dtype = numpy.dtype(dtype)
+        low = operator.index(low)
+        floating = dtype.name in _DIGITS
+        if not floating and dtype.kind not in "iub":
+            raise RuntimeError("check_random_bounds handles only integral, floating-point and boolean types")
+        if high is None and low == _INT64_MIN:
+            return self._full_range(shape, dtype)
+        if high is None:
+            low, high = self._open_range(low, dtype)
+        else:
+            high = operator.index(high)
+            if low >= high:
+                raise RuntimeError(
+                    f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}"
+                )
+            if floating:
+                low, high = _nearest_inside(low, high, dtype)
+            if low >= high:
+                raise RuntimeError(
+                    "random_ expects 'from' casted to dtype to be less than 'to' casted to dtype, but got "
+                    f"from={low} >= to={high}"
+                )
+        _check_bounds(low, high - 1, dtype)
+        span = high - low
+        long = span >= _LONG_DRAW_FROM
+
+        def draw(count):
+            words = self.long_words(count) if long else self.words(count)
+            words %= words.dtype.type(span)
+            return _as_integers(words.astype(numpy.uint64, copy=False), dtype, low)
+
+        result, target = _target(shape, dtype, None)
+        self._fill_exact(target, draw)
+        return result
+
+    def _open_range(self, low, dtype):
+        if dtype.name in _DIGITS:
+            last = min(1 << _DIGITS[dtype.name], _INT64_MAX)
+            low = _nearest_inside(low, low + 1, dtype)[0]
+            if low >= last:
+                raise RuntimeError(
+                    "random_ expects 'from' casted to dtype to be less than or equal to 'to_inc' casted to dtype, but "
+                    f"got from={low} > to_inc={last}"
+                )
+        else:
+            last = 1 if dtype.kind == "b" else min(int(numpy.iinfo(dtype).max), _INT64_MAX)
+        return low, last + 1
+
+    def _full_range(self, shape, dtype):
+        if dtype.name in ("bool", "float16"):
+            raise _not_implemented("random_full_64_bits_range_kernel_cpu", dtype)
+        if dtype.name not in ("int64", "float64", "float32", "bfloat16"):
+            raise RuntimeError(
+                "random_full_64_bits_range_kernel_cpu handles only int64, double, float and bfloat16"
+            )
+        result, target = _target(shape, dtype, None)
+        self._fill_exact(target, lambda count: _as_integers(self.long_words(count), dtype))
+        return result
+
+    def permutation(self, n: int, dtype=_INT64) -> numpy.ndarray:
+        """The integers from 0 to `n` - 1 in random order, by n - 1 draws (Fisher and Yates; Durstenfeld 1964)."""
+        n, dtype = operator.index(n), numpy.dtype(dtype)
+        if n < 0:
+            raise RuntimeError(f"Trying to create tensor with negative dimension {n}: [{n}]")
+        if dtype.name not in _DIGITS and dtype.kind not in "iu":
+            raise _not_implemented("randperm", dtype)
+        if dtype.name in ("float16", "float32", "float64") and n > (1 << _DIGITS[dtype.name]) + 1:
+            raise RuntimeError(
+                f"n cannot be greater than {(1 << _DIGITS[dtype.name]) + 1} for {_SCALAR_NAMES[dtype.name]} type."
+            )
+        if dtype.kind in "iu" and n > int(numpy.iinfo(dtype).max):
+            raise RuntimeError(f"value cannot be converted to type {dtype.name}_t without overflow")
+        order = list(range(n))
+        remaining = numpy.arange(n, 1, -1, dtype=numpy.uint64)
+        long = n >= 0xFFFFFFFF // 20
+        draws = self.long_words(n - 1) if long and n else self.words(max(n - 1, 0)).astype(numpy.uint64)
+        partners = (draws % remaining).astype(_INT64) + numpy.arange(remaining.size)
+        for place, partner in enumerate(partners.tolist()):
+            order[place], order[partner] = order[partner], order[place]
+        return _as_integers(numpy.array(order, numpy.uint64), dtype)
+
+    # ---- choices ----
+
+    def bernoulli(self, p=0.5, shape=(), dtype=numpy.bool_) -> numpy.ndarray:
+        """Ones with probability `p`, else zeros; a 53-bit uniform each."""
+        dtype = numpy.dtype(dtype)
+        if not 0 <= p <= 1:
+            raise RuntimeError(f"bernoulli_ expects p to be in [0, 1], but got p={_number(p)}")
+        if dtype.kind == "c" or dtype.name in ("uint16", "uint32", "uint64"):
+            raise _not_implemented("bernoulli_scalar_cpu_", dtype)
+        # u < p for u = k / 2**53 is k < ceil(2**53 p), which spares the conversion.
+        below = math.ceil(math.ldexp(float(p), 53))
+
+        def draw(count):
+            words = self.long_words(count)
+            words &= (1 << 53) - 1
+            return words < below
+
+        result, target = _target(shape, dtype, None)
+        self._fill_exact(target, draw)
+        return result
+
+    def bernoulli_like(self, probabilities, dtype=None) -> numpy.ndarray:
+        """Ones with the probability that stands at their place, in `dtype` or the dtype of `probabilities`.
+
+        float64 probabilities draw 53-bit uniforms, others 24-bit ones.
+        """
+        probabilities = numpy.asarray(probabilities)
+        dtype = probabilities.dtype if dtype is None else numpy.dtype(dtype)
+        if probabilities.dtype.name not in _DIGITS:
+            raise _not_implemented("bernoulli_tensor_cpu_p_", probabilities.dtype)
+        wide = probabilities if probabilities.dtype == _FLOAT64 else probabilities.astype(_FLOAT32, copy=False)
+        if not ((wide >= 0) & (wide <= 1)).all():
+            raise RuntimeError(
+                "Expected p_in >= 0 && p_in <= 1 to be true, but got false.  (a probability is not in [0, 1])"
+            )
+        uniforms = self._uniform64 if probabilities.dtype == _FLOAT64 else self._uniform32
+        result, target = _target(probabilities.shape, dtype, None)
+        flat = wide.reshape(-1)
+        for start in range(0, target.size, _CHUNK):
+            part = flat[start : start + _CHUNK]
+            target[start : start + _CHUNK] = uniforms(part.size) < part
+        return result
+
+    def multinomial(self, weights, n: int, replacement=False) -> numpy.ndarray:
+        """`n` indices (int64) drawn in proportion to `weights`, a vector or a matrix of one distribution per row."""
+        weights = numpy.asarray(weights)
+        n = operator.index(n)
+        _check_weights(weights, n, replacement)
+        if replacement and n > 1:
+            rows = weights.reshape(-1, weights.shape[-1])
+            drawn = [self._with_replacement(row, n) for row in rows]
+            return numpy.array(drawn, _INT64).reshape(*weights.shape[:-1], n)
+        # The largest n of w / Exp(1) are a sample without replacement (Efraimidis and Spirakis, IPL 97, 2006).
+        exponentials = self.exponential(weights.shape, weights.dtype)
+        with numpy.errstate(divide="ignore", invalid="ignore"):
+            keys = weights / exponentials
+        if n == 1:
+            return keys.argmax(axis=-1, keepdims=True).astype(_INT64)
+        return numpy.argsort(-keys, axis=-1, kind="stable")[..., :n].astype(_INT64)
+
+    def _with_replacement(self, weights, n):
+        wide = weights if weights.dtype == _FLOAT64 else weights.astype(_FLOAT32, copy=False)
+        cumulative = numpy.cumsum(wide, dtype=wide.dtype)
+        cumulative /= cumulative[-1]
+        cumulative[-1] = 1
+        return numpy.searchsorted(cumulative, self._uniform64(n))
+
+
+def _target(shape, dtype, out):
+    """The array to return, and a flat real view of it to fill."""
+    if out is None:
+        result = numpy.empty(shape, dtype)
+    elif out.flags.c_contiguous:
+        result = out
+    else:
+        raise ValueError("out must be C-contiguous")
+    flat = result.reshape(-1)
+    if result.dtype.kind == "c":
+        flat = flat.view(f"f{result.itemsize // 2}")
+    return result, flat
+
+
+def _exact_pairs(uniforms):
+    """Standard normals from a short list of uniforms, by the C library's functions: NumPy's differ in the last place."""
+    values = []
+    for angle_uniform, radius_uniform in zip(uniforms[0::2], uniforms[1::2], strict=True):
+        radius = math.sqrt(-2.0 * math.log1p(-radius_uniform))
+        angle = 2.0 * math.pi * angle_uniform
+        values += (radius * math.cos(angle), radius * math.sin(angle))
+    return values
+
+
+def _as_integers(words, dtype, base=0):
+    """Unsigned `words` plus `base`, modulo 2**64 and read as signed, in `dtype`."""
+    if words.dtype == numpy.uint64:
+        words = (words + numpy.uint64(base % (1 << 64))).view(_INT64)
+    if dtype.name == "bfloat16" or dtype.name == "float16":
+        words = words.astype(_FLOAT32)
+    return words.astype(dtype)
+
+
+def _check_weights(weights, n, replacement):
+    if not 1 <= weights.ndim <= 2:
+        raise RuntimeError("prob_dist must be 1 or 2 dim")
+    if weights.dtype.name not in _DIGITS:
+        name = _SCALAR_NAMES.get(weights.dtype.name, weights.dtype.name)
+        raise RuntimeError(f"multinomial only supports floating-point dtypes for input, got: {name}")
+    if n <= 0:
+        raise RuntimeError("cannot sample n_sample <= 0 samples")
+    if not replacement and n > weights.shape[-1]:
+        raise RuntimeError("cannot sample n_sample > prob_dist.size(-1) samples without replacement")
+    if not ((weights >= 0) & (weights < math.inf)).all():
+        raise RuntimeError("probability tensor contains either `inf`, `nan` or element < 0")
+    if (weights.sum(axis=-1) == 0).any():
+        raise RuntimeError("invalid multinomial distribution (sum of probabilities <= 0)")
+
+
+def _stream_from_state(state):
+    stream = Stream()
+    stream.set_state(state)
+    return stream
+
+
+class Generator:
+    """PyTorch's `Generator` over a `Stream`, which is its attribute `stream`. States are uint8 arrays here."""
+
+    __slots__ = ("__weakref__", "device", "stream")
+
+    def __init__(self, device="cpu"):
+        self.device = Device(device)
+        if self.device.type != "cpu":
+            raise RuntimeError(f"Device type {self.device.type} is not supported for torch.Generator() api.")
+        self.stream = Stream()
+
+    def manual_seed(self, seed: int) -> "Generator":
+        """Start anew from `seed`, an integer in [-2**63, 2**64), and return the generator."""
+        self.stream.manual_seed(seed)
+        return self
+
+    def seed(self) -> int:
+        """Start anew from the operating system's entropy, and return the seed."""
+        return self.stream.seed()
+
+    def initial_seed(self) -> int:
+        """The seed that the generator started from."""
+        return self.stream.initial_seed
+
+    def get_state(self) -> numpy.ndarray:
+        """The state, 5056 bytes in PyTorch's layout."""
+        return self.stream.get_state()
+
+    def set_state(self, state) -> "Generator":
+        """Continue from a state of `get_state` or of PyTorch, and return the generator."""
+        self.stream.set_state(state)
+        return self
+
+    def clone_state(self) -> "Generator":
+        """A new generator that continues as this one does."""
+        return _generator_from_state(self.get_state())
+
+    def __reduce__(self):
+        return _generator_from_state, (self.get_state(),)
+
+    def __repr__(self):
+        return f"<Generator device={self.device} initial_seed={self.initial_seed()}>"
+
+
+def _generator_from_state(state):
+    return Generator().set_state(state)
+
+
+default_generator = Generator()
+default_generator.seed()
