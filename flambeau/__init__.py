@@ -9,6 +9,9 @@ import math as _math
 from flambeau._base import missing as _missing
 from flambeau.ops import registry as _registry
 from flambeau.tensor import (
+    PUBLIC as _PUBLIC,
+)
+from flambeau.tensor import (
     Size, Tensor, enable_grad, function_of, inference_mode, is_grad_enabled, is_inference_mode_enabled, no_grad,
     set_grad_enabled,
 )  # fmt: skip
@@ -25,6 +28,7 @@ for _dtype in _dtypes:
     for _alias in _dtype.aliases:
         globals()[_alias] = _dtype
 int, float, bool = (next(d for d in _dtypes if d.name == n) for n in ("int32", "float32", "bool"))  # noqa: A001
+globals().update(_PUBLIC)
 inf, nan, pi, e = _math.inf, _math.nan, _math.pi, _math.e
 
 
@@ -32,5 +36,5 @@ __getattr__ = _missing(globals(), find=function_of, more=_registry)
 
 __all__ = [
     "Size", "Tensor", "can_cast", "device", "dtype", "enable_grad", "inference_mode", "is_grad_enabled",
-    "is_inference_mode_enabled", "no_grad", "promote_types", "set_grad_enabled",
+    "is_inference_mode_enabled", "no_grad", "promote_types", "set_grad_enabled", *_PUBLIC,
 ]

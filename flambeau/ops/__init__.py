@@ -1,9 +1,25 @@
 """The ops: their declarations, families, doors, and what they leave behind for backward."""
 
 from . import (
-    activations, arithmetic, attention, comparison, contraction, convolution, creation, embedding, logic, losses, modes, pooling, reductions,
-    transcendental, views,
-)  # fmt: skip
+    activations,
+    arithmetic,
+    attention,
+    comparison,
+    contraction,
+    convolution,
+    creation,
+    embedding,
+    indexing,
+    logic,
+    losses,
+    modes,
+    pooling,
+    random,
+    ranges,
+    reductions,
+    transcendental,
+    views,
+)
 from .creation import no_device
 from .door import bind as bind_doors
 from .door import check_overlap

@@ -47,6 +47,8 @@ scope["kind"] = kind
 
 def part(op, argument, value):
     """One argument's part of a plan's key."""
+    if argument.name in op.unkeyed:
+        return None
     if argument.is_tensor:
         if argument.list:
             return tuple(map(kind, value or ()))
@@ -60,6 +62,8 @@ def part(op, argument, value):
 
 def _part_source(op, argument):
     name = _identifier(argument)
+    if argument.name in op.unkeyed:
+        return "None"
     if argument.is_tensor and argument.list:
         return f"tuple([kind(t) for t in {name} or ()])"
     if argument.is_tensor:

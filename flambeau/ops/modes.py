@@ -3,7 +3,7 @@
 import threading
 
 from flambeau import runtime
-from flambeau.types import DType, by_name
+from flambeau.types import Device, DType, by_name, cpu
 
 
 class _State(threading.local):
@@ -36,6 +36,7 @@ def set_grad(on: bool) -> None:
 
 class _Defaults:
     dtype: DType = by_name("float32")
+    device: Device = cpu
 
 
 defaults = _Defaults()

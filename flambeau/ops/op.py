@@ -25,6 +25,7 @@ class Op:
 
     family = "op"
     inplace_form = False
+    unkeyed: frozenset = frozenset()  # arguments that plans do not depend on: they may come as they are
     bakes_numbers = False  # whether the values of numbers are part of the plan, not only their types
 
     def __init__(self, schema: str, doc: str | None, gradients=None, *, method=True, function=True):

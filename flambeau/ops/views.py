@@ -2,6 +2,7 @@
 
 import math
 
+from flambeau import runtime
 from flambeau.types import Layout, by_name, layout, row_major
 
 from .family import View, view
@@ -195,25 +196,40 @@ t = view(
 )
 
 
-def _select(source, dim, index):
-    if source.ndim == 0:
-        raise IndexError("select() cannot be applied to a 0-dim tensor.")
-    d = wrap_dim(dim, source.ndim)
-    n = source.shape[d]
-    if not -n <= index < n:
-        raise IndexError(
-            f"select(): index {index} out of range for tensor of size {list(source.shape)} at dimension {d}"
-        )
-    index += n if index < 0 else 0
-    shape, strides = source.shape[:d] + source.shape[d + 1 :], source.strides[:d] + source.strides[d + 1 :]
-    return source.reshaped(shape, strides), index * source.strides[d]
+class _Select(View):
+    """One plan for all indices: the rows of a matrix share their layout, and only the offset differs."""
+
+    unkeyed = frozenset(("index",))
+
+    def plan(self, args):
+        tensor, dim, _ = args
+        source = tensor.layout
+        if source.ndim == 0:
+            raise IndexError("select() cannot be applied to a 0-dim tensor.")
+        d = wrap_dim(dim, source.ndim)
+        n, step = source.shape[d], source.strides[d]
+        shape, strides = source.shape[:d] + source.shape[d + 1 :], source.strides[:d] + source.strides[d + 1 :]
+        from_base = self.plan_with(args, source.reshaped(shape, strides))
+
+        def plan(tensor, dim, index):
+            if index.__class__ is not int:
+                dim, index = self.schema.normalise((tensor, dim, index))[1:]
+            if 0 <= index < n:
+                return from_base(tensor, tensor.offset + index * step, dim, index)
+            if not -n <= index < 0:
+                raise IndexError(
+                    f"select(): index {index} out of range for tensor of size {list(source.shape)} at dimension {d}"
+                )
+            return from_base(tensor, tensor.offset + (index + n) * step, dim, index)
+
+        return plan
 
 
-select = view(
+select = _Select(
     "aten::select(Tensor self, int dim, int index) -> Tensor",
     """The slice at `index` along `dim`, which disappears.""",
-    layout=_select,
-    grad=dict(self=lambda grad, self_layout, dim, index: _scatter_back(self_layout, grad, lambda z: select(z, dim, index))),
+    None,
+    dict(self=lambda grad, self_layout, dim, index: _scatter_back(self_layout, grad, lambda z: select(z, dim, index))),
 )
 
 
@@ -226,31 +242,49 @@ def slice_bounds(n, start, end):
     return start, max(end, start)
 
 
-def _slice(source, dim, start, end, step):
-    if source.ndim == 0:
-        raise RuntimeError("slice() cannot be applied to a 0-dim tensor.")
-    if step <= 0:
-        raise RuntimeError("slice step must be positive")
-    d = wrap_dim(dim, source.ndim)
-    start, end = slice_bounds(source.shape[d], start, end)
-    shape, strides = list(source.shape), list(source.strides)
-    shape[d] = (end - start + step - 1) // step
-    offset = start * strides[d] if shape[d] else 0
-    strides[d] *= step
-    return source.reshaped(tuple(shape), tuple(strides)), offset
+class _Slice(View):
+    """One plan for all bounds: what depends on them is the length, and there is one layout for each length."""
+
+    unkeyed = frozenset(("start", "end"))
+
+    def plan(self, args):
+        tensor, dim, _, _, step = args
+        source = tensor.layout
+        if source.ndim == 0:
+            raise RuntimeError("slice() cannot be applied to a 0-dim tensor.")
+        if step <= 0:
+            raise RuntimeError("slice step must be positive")
+        d = wrap_dim(dim, source.ndim)
+        n, stride = source.shape[d], source.strides[d]
+        strides = (*source.strides[:d], stride * step, *source.strides[d + 1 :])
+        of_length: dict = {}
+        args = (runtime.wrap(runtime.foreign(0, 0, None), source, 0), *args[1:])  # a plan keeps no tensor alive
+
+        def plan(tensor, dim, start, end, step):
+            if (start.__class__ is not int and start is not None) or (end.__class__ is not int and end is not None):
+                dim, start, end, step = self.schema.normalise((tensor, dim, start, end, step))[1:]
+            start, end = slice_bounds(n, start, end)
+            length = (end - start + step - 1) // step
+            from_base = of_length.get(length)
+            if from_base is None:
+                made = source.reshaped((*source.shape[:d], length, *source.shape[d + 1 :]), strides)
+                from_base = of_length[length] = self.plan_with(args, made)
+            return from_base(tensor, tensor.offset + (start * stride if length else 0), dim, start, end, step)
+
+        return plan
 
 
-slice_ = view(
+slice_ = _Slice(
     "aten::slice(Tensor self, int dim=0, int? start=None, int? end=None, int step=1) -> Tensor",
     """The elements ``start:end:step`` along `dim`.""",
-    layout=_slice,
-    function=False,
-    method=False,
-    grad=dict(
+    None,
+    dict(
         self=lambda grad, self_layout, dim, start, end, step: _scatter_back(
             self_layout, grad, lambda z: slice_(z, dim, start, end, step)
         )
     ),
+    function=False,
+    method=False,
 )
 
 

@@ -3,7 +3,7 @@
 from flambeau import ops, runtime
 from flambeau.ops import modes
 
-from . import inplace
+from . import chance, convert, creation, formats, indexing, inplace, printing, settings
 from .autograd import engine, grad_mode
 from .methods import door_of, function_of, inplace_of, install
 from .tensor import Size, Tensor
@@ -25,15 +25,25 @@ def _note(node):
 
 
 runtime.bind(Tensor, modes.grad_enabled)
-ops.bind_doors(Tensor, {"write_back": inplace.write_back, "write_out": inplace.write_out})
+ops.bind_doors(Tensor, {
+    "write_back": inplace.write_back, "write_out": inplace.write_out, "check_writable": inplace.check_writable,
+    "rebase": inplace.rebase,
+})  # fmt: skip
 ops.bind_tape(_fit, _note)
+for _part in (creation, convert, indexing):
+    _part.install()
 install()
+PUBLIC = {name: getattr(part, name) for part in (creation, chance, convert, settings) for name in part.PUBLIC}
+PUBLIC |= convert.LEGACY | {"range": creation.range_}
+PUBLIC |= {name: getattr(printing, name) for name in ("get_printoptions", "set_printoptions")}
+PUBLIC |= {x.name: x for x in (*formats.FORMATS, *formats.LAYOUTS)}
+PUBLIC |= {"memory_format": formats.MemoryFormat, "layout": formats.MemoryLayout}
 
 from .autograd import (  # noqa: E402  (the class must be bound first)
     enable_grad, inference_mode, is_grad_enabled, is_inference_mode_enabled, no_grad, set_grad_enabled,
 )  # fmt: skip
 
 __all__ = [
-    "Size", "Tensor", "door_of", "enable_grad", "engine", "function_of", "grad_mode", "inference_mode", "inplace_of",
+    "PUBLIC", "Size", "Tensor", "door_of", "enable_grad", "engine", "formats", "function_of", "grad_mode", "inference_mode", "inplace_of",
     "is_grad_enabled", "is_inference_mode_enabled", "no_grad", "set_grad_enabled",
 ]

@@ -1,0 +1,216 @@
+"""Random numbers: fills in place, and what draws by given weights. The streams are the runtime's."""
+
+import numpy
+
+from flambeau.runtime import random as streams
+from flambeau.types import by_name
+
+from .family import opaque
+from .family.opaque import adopt, ndarray
+from .memory import begin_write, forget, raw
+from .memory import memory as memory_of
+from .op import Op, composite
+from .ranges import rounded
+
+FLOAT32, FLOAT64, INT64 = map(by_name, ("float32", "float64", "int64"))
+
+
+def stream_of(generator):
+    """The stream of a generator, or of the default one."""
+    return (generator if generator is not None else streams.default_generator).stream
+
+
+class Fill(Op):
+    """`draw(stream, layout, *args)` gives new values for all elements, in row-major order."""
+
+    family = "random"
+
+    def __init__(self, schema, doc, draw):
+        super().__init__(f"aten::{schema}, *, Generator? generator=None) -> Tensor", doc, function=False)
+        self.draw = draw
+        self.unkeyed = frozenset(a.name for a in self.schema.arguments[1:])
+
+    def plan(self, args):
+        normalise, draw, name = self.schema.normalise, self.draw, self.name
+        meta = args[0].layout.device.type == "meta"
+
+        def fill(*raw_args):
+            tensor, *values, generator = normalise(raw_args)
+            begin_write(tensor, name)
+            if meta:
+                return tensor
+            layout = tensor.layout
+            if layout.contiguous and not layout.conj and not layout.neg:
+                target = memory_of(tensor)
+                made = draw(stream_of(generator), target, layout, *values)
+                if made is not target and layout.numel:
+                    target[...] = made
+            else:
+                target = numpy.empty(layout.shape, layout.dtype.numpy)
+                made = draw(stream_of(generator), target, layout, *values)
+                if layout.numel:
+                    memory_of(tensor)[...] = raw(made, layout)
+            tensor.storage.version += 1
+            forget(tensor)
+            return tensor
+
+        return fill
+
+
+def fill(schema, doc, draw):
+    """Declares an in-place random fill: see `Fill`."""
+    return Fill(schema, doc, draw)
+
+
+fill(
+    "uniform_(Tensor self, float from=0, float to=1",
+    """Uniform numbers in [from, to).""",
+    lambda stream, out, layout, low, high: stream.uniform(out.shape, low=low, high=high, out=out),
+)
+fill(
+    "normal_(Tensor self, float mean=0, float std=1",
+    """Normal numbers of that mean and standard deviation.""",
+    lambda stream, out, layout, mean, std: stream.normal(
+        out.shape, mean=mean, std=std, out=out, blocked=layout.contiguous
+    ),
+)
+fill(
+    "log_normal_(Tensor self, float mean=1, float std=2",
+    """Exponentials of normal numbers.""",
+    lambda stream, out, layout, mean, std: stream.log_normal(out.shape, mean=mean, std=std, out=out),
+)
+fill(
+    "cauchy_(Tensor self, float median=0, float sigma=1",
+    """Cauchy numbers.""",
+    lambda stream, out, layout, median, sigma: stream.cauchy(out.shape, median=median, sigma=sigma, out=out),
+)
+fill(
+    "exponential_(Tensor self, float lambd=1",
+    """Exponential numbers of rate `lambd`.""",
+    lambda stream, out, layout, lambd: stream.exponential(out.shape, rate=lambd, out=out),
+)
+fill(
+    "geometric_(Tensor self, float p",
+    """Numbers of trials up to the first success, which has probability `p`.""",
+    lambda stream, out, layout, p: stream.geometric(p, out.shape, out=out),
+)
+fill(
+    "random_(Tensor self",
+    """Integers from 0 to the largest that the dtype counts to exactly.""",
+    lambda stream, out, layout: stream.random(out.shape, out.dtype),
+)
+fill(
+    "random_.to(Tensor self, int to",
+    """Integers in [0, to).""",
+    lambda stream, out, layout, to: stream.integers(0, to, out.shape, out.dtype),
+)
+fill(
+    "random_.from(Tensor self, int from, int? to",
+    """Integers in [from, to); `to` None means up to the largest.""",
+    lambda stream, out, layout, low, high: stream.integers(low, high, out.shape, out.dtype),
+)
+fill(
+    "bernoulli_(Tensor self, float p=0.5",
+    """Ones with probability `p`, else zeros.""",
+    lambda stream, out, layout, p: stream.bernoulli(p, out.shape, out.dtype),
+)
+
+
+def _by_probabilities(stream, out, layout, p):
+    p = ndarray(p)
+    return stream.bernoulli_like(numpy.broadcast_to(p, out.shape).copy(), out.dtype)
+
+
+fill(
+    "bernoulli_.Tensor(Tensor self, Tensor p",
+    """Ones with the probability that stands at their place in `p`.""",
+    _by_probabilities,
+)
+
+bernoulli = opaque(
+    "aten::_bernoulli(Tensor self, Generator? generator=None) -> Tensor",
+    """Ones with the probability that stands at their place.""",
+    run=lambda p, generator: stream_of(generator).bernoulli_like(p),
+    grad=dict(self=lambda grad: grad * 0),
+    function=False,
+    method=False,
+)
+
+
+@composite("aten::bernoulli(Tensor self, *, Generator? generator=None) -> Tensor")
+def bernoulli_(self, generator):
+    """Ones with the probability that stands at their place in `self`, else zeros."""
+    return bernoulli(self, generator)
+
+
+@composite("aten::bernoulli.p(Tensor self, float p, *, Generator? generator=None) -> Tensor")
+def bernoulli_p(self, p, generator):
+    """Ones with probability `p`, in the shape of `self`."""
+    return self.detach().clone().bernoulli_(p, generator=generator)
+
+
+def _poisson(rate, generator):
+    """Poisson numbers by NumPy's generator, seeded from the stream: PyTorch's sampler is another one."""
+    if (rate < 0).any():
+        raise RuntimeError("invalid Poisson rate, expected rate to be non-negative")
+    seed = [int(w) for w in stream_of(generator).words(4)]
+    made = numpy.random.Generator(numpy.random.PCG64(seed)).poisson(rate.astype(numpy.float64))
+    return made.astype(numpy.float32).astype(rate.dtype)
+
+
+poisson = opaque(
+    "aten::poisson(Tensor self, Generator? generator=None) -> Tensor",
+    """Poisson numbers whose rates are the elements of `self`.""",
+    run=_poisson,
+    grad=dict(self=lambda grad: grad * 0),
+    method=False,
+)
+multinomial = opaque(
+    "aten::multinomial(Tensor self, int num_samples, bool replacement=False, *, Generator? generator=None) -> Tensor",
+    """Indices drawn in proportion to the weights in each row of `self`.""",
+    run=lambda weights, n, replacement, generator: stream_of(generator).multinomial(weights, n, replacement),
+)
+
+
+def _normal(mean, std, generator):
+    """Standard normals, scaled and shifted element by element."""
+    if numpy.iscomplexobj(std) or (std < 0).any():
+        raise RuntimeError("normal expects all elements of std >= 0.0")
+    standard = stream_of(generator).normal(numpy.broadcast_shapes(mean.shape, std.shape), mean.dtype)
+    return standard * std.astype(mean.dtype) + mean
+
+
+normal_of = opaque(
+    "aten::_normal(Tensor mean, Tensor std, Generator? generator=None) -> Tensor",
+    """Normal numbers, each with its own mean and standard deviation.""",
+    run=_normal,
+    grad=dict(mean=lambda grad: grad * 0, std=lambda grad, std_layout: grad.new_zeros(std_layout.shape)),
+    function=False,
+    method=False,
+)
+
+
+class Permutation(Op):
+    """A random order of the first integers."""
+
+    family = "random"
+    unkeyed = frozenset(("n", "generator", "dtype"))
+
+    def plan(self, args):
+        normalise = self.schema.normalise
+
+        def draw(*raw_args):
+            n, generator, dtype = normalise(raw_args)
+            return adopt(stream_of(generator).permutation(n, (dtype or INT64).numpy))
+
+        return draw
+
+
+randperm = Permutation(
+    "aten::_randperm(int n, *, Generator? generator=None, ScalarType? dtype=None) -> Tensor",
+    """The integers from 0 to `n` - 1 in random order.""",
+    function=False,
+    method=False,
+)
+
+__all__ = ["bernoulli", "multinomial", "normal_of", "poisson", "randperm", "rounded", "stream_of"]

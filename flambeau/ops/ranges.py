@@ -1,0 +1,159 @@
+"""New tensors whose values follow a rule: ranges, identity matrices, indices of triangles."""
+
+import math
+
+import numpy
+
+from flambeau import ir, runtime
+from flambeau.types import by_name, contiguous
+
+from .creation import new_layout
+from .family import pointwise
+from .family.opaque import adopt
+from .family.pointwise import type_name
+from .modes import defaults
+from .op import Op, composite
+
+INT64 = by_name("int64")
+
+
+class Made(Op):
+    """`run(*args)` gives the values as a NumPy array, whose type is then brought to `dtype`."""
+
+    family = "create"
+
+    def __init__(self, schema, doc, run):
+        super().__init__(schema, doc, method=False, function=False)
+        self.run = run
+        self.unkeyed = frozenset(a.name for a in self.schema.arguments)
+
+    def plan(self, args):
+        names = [a.name for a in self.schema.arguments]
+        at_dtype, at_device = names.index("dtype"), names.index("device")
+        run, normalise = self.run, self.schema.normalise
+
+        def make(*raw):
+            args = normalise(raw)
+            dtype = args[at_dtype] or defaults.dtype
+            values = rounded(run(*args[:at_dtype]), dtype)
+            if args[at_device] is not None and args[at_device].type == "meta":
+                return runtime.wrap(runtime.foreign(0, 0, None), contiguous(values.shape, dtype, args[at_device]), 0)
+            new_layout((), dtype, args[at_device])  # refuses devices that are not there
+            return adopt(values)
+
+        return make
+
+
+def rounded(values, dtype):
+    """An array in `dtype`; the half types by way of float32."""
+    if dtype.name in ("float16", "bfloat16"):
+        values = values.astype(numpy.float32)
+    with numpy.errstate(all="ignore"):
+        return values.astype(dtype.numpy, copy=False)
+
+
+def made(schema, doc, run):
+    """Declares an op that makes a tensor out of numbers: see `Made`."""
+    return Made(f"aten::{schema}, ScalarType? dtype=None, Device? device=None) -> Tensor", doc, run)
+
+
+def _arange(start, end, step):
+    if step == 0:
+        raise RuntimeError("step must be nonzero")
+    if not (math.isfinite(start) and math.isfinite(end)):
+        raise RuntimeError(f"unsupported range: {_text(start)} -> {_text(end)}")
+    if (step > 0 and end < start) or (step < 0 and end > start):
+        raise RuntimeError("upper bound and lower bound inconsistent with step sign")
+    if all(isinstance(x, int) for x in (start, end, step)):
+        return numpy.arange(start, end, step, dtype=numpy.int64)
+    count = math.ceil((end - start) / step)
+    return start + numpy.arange(count, dtype=numpy.float64) * step
+
+
+def _text(number):
+    return f"{number:g}"
+
+
+def _linspace(start, end, steps):
+    """Symmetric: both ends are exact, and the middle is approached from both."""
+    if steps < 0:
+        raise RuntimeError("number of steps must be non-negative")
+    if steps == 1:
+        return numpy.array([start])
+    index = numpy.arange(steps)
+    step = (end - start) / max(steps - 1, 1)
+    return numpy.where(index < steps // 2, start + step * index, end - step * (steps - 1 - index))
+
+
+def _eye(n, m):
+    for name, size in (("n", n), ("m", m)):
+        if size < 0:
+            raise RuntimeError(f"{name} must be greater or equal to 0, got {size}")
+    return numpy.eye(n, m)
+
+
+def _triangle(pick):
+    def indices(row, col, offset):
+        if row < 0 or col < 0:
+            name, size = ("row", row) if row < 0 else ("col", col)
+            raise RuntimeError(f"{name} must be non-negative, got{size}")
+        return numpy.stack(pick(numpy.ones((row, col), numpy.bool_), offset).nonzero())
+
+    return indices
+
+
+arange = made("arange(Scalar start, Scalar end, Scalar step, *", """Numbers from `start` up to `end`.""", _arange)
+linspace = made("linspace(Scalar start, Scalar end, int steps, *", """Equal steps, both ends included.""", _linspace)
+logspace = made(
+    "logspace(Scalar start, Scalar end, int steps, float base, *",
+    """Powers of `base` with equal steps of the exponent.""",
+    lambda start, end, steps, base: numpy.power(
+        numpy.array(base, dtype=numpy.complex128 if base < 0 else numpy.float64), _linspace(start, end, steps)
+    ),
+)
+eye = made("eye(int n, int m, *", """Ones on the diagonal.""", _eye)
+tril_indices = made(
+    "tril_indices(int row, int col, int offset, *", """Where a lower triangle lies.""", _triangle(numpy.tril)
+)
+triu_indices = made(
+    "triu_indices(int row, int col, int offset, *", """Where an upper triangle lies.""", _triangle(numpy.triu)
+)
+
+
+def _real_pair(common, real, imag):
+    if real.dtype.name not in ("float32", "float64", "float16") or imag.dtype.kind != "f":
+        raise RuntimeError(
+            "Expected both inputs to be Half, Float or Double tensors but got "
+            f"{type_name(real.dtype)} and {type_name(imag.dtype)}"
+        )
+    if real.dtype is not imag.dtype:
+        raise RuntimeError(
+            f"Expected object of scalar type {type_name(real.dtype)} but got scalar type {type_name(imag.dtype)} for "
+            "second argument"
+        )
+
+
+def to_complex(common):
+    """Real in, complex of the same precision out."""
+    return common, common.to_complex()
+
+
+complex_ = pointwise(
+    "aten::complex(Tensor real, Tensor imag) -> Tensor",
+    """Complex numbers from their real and imaginary parts.""",
+    scalar=lambda real, imag: ir.Pair(real, imag),
+    dtype=to_complex,
+    check=_real_pair,
+    method=False,
+    grad=dict(real=lambda grad: grad.real, imag=lambda grad: grad.imag),
+)
+complex_.inplace_form = False
+
+
+@composite("aten::polar(Tensor abs, Tensor angle) -> Tensor", method=False)
+def polar(abs, angle):
+    """Complex numbers from their absolute values and angles."""
+    return complex_(abs * angle.cos(), abs * angle.sin())
+
+
+__all__ = ["INT64", "arange", "eye", "linspace", "logspace"]

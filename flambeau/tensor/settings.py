@@ -1,0 +1,149 @@
+"""Defaults, questions about tensors and dtypes: `set_default_dtype`, `result_type`, `finfo`, …"""
+
+import numpy
+
+from flambeau.ops import modes
+from flambeau.ops import result_type as common_type
+from flambeau.types import Device, DType, by_name
+
+from .creation import as_dtype
+from .tensor import Tensor
+
+_defaults = modes.defaults
+
+
+def get_default_dtype():
+    """The dtype of new floating-point tensors."""
+    return _defaults.dtype
+
+
+def set_default_dtype(d, /):
+    """Sets the dtype of new floating-point tensors: float32 (at the start), float64, or a half type."""
+    if isinstance(d, DType) and d.kind != "f":
+        raise TypeError("only floating-point types are supported as the default type")
+    if not isinstance(d, DType):
+        raise TypeError(f"invalid dtype object: only floating-point types are supported as the default type, not {d}")
+    _defaults.dtype = d
+
+
+def set_default_tensor_type(t, /):
+    """The legacy form of `set_default_dtype`: takes ``torch.DoubleTensor`` or its name."""
+    names = {"Float": "float32", "Double": "float64", "Half": "float16", "BFloat16": "bfloat16"}
+    name = t if isinstance(t, str) else t.__name__
+    set_default_dtype(by_name(names[name.rpartition(".")[2].removesuffix("Tensor")]))
+
+
+def get_default_device():
+    """The device of new tensors."""
+    return _defaults.device
+
+
+def set_default_device(device):
+    """Sets the device of new tensors; None means the CPU."""
+    _defaults.device = Device("cpu" if device is None else device)
+
+
+def is_tensor(obj, /):
+    """Whether `obj` is a Tensor."""
+    return isinstance(obj, Tensor)
+
+
+def is_floating_point(input):
+    """Whether the dtype is a floating-point type."""
+    return input.is_floating_point()
+
+
+def is_complex(input):
+    """Whether the dtype is complex."""
+    return input.is_complex()
+
+
+def is_conj(input):
+    """Whether the conjugate bit is set."""
+    return input.is_conj()
+
+
+def is_neg(input):
+    """Whether the negative bit is set."""
+    return input.is_neg()
+
+
+def is_nonzero(input):
+    """Whether the one element is not zero."""
+    if input.numel() != 1:
+        raise RuntimeError(
+            "Boolean value of Tensor with no values is ambiguous"
+            if input.numel() == 0
+            else "Boolean value of Tensor with more than one value is ambiguous"
+        )
+    return bool(input.item())
+
+
+def is_signed(input):
+    """Whether the dtype has negative numbers."""
+    return input.is_signed()
+
+
+def is_inference(input):
+    """Whether the tensor was made in inference mode."""
+    return False
+
+
+def numel(input):
+    """The number of elements."""
+    return input.numel()
+
+
+def result_type(tensor1, tensor2):
+    """The dtype of arithmetic between two tensors or numbers."""
+    return common_type([x.layout if isinstance(x, Tensor) else type(x) for x in (tensor1, tensor2)])
+
+
+class finfo:
+    """Limits of a floating-point dtype: bits, eps, max, min, tiny, smallest_normal, resolution."""
+
+    __slots__ = ("bits", "dtype", "eps", "max", "min", "resolution", "smallest_normal", "tiny")
+
+    def __init__(self, type=None):
+        kind = _defaults.dtype if type is None else as_dtype(type)
+        if kind.kind not in "fc":
+            raise TypeError("torch.finfo() requires a floating point input type. Use torch.iinfo to handle 'torch.finfo'")
+        kind = kind.to_real()
+        digits, low, high = {
+            "float16": (10, -14, 15), "bfloat16": (7, -126, 127), "float32": (23, -126, 127), "float64": (52, -1022, 1023)
+        }[kind.name]  # fmt: skip
+        self.bits, self.dtype = 8 * kind.itemsize, kind.name
+        self.eps, self.tiny = 2.0**-digits, 2.0**low
+        self.smallest_normal = self.tiny
+        self.max = (2.0 - self.eps) * 2.0**high
+        self.min = -self.max
+        self.resolution = {"float16": 1e-3, "bfloat16": 1e-2, "float32": 1e-6, "float64": 1e-15}[kind.name]
+
+    def __repr__(self):
+        return (
+            f"finfo(resolution={self.resolution:g}, min={self.min:g}, max={self.max:g}, eps={self.eps:g}, "
+            f"smallest_normal={self.smallest_normal:g}, tiny={self.tiny:g}, dtype={self.dtype})"
+        )
+
+
+class iinfo:
+    """Limits of an integer dtype: bits, max, min."""
+
+    __slots__ = ("bits", "dtype", "max", "min")
+
+    def __init__(self, type):
+        kind = as_dtype(type)
+        if kind.kind not in "iu":
+            raise TypeError("torch.iinfo() requires an integer input type. Use torch.finfo to handle 'torch.iinfo'")
+        info = numpy.iinfo(kind.numpy)
+        self.bits, self.dtype, self.max, self.min = info.bits, kind.name, int(info.max), int(info.min)
+
+    def __repr__(self):
+        return f"iinfo(min={self.min:g}, max={self.max:g}, dtype={self.dtype})"
+
+
+PUBLIC = (
+    "finfo", "get_default_device", "get_default_dtype", "iinfo", "is_complex", "is_conj", "is_floating_point",
+    "is_inference", "is_neg", "is_nonzero", "is_signed", "is_tensor", "numel", "result_type", "set_default_device",
+    "set_default_dtype", "set_default_tensor_type",
+)  # fmt: skip
