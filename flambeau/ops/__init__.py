@@ -1,8 +1,8 @@
 """The ops: their declarations, families, doors, and what they leave behind for backward."""
 
 from . import (
-    arithmetic, attention, comparison, contraction, convolution, creation, embedding, logic, losses, modes, pooling, reductions,
-    transcendental, views,
+    arithmetic, attention, comparison, contraction, convolution, creation, embedding, extremes, logic, losses, modes,
+    pooling, reductions, scans, transcendental, views,
 )  # fmt: skip
 from .creation import no_device
 from .door import bind as bind_doors
