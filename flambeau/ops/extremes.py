@@ -187,13 +187,13 @@ def max_(self):
     return amax(self)
 
 
-max_dim = _with_place("max", True, """The largest elements along `dim`, and the place of the first of each.""")
-
-
 @composite("aten::max.other(Tensor self, Tensor other) -> Tensor")
 def max_other(self, other):
     """As `maximum`."""
     return maximum(self, other)
+
+
+max_dim = _with_place("max", True, """The largest elements along `dim`, and the place of the first of each.""")
 
 
 @composite("aten::min(Tensor self) -> Tensor")
@@ -204,13 +204,13 @@ def min_(self):
     return amin(self)
 
 
-min_dim = _with_place("min", False, """The smallest elements along `dim`, and the place of the first of each.""")
-
-
 @composite("aten::min.other(Tensor self, Tensor other) -> Tensor")
 def min_other(self, other):
     """As `minimum`."""
     return minimum(self, other)
+
+
+min_dim = _with_place("min", False, """The smallest elements along `dim`, and the place of the first of each.""")
 
 
 def _only_place(greater):

@@ -255,7 +255,7 @@ def sum_to_size(self, size):
     dims = tuple(range(lead)) + tuple(d for d in range(lead, len(shape)) if size[d - lead] == 1 and shape[d] != 1)
     if lead < 0 or any(size[d - lead] not in (1, shape[d]) for d in range(lead, len(shape))):
         raise RuntimeError(f"size {{{list(size)}}} is not expandable to size {{{list(shape)}}}.")
-    out = sum_(self, dims, True, dtype=self.layout.dtype) if dims else self
+    out = sum_(self, dims, True) if dims else self
     return out.reshape(size) if lead else out
 
 
