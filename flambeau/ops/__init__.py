@@ -9,6 +9,7 @@ from . import (
     convolution,
     creation,
     embedding,
+    extremes,
     indexing,
     logic,
     losses,
@@ -17,6 +18,7 @@ from . import (
     random,
     ranges,
     reductions,
+    scans,
     transcendental,
     views,
 )

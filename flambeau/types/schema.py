@@ -76,7 +76,8 @@ class Schema:
         self.returns = tuple(_ARGUMENT.match(p).group(6) or "" for p in pieces)
         rest = [a for a in self.arguments if not a.keyword and a.name != "self"]
         # PyTorch lets x.view(2, 3) stand for x.view((2, 3)) where the list is all there is.
-        self.variadic = rest[0].name if len(rest) == 1 and rest[0].list and rest[0].type == "int" else None
+        alone = len(rest) == 1 and rest[0].list and rest[0].type == "int" and not rest[0].optional
+        self.variadic = rest[0].name if alone else None
 
     def __repr__(self):
         return self.text

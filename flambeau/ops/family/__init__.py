@@ -1,9 +1,13 @@
 """Families: how ops of one kind turn arguments into plans."""
 
+from .chain import Buffer, Chain, Steps, chain
 from .fused import Fused, fused
 from .opaque import Opaque, opaque
 from .pointwise import Pointwise, pointwise
 from .reduction import Fold, Reduction, reduction, scan
 from .view import View, view
 
-__all__ = ["Fold", "Fused", "Opaque", "Pointwise", "Reduction", "View", "fused", "opaque", "pointwise", "reduction", "scan", "view"]
+__all__ = [
+    "Buffer", "Chain", "Fold", "Fused", "Opaque", "Pointwise", "Reduction", "Steps", "View", "chain", "fused", "opaque",
+    "pointwise", "reduction", "scan", "view",
+]  # fmt: skip

@@ -15,7 +15,7 @@ from .launch import Slots, launch
 
 
 class Fold(NamedTuple):
-    """A monoid. `init`: pairs (value, dtype) of the state; `element(x)`: an element's state; `combine(a, b)`: of two
+    """A monoid. `init`: pairs (value, dtype) of the state; `element(*x)`: an element's state; `combine(a, b)`: of two
     states, associative up to rounding; `finish(state, count)`: the outputs."""
 
     init: tuple
@@ -49,9 +49,9 @@ class Reduction(Op):
     family = "reduction"
     kernel = ir.Reduce
 
-    def __init__(self, schema, doc, fold, dtype, gradients, empty, **options):
+    def __init__(self, schema, doc, fold, dtype, gradients, empty, results=None, **options):
         super().__init__(schema, doc, gradients, **options)
-        self.fold, self.dtype, self.empty = fold, dtype, empty
+        self.fold, self.dtype, self.empty, self.results = fold, dtype, empty, results
 
     def plan(self, args):
         named = {a.name: v for a, v in zip(self.schema.arguments, args, strict=True)}
@@ -70,7 +70,12 @@ class Reduction(Op):
             full = tuple(1 if d in axes else n for d, n in enumerate(source.shape))
             made = [contiguous(full, r, source.device) for r in results]
         record = self.recorder(args) if self.gradients and source.dtype.kind in "fc" else None
-        return launch(kernel, slots, outputs, axes=axes, record=record, result_layouts=made)
+        return self._named(launch(kernel, slots, outputs, axes=axes, record=record, result_layouts=made))
+
+    def _named(self, launcher):
+        """Gives several results their names."""
+        names = self.results
+        return launcher if names is None else lambda *args: names(*launcher(*args))
 
     def _slots(self, args, accumulate):
         slots = Slots()
@@ -80,13 +85,8 @@ class Reduction(Op):
         return slots, ir.cast(value, compute_type(accumulate))
 
     def _kernel(self, slots, value, results, static):
-        """The fold on complex states split into real components."""
         fold = self.fold(value.dtype, *static.values())
-        init = [ir.const(v, d) for v, d in fold.init]
-        state, other = _leaves(ir.state, fold.init), _leaves(ir.other, fold.init)
-        flat = [_flat(vs) for vs in (init, fold.element(value), fold.combine(state, other))]
-        finish = fold.finish(state, ir.count)
-        return self.kernel(self.name, [i.dtype for i in slots.inputs], results, *flat, finish)
+        return self.kernel(self.name, [i.dtype for i in slots.inputs], results, *split(fold, [value]))
 
 
 class Scan(Reduction):
@@ -106,9 +106,19 @@ class Scan(Reduction):
         outputs = [source.plain(r) for r in results]
         record = self.recorder(args) if self.gradients and source.dtype.kind in "fc" else None
         if source.ndim:
-            return launch(kernel, slots, outputs, axes=(axis,), record=record)
+            return self._named(launch(kernel, slots, outputs, axes=(axis,), record=record))
         lines = [contiguous((1,), r, source.device) for r in results]
-        return launch(kernel, slots, lines, axes=(0,), record=record, shape=(1,), result_layouts=outputs)
+        return self._named(
+            launch(kernel, slots, lines, axes=(0,), record=record, shape=(1,), result_layouts=outputs)
+        )
+
+
+def split(fold: Fold, values):
+    """(init, element, combine, finish) of a fold over `values`, complex states split into real components."""
+    init = [ir.const(v, d) for v, d in fold.init]
+    state, other = _leaves(ir.state, fold.init), _leaves(ir.other, fold.init)
+    flat = [_flat(vs) for vs in (init, fold.element(*values), fold.combine(state, other))]
+    return *flat, fold.finish(state, ir.count)
 
 
 def _leaves(make, init):
@@ -133,10 +143,11 @@ def reduction(schema, doc, *, fold, dtype, grad=None, empty=None, **options) -> 
 
     `fold(dtype, *static)` is the monoid for elements of the accumulation dtype. `dtype(input, asked)` gives (dtype
     that elements are cast to, dtypes of the results). `empty(op, layout, dims)` raises where folding nothing is wrong.
+    `results` is the tuple type of several results.
     """
     return Reduction(schema, doc, fold, dtype, grad, empty, **options)
 
 
 def scan(schema, doc, *, fold, dtype, grad=None, **options) -> Scan:
-    """Declares a scan: as `reduction`, with every prefix kept along `dim`."""
+    """Declares a scan: as `reduction`, with every prefix kept along `dim`. States are combined in order."""
     return Scan(schema, doc, fold, dtype, grad, None, **options)

@@ -1,0 +1,207 @@
+"""Running sums and products, differences, and integrals by the trapezoid rule."""
+
+from flambeau import ir
+
+from .arithmetic import conj_of
+from .extremes import is_nan, larger
+from .family import Fold, chain, scan
+from .family.reduction import wrap_dim
+from .op import composite
+from .reductions import accumulator, add_fold, exclusive_products, joined, sum_dtype
+
+# A running sum of a half type is rounded once, at the end.
+
+def _reverse_sums(grad, self_layout, dim):
+    if not self_layout.ndim:
+        return grad.to(self_layout.dtype)
+    return grad.to(self_layout.dtype).flip(dim).cumsum(dim).flip(dim)
+
+
+cumsum = scan(
+    "aten::cumsum(Tensor self, int dim, *, ScalarType? dtype=None) -> Tensor",
+    """The sum of all elements so far along `dim`; integers add up in int64.""",
+    fold=add_fold,
+    dtype=sum_dtype,
+    grad=dict(self=_reverse_sums),
+)
+
+
+def _recurrence_fold(dtype):
+    """Affine maps y -> a * y + b under composition; the second component is the recurrence started at zero."""
+    inner = accumulator(dtype)
+    return Fold(
+        ((1, inner), (0, inner)),
+        lambda a, b: (ir.cast(a, inner), ir.cast(b, inner)),
+        lambda first, then: (first[0] * then[0], then[0] * first[1] + then[1]),
+        lambda s, n: (s[1],),
+    )
+
+
+def _build_recurrence(steps, factor, term, dim):
+    shape = term.layout.shape
+    fold = _recurrence_fold(term.dtype)
+    steps.scan(fold, [factor, term], wrap_dim(dim, len(shape)), [steps.result(shape, term.dtype)])
+
+
+def _shifted(x, dim, back):
+    """`x` moved by one place along `dim`, zeros moving in: y[i] = x[i + 1] (`back`) or x[i - 1]."""
+    n = x.layout.shape[dim]
+    gap = x.narrow(dim, 0, 1)
+    gap = gap.new_zeros(gap.layout.shape)
+    parts = (x.narrow(dim, 1, n - 1), gap) if back else (gap, x.narrow(dim, 0, n - 1))
+    return joined(parts, dim)
+
+
+def _adjoint(grad, factor, dim):
+    """What each term of the recurrence contributes: the recurrence backwards."""
+    if not grad.layout.shape[dim]:
+        return grad
+    return recurrence(conj_of(_shifted(factor, dim, True)).flip(dim), grad.flip(dim), dim).flip(dim)
+
+
+recurrence = chain(
+    "aten::_recurrence(Tensor factor, Tensor term, int dim) -> Tensor",
+    """y[i] = factor[i] * y[i - 1] + term[i] along `dim`, with y[-1] = 0.""",
+    build=_build_recurrence,
+    grad=dict(
+        factor=lambda grad, factor, result, dim: _adjoint(grad, factor, dim) * conj_of(_shifted(result, dim, False))
+        if result.layout.numel else grad,
+        term=lambda grad, factor, dim: _adjoint(grad, factor, dim),
+    ),
+    method=False,
+    function=False,
+)  # fmt: skip
+
+
+def _product_fold(dtype):
+    inner = accumulator(dtype)
+    return Fold(((1, inner),), lambda x: (ir.cast(x, inner),), lambda a, b: (a[0] * b[0],), lambda s, n: (s[0],))
+
+
+def _cumprod_grad(grad, self, self_layout, dim, dtype):
+    """Element k is a factor of all results from k on. Their sum without that factor is a recurrence, so that zeros
+    need no case of their own."""
+    if not self_layout.ndim or not self_layout.numel:
+        return grad.to(self_layout.dtype)
+    x = self if dtype is None else self.to(dtype)
+    d = wrap_dim(dim, self_layout.ndim)
+    behind = recurrence(conj_of(_shifted(x, d, True)).flip(d), grad.flip(d), d).flip(d)
+    return (conj_of(exclusive_products(x, d)) * behind).to(self_layout.dtype)
+
+
+cumprod = scan(
+    "aten::cumprod(Tensor self, int dim, *, ScalarType? dtype=None) -> Tensor",
+    """The product of all elements so far along `dim`; integers multiply in int64.""",
+    fold=_product_fold,
+    dtype=sum_dtype,
+    grad=dict(self=_cumprod_grad),
+)
+
+
+def _log_fold(dtype):
+    """log(exp(a) + exp(b)), by the larger of the two."""
+
+    def combine(a, b):
+        high = larger(a[0], b[0])
+        low = ir.minimum(a[0], b[0])
+        same = a[0].equals(b[0]) & (abs(a[0]).equals(float("inf")))
+        return (ir.select(same | is_nan(high), high, high + ir.math.log1p(ir.math.exp(low - high))),)
+
+    return Fold(((float("-inf"), dtype),), lambda x: (x,), combine, lambda s, n: (s[0],))
+
+
+def _log_dtype(source, asked):
+    if source.kind != "f":
+        raise NotImplementedError(f'"logcumsumexp_out_cpu" not implemented for \'{source.name.capitalize()}\'')
+    return source, (source,)
+
+
+def _log_grad(grad, self, result, dim):
+    """Positive and negative gradients apart, each summed backwards in logarithms."""
+    if not self.layout.ndim or not self.layout.numel:
+        return grad
+    low = float("-inf")
+
+    def part(magnitude, there):
+        logs = magnitude.where(there, 1).log().where(there, low)
+        return ((logs - result).flip(dim).logcumsumexp(dim).flip(dim) + self).exp()
+
+    return part(grad, grad > 0) - part(-grad, grad < 0)
+
+
+logcumsumexp = scan(
+    "aten::logcumsumexp(Tensor self, int dim) -> Tensor",
+    """The logarithm of the running sum of exponentials along `dim`.""",
+    fold=_log_fold,
+    dtype=_log_dtype,
+    grad=dict(self=_log_grad),
+)
+
+
+@composite("aten::diff(Tensor self, int n=1, int dim=-1, Tensor? prepend=None, Tensor? append=None) -> Tensor")
+def diff(self, n, dim, prepend, append):
+    """Differences of neighbours along `dim`, taken `n` times; of bool tensors, whether they differ."""
+    if not self.layout.ndim:
+        raise RuntimeError("diff expects input to be at least one-dimensional")
+    if n < 0:
+        raise RuntimeError(f"order must be non-negative but got {n}")
+    d = wrap_dim(dim, self.layout.ndim)
+    around = tuple(x for x in (prepend, self, append) if x is not None)
+    out = joined(around, d) if len(around) > 1 else self
+    if n == 0:
+        return out.clone() if out is self else out
+    n = min(n, out.layout.shape[d])
+    for _ in range(n):
+        m = max(out.layout.shape[d] - 1, 0)
+        ahead, behind = out.narrow(d, min(1, out.layout.shape[d]), m), out.narrow(d, 0, m)
+        out = ahead.logical_xor(behind) if out.layout.dtype.kind == "b" else ahead - behind
+    return out
+
+
+def _panels(y, x, dx, dim):
+    """The areas between neighbours along `dim` (which is moved last), times two."""
+    d = wrap_dim(dim, y.layout.ndim)
+    n = y.layout.shape[d]
+    pairs = y.narrow(d, 1, max(n - 1, 0)) + y.narrow(d, 0, max(n - 1, 0)) if n else y
+    if x is None:
+        return pairs * dx, d
+    if x.layout.ndim == 1:
+        if x.layout.shape[0] != n:
+            raise RuntimeError("trapezoid: There must be one `x` value for each sample point")
+        x = x.reshape((n,) + (1,) * (y.layout.ndim - 1 - d))
+        d = d - y.layout.ndim
+        m = max(n - 1, 0)
+        return pairs * (x.narrow(0, 1, m) - x.narrow(0, 0, m)), d
+    if x.layout.ndim < y.layout.ndim:
+        x = x.reshape((1,) * (y.layout.ndim - x.layout.ndim) + tuple(x.layout.shape))
+    d = wrap_dim(dim, y.layout.ndim)
+    return pairs * x.diff(1, d), d
+
+
+def _area(name, y, x, dx, dim, finish):
+    if not y.layout.ndim:
+        raise IndexError(
+            f"Dimension specified as {dim} but tensor has no dimensions"
+        )
+    panels, d = _panels(y, x, 1 if dx is None else dx, dim)
+    return finish(panels, d) / 2.0
+
+
+@composite("aten::trapezoid(Tensor y, Tensor? x=None, *, Scalar? dx=None, int dim=-1) -> Tensor", method=False)
+def trapezoid(y, x, dx, dim):
+    """The integral of samples `y` along `dim` by the trapezoid rule, at places `x` or `dx` apart."""
+    return _area("trapezoid", y, x, dx, dim, lambda panels, d: panels.sum(d))
+
+
+@composite("aten::trapz(Tensor y, Tensor? x=None, *, Scalar? dx=None, int dim=-1) -> Tensor", method=False)
+def trapz(y, x, dx, dim):
+    """As `trapezoid`."""
+    return trapezoid(y, x, dx=dx, dim=dim)
+
+
+@composite(
+    "aten::cumulative_trapezoid(Tensor y, Tensor? x=None, *, Scalar? dx=None, int dim=-1) -> Tensor", method=False
+)
+def cumulative_trapezoid(y, x, dx, dim):
+    """The running integral of `trapezoid`: one result fewer than samples."""
+    return _area("cumulative_trapezoid", y, x, dx, dim, lambda panels, d: panels.cumsum(d))
