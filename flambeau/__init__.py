@@ -32,7 +32,8 @@ globals().update(_PUBLIC)
 inf, nan, pi, e = _math.inf, _math.nan, _math.pi, _math.e
 
 
-__getattr__ = _missing(globals(), find=function_of, more=_registry)
+_SUBMODULES = ("autograd", "cuda", "fft", "linalg", "nn", "optim", "special", "utils")
+__getattr__ = _missing(globals(), submodules=_SUBMODULES, find=function_of, more=_registry)
 
 __all__ = [
     "Size", "Tensor", "can_cast", "device", "dtype", "enable_grad", "inference_mode", "is_grad_enabled",

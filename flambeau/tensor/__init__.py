@@ -4,8 +4,9 @@ from flambeau import ops, runtime
 from flambeau.ops import modes
 
 from . import chance, convert, creation, formats, indexing, inplace, printing, settings
+from .accelerator import device_count, is_available, manual_seed_all, synchronize
 from .autograd import engine, grad_mode
-from .methods import door_of, function_of, inplace_of, install
+from .methods import door_of, function_of, inplace_of, install, public
 from .tensor import Size, Tensor
 
 
@@ -44,6 +45,7 @@ from .autograd import (  # noqa: E402  (the class must be bound first)
 )  # fmt: skip
 
 __all__ = [
-    "PUBLIC", "Size", "Tensor", "door_of", "enable_grad", "engine", "formats", "function_of", "grad_mode", "inference_mode", "inplace_of",
-    "is_grad_enabled", "is_inference_mode_enabled", "no_grad", "set_grad_enabled",
+    "PUBLIC", "Size", "Tensor", "device_count", "door_of", "enable_grad", "engine", "formats", "function_of",
+    "grad_mode", "inference_mode", "inplace_of", "is_available", "is_grad_enabled", "is_inference_mode_enabled",
+    "manual_seed_all", "no_grad", "public", "set_grad_enabled", "synchronize",
 ]

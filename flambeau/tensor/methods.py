@@ -60,6 +60,11 @@ def function_of(name):
     return None
 
 
+def public(namespace):
+    """What finds a public module's names among the declared ops: `torch.linalg`, `torch.special`, `torch.fft`."""
+    return lambda name: function_of(f"{namespace}.{name}")
+
+
 def inplace_of(name):
     """The `name_` form."""
     return registry[name][0].inplace
@@ -108,4 +113,4 @@ def install():
             setattr(Tensor, dunder, LazyMethod(dunder, _reflect(name)))
 
 
-__all__ = ["door_of", "function_of", "inplace_of", "install"]
+__all__ = ["door_of", "function_of", "inplace_of", "install", "public"]

@@ -1,0 +1,6 @@
+"""Linear algebra: PyTorch's `torch.linalg`."""
+
+from flambeau._base import missing
+from flambeau.tensor import public
+
+__getattr__ = missing(globals(), find=public("linalg"))
