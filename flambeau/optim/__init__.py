@@ -1,6 +1,6 @@
 """Optimizers and learning-rate schedules."""
 
-from flambeau.optim import lr_scheduler, swa_utils
+from flambeau.optim import lr_scheduler
 from flambeau.optim.adadelta import Adadelta
 from flambeau.optim.adagrad import Adagrad
 from flambeau.optim.adam import Adam, AdamW
@@ -29,5 +29,4 @@ __all__ = [
     "RMSprop",
     "Rprop",
     "lr_scheduler",
-    "swa_utils",
 ]

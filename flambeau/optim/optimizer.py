@@ -200,6 +200,7 @@ class Optimizer:
         state = {
             numbers[id(key)] if isinstance(key, Tensor) else key: self._pack_state(value)
             for key, value in self.state.items()
+            if value or not isinstance(value, dict)
         }
         result = {"state": state, "param_groups": groups}
         for post_hook in self._optimizer_state_dict_post_hooks.values():
