@@ -73,7 +73,7 @@ class Access:
     def turn(self, index: int, pointer, step, row_step, shape, tile) -> str:
         """A buffer with a tile of operand `index`, row by row: rows of `tile[1]` elements, `shape` of them used.
 
-        Where the operand is contiguous along columns (T), a full tile goes through registers, 8 by 8.
+        Where the operand is contiguous along columns (T), a tile of whole squares goes through registers, 8 by 8.
         """
         code, dtype = self.code, self.operands[index].dtype
         buffer = self.buffer(index, tile[0] * tile[1])
@@ -99,14 +99,14 @@ class Access:
                                       tile[1] * size)  # fmt: skip
                     return [code.add(i, 8)]
 
-                code.repeat([("i64", "0")], lambda i: code.less(i, tile[0]), row)
+                code.repeat([("i64", "0")], lambda i: code.less(i, rows), row)
                 return [code.add(j, 8), code.at(source, code.mul(step, 8))]
 
-            code.repeat([("i64", "0"), ("ptr", pointer)], lambda j, _: code.less(j, tile[1]), column)
+            code.repeat([("i64", "0"), ("ptr", pointer)], lambda j, _: code.less(j, columns), column)
             return []
 
-        full = [code.value(f"icmp eq i64 {a}, {b}") for a, b in zip(shape, tile, strict=True)]
-        code.branch(code.value(f"and i1 {full[0]}, {full[1]}"), quickly, slowly, [])
+        odd = code.value(f"and i64 {code.value(f'or i64 {rows}, {columns}')}, 7")
+        code.branch(code.value(f"icmp eq i64 {odd}, 0"), quickly, slowly, [])
         return buffer
 
     def _turn_square(self, dtype, source, step, target, target_step) -> None:

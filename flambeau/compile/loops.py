@@ -67,7 +67,12 @@ class Writer:
         self.code = Code()
         self.lanes = Lanes(self.code, variant.width, target)
         self.operands = [*variant.outputs, *variant.inputs]
-        self.strided = any(o.way == "S" for o in self.operands)
+        # Operands that go through buffers limit a run to a buffer's length; single results do not.
+        single = kernel.kind == "reduce" and variant.mode == "across"
+        buffered = variant.inputs if single else self.operands
+        self.strided = any(o.way == "S" for o in buffered) or any(
+            o.way == "Z" for o in variant.outputs if not single
+        )
         self.tile = STRIDED_TILE if self.strided else TILE
         block = self.tile if variant.mode == "down" else BLOCK
         self.access = Access(self.code, self.lanes, target, self.operands, block)

@@ -15,6 +15,7 @@ from .loops import COLUMNS, HEADER, STRIDED_TILE, TILE, Variant, tile_rows
 from .target import Target
 
 LINE = 64  # bytes of a cache line
+CACHE = 1 << 20  # bytes that one core keeps near
 PIECE = 30_000.0  # nanoseconds of work that are worth another thread
 PARTS = 64  # partial results of a fold that is split
 
@@ -88,12 +89,11 @@ def ordered(dims: list[Dim], priority) -> list[Dim]:
 
 
 def ways(request: Request, strides) -> list[str]:
-    """How each operand moves along the innermost dimension."""
-    out = []
-    for k, (dtype, stride) in enumerate(zip(request.operands, strides, strict=False)):
-        repeated = stride == 0 and k >= len(request.outputs)
-        out.append("U" if stride == dtype.itemsize else "Z" if repeated else "S")
-    return out
+    """How each operand moves along the innermost dimension; Z of an output is one result of a fold."""
+    return [
+        "U" if stride == dtype.itemsize else "S" if stride else "Z"
+        for dtype, stride in zip(request.operands, strides, strict=False)
+    ]
 
 
 def width(kernel: Kernel, target: Target) -> int:
@@ -107,8 +107,8 @@ def width(kernel: Kernel, target: Target) -> int:
 _SLOW = {"div": 8.0, "sqrt": 8.0}
 
 
-def body_cost(kernel: Kernel, lanes: int) -> float:
-    """Nanoseconds per element of the arithmetic and of moving contiguous operands."""
+def body_cost(kernel: Kernel, lanes: int, elements: int) -> float:
+    """Nanoseconds per element of the arithmetic and of moving contiguous operands, from memory if they are large."""
     cycles = 0.0
     for e in expressions(kernel):
         if not e.args:
@@ -119,8 +119,9 @@ def body_cost(kernel: Kernel, lanes: int) -> float:
             cycles += 12.0 * lanes
         else:
             cycles += _SLOW.get(e.op, 0.5)
-    moved = sum(dtype.itemsize for dtype in (*kernel.inputs, *kernel.outputs))
-    return max(0.3 * cycles / lanes, 0.04 * moved)
+    moved = sum(dtype.itemsize for dtype in kernel.inputs)
+    moved += 0 if kernel.kind == "reduce" else sum(dtype.itemsize for dtype in kernel.outputs)
+    return max(0.3 * cycles / lanes, moved * (0.008 if moved * elements < CACHE else 0.035))
 
 
 def strided_cost(request: Request, strides) -> float:
@@ -196,10 +197,10 @@ def pointwise(request: Request, outputs, inputs) -> list[StagePlan]:
     if not dims:
         single = tuple(dtype.itemsize for dtype in request.operands)
         dims = [Dim(1, single + (0,) * (len(strides) - len(single)))]
-    each = body_cost(request.kernel, lanes)
+    each = body_cost(request.kernel, lanes, total)
 
     def row_cost(dim):
-        return strided_cost(request, dim.strides) + (8.0 + 4.0 * len(strides)) / dim.size
+        return strided_cost(request, dim.strides) + (2.0 + len(strides)) / dim.size
 
     inner = min(reversed(dims), key=row_cost)
     outer = [dim for dim in dims if dim is not inner]
@@ -252,17 +253,17 @@ class Fold(NamedTuple):
 def fold_of(request: Request, kept: list[Dim], folded: list[Dim], lanes: int) -> Fold:
     """The cheapest loops for a reduction."""
     points, count = math.prod(d.size for d in kept), math.prod(d.size for d in folded)
-    body = body_cost(request.kernel, lanes)
+    body = body_cost(request.kernel, lanes, points * count)
     found = []
     for dim in folded:
         others = [d for d in folded if d is not dim]
-        each = body + strided_cost(request, dim.strides) + 5.0 / max(dim.size, 1)
-        cost = points * (count * each + 20.0)
+        each = body + strided_cost(request, dim.strides) + 3.0 / max(dim.size, 1)
+        cost = points * (count * each + 8.0)
         found.append(Fold("across", Nest(dim, kept, others), points, points, cost))
     for dim in kept:
         others = [d for d in kept if d is not dim]
         run = min(dim.size, TILE)
-        each = body + 0.1 + strided_cost(request, dim.strides) + 6.0 / run
+        each = body + 0.03 + strided_cost(request, dim.strides) + 3.0 / run
         cost = points * (count * each + 12.0 / run)
         found.append(Fold("down", Nest(dim, others, folded), points // 128, points, cost))
     return min(found, key=lambda fold: fold.cost)
@@ -384,13 +385,13 @@ def scan(request: Request, outputs, inputs, axis: int) -> list[StagePlan]:
     points = math.prod(d.size for d in kept)
     lanes = width(request.kernel, request.target)
     offsets = (0,) * len(strides)
-    body = body_cost(request.kernel, 1) + 1.5 + strided_cost(request, line.strides)
+    body = body_cost(request.kernel, 1, points * line.size) + 1.2 + strided_cost(request, line.strides)
     found = [Fold("across", Nest(line, kept, []), points, points, points * (line.size * body + 5.0))]
     for dim in kept:
         others = [d for d in kept if d is not dim]
         added = strided_cost(request, dim.strides)
         run = min(dim.size, STRIDED_TILE if added else TILE)
-        each = body_cost(request.kernel, lanes) + 0.1 + added + 6.0 / run
+        each = body_cost(request.kernel, lanes, points * line.size) + 0.03 + added + 3.0 / run
         found.append(Fold("down", Nest(dim, others, [line]), points, points, points * line.size * each))
     fold = min(found, key=lambda fold: fold.cost)
     return [fold_stage(request, fold, offsets, 1 if fold.mode == "across" else lanes)]
