@@ -2,7 +2,7 @@
 
 from . import (
     arithmetic, attention, comparison, contraction, convolution, creation, embedding, extremes, logic, losses, modes,
-    pooling, reductions, scans, transcendental, views,
+    pooling, reductions, scans, statistics, transcendental, views,
 )  # fmt: skip
 from .creation import no_device
 from .door import bind as bind_doors
