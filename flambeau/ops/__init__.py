@@ -19,6 +19,7 @@ from . import (
     ranges,
     reductions,
     scans,
+    statistics,
     transcendental,
     views,
 )
