@@ -22,6 +22,7 @@ Locals live in memory here; LLVM's passes turn them into registers, so words are
 from __future__ import annotations
 
 import ast
+import platform
 from typing import Any, NoReturn
 
 _TYPES = {
@@ -548,14 +549,13 @@ class _Function:
 
     def _call_pause(self) -> None:
         """Tell the processor that this is a waiting loop."""
-        self._emit(f'call void asm sideeffect "{self.unit_pause()}", "~{{memory}}"()')
-
-    def unit_pause(self) -> str:
-        """The waiting hint of this machine's instruction set."""
-        import platform
-
         machine = platform.machine().lower()
-        return {"x86_64": "pause", "amd64": "pause", "aarch64": "yield", "arm64": "yield"}.get(machine, "")
+        if machine in ("x86_64", "amd64"):
+            name = self.unit.intrinsic("@llvm.x86.sse2.pause", "declare void @llvm.x86.sse2.pause()")
+            self._emit(f"call void {name}()")
+        elif machine in ("aarch64", "arm64"):
+            name = self.unit.intrinsic("@llvm.aarch64.hint", "declare void @llvm.aarch64.hint(i32)")
+            self._emit(f"call void {name}(i32 1)")
 
 
 def translate(source: str, exports: list[str]) -> str:
