@@ -6,6 +6,7 @@ look-up of one starts it, and later look-ups find them directly.
 
 from typing import Any
 
+from .blas import gemm_kernel
 from .core import Launch, Memory, Stage, bind, launcher, memory, native, take_events
 
 _NATIVE = frozenset(
@@ -39,6 +40,7 @@ __all__ = [
     "Memory",
     "Stage",
     "bind",
+    "gemm_kernel",
     "launcher",
     "memory",
     "take_events",

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from . import jit
 from .native import CORE, HEAD, KINDS, translate
 
-_EXPORTS = ["initialize", "parallel_for"]
+_EXPORTS = ["initialize", "parallel_for", "pool_threads"]
 _WORD = 8
 
 
@@ -95,10 +95,10 @@ def _start() -> None:
     _native = module
 
 
-def parallel_address() -> int:
-    """Address of `i64 parallel_for(kernel, data, dims, scalars, total, grain)`, for other native code."""
+def pool_addresses() -> tuple[int, int]:
+    """Addresses of `i64 parallel_for(kernel, data, dims, scalars, total, grain)` and of the number of threads."""
     native()
-    return _addresses["parallel_for"]
+    return _addresses["parallel_for"], _addresses["pool_threads"]
 
 
 def _default_threads() -> int:
