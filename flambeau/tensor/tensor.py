@@ -231,6 +231,24 @@ class Tensor:
         self.storage, self.layout, self.offset = _unversioned(value.storage), value.layout, value.offset
 
     @property
+    def real(self):
+        """The real part: a view of complex tensors, real ones as they are."""
+        return find("real").door(self)
+
+    @real.setter
+    def real(self, value):
+        find("real").door(self).copy_(value)
+
+    @property
+    def imag(self):
+        """The imaginary part of a complex tensor: a view."""
+        return find("imag").door(self)
+
+    @imag.setter
+    def imag(self, value):
+        find("imag").door(self).copy_(value)
+
+    @property
     def _version(self) -> int:
         return self.storage.version
 
