@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from flambeau._base import RemovableHandle
-from flambeau.tensor import Tensor, enable_grad, function_of, no_grad, set_grad_enabled
+from flambeau.tensor import PUBLIC, Tensor, enable_grad, function_of, no_grad, set_grad_enabled
 
 _global_pre_hooks: dict[int, Callable] = OrderedDict()
 _global_post_hooks: dict[int, Callable] = OrderedDict()
@@ -212,7 +212,7 @@ class Optimizer:
     def _pack_state(self, state: Any) -> Any:
         if not isinstance(state, dict):
             return state
-        make = function_of("tensor")
+        make = PUBLIC["tensor"]
         return {
             key: make(float(value))
             if key in self._number_state and isinstance(value, int | float)

@@ -8,9 +8,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from flambeau.nn import operations as ops
-from flambeau.nn.modules import module_hooks
-from flambeau.nn.modules.module_hooks import (
+from flambeau.tensor import Tensor, no_grad
+
+from .. import operations as ops
+from ..parameter import Buffer, Parameter
+from . import module_hooks
+from .module_hooks import (
     ModuleHooks,
     call_hooks,
     register_module_backward_hook,
@@ -22,10 +25,8 @@ from flambeau.nn.modules.module_hooks import (
     register_module_module_registration_hook,
     register_module_parameter_registration_hook,
 )
-from flambeau.nn.modules.module_state import ModuleState, _IncompatibleKeys
-from flambeau.nn.modules.registry import Registry
-from flambeau.nn.parameter import Buffer, Parameter
-from flambeau.tensor import Tensor, no_grad
+from .module_state import ModuleState, _IncompatibleKeys
+from .registry import Registry
 
 __all__ = [
     "Module",
