@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from flambeau._base import RemovableHandle
+from flambeau.ops import type_name
 from flambeau.tensor import PUBLIC, Tensor, enable_grad, function_of, no_grad, set_grad_enabled
 
 _global_pre_hooks: dict[int, Callable] = OrderedDict()
@@ -85,9 +86,9 @@ def _hooked(function: Callable) -> Callable:
 
 
 def _type_name(value: Any) -> str:
-    kind = type(value)
     if isinstance(value, Tensor):
-        return value.type()
+        return f"torch.{type_name(value.dtype)}Tensor"
+    kind = type(value)
     return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
 
 
