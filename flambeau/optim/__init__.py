@@ -1,18 +1,18 @@
 """Optimizers and learning-rate schedules."""
 
-from flambeau.optim import lr_scheduler
-from flambeau.optim.adadelta import Adadelta
-from flambeau.optim.adagrad import Adagrad
-from flambeau.optim.adam import Adam, AdamW
-from flambeau.optim.adamax import Adamax
-from flambeau.optim.asgd import ASGD
-from flambeau.optim.lbfgs import LBFGS
-from flambeau.optim.nadam import NAdam
-from flambeau.optim.optimizer import Optimizer
-from flambeau.optim.radam import RAdam
-from flambeau.optim.rmsprop import RMSprop
-from flambeau.optim.rprop import Rprop
-from flambeau.optim.sgd import SGD
+from . import lr_scheduler
+from .adadelta import Adadelta
+from .adagrad import Adagrad
+from .adam import Adam, AdamW
+from .adamax import Adamax
+from .asgd import ASGD
+from .lbfgs import LBFGS
+from .nadam import NAdam
+from .optimizer import Optimizer
+from .radam import RAdam
+from .rmsprop import RMSprop
+from .rprop import Rprop
+from .sgd import SGD
 
 __all__ = [
     "ASGD",

@@ -1,5 +1,5 @@
 """AdamW, under its module path."""
 
-from flambeau.optim.adam import AdamW
+from .adam import AdamW
 
 __all__ = ["AdamW"]

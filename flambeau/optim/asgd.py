@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from flambeau.optim.kernels import number
-from flambeau.optim.optimizer import PerParameter, check_range, zeros_like
 from flambeau.tensor import Tensor
+
+from .kernels import number
+from .optimizer import PerParameter, check_range, zeros_like
 
 
 class ASGD(PerParameter):

@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from flambeau.optim.optimizer import Optimizer
-from flambeau.optim.schedule import LRScheduler, _check_optimizer, _per_group, _set
+from .optimizer import Optimizer
+from .schedule import LRScheduler, _check_optimizer, _per_group, _set
 
 _NO_MOMENTUM = "optimizer must support momentum or beta1 with `cycle_momentum` option enabled"
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from flambeau.optim.kernels import number
-from flambeau.optim.optimizer import Optimizer, check_range
 from flambeau.tensor import Tensor, enable_grad, function_of, no_grad
+
+from .kernels import number
+from .optimizer import Optimizer, check_range
 
 
 def _cubic_minimum(

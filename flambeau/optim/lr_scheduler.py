@@ -14,9 +14,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from flambeau.optim.cyclic import CyclicLR, OneCycleLR
-from flambeau.optim.optimizer import Optimizer
-from flambeau.optim.schedule import (
+from .cyclic import CyclicLR, OneCycleLR
+from .optimizer import Optimizer
+from .schedule import (
     EPOCH_DEPRECATION_WARNING,
     LRScheduler,
     _check_optimizer,

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from flambeau._base import RemovableHandle
-from flambeau.tensor import Tensor, enable_grad, function_of, no_grad, set_grad_enabled
+from flambeau.ops import type_name
+from flambeau.tensor import PUBLIC, Tensor, enable_grad, function_of, no_grad, set_grad_enabled
 
 _global_pre_hooks: dict[int, Callable] = OrderedDict()
 _global_post_hooks: dict[int, Callable] = OrderedDict()
@@ -85,9 +86,9 @@ def _hooked(function: Callable) -> Callable:
 
 
 def _type_name(value: Any) -> str:
-    kind = type(value)
     if isinstance(value, Tensor):
-        return value.type()
+        return f"torch.{type_name(value.dtype)}Tensor"
+    kind = type(value)
     return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
 
 
@@ -212,7 +213,7 @@ class Optimizer:
     def _pack_state(self, state: Any) -> Any:
         if not isinstance(state, dict):
             return state
-        make = function_of("tensor")
+        make = PUBLIC["tensor"]
         return {
             key: make(float(value))
             if key in self._number_state and isinstance(value, int | float)

@@ -7,8 +7,9 @@ import warnings
 import weakref
 from typing import Any
 
-from flambeau.optim.optimizer import Optimizer
 from flambeau.tensor import Tensor
+
+from .optimizer import Optimizer
 
 EPOCH_DEPRECATION_WARNING = (
     "The epoch parameter in `scheduler.step()` was not necessary and is being "

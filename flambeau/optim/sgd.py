@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from flambeau.optim.kernels import number, sgd_
-from flambeau.optim.optimizer import PerParameter, check_range
 from flambeau.tensor import Tensor
+
+from .kernels import number, sgd_
+from .optimizer import PerParameter, check_range
 
 
 class SGD(PerParameter):
