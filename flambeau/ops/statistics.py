@@ -387,16 +387,6 @@ def _grid(parts):
 
 
 @composite(
-    "aten::histogramdd.TensorList_bins(Tensor self, Tensor[] bins, *, float[]? range=None, Tensor? weight=None, "
-    "bool density=False) -> (Tensor hist, Tensor[] bin_edges)",
-    method=False,
-)
-def histogramdd_edges(self, bins, range, weight, density):
-    """Counts (or weights) of points, the rows of the last dimension, in the cells between the given edges."""
-    return _grid(_cell_edges(self, bins, weight, density))
-
-
-@composite(
     "aten::histogramdd(Tensor self, int[] bins, *, float[]? range=None, Tensor? weight=None, bool density=False)"
     " -> (Tensor hist, Tensor[] bin_edges)",
     method=False,
@@ -406,3 +396,11 @@ def histogramdd(self, bins, range, weight, density):
     return _grid(_cell_counts(self, bins, range, weight, density))
 
 
+@composite(
+    "aten::histogramdd.TensorList_bins(Tensor self, Tensor[] bins, *, float[]? range=None, Tensor? weight=None, "
+    "bool density=False) -> (Tensor hist, Tensor[] bin_edges)",
+    method=False,
+)
+def histogramdd_edges(self, bins, range, weight, density):
+    """Counts (or weights) of points, the rows of the last dimension, in the cells between the given edges."""
+    return _grid(_cell_edges(self, bins, weight, density))
