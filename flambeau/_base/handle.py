@@ -13,8 +13,9 @@ _counter = itertools.count()
 class RemovableHandle:
     """What a ``register_…_hook`` method returns: ``remove()`` unregisters the hook.
 
-    It refers to the hook dictionary weakly, so that a handle does not keep a module alive. `extra_dict`
-    is one or more dictionaries that carry flags under the same id. Usable as a context manager.
+    It refers to the hook dictionary weakly, so that a handle does not keep a module alive.
+    `extra_dict` is one or more dictionaries that carry flags under the same id. Usable as a context
+    manager.
     """
 
     __slots__ = ("__weakref__", "_dictionaries", "id")

@@ -1,8 +1,10 @@
-"""Vectors between registers and operands: contiguous, repeated or strided runs, whole vectors and tails.
+"""Vectors between registers and operands: contiguous, repeated or strided runs, whole vectors and
+tails.
 
-A run is a number of elements along the innermost dimension. Contiguous operands are read where they lie; strided ones
-are gathered into a buffer before the run and scattered after it. The last, partial vector goes through masked moves, or
-through a buffer where the processor has none, so that nothing outside the operands is touched.
+A run is a number of elements along the innermost dimension. Contiguous operands are read where they
+lie; strided ones are gathered into a buffer before the run and scattered after it. The last,
+partial vector goes through masked moves, or through a buffer where the processor has none, so that
+nothing outside the operands is touched.
 """
 
 from typing import NamedTuple
@@ -16,8 +18,8 @@ from .target import Target
 class Operand(NamedTuple):
     """What is compiled in of an operand: its type, and how it moves along the innermost dimension.
 
-    `way` is U unit stride, Z stride zero, S any other stride; in tiles also T and G, any stride here, but unit stride or
-    a small one along the tile's rows.
+    `way` is U unit stride, Z stride zero, S any other stride. In tiles also T and G: any stride
+    here, and unit or small stride along the tile's other side.
     """
 
     dtype: DType
@@ -32,12 +34,20 @@ def element_type(dtype: DType) -> str:
 class Access:
     """Loads and stores of the operands of one function."""
 
-    def __init__(self, code: Code, lanes: Lanes, target: Target, operands: list[Operand], block: int):
-        self.code, self.lanes, self.target, self.operands, self.block = code, lanes, target, operands, block
+    def __init__(
+        self, code: Code, lanes: Lanes, target: Target, operands: list[Operand], block: int
+    ):
+        self.code, self.lanes, self.target, self.operands, self.block = (
+            code,
+            lanes,
+            target,
+            operands,
+            block,
+        )
         self._buffers: dict[tuple[int, int], str] = {}
 
     def buffer(self, index: int, elements: int) -> str:
-        """Room for a block of operand `index`, and so many lanes behind it that whole vectors fit."""
+        """Room for a block of operand `index`, and for whole vectors at its end."""
         key = index, elements
         if key not in self._buffers:
             size = (elements + self.lanes.width) * self.operands[index].dtype.itemsize
@@ -58,7 +68,11 @@ class Access:
             code.do(f"store {kind} {element}, ptr {b}, align {align}")
             return code.add(i, 1), code.at(a, source_step), code.at(b, target_step)
 
-        code.repeat([("i64", first), ("ptr", source), ("ptr", target)], lambda i, a, b: code.less(i, count), body)
+        code.repeat(
+            [("i64", first), ("ptr", source), ("ptr", target)],
+            lambda i, a, b: code.less(i, count),
+            body,
+        )
 
     def gather(self, index: int, pointer, step, count) -> str:
         buffer = self.buffer(index, self.block)
@@ -71,9 +85,11 @@ class Access:
         self.copy(dtype, self.buffer(index, self.block), dtype.itemsize, pointer, step, count)
 
     def turn(self, index: int, pointer, step, row_step, shape, tile) -> str:
-        """A buffer with a tile of operand `index`, row by row: rows of `tile[1]` elements, `shape` of them used.
+        """A buffer with a tile of operand `index`, row by row: rows of `tile[1]` elements, `shape`
+        of them used.
 
-        Where the operand is contiguous along columns (T), a full tile goes through registers, 8 by 8.
+        Where the operand is contiguous along columns (T), a tile of whole squares goes through
+        registers, 8 by 8.
         """
         code, dtype = self.code, self.operands[index].dtype
         buffer = self.buffer(index, tile[0] * tile[1])
@@ -81,10 +97,19 @@ class Access:
 
         def slowly():
             def column(j, source):
-                self.copy(dtype, source, row_step, code.at(buffer, j, element_type(dtype)), tile[1] * size, rows)
+                self.copy(
+                    dtype,
+                    source,
+                    row_step,
+                    code.at(buffer, j, element_type(dtype)),
+                    tile[1] * size,
+                    rows,
+                )
                 return [code.add(j, 1), code.at(source, step)]
 
-            code.repeat([("i64", "0"), ("ptr", pointer)], lambda j, _: code.less(j, columns), column)
+            code.repeat(
+                [("i64", "0"), ("ptr", pointer)], lambda j, _: code.less(j, columns), column
+            )
             return []
 
         if self.operands[index].way != "T":
@@ -94,19 +119,21 @@ class Access:
         def quickly():
             def column(j, source):
                 def row(i):
-                    self._turn_square(dtype, code.at(source, i, element_type(dtype)), step,
-                                      code.at(buffer, code.add(code.mul(i, tile[1]), j), element_type(dtype)),
-                                      tile[1] * size)  # fmt: skip
+                    place = code.at(buffer, code.add(code.mul(i, tile[1]), j), element_type(dtype))
+                    here = code.at(source, i, element_type(dtype))
+                    self._turn_square(dtype, here, step, place, tile[1] * size)
                     return [code.add(i, 8)]
 
-                code.repeat([("i64", "0")], lambda i: code.less(i, tile[0]), row)
+                code.repeat([("i64", "0")], lambda i: code.less(i, rows), row)
                 return [code.add(j, 8), code.at(source, code.mul(step, 8))]
 
-            code.repeat([("i64", "0"), ("ptr", pointer)], lambda j, _: code.less(j, tile[1]), column)
+            code.repeat(
+                [("i64", "0"), ("ptr", pointer)], lambda j, _: code.less(j, columns), column
+            )
             return []
 
-        full = [code.value(f"icmp eq i64 {a}, {b}") for a, b in zip(shape, tile, strict=True)]
-        code.branch(code.value(f"and i1 {full[0]}, {full[1]}"), quickly, slowly, [])
+        odd = code.value(f"and i64 {code.value(f'or i64 {rows}, {columns}')}, 7")
+        code.branch(code.value(f"icmp eq i64 {odd}, 0"), quickly, slowly, [])
         return buffer
 
     def _turn_square(self, dtype, source, step, target, target_step) -> None:
@@ -114,7 +141,9 @@ class Access:
         code, kind, align = self.code, f"<8 x {element_type(dtype)}>", dtype.to_real().itemsize
 
         def mix(a, b, order):
-            return code.value(f"shufflevector {kind} {a}, {kind} {b}, <8 x i32> {self.lanes.vector('i32', order)}")
+            return code.value(
+                f"shufflevector {kind} {a}, {kind} {b}, <8 x i32> {self.lanes.vector('i32', order)}"
+            )
 
         rows = []
         for k in range(8):
@@ -123,25 +152,35 @@ class Access:
         low, high = (0, 8, 1, 9, 4, 12, 5, 13), (2, 10, 3, 11, 6, 14, 7, 15)
         pairs = [mix(rows[k & ~1], rows[k | 1], high if k & 1 else low) for k in range(8)]
         low, high = (0, 1, 8, 9, 4, 5, 12, 13), (2, 3, 10, 11, 6, 7, 14, 15)
-        fours = [mix(pairs[k & 4 | k >> 1 & 1], pairs[k & 4 | k >> 1 & 1 | 2], high if k & 1 else low) for k in range(8)]
+        fours = []
+        for k in range(8):
+            first = k & 4 | k >> 1 & 1
+            fours.append(mix(pairs[first], pairs[first | 2], high if k & 1 else low))
         low, high = (0, 1, 2, 3, 8, 9, 10, 11), (4, 5, 6, 7, 12, 13, 14, 15)
         for k in range(8):
             eights = mix(fours[k & 3], fours[k & 3 | 4], high if k & 4 else low)
             code.do(f"store {kind} {eights}, ptr {code.at(target, k * target_step)}, align {align}")
 
     def address(self, dtype: DType, pointer, i) -> str:
-        return self.code.at(pointer, i, f"[2 x {memory_type(dtype)}]" if dtype.kind == "c" else memory_type(dtype))
+        return self.code.at(
+            pointer, i, f"[2 x {memory_type(dtype)}]" if dtype.kind == "c" else memory_type(dtype)
+        )
 
     def load(self, dtype: DType, pointer, i) -> str:
         """A whole vector of elements from number `i` on, as it lies in memory."""
-        return self.code.value(
-            f"load {self.raw(dtype)}, ptr {self.address(dtype, pointer, i)}, align {dtype.to_real().itemsize}"
-        )
+        place, align = self.address(dtype, pointer, i), dtype.to_real().itemsize
+        return self.code.value(f"load {self.raw(dtype)}, ptr {place}, align {align}")
 
     def store(self, dtype: DType, pointer, i, vector) -> None:
-        self.code.do(
-            f"store {self.raw(dtype)} {vector}, ptr {self.address(dtype, pointer, i)}, align {dtype.to_real().itemsize}"
-        )
+        place, align = self.address(dtype, pointer, i), dtype.to_real().itemsize
+        self.code.do(f"store {self.raw(dtype)} {vector}, ptr {place}, align {align}")
+
+    def prefetch(self, index: int, pointer, i) -> None:
+        """Ask for the cache line of element `i`, which may lie outside the operand: nothing is
+        read.
+        """
+        place = self.address(self.operands[index].dtype, pointer, i)
+        self.code.call("void", "llvm.prefetch.p0", f"ptr {place}, i32 0, i32 3, i32 1")
 
     def _mask(self, dtype: DType, left):
         if dtype.kind != "c":
@@ -166,9 +205,12 @@ class Access:
         raw, test, suffix = self._masked(dtype)
         align = dtype.to_real().itemsize
         mask = self._mask(dtype, left)
-        self.code.declarations.add(f"declare {raw} @llvm.masked.load.{suffix}.p0(ptr, {test}, {raw})")
+        self.code.declarations.add(
+            f"declare {raw} @llvm.masked.load.{suffix}.p0(ptr, {test}, {raw})"
+        )
         return self.code.value(
-            f"call {raw} @llvm.masked.load.{suffix}.p0(ptr align {align} {source}, {test} {mask}, {raw} zeroinitializer)"
+            f"call {raw} @llvm.masked.load.{suffix}.p0"
+            f"(ptr align {align} {source}, {test} {mask}, {raw} zeroinitializer)"
         )
 
     def store_tail(self, index: int, pointer, i, left, vector) -> None:
@@ -182,9 +224,12 @@ class Access:
         raw, test, suffix = self._masked(dtype)
         align = dtype.to_real().itemsize
         mask = self._mask(dtype, left)
-        self.code.declarations.add(f"declare void @llvm.masked.store.{suffix}.p0({raw}, ptr, {test})")
+        self.code.declarations.add(
+            f"declare void @llvm.masked.store.{suffix}.p0({raw}, ptr, {test})"
+        )
         self.code.do(
-            f"call void @llvm.masked.store.{suffix}.p0({raw} {vector}, ptr align {align} {place}, {test} {mask})"
+            f"call void @llvm.masked.store.{suffix}.p0"
+            f"({raw} {vector}, ptr align {align} {place}, {test} {mask})"
         )
 
     def decode(self, dtype: DType, vector) -> list[str]:
@@ -195,7 +240,10 @@ class Access:
         if dtype.kind != "c":
             return [vector]
         picks = [self.lanes.vector("i32", range(first, 2 * width, 2)) for first in (0, 1)]
-        return [code.value(f"shufflevector {raw} {vector}, {raw} poison, <{width} x i32> {p}") for p in picks]
+        return [
+            code.value(f"shufflevector {raw} {vector}, {raw} poison, <{width} x i32> {p}")
+            for p in picks
+        ]
 
     def encode(self, dtype: DType, vectors) -> str:
         """The inverse of `decode`."""
@@ -215,6 +263,8 @@ class Access:
         code, kind, align = self.code, memory_type(dtype), dtype.to_real().itemsize
         values = []
         for part in range(2 if dtype.kind == "c" else 1):
-            component = code.value(f"load {kind}, ptr {code.at(pointer, part * align)}, align {align}")
+            component = code.value(
+                f"load {kind}, ptr {code.at(pointer, part * align)}, align {align}"
+            )
             values.append(self.lanes.splat(kind, component))
         return values if dtype.kind == "c" else self.decode(dtype, values[0])

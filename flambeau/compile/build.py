@@ -15,10 +15,12 @@ from .target import Target, target_of
 
 
 class Stage(NamedTuple):
-    """One call ``i64 address(data, dims, scalars, lo, hi)``; ranges of [0, total) may run in parallel.
+    """One call ``i64 address(data, dims, scalars, lo, hi)``; ranges of [0, total) may run in
+    parallel.
 
-    `data` are the slots whose pointers the kernel gets: outputs, inputs, scratch blocks, counted in that order. `dims`
-    is the descriptor that goes with the code. `grain`: no thread should get fewer iterations.
+    `data` are the slots whose pointers the kernel gets: outputs, inputs, scratch blocks, counted in
+    that order. `dims` is the descriptor that goes with the code. `grain`: no thread should get
+    fewer iterations.
     """
 
     address: int
@@ -31,7 +33,8 @@ class Stage(NamedTuple):
 class Built(NamedTuple):
     """A kernel ready to run on operands of certain layouts: `stages` run one after the other.
 
-    `scratch` are the bytes of temporary blocks, `cost` is a rough time on one thread in nanoseconds.
+    `scratch` are the bytes of temporary blocks, `cost` is a rough time on one thread in
+    nanoseconds.
     """
 
     stages: list[Stage]
@@ -60,13 +63,21 @@ def host() -> Target:
 
 
 def plan(
-    kernel: Kernel, outputs: Sequence[Layout], inputs: Sequence[Layout], axes=(), target: Target | None = None
+    kernel: Kernel,
+    outputs: Sequence[Layout],
+    inputs: Sequence[Layout],
+    axes=(),
+    target: Target | None = None,
 ) -> Plan:
     """The stages of `kernel`. See `build`."""
     target = target or host()
     outputs, inputs = tuple(outputs), tuple(inputs)
-    if [d.dtype for d in outputs] != list(kernel.outputs) or [d.dtype for d in inputs] != list(kernel.inputs):
-        raise TypeError(f"{kernel.name}: layouts do not have the kernel's types: {outputs}, {inputs}")
+    if [d.dtype for d in outputs] != list(kernel.outputs) or [d.dtype for d in inputs] != list(
+        kernel.inputs
+    ):
+        raise TypeError(
+            f"{kernel.name}: layouts do not have the kernel's types: {outputs}, {inputs}"
+        )
     slots = tuple(range(len(outputs) + len(inputs)))
     count = 1
     for axis in axes:
@@ -84,10 +95,10 @@ def build(
 ) -> Built:
     """Code for `kernel` on operands of these layouts, and how to call it.
 
-    All layouts of a pointwise kernel have one shape (broadcast inputs have stride 0). A reduction's inputs have the
-    full shape, its outputs the dimensions that are not in `axes`, in order; a scan's outputs have the full shape, and
-    `axes` is one dimension. Axes are not negative. Conj and neg bits of the layouts are the
-    body's business.
+    All layouts of a pointwise kernel have one shape (broadcast inputs have stride 0). A reduction's
+    inputs have the full shape, its outputs the dimensions that are not in `axes`, in order; a
+    scan's outputs have the full shape, and `axes` is one dimension. Axes are not negative. Conj and
+    neg bits of the layouts are the body's business.
     """
     return link([plan(kernel, outputs, inputs, axes)])[0]
 
@@ -101,10 +112,15 @@ def link(plans: Sequence[Plan]) -> list[Built]:
             if key not in _addresses and key not in missing:
                 missing[key] = source(stage.kernel, stage.variant, one.target)
     if missing:
-        # Two kernels of different key may come to the same text, and then they are the same function.
+        # Two kernels of different key may come to the same text, and then they are the same
+        # function.
         functions = dict(missing.values())
         names = list(functions)
-        found = dict(zip(names, jit.compile(_module(functions.values(), plans[0].target), names), strict=True))
+        found = dict(
+            zip(
+                names, jit.compile(_module(functions.values(), plans[0].target), names), strict=True
+            )
+        )
         _addresses.update((key, found[name]) for key, (name, _) in missing.items())
     return [_built(one) for one in plans]
 
@@ -119,7 +135,9 @@ def _built(one: Plan) -> Built:
 
 
 def source(kernel: Kernel, variant: Variant, target: Target) -> tuple[str, str]:
-    """Name and LLVM text of one function. The name holds a digest of the text: equal names are equal functions."""
+    """Name and LLVM text of one function. The name holds a digest of the text: equal names are
+    equal functions.
+    """
     text = Writer(kernel, variant, target).text("NAME")
     digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()[:16]
     name = f"fl_{re.sub(r'[^A-Za-z0-9_]', '_', kernel.name)}_{digest}"
@@ -136,4 +154,6 @@ def _module(functions, target: Target) -> str:
                 declarations.add(line)
             else:
                 lines.append(line)
-    return "\n".join([*lines, *sorted(declarations), f"attributes #0 = {{ {target.attributes} }}", ""])
+    return "\n".join(
+        [*lines, *sorted(declarations), f"attributes #0 = {{ {target.attributes} }}", ""]
+    )

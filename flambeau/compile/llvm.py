@@ -1,7 +1,7 @@
 """LLVM text: a builder of structured code, and scalar expressions as vector instructions.
 
-No pass of LLVM's middle end runs over this text: loops, vectors and hoisting are ours, instruction selection and
-registers LLVM's. Nothing here may be poison or trap for any input.
+No pass of LLVM's middle end runs over this text: loops, vectors and hoisting are ours, instruction
+selection and registers LLVM's. Nothing here may be poison or trap for any input.
 """
 
 import struct
@@ -69,7 +69,9 @@ class Code:
         self.do(f"br i1 {condition}, label %{yes}, label %{no}")
 
     def repeat(self, carried, proceed, body) -> list[str]:
-        """While `proceed(*values)`: values = `body(*values)`. `carried` is a list of (type, first value)."""
+        """While `proceed(*values)`: values = `body(*values)`. `carried` is a list of (type, first
+        value).
+        """
         before, head, inside, done = self.block, self.label(), self.label(), self.label()
         self.jump(head)
         self.open(head)
@@ -79,8 +81,12 @@ class Code:
         self.fork(proceed(*names), inside, done)
         self.open(inside)
         following = body(*names)
-        for k, ((kind, first), name, later) in enumerate(zip(carried, names, following, strict=True)):
-            self.lines[place + k] = f"  {name} = phi {kind} [{first}, %{before}], [{later}, %{self.block}]"
+        for k, ((kind, first), name, later) in enumerate(
+            zip(carried, names, following, strict=True)
+        ):
+            self.lines[place + k] = (
+                f"  {name} = phi {kind} [{first}, %{before}], [{later}, %{self.block}]"
+            )
         self.jump(head)
         self.open(done)
         return names
@@ -138,7 +144,11 @@ def _split(arguments):
 
 
 def _first_type(argument):
-    return argument[: argument.index(">") + 1] if argument.startswith("<") else argument.split(" ", 1)[0]
+    return (
+        argument[: argument.index(">") + 1]
+        if argument.startswith("<")
+        else argument.split(" ", 1)[0]
+    )
 
 
 def scalar_type(dtype: DType) -> str:
@@ -155,10 +165,13 @@ def memory_type(dtype: DType) -> str:
 
 _FLOAT = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv", "rem": "frem"}
 _INTEGER = {"add": "add", "sub": "sub", "mul": "mul", "and": "and", "or": "or", "xor": "xor"}
-_BOOL = {"add": "or", "sub": "xor", "mul": "and", "div": "and", "min": "and", "max": "or", "and": "and", "or": "or",
-         "xor": "xor"}  # fmt: skip
+_BOOL = {
+    "add": "or", "sub": "xor", "mul": "and", "div": "and", "min": "and", "max": "or", "and": "and",
+    "or": "or", "xor": "xor",
+}  # fmt: skip
 _COMPARE = {
-    "lt": ("olt", "slt", "ult"), "le": ("ole", "sle", "ule"), "eq": ("oeq", "eq", "eq"), "ne": ("une", "ne", "ne"),
+    "lt": ("olt", "slt", "ult"), "le": ("ole", "sle", "ule"),
+    "eq": ("oeq", "eq", "eq"), "ne": ("une", "ne", "ne"),
 }  # fmt: skip
 _ROUNDING = {"floor", "ceil", "trunc", "rint"}
 LEAVES = {"load", "param", "const", "position", "count", "state", "other"}
@@ -185,9 +198,8 @@ class Lanes:
         first = self.code.value(f"insertelement {self.of(kind)} poison, {kind} {value}, i64 0")
         if self.width == 1:
             return first
-        return self.code.value(
-            f"shufflevector {self.of(kind)} {first}, {self.of(kind)} poison, <{self.width} x i32> zeroinitializer"
-        )
+        vector, zeros = self.of(kind), f"<{self.width} x i32> zeroinitializer"
+        return self.code.value(f"shufflevector {vector} {first}, {vector} poison, {zeros}")
 
     def constant(self, dtype: DType, value) -> str:
         return f"splat ({scalar_type(dtype)} {literal(dtype, value)})"
@@ -195,7 +207,9 @@ class Lanes:
     def mask(self, count: str) -> str:
         """Lanes below the i64 `count`."""
         narrow = self.code.value(f"trunc i64 {count} to i32")
-        return self.code.value(f"icmp ult {self.of('i32')} {self.iota32}, {self.splat('i32', narrow)}")
+        return self.code.value(
+            f"icmp ult {self.of('i32')} {self.iota32}, {self.splat('i32', narrow)}"
+        )
 
     def values(self, expressions, known: dict) -> list[str]:
         """Code for `expressions`; `known` maps nodes to values and grows by what is emitted."""
@@ -219,7 +233,9 @@ class Lanes:
             ordered, signed, unsigned = _COMPARE[op]
             if source.kind == "f":
                 return value(f"fcmp {ordered} {kind} {args[0]}, {args[1]}")
-            return value(f"icmp {signed if source.kind == 'i' else unsigned} {kind} {args[0]}, {args[1]}")
+            return value(
+                f"icmp {signed if source.kind == 'i' else unsigned} {kind} {args[0]}, {args[1]}"
+            )
         if op == "select":
             return self.select(dtype, *args)
         if op == "cast":
@@ -252,7 +268,8 @@ class Lanes:
         if op == "neg":
             return value(f"fneg {kind} {args[0]}")
         if op in ("min", "max"):
-            # The first select is one instruction on x86; it gives b where either is nan. The second puts nan of a.
+            # The first select is one instruction on x86; it gives b where either is nan. The second
+            # puts nan of a.
             a, b = args
             better = value(f"fcmp {'olt' if op == 'min' else 'ogt'} {kind} {a}, {b}")
             best = self.select(dtype, better, a, b)
@@ -305,10 +322,12 @@ class Lanes:
         return self.select(dtype, inside, shifted, "zeroinitializer")
 
     def _divide(self, op, dtype, args) -> str:
-        """Truncating division. Divisors 0 and -1 are replaced by 1, and their results put in afterwards.
+        """Truncating division. Divisors 0 and -1 are replaced by 1, and their results put in
+        afterwards.
 
-        Up to 32 bits by floating division: the quotient of integers below 2**k differs from the next integer by a
-        relative 2**-k at least, so truncating the rounded quotient is exact with more than k bits of significand.
+        Up to 32 bits by floating division: the quotient of integers below 2**k differs from the
+        next integer by a relative 2**-k at least, so truncating the rounded quotient is exact with
+        more than k bits of significand.
         """
         kind, value, scalar = self.type(dtype), self.code.value, scalar_type(dtype)
         a, b = args
@@ -324,12 +343,15 @@ class Lanes:
             quotient = value(f"sdiv {kind} {a}, {divisor}")
         else:
             wide = float64 if dtype.itemsize == 4 else float32
-            ratio = value(f"fdiv {self.type(wide)} {self.cast(a, dtype, wide)}, {self.cast(divisor, dtype, wide)}")
+            above, below = self.cast(a, dtype, wide), self.cast(divisor, dtype, wide)
+            ratio = value(f"fdiv {self.type(wide)} {above}, {below}")
             quotient = self.cast(ratio, wide, dtype)
             if op == "rem":
                 return value(f"sub {kind} {a}, {value(f'mul {kind} {quotient}, {divisor}')}")
         if dtype.kind == "i":
-            quotient = self.select(dtype, minus, value(f"sub {kind} zeroinitializer, {a}"), quotient)
+            quotient = self.select(
+                dtype, minus, value(f"sub {kind} zeroinitializer, {a}"), quotient
+            )
         return self.select(dtype, zero, "zeroinitializer", quotient)
 
     def cast(self, x: str, source: DType, target: DType) -> str:
@@ -344,15 +366,22 @@ class Lanes:
         if target.kind == "f" and target.itemsize == 2:
             return self._narrow(self.cast(x, source, float32), target)
         if target is bool_:
-            return value(f"{'fcmp une' if source.kind == 'f' else 'icmp ne'} {old} {x}, zeroinitializer")
+            return value(
+                f"{'fcmp une' if source.kind == 'f' else 'icmp ne'} {old} {x}, zeroinitializer"
+            )
         if source.kind == "f" and target.kind == "f":
             return value(f"{'fpext' if target.itemsize == 8 else 'fptrunc'} {old} {x} to {new}")
         if source.kind == "f":
-            # Out of range is poison in LLVM: frozen, it is whatever the instruction gives (on x86 the least integer).
+            # Out of range is poison in LLVM: frozen, it is whatever the instruction gives (on x86
+            # the least integer).
             wide = "i64" if target.itemsize == 8 else "i32"
             number = value(f"fptosi {old} {x} to {self.of(wide)}")
             number = value(f"freeze {self.of(wide)} {number}")
-            return number if target.itemsize >= 4 else value(f"trunc {self.of(wide)} {number} to {new}")
+            return (
+                number
+                if target.itemsize >= 4
+                else value(f"trunc {self.of(wide)} {number} to {new}")
+            )
         if target.kind == "f":
             return value(f"{'sitofp' if source.kind == 'i' else 'uitofp'} {old} {x} to {new}")
         if source is not bool_ and target.itemsize <= source.itemsize:
@@ -368,11 +397,13 @@ class Lanes:
         bits = value(f"zext {self.of('i16')} {x} to {wide}")
         if source.name == "bfloat16":
             return value(f"bitcast {wide} {value(f'shl {wide} {bits}, splat (i32 16)')} to {whole}")
-        # The exponent is rebiased by a product with 2**112, which normalises subnormal numbers as well.
-        magnitude = value(f"shl {wide} {value(f'and {wide} {bits}, splat (i32 32767)')}, splat (i32 13)")
-        scaled = value(
-            f"fmul {whole} {value(f'bitcast {wide} {magnitude} to {whole}')}, splat (float {_hex(2.0**112)})"
+        # The exponent is rebiased by a product with 2**112, which normalises subnormal numbers as
+        # well.
+        magnitude = value(
+            f"shl {wide} {value(f'and {wide} {bits}, splat (i32 32767)')}, splat (i32 13)"
         )
+        scaled = value(f"bitcast {wide} {magnitude} to {whole}")
+        scaled = value(f"fmul {whole} {scaled}, splat (float {_hex(2.0**112)})")
         finite = value(f"bitcast {whole} {scaled} to {wide}")
         special = value(f"icmp uge {wide} {magnitude}, splat (i32 {0x7C00 << 13})")
         infinite = value(f"or {wide} {magnitude}, splat (i32 {0x7F800000})")
@@ -399,7 +430,9 @@ class Lanes:
         return self._narrow_float16(bits)
 
     def _narrow_float16(self, bits) -> str:
-        """Three ranges: too large or nan; subnormal, rounded by adding 0.5 (whose last bit is 2**-24); normal."""
+        """Three ranges: too large or nan; subnormal, rounded by adding 0.5 (whose last bit is
+        2**-24); normal.
+        """
         value, wide, whole, test = self.code.value, self.of("i32"), self.of("float"), self.of("i1")
 
         def put(op, a, number):
@@ -407,8 +440,11 @@ class Lanes:
 
         magnitude = put("and", bits, 0x7FFFFFFF)
         nan = value(f"icmp ugt {wide} {magnitude}, splat (i32 {0x7F800000})")
-        large = value(f"select {test} {nan}, {wide} splat (i32 {0x7E00}), {wide} splat (i32 {0x7C00})")
-        moved = value(f"fadd {whole} {value(f'bitcast {wide} {magnitude} to {whole}')}, splat (float {_hex(0.5)})")
+        large = value(
+            f"select {test} {nan}, {wide} splat (i32 {0x7E00}), {wide} splat (i32 {0x7C00})"
+        )
+        moved = value(f"bitcast {wide} {magnitude} to {whole}")
+        moved = value(f"fadd {whole} {moved}, splat (float {_hex(0.5)})")
         small = put("sub", value(f"bitcast {whole} {moved} to {wide}"), 0x3F000000)
         odd = put("and", put("lshr", magnitude, 13), 1)
         normal = value(f"add {wide} {put('add', magnitude, 0xFFF - (112 << 23))}, {odd}")
@@ -435,7 +471,9 @@ def literal(dtype: DType, value) -> str:
         return str(wrapped - (1 << bits) if wrapped >> (bits - 1) else wrapped)
     if dtype.itemsize == 2:
         with numpy.errstate(all="ignore"):
-            return str(int(numpy.asarray(value, numpy.float32).astype(dtype.numpy).view(numpy.int16)))
+            return str(
+                int(numpy.asarray(value, numpy.float32).astype(dtype.numpy).view(numpy.int16))
+            )
     if dtype.itemsize == 4:
         with numpy.errstate(over="ignore"):
             value = float(numpy.float32(value))

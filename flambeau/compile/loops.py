@@ -2,15 +2,17 @@
 
 The descriptor `dims` of a function is an array of int64:
 
-    inner size, steps of the second nest, count, index of the second table, rank of the first, rank of the second
+    size of the innermost dimension, steps of the second nest, count,
+    index of the second table, rank of the first nest, rank of the second
     for each operand: stride along the innermost dimension
     for each operand: offset of its first element
-    first table, then second: for each dimension, innermost first: size, strides of the operands, size * strides
+    first table, then second: for each dimension, innermost first:
+        size, strides of the operands, size * strides
 
-Operands are the outputs, the inputs, and (where the body asks for it) the position: a "pointer" that is a number and
-whose strides are numbers too, so that it follows any order of loops. Strides and offsets are in bytes.
-The first nest goes over what is written (its innermost dimension is a run of the range [lo, hi)); the second over
-what is folded.
+Operands are the outputs, the inputs, and (where the body asks for it) the position: a "pointer"
+that is a number and whose strides are numbers too, so that it follows any order of loops. Strides
+and offsets are in bytes. The first nest goes over what is written (its innermost dimension is a run
+of the range [lo, hi)); the second over what is folded.
 """
 
 from typing import NamedTuple
@@ -23,19 +25,21 @@ from .target import Target
 
 HEADER = 6
 BLOCK = 256  # elements of a strided run gathered at a time
-TILE = 512  # kept elements whose state lies in the first-level cache while a vertical fold goes over them
+TILE = 1024  # kept elements whose states stay near while a fold goes over them
 COLUMNS = 64  # elements of a row of a tile that is transposed
-STRIDED_TILE = 64  # the same where each kept element is in another cache line
+STRIDED_TILE = 64  # as TILE, where each kept element is in another cache line
 
 
 class Variant(NamedTuple):
-    """What is compiled in. `mode` is pointwise, tiled (the same, in tiles over the innermost and another dimension),
-    across (lanes along the fold), or down (lanes along kept elements)."""
+    """What is compiled in. `mode` is pointwise, tiled (the same, in tiles over the innermost and
+    another dimension), across (lanes along the fold), or down (lanes along kept elements)."""
 
     mode: str
     outputs: tuple[Operand, ...]
     inputs: tuple[Operand, ...]
-    position: str  # the way of the position along the innermost dimension, or "" where the body has none
+    position: (
+        str  # the way of the position along the innermost dimension, or "" where the body has none
+    )
     outer: bool  # the first nest has dimensions besides the innermost
     second: bool  # the second nest has dimensions
     width: int
@@ -59,6 +63,11 @@ def leaves(expressions) -> set:
     return {e for e in topological(expressions) if not e.args}
 
 
+def typed(carried, values) -> list[tuple[str, str]]:
+    """`values` with the types that `carried` has."""
+    return [(kind, value) for (kind, _), value in zip(carried, values, strict=True)]
+
+
 class Writer:
     """Writes the function of one kernel in one variant."""
 
@@ -67,7 +76,12 @@ class Writer:
         self.code = Code()
         self.lanes = Lanes(self.code, variant.width, target)
         self.operands = [*variant.outputs, *variant.inputs]
-        self.strided = any(o.way == "S" for o in self.operands)
+        # Operands that go through buffers limit a run to a buffer's length; single results do not.
+        single = kernel.kind == "reduce" and variant.mode == "across"
+        buffered = variant.inputs if single else self.operands
+        self.strided = any(o.way == "S" for o in buffered) or any(
+            o.way == "Z" for o in variant.outputs if not single
+        )
         self.tile = STRIDED_TILE if self.strided else TILE
         block = self.tile if variant.mode == "down" else BLOCK
         self.access = Access(self.code, self.lanes, target, self.operands, block)
@@ -76,20 +90,19 @@ class Writer:
         self.ins = range(len(variant.outputs), len(self.all))
         self.known: dict = {}
 
-    # ------------------------------------------------------------------------------------------------ the function
+    # --------------------------------------------------------------------------------- the function
 
     def text(self, name: str) -> str:
         """The module's text: one function called `name`."""
         code = self.code
         self._enter()
-        write = {"pointwise": self._pointwise, "tiled": self._pointwise, "across": self._across, "down": self._down}[self.variant.mode]
-        write()
+        {"across": self._across, "down": self._down}.get(self.variant.mode, self._pointwise)()
         code.do(f"ret i64 {self._result()}")
         lines = [
             f"define i64 @{name}(ptr %data, ptr %dims, ptr %scalars, i64 %lo, i64 %hi) #0 {{",
             "entry:", *code.allocations, *code.lines, "}", *sorted(code.declarations),
         ]  # fmt: skip
-        return "\n".join(lines) + "\n"
+        return "\n".join(map(str, lines)) + "\n"
 
     def _enter(self) -> None:
         code, count = self.code, len(self.all)
@@ -122,7 +135,9 @@ class Writer:
         return 0 if way == "Z" else self.operands[k].dtype.itemsize
 
     def _leaves(self) -> None:
-        """Parameters, count, and what follows from them alone: the same for all elements, so computed once."""
+        """Parameters, count, and what follows from them alone: the same for all elements, so
+        computed once.
+        """
         code, lanes = self.code, self.lanes
         roots = [e for group in self.kernel.values() for v in group for e in parts(v)]
         roots += [self.kernel.check] if self.flag else []
@@ -145,7 +160,7 @@ class Writer:
     def _result(self) -> str:
         return self.code.value(f"load i64, ptr {self.flag}") if self.flag else "0"
 
-    # ------------------------------------------------------------------------------------------------ nests
+    # ---------------------------------------------------------------------------------------- nests
 
     def _clear(self, counters, rank) -> None:
         code = self.code
@@ -170,14 +185,19 @@ class Writer:
             size = code.number(record, 0)
             here = code.value(f"urem i64 {rest}, {size}")
             code.do(f"store i64 {here}, ptr {code.at(self.counters, d, 'i64')}")
-            moved = [code.at(p, code.mul(here, code.number(record, 1 + k))) for k, p in enumerate(pointers)]
+            moved = [
+                code.at(p, code.mul(here, code.number(record, 1 + k)))
+                for k, p in enumerate(pointers)
+            ]
             return [code.add(d, 1), code.value(f"udiv i64 {rest}, {size}"), *moved]
 
         carried = [("i64", "0"), ("i64", row), *(("ptr", p) for p in pointers)]
         return code.repeat(carried, lambda d, *_: code.less(d, self.rank_first), body)[2:]
 
     def _advance(self, table, counters, rank, pointers, moving) -> list[str]:
-        """Pointers at the next point of a nest: an odometer, whose counters are all zero again after its last."""
+        """Pointers at the next point of a nest: an odometer, whose counters are all zero again
+        after its last.
+        """
         code = self.code
         before, head, check, carry, done = code.block, *(code.label() for _ in range(4))
         code.jump(head)
@@ -195,7 +215,8 @@ class Writer:
         code.open(carry)
         count = len(self.all)
         back = [
-            code.at(p, code.sub(0, code.number(record, 1 + count + k))) for k, p in zip(moving, moved, strict=True)
+            code.at(p, code.sub(0, code.number(record, 1 + count + k)))
+            for k, p in zip(moving, moved, strict=True)
         ]
         following = code.add(d, 1)
         code.fork(code.less(following, rank), check, done)
@@ -203,7 +224,9 @@ class Writer:
         code.jump(head)
         code.lines[place] = f"  {d} = phi i64 [0, %{before}], [{following}, %{check}]"
         for j, (k, name) in enumerate(zip(moving, names, strict=True)):
-            code.lines[place + 1 + j] = f"  {name} = phi ptr [{pointers[k]}, %{before}], [{back[j]}, %{check}]"
+            code.lines[place + 1 + j] = (
+                f"  {name} = phi ptr [{pointers[k]}, %{before}], [{back[j]}, %{check}]"
+            )
         code.open(done)
         out = list(pointers)
         for k, a, b in zip(moving, moved, back, strict=True):
@@ -214,11 +237,14 @@ class Writer:
         """Pointers `index` elements further along the innermost dimension."""
         code = self.code
         return [
-            code.at(p, code.mul(index, s)) if s != 0 else p for p, s in zip(pointers, self.strides, strict=True)
+            code.at(p, code.mul(index, s)) if s != 0 else p
+            for p, s in zip(pointers, self.strides, strict=True)
         ]
 
     def _blocks(self, count, pointers, block, carried, body) -> list[str]:
-        """`body(count, pointers, *carried)` for pieces of at most `block` elements; all at once if that is None."""
+        """`body(count, pointers, *carried)` for pieces of at most `block` elements; all at once if
+        that is None.
+        """
         code = self.code
         if block is None:
             return body(count, pointers, *[v for _, v in carried])
@@ -230,7 +256,7 @@ class Writer:
         return code.repeat([("i64", "0"), *carried], lambda j, *_: code.less(j, count), piece)[1:]
 
     def _walk(self, block, body) -> None:
-        """`body(count, pointers)` for the runs of the range [lo, hi) of elements of the first nest."""
+        """`body(count, pointers)` for the runs of the elements [lo, hi) of the first nest."""
         code = self.code
         if not self.variant.outer:
             pointers = self._moved(self.bases, "%lo")
@@ -242,23 +268,36 @@ class Writer:
 
         def step(left, column, *pointers):
             count = code.smaller(code.sub(self.inner, column), left)
-            self._blocks(count, self._moved(pointers, column), block, [], lambda n, p: body(n, p) or [])
+            self._blocks(
+                count, self._moved(pointers, column), block, [], lambda n, p: body(n, p) or []
+            )
             after = self._advance(self.first, self.counters, self.rank_first, pointers, self.all)
             return [code.sub(left, count), "0", *after]
 
-        carried = [("i64", code.sub("%hi", "%lo")), ("i64", column), *(("ptr", p) for p in pointers)]
+        carried = [
+            ("i64", code.sub("%hi", "%lo")),
+            ("i64", column),
+            *(("ptr", p) for p in pointers),
+        ]
         code.repeat(carried, lambda left, *_: code.less(0, left), step)
 
     def _points(self, body) -> None:
         """`body(pointers)` for the points [lo, hi) of the first nest, which has no run."""
         code = self.code
         if not self.variant.outer:
-            code.repeat([("i64", "%lo")], lambda i: code.less(i, "%hi"), lambda i: [body(self.bases) or code.add(i, 1)])
+            code.repeat(
+                [("i64", "%lo")],
+                lambda i: code.less(i, "%hi"),
+                lambda i: [body(self.bases) or code.add(i, 1)],
+            )
             return
 
         def step(i, *pointers):
             body(pointers)
-            return [code.add(i, 1), *self._advance(self.first, self.counters, self.rank_first, pointers, self.all)]
+            return [
+                code.add(i, 1),
+                *self._advance(self.first, self.counters, self.rank_first, pointers, self.all),
+            ]
 
         carried = [("i64", "%lo"), *(("ptr", p) for p in self._start("%lo", self.bases))]
         code.repeat(carried, lambda i, *_: code.less(i, "%hi"), step)
@@ -281,18 +320,22 @@ class Writer:
         first = [("i64", "0"), *(("ptr", pointers[k]) for k in moving), *carried]
         return code.repeat(first, lambda i, *_: code.less(i, self.steps), step)[1 + len(moving) :]
 
-    # ------------------------------------------------------------------------------------------------ runs
+    # ----------------------------------------------------------------------------------------- runs
 
-    def _run(self, count, pointers, ins, outs, body, carried=(), unroll=1, masked=False) -> list[str]:
-        """`count` elements by vectors. `body(known, i, mask, *carried)` gives the vectors of `outs` and carried's next.
+    def _run(
+        self, count, pointers, ins, outs, body, carried=(), unroll=1, masked=False
+    ) -> list[str]:
+        """`count` elements by vectors. `body(known, i, mask, *carried)` gives the vectors of `outs`
+        and carried's next.
 
-        With `unroll` > 1 there are that many sets of carried values, and a loop without tail for them comes first.
-        `masked`: the body wants the mask of lanes inside the run (None: all).
+        With `unroll` > 1 there are that many sets of carried values, and a loop without tail for
+        them comes first. `masked`: the body wants the mask of lanes inside the run (None: all).
         """
         code, width = self.code, self.lanes.width
         sources, known = self._sources(count, pointers, ins)
         targets = [
-            self.access.buffer(k, self.access.block) if self.operands[k].way != "U" else pointers[k] for k in outs
+            self.access.buffer(k, self.access.block) if self.operands[k].way != "U" else pointers[k]
+            for k in outs
         ]
         carried = list(carried)
         each = len(carried) // unroll
@@ -305,15 +348,21 @@ class Writer:
                 following, pending = [], []
                 for u in range(unroll):
                     here = i if u == 0 else code.add(i, u * width)
-                    vectors, after = body(loads.whole(here), here, None, *values[u * each : (u + 1) * each])
+                    vectors, after = body(
+                        loads.whole(here), here, None, *values[u * each : (u + 1) * each]
+                    )
                     pending.append((here, vectors))
                     following += after
                 for here, vectors in pending:
                     for k, pointer, vector in zip(outs, targets, vectors, strict=True):
-                        self.access.store(self.operands[k].dtype, pointer, here, self._encoded(k, vector))
+                        self.access.store(
+                            self.operands[k].dtype, pointer, here, self._encoded(k, vector)
+                        )
                 return [code.add(i, unroll * width), *following]
 
-            index, *values = code.repeat([("i64", "0"), *carried], lambda i, *_: code.less(i, last), main)
+            index, *values = code.repeat(
+                [("i64", "0"), *carried], lambda i, *_: code.less(i, last), main
+            )
 
         def rest(i, *values):
             left = code.sub(count, i)
@@ -335,7 +384,9 @@ class Writer:
         return self.access.encode(self.operands[k].dtype, vector)
 
     def _sources(self, count, pointers, ins):
-        """Where to read vectors from: {operand: (pointer, whether it is a buffer)}; and what is already known."""
+        """Where to read vectors from: {operand: (pointer, whether it is a buffer)}; and what is
+        already known.
+        """
         sources, known = {}, dict(self.known)
         for k in ins:
             if k == len(self.operands):
@@ -380,7 +431,7 @@ class Writer:
 
         self.code.branch(whole, full, tail, [])
 
-    # ------------------------------------------------------------------------------------------------ pointwise
+    # ------------------------------------------------------------------------------------ pointwise
 
     def _pointwise(self) -> None:
         kernel, lanes = self.kernel, self.lanes
@@ -396,19 +447,26 @@ class Writer:
         unroll = unrolling(roots)
 
         def run(count, pointers):
-            self._run(count, pointers, self.ins, self.outs, body, unroll=unroll, masked=bool(self.flag))
+            self._run(
+                count, pointers, self.ins, self.outs, body, unroll=unroll, masked=bool(self.flag)
+            )
 
         if self.variant.mode == "tiled":
             return self._tiles(run)
         self._walk(BLOCK if self.strided else None, run)
 
     def _tiles(self, run) -> None:
-        """`run(count, pointers)` for the rows of tiles [lo, hi): all tiles of a plane, then the next plane.
+        """`run(count, pointers)` for the rows of tiles [lo, hi): all tiles of a plane, then the
+        next plane.
 
-        A plane is the innermost dimension times the one of the second nest; its partial tiles are at the ends.
+        A plane is the innermost dimension times the one of the second nest; its partial tiles are
+        at the ends.
         """
         code, turned = self.code, [k for k, o in enumerate(self.operands) if o.way in "TG"]
-        height, steps = code.number(self.second, 0), [code.number(self.second, 1 + k) for k in self.all]
+        height, steps = (
+            code.number(self.second, 0),
+            [code.number(self.second, 1 + k) for k in self.all],
+        )
         tile = tile_rows([self.operands[k].dtype for k in turned]), COLUMNS
         across, along = (
             code.value(f"udiv i64 {code.add(size, side - 1)}, {side}")
@@ -423,15 +481,23 @@ class Writer:
             pointers = self._start(plane, self.bases) if self.variant.outer else self.bases
             pointers = self._moved(pointers, column)
             pointers = [code.at(p, code.mul(row, s)) for p, s in zip(pointers, steps, strict=True)]
-            shape = code.smaller(code.sub(height, row), tile[0]), code.smaller(code.sub(self.inner, column), tile[1])
+            shape = (
+                code.smaller(code.sub(height, row), tile[0]),
+                code.smaller(code.sub(self.inner, column), tile[1]),
+            )
             following = list(steps)
             for k in turned:
-                pointers[k] = self.access.turn(k, pointers[k], self.strides[k], steps[k], shape, tile)
+                pointers[k] = self.access.turn(
+                    k, pointers[k], self.strides[k], steps[k], shape, tile
+                )
                 following[k] = tile[1] * self.operands[k].dtype.itemsize
 
             def line(i, *pointers):
                 run(shape[1], pointers)
-                return [code.add(i, 1), *(code.at(p, s) for p, s in zip(pointers, following, strict=True))]
+                return [
+                    code.add(i, 1),
+                    *(code.at(p, s) for p, s in zip(pointers, following, strict=True)),
+                ]
 
             carried = [("i64", "0"), *(("ptr", p) for p in pointers)]
             code.repeat(carried, lambda i, *_: code.less(i, shape[0]), line)
@@ -443,16 +509,20 @@ class Writer:
         code, test = self.code, self.lanes.of("i1")
         if mask is not None:
             condition = code.value(f"and {test} {condition}, {mask}")
-        found = code.call("i1", f"llvm.vector.reduce.or.v{self.lanes.width}i1", f"{test} {condition}")
+        found = code.call(
+            "i1", f"llvm.vector.reduce.or.v{self.lanes.width}i1", f"{test} {condition}"
+        )
         old = code.value(f"load i64, ptr {self.flag}")
         new = code.value(f"zext i1 {found} to i64")
         code.do(f"store i64 {code.value(f'or i64 {old}, {new}')}, ptr {self.flag}")
 
-    # ------------------------------------------------------------------------------------------------ folds
+    # ---------------------------------------------------------------------------------------- folds
 
     def _initial(self) -> list[tuple[str, str]]:
         values = self.lanes.values(self.kernel.init, self.known)
-        return [(self.lanes.type(e.dtype), v) for e, v in zip(self.kernel.init, values, strict=True)]
+        return [
+            (self.lanes.type(e.dtype), v) for e, v in zip(self.kernel.init, values, strict=True)
+        ]
 
     def _combine(self, a, b) -> list[str]:
         """The state of two states."""
@@ -488,7 +558,8 @@ class Writer:
             after = self._element(known, state)
             if mask is not None:
                 after = [
-                    self.lanes.select(d, mask, new, old) for d, new, old in zip(dtypes, after, state, strict=True)
+                    self.lanes.select(d, mask, new, old)
+                    for d, new, old in zip(dtypes, after, state, strict=True)
                 ]
             return [], after
 
@@ -496,9 +567,7 @@ class Writer:
             carried = list(zip([kind for kind, _ in initial * unroll], values, strict=True))
             return self._blocks(
                 self.inner, pointers, BLOCK if self.strided else None, carried,
-                lambda n, p, *v: self._run(
-                    n, p, self.ins, (), body, zip([k for k, _ in carried], v, strict=True), unroll, masked=True
-                ),
+                lambda n, p, *v: self._run(n, p, self.ins, (), body, typed(carried, v), unroll, True),
             )  # fmt: skip
 
         def point(pointers):
@@ -517,11 +586,15 @@ class Writer:
         code, width = self.code, self.lanes.width
         half = width // 2
         while half:
-            order = self.lanes.vector("i32", [k + half if k < half else "poison" for k in range(width)])
+            order = self.lanes.vector(
+                "i32", [k + half if k < half else "poison" for k in range(width)]
+            )
             moved = []
             for dtype, v in zip(dtypes, state, strict=True):
                 kind = self.lanes.type(dtype)
-                moved.append(code.value(f"shufflevector {kind} {v}, {kind} poison, <{width} x i32> {order}"))
+                moved.append(
+                    code.value(f"shufflevector {kind} {v}, {kind} poison, <{width} x i32> {order}")
+                )
             state = self._combine(state, moved)
             half //= 2
         return state
@@ -546,17 +619,21 @@ class Writer:
         self._blocks(
             self.inner, pointers, BLOCK if self.strided else None, initial,
             lambda n, p, *v: self._run(
-                n, p, self.ins, self.outs, body, zip([k for k, _ in initial], v, strict=True)
+                n, p, self.ins, self.outs, body, typed(initial, v)
             ),
         )  # fmt: skip
 
     def _down(self) -> None:
-        """Lanes along kept elements: a tile of states stays in memory near by, while the fold goes over it."""
+        """Lanes along kept elements: a tile of states stays in memory near by, while the fold goes
+        over it.
+        """
         code, kernel = self.code, self.kernel
         dtypes = [e.dtype for e in kernel.init]
         initial = [v for _, v in self._initial()]
         scan = kernel.kind == "scan"
-        places = [code.stack(f"[{(self.tile + self.lanes.width) * d.itemsize} x i8]") for d in dtypes]
+        places = [
+            code.stack(f"[{(self.tile + self.lanes.width) * d.itemsize} x i8]") for d in dtypes
+        ]
 
         def read(i):
             out = []
@@ -573,6 +650,10 @@ class Writer:
             write(i, after)
             return (self._finish(after) if scan else []), []
 
+        # The next row is in another page, where the processor does not look by itself.
+        direct = [k for k in self.ins if k < len(self.operands) and self.operands[k].way == "U"]
+        ahead = {k: code.number(self.second, 1 + k) for k in direct if self.variant.second}
+
         def tile(count, pointers):
             code.repeat(
                 [("i64", "0")], lambda i: code.less(i, count),
@@ -580,18 +661,32 @@ class Writer:
             )  # fmt: skip
             unroll = unrolling([*kernel.element, *kernel.combine])
             outs = self.outs if scan else ()
-            self._folded(
-                pointers, [], lambda p: self._run(count, p, self.ins, outs, fold, unroll=unroll),
-                self.all if scan else self.ins,
-            )  # fmt: skip
+
+            def row(pointers):
+                def one(known, i, mask):
+                    for k in ahead:
+                        self.access.prefetch(k, code.at(pointers[k], ahead[k]), i)
+                    return fold(known, i, mask)
+
+                return self._run(count, pointers, self.ins, outs, one, unroll=unroll)
+
+            self._folded(pointers, [], row, self.all if scan else self.ins)
             if not scan:
-                self._run(count, pointers, (), self.outs, lambda known, i, mask: (self._finish(read(i)), []))
+                self._run(
+                    count,
+                    pointers,
+                    (),
+                    self.outs,
+                    lambda known, i, mask: (self._finish(read(i)), []),
+                )
 
         self._walk(self.tile, tile)
 
 
 def unrolling(roots, more=1) -> int:
-    """How many vectors to have in flight: several for short bodies, whose loop would cost as much as they do."""
+    """How many vectors to have in flight: several for short bodies, whose loop would cost as much
+    as they do.
+    """
     size = sum(e.op not in ("const", "load") for e in topological(roots))
     return 4 if size <= 4 * more else 2 if size <= 12 * more else 1
 
@@ -601,7 +696,8 @@ class Loads:
 
     def __init__(self, writer: Writer, sources: dict, known: dict):
         self.writer, self.sources, self.known = writer, sources, known
-        self.place, self.base = len(writer.operands), None
+        self.place = len(writer.operands)
+        self.base: tuple | None = None
         if self.place in sources:
             self._position()
 
@@ -634,7 +730,9 @@ class Loads:
         return known
 
     def part(self, i, left, whole, masked):
-        """As `whole`, or the last elements, by the i1 `whole` ("": always whole); and the mask of lanes inside."""
+        """As `whole`, or the last elements, by the i1 `whole` ("": always whole); and the mask of
+        lanes inside.
+        """
         if not whole:
             return self.whole(i), None
         known, access, operands = dict(self.known), self.writer.access, self.writer.operands
@@ -643,12 +741,20 @@ class Loads:
             if buffered:
                 self._learn(known, k, access.load(operands[k].dtype, pointer, i))
         lanes, mask = self.writer.lanes, None
-        kinds = [access.raw(operands[k].dtype) for k, _ in direct] + ([lanes.of("i1")] if masked else [])
+        kinds = [access.raw(operands[k].dtype) for k, _ in direct] + (
+            [lanes.of("i1")] if masked else []
+        )
         if kinds:
             vectors = self.writer.code.branch(
                 whole,
-                lambda: [access.load(operands[k].dtype, p, i) for k, p in direct] + ["splat (i1 true)"] * masked,
-                lambda: [access.load_tail(k, p, i, left) for k, p in direct] + [lanes.mask(left)] * masked,
+                lambda: (
+                    [access.load(operands[k].dtype, p, i) for k, p in direct]
+                    + ["splat (i1 true)"] * masked
+                ),
+                lambda: (
+                    [access.load_tail(k, p, i, left) for k, p in direct]
+                    + [lanes.mask(left)] * masked
+                ),
                 kinds,
             )
             mask = vectors.pop() if masked else None

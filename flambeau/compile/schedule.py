@@ -1,6 +1,8 @@
-"""Which loops a kernel runs in: order, merging and splitting of dimensions, lanes, and pieces for threads.
+"""Which loops a kernel runs in: order, merging and splitting of dimensions, lanes, and pieces for
+threads.
 
-Everything here is arithmetic on sizes and strides (in bytes); `loops` writes the code of the variant that is chosen.
+Everything here is arithmetic on sizes and strides (in bytes); `loops` writes the code of the
+variant that is chosen.
 """
 
 import math
@@ -15,6 +17,7 @@ from .loops import COLUMNS, HEADER, STRIDED_TILE, TILE, Variant, tile_rows
 from .target import Target
 
 LINE = 64  # bytes of a cache line
+CACHE = 1 << 20  # bytes that one core keeps near
 PIECE = 30_000.0  # nanoseconds of work that are worth another thread
 PARTS = 64  # partial results of a fold that is split
 
@@ -27,7 +30,7 @@ class Dim(NamedTuple):
 
 
 class Nest(NamedTuple):
-    """The loops of one stage: innermost dimension, the others of the first nest, the second nest."""
+    """The loops of one stage: innermost dimension, rest of the first nest, second nest."""
 
     inner: Dim
     first: list[Dim]
@@ -35,7 +38,9 @@ class Nest(NamedTuple):
 
 
 class StagePlan(NamedTuple):
-    """A call to come: kernel and variant say the code, the rest is as in `build.Stage`; `cost` in nanoseconds."""
+    """A call to come: kernel and variant say the code, the rest is as in `build.Stage`; `cost` in
+    nanoseconds.
+    """
 
     kernel: Kernel
     variant: Variant
@@ -75,7 +80,9 @@ def merged(dims: list[Dim]) -> list[Dim]:
     """Neighbours that every operand runs through with one stride, made one."""
     out: list[Dim] = []
     for dim in dims:
-        if out and all(a == b * dim.size for a, b in zip(out[-1].strides, dim.strides, strict=True)):
+        if out and all(
+            a == b * dim.size for a, b in zip(out[-1].strides, dim.strides, strict=True)
+        ):
             out[-1] = Dim(out[-1].size * dim.size, dim.strides)
         else:
             out.append(dim)
@@ -83,32 +90,37 @@ def merged(dims: list[Dim]) -> list[Dim]:
 
 
 def ordered(dims: list[Dim], priority) -> list[Dim]:
-    """Dimensions with large strides first, the operands compared in order of `priority`; then merged."""
+    """Dimensions with large strides first, the operands compared in order of `priority`; then
+    merged.
+    """
     return merged(sorted(dims, key=lambda dim: [-abs(dim.strides[k]) for k in priority]))
 
 
 def ways(request: Request, strides) -> list[str]:
-    """How each operand moves along the innermost dimension."""
-    out = []
-    for k, (dtype, stride) in enumerate(zip(request.operands, strides, strict=False)):
-        repeated = stride == 0 and k >= len(request.outputs)
-        out.append("U" if stride == dtype.itemsize else "Z" if repeated else "S")
-    return out
+    """How each operand moves along the innermost dimension; output Z: one result of a fold."""
+    return [
+        "U" if stride == dtype.itemsize else "S" if stride else "Z"
+        for dtype, stride in zip(request.operands, strides, strict=False)
+    ]
 
 
 def width(kernel: Kernel, target: Target) -> int:
     """Lanes such that a vector of the widest type fills a register."""
-    types = {e.dtype for e in expressions(kernel)} | {d.to_real() for d in (*kernel.inputs, *kernel.outputs)}
+    types = {e.dtype for e in expressions(kernel)} | {
+        d.to_real() for d in (*kernel.inputs, *kernel.outputs)
+    }
     return target.vector_bytes // max((dtype.itemsize for dtype in types), default=8)
 
 
-# ---------------------------------------------------------------------------------------------------- what it costs
+# ------------------------------------------------------------------------------------ what it costs
 
 _SLOW = {"div": 8.0, "sqrt": 8.0}
 
 
-def body_cost(kernel: Kernel, lanes: int) -> float:
-    """Nanoseconds per element of the arithmetic and of moving contiguous operands."""
+def body_cost(kernel: Kernel, lanes: int, elements: int) -> float:
+    """Nanoseconds per element of the arithmetic and of moving contiguous operands, from memory if
+    they are large.
+    """
     cycles = 0.0
     for e in expressions(kernel):
         if not e.args:
@@ -119,8 +131,9 @@ def body_cost(kernel: Kernel, lanes: int) -> float:
             cycles += 12.0 * lanes
         else:
             cycles += _SLOW.get(e.op, 0.5)
-    moved = sum(dtype.itemsize for dtype in (*kernel.inputs, *kernel.outputs))
-    return max(0.3 * cycles / lanes, 0.04 * moved)
+    moved = sum(dtype.itemsize for dtype in kernel.inputs)
+    moved += 0 if kernel.kind == "reduce" else sum(dtype.itemsize for dtype in kernel.outputs)
+    return max(0.3 * cycles / lanes, moved * (0.008 if moved * elements < CACHE else 0.035))
 
 
 def strided_cost(request: Request, strides) -> float:
@@ -131,7 +144,7 @@ def strided_cost(request: Request, strides) -> float:
     return cost
 
 
-# ---------------------------------------------------------------------------------------------------- descriptors
+# -------------------------------------------------------------------------------------- descriptors
 
 
 def pack(nest: Nest, count: int, offsets, operands: int) -> bytes:
@@ -147,7 +160,9 @@ def pack(nest: Nest, count: int, offsets, operands: int) -> bytes:
     return struct.pack(f"{len(numbers)}q", *numbers)
 
 
-def stage(request: Request, mode: str, nest: Nest, offsets, total: int, cost: float, lanes: int) -> StagePlan:
+def stage(
+    request: Request, mode: str, nest: Nest, offsets, total: int, cost: float, lanes: int
+) -> StagePlan:
     """The call that runs `nest`. `offsets` are bytes to the operands' first elements."""
     strides = nest.inner.strides
     way = tiled_ways(request, nest) if mode == "tiled" else ways(request, strides)
@@ -156,13 +171,19 @@ def stage(request: Request, mode: str, nest: Nest, offsets, total: int, cost: fl
     where = ("S" if strides[-1] else "Z") if uses_position else ""
     split = len(request.outputs)
     variant = Variant(
-        mode, tuple(placed[:split]), tuple(placed[split:]), where, bool(nest.first), bool(nest.second), lanes
+        mode,
+        tuple(placed[:split]),
+        tuple(placed[split:]),
+        where,
+        bool(nest.first),
+        bool(nest.second),
+        lanes,
     )
     dims = pack(nest, request.count, offsets, len(strides))
     return StagePlan(request.kernel, variant, request.data, dims, total, cost)
 
 
-# ---------------------------------------------------------------------------------------------------- pointwise
+# ---------------------------------------------------------------------------------------- pointwise
 
 
 def all_dims(shape, strides: list) -> list[Dim]:
@@ -196,21 +217,28 @@ def pointwise(request: Request, outputs, inputs) -> list[StagePlan]:
     if not dims:
         single = tuple(dtype.itemsize for dtype in request.operands)
         dims = [Dim(1, single + (0,) * (len(strides) - len(single)))]
-    each = body_cost(request.kernel, lanes)
+    each = body_cost(request.kernel, lanes, total)
 
     def row_cost(dim):
-        return strided_cost(request, dim.strides) + (8.0 + 4.0 * len(strides)) / dim.size
+        return strided_cost(request, dim.strides) + (2.0 + len(strides)) / dim.size
 
     inner = min(reversed(dims), key=row_cost)
     outer = [dim for dim in dims if dim is not inner]
     near = beside(request, outer, inner)
     offsets = (0,) * len(strides)
     if near is None:
-        return [stage(request, "pointwise", Nest(inner, outer, []), offsets, total, total * (each + row_cost(inner)), lanes)]
+        cost = total * (each + row_cost(inner))
+        return [stage(request, "pointwise", Nest(inner, outer, []), offsets, total, cost, lanes)]
     outer.remove(near)
     nest = Nest(inner, outer, [near])
-    turned = [t for t, w in zip(request.operands, tiled_ways(request, nest), strict=True) if w in "TG"]
-    tiles = math.prod(d.size for d in outer) * -(-near.size // tile_rows(turned)) * -(-inner.size // COLUMNS)
+    turned = [
+        t for t, w in zip(request.operands, tiled_ways(request, nest), strict=True) if w in "TG"
+    ]
+    tiles = (
+        math.prod(d.size for d in outer)
+        * -(-near.size // tile_rows(turned))
+        * -(-inner.size // COLUMNS)
+    )
     return [stage(request, "tiled", nest, offsets, tiles, total * (each + 0.5), lanes)]
 
 
@@ -226,7 +254,9 @@ def beside(request: Request, dims: list[Dim], inner: Dim) -> Dim | None:
 
 
 def tiled_ways(request: Request, nest: Nest) -> list[str]:
-    """As `ways`, with T and G for inputs that are turned: their neighbours lie along the second nest's dimension."""
+    """As `ways`, with T and G for inputs that are turned: their neighbours lie along the second
+    nest's dimension.
+    """
     [near] = nest.second
     out = ways(request, nest.inner.strides)
     for k in range(len(request.outputs), len(out)):
@@ -236,7 +266,7 @@ def tiled_ways(request: Request, nest: Nest) -> list[str]:
     return out
 
 
-# ---------------------------------------------------------------------------------------------------- folds
+# -------------------------------------------------------------------------------------------- folds
 
 
 class Fold(NamedTuple):
@@ -252,17 +282,17 @@ class Fold(NamedTuple):
 def fold_of(request: Request, kept: list[Dim], folded: list[Dim], lanes: int) -> Fold:
     """The cheapest loops for a reduction."""
     points, count = math.prod(d.size for d in kept), math.prod(d.size for d in folded)
-    body = body_cost(request.kernel, lanes)
+    body = body_cost(request.kernel, lanes, points * count)
     found = []
     for dim in folded:
         others = [d for d in folded if d is not dim]
-        each = body + strided_cost(request, dim.strides) + 5.0 / max(dim.size, 1)
-        cost = points * (count * each + 20.0)
+        each = body + strided_cost(request, dim.strides) + 3.0 / max(dim.size, 1)
+        cost = points * (count * each + 8.0)
         found.append(Fold("across", Nest(dim, kept, others), points, points, cost))
     for dim in kept:
         others = [d for d in kept if d is not dim]
         run = min(dim.size, TILE)
-        each = body + 0.1 + strided_cost(request, dim.strides) + 6.0 / run
+        each = body + 0.03 + strided_cost(request, dim.strides) + 3.0 / run
         cost = points * (count * each + 12.0 / run)
         found.append(Fold("down", Nest(dim, others, folded), points // 128, points, cost))
     return min(found, key=lambda fold: fold.cost)
@@ -299,63 +329,105 @@ def reduction(request: Request, outputs, inputs, axes) -> tuple[list[StagePlan],
         folded = [Dim(1, tuple(0 for _ in strides))]
     lanes = width(request.kernel, request.target)
     fold = fold_of(request, kept, folded, lanes)
-    if fold.cost < 2 * PIECE or fold.pieces >= PARTS // 2 or request.count < 2048:
-        return [fold_stage(request, fold, (0,) * len(strides), lanes)], []
-    return split(request, kept, folded, fold)
+    if cut := interleaved(request, kept, folded):
+        return split(request, kept, folded, "down", cut)
+    if cut := blocked(request, folded, fold):
+        return split(request, kept, folded, fold.mode, cut)
+    return [fold_stage(request, fold, (0,) * len(strides), lanes)], []
 
 
 def select(shape, strides, axes) -> list[Dim]:
     return [Dim(shape[d], tuple(s[d] for s in strides)) for d in sorted(axes) if shape[d] != 1]
 
 
-def split(request: Request, kept, folded, fold: Fold):
-    """Two rounds: partial states of parts of the fold, then the fold of those.
+class Cut(NamedTuple):
+    """A folded dimension made two: `parts` partial results, of `piece` elements each; `rest`
+    elements remain.
 
-    The parts depend on sizes alone, not on the number of threads, so that results do not either.
+    Part k holds the elements from k * `step` on, `stride` elements apart; the rest is behind them
+    all.
     """
-    kernel, outs = request.kernel, len(request.outputs)
+
+    whole: Dim
+    parts: int
+    piece: int
+    step: int
+    stride: int
+
+    @property
+    def rest(self) -> int:
+        return self.whole.size - self.parts * self.piece
+
+
+def blocked(request: Request, folded: list[Dim], fold: Fold) -> Cut | None:
+    """Parts for threads, where there are few results and much to fold.
+
+    They depend on sizes alone, not on the number of threads, so that results do not either.
+    """
+    if fold.cost < 2 * PIECE or fold.pieces >= PARTS // 2 or request.count < 2048:
+        return None
     want = min(PARTS // max(fold.pieces, 1), math.ceil(fold.cost / PIECE), request.count // 1024)
+    outs = len(request.outputs)
     whole = max(folded, key=lambda dim: (min(dim.size, want), sum(map(abs, dim.strides[outs:]))))
     piece = -(-whole.size // want)
     piece = min(-(-piece // 64) * 64, whole.size) if len(folded) == 1 else piece
-    number, rest = divmod(whole.size, piece)
-    every = number + bool(rest)
+    return Cut(whole, whole.size // piece, piece, piece, 1)
+
+
+def interleaved(request: Request, kept: list[Dim], folded: list[Dim]) -> Cut | None:
+    """Parts for lanes, where rows of few kept elements lie one behind the other: many are folded as
+    one long row.
+    """
+    if not kept or kept[-1].size >= COLUMNS or folded[-1].size * kept[-1].size < 16 * TILE:
+        return None
+    inner, whole, ins = kept[-1], folded[-1], slice(len(request.outputs), len(request.operands))
+    if any(
+        a * inner.size != b for a, b in zip(inner.strides[ins], whole.strides[ins], strict=True)
+    ):
+        return None
+    parts = TILE // inner.size
+    return Cut(whole, parts, whole.size // parts, 1, parts)
+
+
+def split(request: Request, kept: list[Dim], folded: list[Dim], mode: str, cut: Cut):
+    """Two rounds: partial states of the parts, then the fold of those."""
+    kernel, outs, whole = request.kernel, len(request.outputs), cut.whole
     states = [e.dtype for e in kernel.init]
-    points = math.prod(d.size for d in kept)
     first = Reduce(
         kernel.name + "_part", kernel.inputs, states, kernel.init, kernel.element, kernel.combine,
         [state(k, dtype) for k, dtype in enumerate(states)],
     )  # fmt: skip
-    base = len(request.operands)
-    scratch = tuple(range(base, base + len(states)))
-    partial = request._replace(
-        kernel=first, data=scratch + request.data[outs:]
-    )
-    lanes = width(first, request.target)
-    kept_states, part_step = state_strides(kept, states, fold.mode, every)
-    inside = [Dim(d.size, s + d.strides[outs:]) for d, s in zip(kept, kept_states, strict=True)]
-    zeros = (0,) * len(states)
-    within = [Dim(piece if d is whole else d.size, zeros + d.strides[outs:]) for d in folded]
-    part = Dim(number, part_step + tuple(piece * s for s in whole.strides[outs:]))
-    plans = []
-    none = (0,) * (len(states) + len(folded[0].strides) - outs)
-    plans.append(fold_stage(partial, fold_of(partial, [part, *inside], within, lanes), none, lanes))
-    if rest:
-        within = [Dim(rest if d is whole else d.size, zeros + d.strides[outs:]) for d in folded]
-        offsets = tuple(number * s for s in part.strides)
-        plans.append(fold_stage(partial, fold_of(partial, inside, within, lanes), offsets, lanes))
     second = Reduce(
         kernel.name + "_join", states, kernel.outputs, kernel.init,
         [load(k, dtype) for k, dtype in enumerate(states)], kernel.combine, kernel.finish,
     )  # fmt: skip
-    join = request._replace(
-        kernel=second, data=request.data[:outs] + scratch
+    base = len(request.operands)
+    scratch = tuple(range(base, base + len(states)))
+    partial = request._replace(kernel=first, data=scratch + request.data[outs:])
+    join = request._replace(kernel=second, data=request.data[:outs] + scratch)
+    every = cut.parts + (cut.rest > 0)
+    kept_states, part_step = state_strides(kept, states, mode, every)
+    inside = [Dim(d.size, s + d.strides[outs:]) for d, s in zip(kept, kept_states, strict=True)]
+    zeros, moves = (0,) * len(states), whole.strides[outs:]
+    others = [Dim(d.size, zeros + d.strides[outs:]) for d in folded if d is not whole]
+    part = Dim(cut.parts, part_step + tuple(cut.step * s for s in moves))
+    row = Dim(cut.piece, zeros + tuple(cut.stride * s for s in moves))
+    lanes = width(first, request.target)
+    fold = fold_of(partial, merged([part, *inside]), [*others, row], lanes)
+    plans = [fold_stage(partial, fold, zeros + (0,) * len(moves), lanes)]
+    if cut.rest:
+        fold = fold_of(partial, inside, [*others, Dim(cut.rest, zeros + moves)], lanes)
+        done = tuple(cut.parts * cut.piece * s for s in moves)
+        plans.append(
+            fold_stage(partial, fold, tuple(cut.parts * s for s in part_step) + done, lanes)
+        )
+    kept = merged(
+        [Dim(d.size, d.strides[:outs] + s) for d, s in zip(kept, kept_states, strict=True)]
     )
     lanes = width(second, request.target)
-    kept = merged([Dim(d.size, d.strides[:outs] + s) for d, s in zip(kept, kept_states, strict=True)])
     fold = fold_of(join, kept, [Dim(every, (0,) * outs + part_step)], lanes)
-    plans.append(fold_stage(join, fold, (0,) * (outs + len(states)), lanes))
-    return plans, [every * points * d.itemsize for d in states]
+    plans.append(fold_stage(join, fold, (0,) * outs + zeros, lanes))
+    return plans, [every * math.prod(d.size for d in kept) * d.itemsize for d in states]
 
 
 def state_strides(kept, states: list[DType], mode: str, every: int):
@@ -369,7 +441,7 @@ def state_strides(kept, states: list[DType], mode: str, every: int):
     return each, tuple((1 if mode == "across" else step) * d.itemsize for d in states)
 
 
-# ---------------------------------------------------------------------------------------------------- scans
+# -------------------------------------------------------------------------------------------- scans
 
 
 def scan(request: Request, outputs, inputs, axis: int) -> list[StagePlan]:
@@ -380,18 +452,25 @@ def scan(request: Request, outputs, inputs, axis: int) -> list[StagePlan]:
     if uses_position(request.kernel):
         strides.append(row_major(shape, (axis,)))
     line = Dim(shape[axis], tuple(s[axis] for s in strides))
-    kept = ordered(select(shape, strides, [d for d in range(len(shape)) if d != axis]), range(len(strides)))
+    kept = ordered(
+        select(shape, strides, [d for d in range(len(shape)) if d != axis]), range(len(strides))
+    )
     points = math.prod(d.size for d in kept)
     lanes = width(request.kernel, request.target)
     offsets = (0,) * len(strides)
-    body = body_cost(request.kernel, 1) + 1.5 + strided_cost(request, line.strides)
-    found = [Fold("across", Nest(line, kept, []), points, points, points * (line.size * body + 5.0))]
+    body = (
+        body_cost(request.kernel, 1, points * line.size) + 1.2 + strided_cost(request, line.strides)
+    )
+    found = [
+        Fold("across", Nest(line, kept, []), points, points, points * (line.size * body + 5.0))
+    ]
     for dim in kept:
         others = [d for d in kept if d is not dim]
         added = strided_cost(request, dim.strides)
         run = min(dim.size, STRIDED_TILE if added else TILE)
-        each = body_cost(request.kernel, lanes) + 0.1 + added + 6.0 / run
-        found.append(Fold("down", Nest(dim, others, [line]), points, points, points * line.size * each))
+        each = body_cost(request.kernel, lanes, points * line.size) + 0.03 + added + 3.0 / run
+        found.append(
+            Fold("down", Nest(dim, others, [line]), points, points, points * line.size * each)
+        )
     fold = min(found, key=lambda fold: fold.cost)
     return [fold_stage(request, fold, offsets, 1 if fold.mode == "across" else lanes)]
-

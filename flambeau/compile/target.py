@@ -4,7 +4,9 @@ from typing import NamedTuple
 
 
 class Target(NamedTuple):
-    """Bytes of a vector register; whether half precision converts and masked moves are instructions."""
+    """Bytes of a vector register; whether half precision converts and masked moves are
+    instructions.
+    """
 
     vector_bytes: int
     half: bool
@@ -13,14 +15,17 @@ class Target(NamedTuple):
     @property
     def attributes(self) -> str:
         bits = self.vector_bytes * 8
-        return f'nounwind "prefer-vector-width"="{bits}" "min-legal-vector-width"="{bits}" "no-trapping-math"="true"'
+        width = f'"prefer-vector-width"="{bits}" "min-legal-vector-width"="{bits}"'
+        return f'nounwind "no-trapping-math"="true" {width}'
 
 
 PLAIN = Target(16, False, False)
 
 
 def target_of(features) -> Target:
-    """The target of a machine with these features: a mapping of LLVM's names to whether the machine has them."""
+    """The target of a machine with these features: a mapping of LLVM's names to whether the machine
+    has them.
+    """
     wide = all(features.get(name) for name in ("avx512f", "avx512bw", "avx512vl", "avx512dq"))
     if wide:
         return Target(64, True, True)

@@ -9,6 +9,7 @@ A complex value is a `Pair` of real ones. A kernel is a body of expressions and 
 * `Scan`: the same monoid, every prefix kept, along one axis
 """
 
+import math
 import struct
 
 from flambeau.types import DType, by_name
@@ -260,9 +261,14 @@ def cast(x, dtype: DType):
         return x.differs(0.0) if dtype is bool_ else cast(x.re, dtype)
     if x.dtype is dtype:
         return x
-    if x.op == "const":
-        return const(x.value, dtype) if not (x.dtype.kind == "f" and dtype.kind in "iu") else const(int(x.value), dtype)
+    if x.op == "const" and (dtype.kind not in "iu" or (math.isfinite(x.value) and _fits(int(x.value), dtype))):
+        return const(x.value, dtype)
     return node("cast", x, dtype=dtype)
+
+
+def _fits(value: int, dtype: DType) -> bool:
+    bits = dtype.itemsize * 8
+    return 0 <= value < 2**bits if dtype.kind == "u" else -(2 ** (bits - 1)) <= value < 2 ** (bits - 1)
 
 
 def bitcast(x: Expr, dtype: DType) -> Expr:

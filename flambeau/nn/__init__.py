@@ -1,9 +1,9 @@
 """Neural networks: modules, functions, initialisers."""
 
-from flambeau.nn import functional, init, modules, parameter, utils
-from flambeau.nn.modules import *  # noqa: F403
-from flambeau.nn.modules import __all__ as _modules
-from flambeau.nn.parameter import Buffer, Parameter, UninitializedBuffer, UninitializedParameter
+from . import functional, init, modules, parameter, utils
+from .modules import *  # noqa: F403
+from .modules import __all__ as _modules
+from .parameter import Buffer, Parameter, UninitializedBuffer, UninitializedParameter
 
 __all__ = [
     "Buffer",

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from flambeau.nn import operations as ops
-from flambeau.nn.functions.activation import (
+from . import operations as ops
+from .functions.activation import (
     alpha_dropout,
     celu,
     dropout,
@@ -40,8 +40,8 @@ from flambeau.nn.functions.activation import (
     tanhshrink,
     threshold,
 )
-from flambeau.nn.functions.attention import multi_head_attention_forward
-from flambeau.nn.functions.loss import (
+from .functions.attention import multi_head_attention_forward
+from .functions.loss import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
     cosine_embedding_loss,
@@ -64,7 +64,7 @@ from flambeau.nn.functions.loss import (
     triplet_margin_loss,
     triplet_margin_with_distance_loss,
 )
-from flambeau.nn.functions.normalization import (
+from .functions.normalization import (
     batch_norm,
     embedding,
     embedding_bag,
@@ -75,7 +75,7 @@ from flambeau.nn.functions.normalization import (
     normalize,
     rms_norm,
 )
-from flambeau.nn.functions.pooling import (
+from .functions.pooling import (
     adaptive_avg_pool2d,
     adaptive_avg_pool3d,
     adaptive_max_pool1d,
@@ -98,7 +98,7 @@ from flambeau.nn.functions.pooling import (
     max_unpool2d,
     max_unpool3d,
 )
-from flambeau.nn.functions.vision import (
+from .functions.vision import (
     affine_grid,
     fold,
     grid_sample,

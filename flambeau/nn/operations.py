@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from flambeau.ops import registry
-from flambeau.tensor import door_of, function_of
+from flambeau.tensor import PUBLIC, door_of, function_of
 
 
 def _candidates(name: str) -> list[str]:
@@ -21,6 +21,9 @@ def _candidates(name: str) -> list[str]:
 def __getattr__(name: str) -> Any:
     if name.startswith("__"):
         raise AttributeError(name)
+    if name in PUBLIC:
+        function = globals()[name] = PUBLIC[name]
+        return function
     for candidate in _candidates(name):
         function = function_of(candidate)
         if function is not None:

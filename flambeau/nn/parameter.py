@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Any
 
-from flambeau.nn import operations as ops
 from flambeau.tensor import Tensor
+
+from . import operations as ops
 
 
 class _ParameterMeta(type(Tensor)):
@@ -56,9 +57,6 @@ class Parameter(Tensor, metaclass=_ParameterMeta):
         copy = type(self)(self.data.clone(), self.requires_grad)
         memo[id(self)] = copy
         return copy
-
-    def __repr__(self, *, tensor_contents: Any = None) -> str:
-        return "Parameter containing:\n" + super().__repr__()
 
     def __reduce_ex__(self, protocol: Any) -> tuple:
         state = dict(getattr(self, "__dict__", None) or {})

@@ -111,9 +111,10 @@ class Geometry:
         return view.reshape(n, self.groups, rows, math.prod(self.out))
 
 
-def forward(x, w, stride, padding, dilation, groups):
-    """The convolution (cross-correlation) of x [N, C, *S] with w [O, C/groups, *K]."""
+def forward(x, w, stride, padding, dilation, groups, out=None):
+    """The convolution (cross-correlation) of x [N, C, *S] with w [O, C/groups, *K]; `out`: only so many windows."""
     g = Geometry(x.layout.shape, w.layout.shape, stride, padding, dilation, groups)
+    g.out = out or g.out
     n, o = x.layout.shape[0], w.layout.shape[0]
     columns = g.columns(x)
     factor = w.reshape(1, groups, o // groups, columns.layout.shape[2])
@@ -149,7 +150,7 @@ def _conj(x):
 
 def _input(grad, input_layout, weight, stride, padding, dilation, transposed, groups):
     if transposed:
-        return forward(grad, _conj(weight), stride, padding, dilation, groups)
+        return forward(grad, _conj(weight), stride, padding, dilation, groups, input_layout.shape[2:])
     return input_gradient(grad, _conj(weight), input_layout.shape, stride, padding, dilation, groups)
 
 

@@ -6,6 +6,8 @@ to `Op.slow`, an active interpreter to `perform`.
 
 import keyword
 
+from flambeau.types import TENSOR_TYPES
+
 from . import modes
 
 MISSING = type("Missing", (), {"__repr__": lambda self: "<not given>"})()
@@ -22,6 +24,7 @@ scope: dict = {"Tensor": _Unbound, "interpreters": modes.interpreters, "MISSING"
 def bind(tensor_type, writers):
     """Told once by the tensor layer: its class, and how results are written into existing tensors."""
     scope["Tensor"] = tensor_type
+    TENSOR_TYPES.add(tensor_type)
     scope.update(writers)
     scope["is_tensor"] = is_tensor
 
@@ -31,14 +34,19 @@ def is_tensor(value) -> bool:
     return isinstance(value, scope["Tensor"])
 
 
+_NUMBERS = {float: float, int: int, bool: bool, complex: complex, type(None): None}
+
+
 def kind(value):
     """The key of an argument in tensor position that is no plain Tensor: a subclass, a number, or None."""
-    if value is None:
-        return None
+    try:
+        return _NUMBERS[value.__class__]
+    except KeyError:
+        pass
     if is_tensor(value):
         return value.layout
     if isinstance(value, bool | int | float | complex):
-        return value.__class__
+        return next(k for k in (bool, int, float, complex) if isinstance(value, k))
     raise TypeError(f"not a tensor: {type(value).__name__}")
 
 

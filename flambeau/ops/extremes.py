@@ -3,6 +3,7 @@
 from flambeau import ir
 from flambeau.types import by_name
 
+from .arithmetic import masked
 from .family import Fold, pointwise, reduction, scan
 from .family.reduction import wrap_dim, wrap_dims
 from .op import composite
@@ -71,7 +72,7 @@ def share(grad, self, self_layout, result, dim, keepdim):
     value = keep_dims(result, self_layout, dim, keepdim)
     attain = (self == value).logical_or((self != self).logical_and(value != value))
     counts = attain.sum(wrap_dims(dim, self_layout.ndim), True).to(self_layout.dtype)
-    return spread(grad, self_layout, dim, keepdim).where(attain, 0) / counts
+    return masked(spread(grad, self_layout, dim, keepdim), attain) / counts
 
 
 amax = reduction(
@@ -260,8 +261,9 @@ cummin = _running("cummin", False, """The smallest element so far along `dim`, a
 
 
 def _halves(grad, self, other, wins):
-    """The gradient where `self` wins, half of it where both are equal."""
-    return (grad * 0.5).where(self == other, grad).where(wins.logical_or(self == other), 0)
+    """The gradient where `wins`, half of it where both are equal."""
+    ties = self == other
+    return masked(grad, wins.logical_and(ties.logical_not())) + masked(grad, ties) * 0.5
 
 
 def _elementwise(name, body, self_wins, other_wins, doc):

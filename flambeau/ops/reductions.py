@@ -3,7 +3,7 @@
 from flambeau import ir
 from flambeau.types import by_name
 
-from .arithmetic import conj_of
+from .arithmetic import conj_of, masked
 from .creation import ones_like
 from .family import Fold, reduction
 from .family.pointwise import type_name
@@ -90,9 +90,9 @@ nansum = reduction(
     fold=_nan_as_zero,
     dtype=sum_dtype,
     grad=dict(
-        self=lambda grad, self, self_layout, dim, keepdim: spread(grad, self_layout, dim, keepdim)
-        .to(self_layout.dtype)
-        .masked_fill(self != self, 0)
+        self=lambda grad, self, self_layout, dim, keepdim: masked(
+            spread(grad, self_layout, dim, keepdim).to(self_layout.dtype), self == self
+        )
     ),
 )
 
@@ -146,9 +146,9 @@ def _nanmean_dtype(source, asked):
 
 
 def _nanmean_grad(grad, self, self_layout, dim, keepdim):
-    bad = self != self
-    counts = bad.logical_not().sum(dim, keepdim).to(self_layout.dtype)
-    return spread((grad.to(self_layout.dtype) / counts), self_layout, dim, keepdim).masked_fill(bad, 0)
+    good = self == self
+    counts = good.sum(dim, keepdim).to(self_layout.dtype)
+    return masked(spread(grad.to(self_layout.dtype) / counts, self_layout, dim, keepdim), good)
 
 
 nanmean = reduction(

@@ -2,7 +2,7 @@
 
 from flambeau import ir
 
-from .arithmetic import conj_of
+from .arithmetic import conj_of, masked
 from .extremes import is_nan, larger
 from .family import Fold, chain, scan
 from .family.reduction import wrap_dim
@@ -120,10 +120,9 @@ def _log_grad(grad, self, result, dim):
     """Positive and negative gradients apart, each summed backwards in logarithms."""
     if not self.layout.ndim or not self.layout.numel:
         return grad
-    low = float("-inf")
 
     def part(magnitude, there):
-        logs = magnitude.where(there, 1).log().where(there, low)
+        logs = masked(magnitude, there).log()
         return ((logs - result).flip(dim).logcumsumexp(dim).flip(dim) + self).exp()
 
     return part(grad, grad > 0) - part(-grad, grad < 0)

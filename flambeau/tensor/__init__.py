@@ -7,6 +7,7 @@ from . import chance, convert, creation, formats, indexing, inplace, printing, s
 from .accelerator import device_count, is_available, manual_seed_all, synchronize
 from .autograd import anomaly, engine, grad_mode
 from .methods import door_of, function_of, inplace_of, install, public
+from .strided import strided
 from .tensor import Size, Tensor
 
 
@@ -43,5 +44,5 @@ from .autograd import (  # noqa: E402  (the class must be bound first)
 __all__ = [
     "PUBLIC", "Size", "Tensor", "device_count", "door_of", "enable_grad", "engine", "formats", "function_of",
     "grad_mode", "inference_mode", "inplace_of", "is_available", "is_grad_enabled", "is_inference_mode_enabled",
-    "manual_seed_all", "no_grad", "public", "set_grad_enabled", "synchronize",
+    "manual_seed_all", "no_grad", "public", "set_grad_enabled", "strided", "synchronize",
 ]

@@ -231,6 +231,24 @@ class Tensor:
         self.storage, self.layout, self.offset = _unversioned(value.storage), value.layout, value.offset
 
     @property
+    def real(self):
+        """The real part: a view of complex tensors, real ones as they are."""
+        return find("real").door(self)
+
+    @real.setter
+    def real(self, value):
+        find("real").door(self).copy_(value)
+
+    @property
+    def imag(self):
+        """The imaginary part of a complex tensor: a view."""
+        return find("imag").door(self)
+
+    @imag.setter
+    def imag(self, value):
+        find("imag").door(self).copy_(value)
+
+    @property
     def _version(self) -> int:
         return self.storage.version
 
@@ -384,7 +402,7 @@ class Tensor:
         return id(self)
 
     def __repr__(self, *, tensor_contents=None):
-        return _represent(self, type(self).__name__ == "Parameter")
+        return _represent(self)
 
     def __format__(self, spec):
         if self.layout.ndim == 0 and spec and self.layout.device.type != "meta":
@@ -422,7 +440,7 @@ def find_constructor():
     return _constructor[0]
 
 
-def _represent(tensor, is_parameter):
+def _represent(tensor):
     made = layout(tensor.layout.shape, tensor.layout.strides, tensor.layout.dtype)
     node = tensor.grad_fn
     if tensor.layout.device.type == "meta":
@@ -432,6 +450,6 @@ def _represent(tensor, is_parameter):
     return tensor_repr(
         array, made.dtype.name, shape=made.shape, requires_grad=tensor.requires_grad and node is None,
         grad_fn_name=None if node is None else node.name(), device=str(tensor.layout.device),
-        default_dtype=modes.defaults.dtype.name, is_parameter=is_parameter,
+        default_dtype=modes.defaults.dtype.name,
     )  # fmt: skip
 

@@ -56,13 +56,13 @@ class Argument:
 class Schema:
     """A parsed signature: `name`, `overload`, `arguments`, `returns` (names; "" where unnamed)."""
 
-    __slots__ = ("arguments", "namespace", "name", "overload", "returns", "text", "variadic")
+    __slots__ = ("_normalise", "arguments", "name", "namespace", "overload", "returns", "text", "variadic")
 
     def __init__(self, text: str):
         match = _SIGNATURE.match(text.strip())
         if match is None:
             raise ValueError(f"not a schema: {text!r}")
-        self.text = text
+        self.text, self._normalise = text, None
         namespace, self.name, overload, inside, returns = match.groups()
         self.namespace, self.overload = namespace or "aten", overload or ""
         keyword, self.arguments = False, []
@@ -84,7 +84,39 @@ class Schema:
 
     def normalise(self, args) -> list:
         """All arguments, in order and positional, brought to their types; PyTorch's TypeError where one does not fit."""
-        return [_convert(self, a, v) for a, v in zip(self.arguments, args, strict=True)]
+        if self._normalise is None:
+            self._normalise = _make_normalise(self)
+        return self._normalise(*args)
+
+
+# Classes whose instances are tensors, told by the tensor layer: the check that is made most often must be quick.
+TENSOR_TYPES: set = set()
+_EXACT = {"int": int, "SymInt": int, "float": float, "bool": bool, "str": str}
+
+
+def _make_normalise(schema):
+    """normalise(*args) -> list, generated: arguments that are already what they should be cost one comparison each."""
+    names = [f"a{i}" for i in range(len(schema.arguments))]
+    scope = {"convert": _convert, "schema": schema, "tensors": TENSOR_TYPES, "numbers": PYTHON_TYPES, "tuple": tuple}
+    lines = [f"def normalise({', '.join(names)}):"]
+    for name, a in zip(names, schema.arguments, strict=True):
+        scope[f"of_{name}"] = a
+        if a.type == "Tensor" and not a.list:
+            wrong = f"{name}.__class__ not in tensors"
+        elif a.type in _EXACT and not a.list:
+            wrong = f"{name}.__class__ is not {_EXACT[a.type].__name__}"
+        elif a.type == "Scalar" and not a.list:
+            wrong = f"{name}.__class__ not in numbers"
+        elif a.type == "int" and not a.size:
+            wrong = f"{name}.__class__ is not tuple or not all([i.__class__ is int for i in {name}])"
+        else:
+            wrong = "True"
+        if a.optional:
+            wrong = f"{name} is not None and ({wrong})"
+        lines.append(f"    if {wrong}: {name} = convert(schema, of_{name}, {name})")
+    lines.append(f"    return [{', '.join(names)}]")
+    exec("\n".join(lines), scope)
+    return scope["normalise"]
 
 
 def _split(text):

@@ -1,6 +1,7 @@
 """Running compiled kernels on NumPy arrays: guarded memory, arbitrary strides, split ranges."""
 
 import ctypes
+import itertools
 
 import numpy
 
@@ -8,13 +9,20 @@ from flambeau.compile import link, plan
 from flambeau.types import by_name, from_numpy, layout
 
 FUNCTION = ctypes.CFUNCTYPE(
-    ctypes.c_int64, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64
+    ctypes.c_int64,
+    ctypes.c_void_p,
+    ctypes.c_char_p,
+    ctypes.c_void_p,
+    ctypes.c_int64,
+    ctypes.c_int64,
 )
 GUARD = 96
 
 
 class Guarded:
-    """An array with strides (in elements, also negative or 0) within a block of bytes that are watched."""
+    """An array with strides (in elements, also negative or 0) within a block of bytes that are
+    watched.
+    """
 
     def __init__(self, shape, strides, dtype):
         self.dtype = numpy.dtype(dtype)
@@ -55,13 +63,18 @@ def like(array):
 
 def pack_scalars(values) -> bytes:
     return b"".join(
-        numpy.asarray([v], numpy.int64 if isinstance(v, int) else numpy.float64).tobytes() for v in values
+        numpy.asarray([v], numpy.int64 if isinstance(v, int) else numpy.float64).tobytes()
+        for v in values
     )
 
 
 def run(kernel, outputs, inputs, axes=(), scalars=(), cuts=(), target=None):
-    """Compile and run on guarded arrays; every stage's range is cut at fractions `cuts`. Returns the codes' or."""
-    [built] = link([plan(kernel, [o.layout for o in outputs], [i.layout for i in inputs], axes, target)])
+    """Compile and run on guarded arrays; every stage's range is cut at fractions `cuts`. Returns
+    the codes' or.
+    """
+    [built] = link(
+        [plan(kernel, [o.layout for o in outputs], [i.layout for i in inputs], axes, target)]
+    )
     return call(built, outputs, inputs, scalars, cuts)
 
 
@@ -74,7 +87,7 @@ def call(built, outputs, inputs, scalars=(), cuts=()):
         assert total > 0 and 0 < grain <= total
         table = numpy.asarray([operands[k].array.ctypes.data for k in data], numpy.int64)
         marks = sorted({0, total, *(int(total * c) for c in cuts)})
-        for low, high in reversed(list(zip(marks, marks[1:], strict=False))):
+        for low, high in reversed(list(itertools.pairwise(marks))):
             code |= FUNCTION(address)(table.ctypes.data, dims, ctypes.addressof(numbers), low, high)
     assert all(o.unchanged_elsewhere() for o in operands)
     assert all((i.block == i.before).all() for i in inputs if not any(i is o for o in outputs))
@@ -82,7 +95,9 @@ def call(built, outputs, inputs, scalars=(), cuts=()):
 
 
 def to_memory(values, dtype):
-    """Values of an expression as an output of this NumPy dtype receives them: half types by way of float32."""
+    """Values of an expression as an output of this NumPy dtype receives them: half types by way of
+    float32.
+    """
     if isinstance(values, tuple):
         values = values[0] + 1j * values[1] if dtype.kind == "c" else values[0]
     values = numpy.asarray(values)

@@ -1,7 +1,9 @@
 """Compiled pointwise kernels against NumPy, on memory that is watched."""
 
+import ctypes
 import itertools
 import math
+import mmap
 
 import numpy
 import pytest
@@ -13,8 +15,26 @@ from flambeau.compile import link, plan
 from flambeau.compile.build import host
 from flambeau.compile.target import PLAIN
 from flambeau.ir import (
-    Pointwise, bitcast, cast, ceil, const, copysign, evaluate, floor, fma, load, maximum, minimum, param, parts,
-    position, rem, rint, select, sqrt, trunc,
+    Pointwise,
+    bitcast,
+    cast,
+    ceil,
+    const,
+    copysign,
+    evaluate,
+    floor,
+    fma,
+    load,
+    maximum,
+    minimum,
+    param,
+    parts,
+    position,
+    rem,
+    rint,
+    select,
+    sqrt,
+    trunc,
 )  # fmt: skip
 from flambeau.types import DTYPES, by_name
 
@@ -40,13 +60,34 @@ def hard_points(dtype, count=203):
         return RNG.integers(0, 2, count).astype(bool)
     if dtype.kind in "ui":
         info = numpy.iinfo(d)
-        edge = [0, 1, info.max, info.min, info.max - 1, 2, 7, info.min + 1] + ([-1] if dtype.kind == "i" else [])
+        edge = [0, 1, info.max, info.min, info.max - 1, 2, 7, info.min + 1] + (
+            [-1] if dtype.kind == "i" else []
+        )
         small = RNG.integers(0 if dtype.kind == "u" else -9, 10, count)
         wide = RNG.integers(info.min, info.max, count, endpoint=True, dtype=d)
-        return RNG.permuted(numpy.concatenate([numpy.asarray(edge, d), small.astype(d), wide]))[:count]
-    edge = [0.0, -0.0, math.inf, -math.inf, math.nan, 1.0, -1.0, 0.5, -1.5, 2.5, 1e-41, 6e-8, 65504.0, 1e4]
+        return RNG.permuted(numpy.concatenate([numpy.asarray(edge, d), small.astype(d), wide]))[
+            :count
+        ]
+    edge = [
+        0.0,
+        -0.0,
+        math.inf,
+        -math.inf,
+        math.nan,
+        1.0,
+        -1.0,
+        0.5,
+        -1.5,
+        2.5,
+        1e-41,
+        6e-8,
+        65504.0,
+        1e4,
+    ]
     with numpy.errstate(all="ignore"):
-        values = numpy.concatenate([edge, RNG.normal(size=count) * 10.0 ** RNG.integers(-3, 4, count)])
+        values = numpy.concatenate(
+            [edge, RNG.normal(size=count) * 10.0 ** RNG.integers(-3, 4, count)]
+        )
         values = RNG.permuted(values)[:count]
         return (values + 1j * RNG.permuted(values) if dtype.kind == "c" else values).astype(d)
 
@@ -54,30 +95,61 @@ def hard_points(dtype, count=203):
 def body_of(dtype):
     """Every primitive that the type has."""
     a, b = load(0, dtype), load(1, dtype)
-    values = [a + b, a * b, minimum(a, b), maximum(a, b), a < b, a <= b, a.equals(b), a.differs(b), select(a < b, a, b)]
+    values = [
+        a + b,
+        a * b,
+        minimum(a, b),
+        maximum(a, b),
+        a < b,
+        a <= b,
+        a.equals(b),
+        a.differs(b),
+        select(a < b, a, b),
+    ]
     if dtype.kind == "f":
-        values += [a - b, a / b, -a, abs(a), sqrt(abs(a)), floor(a), ceil(a), trunc(a), rint(a), copysign(a, b)]
+        values += [
+            a - b,
+            a / b,
+            -a,
+            abs(a),
+            sqrt(abs(a)),
+            floor(a),
+            ceil(a),
+            trunc(a),
+            rint(a),
+            copysign(a, b),
+        ]
         values += [fma(a, b, a), rem(a, b)]
         return values
     values += [a & b, a | b, a ^ b, ~a]
     if dtype is not bool_:
-        values += [a - b, a / b, -a, rem(a, b), a << b, a >> b] + ([abs(a)] if dtype.kind == "i" else [])
+        values += [a - b, a / b, -a, rem(a, b), a << b, a >> b] + (
+            [abs(a)] if dtype.kind == "i" else []
+        )
     return values
 
 
 @TARGETS
-@pytest.mark.parametrize("name", ["bool", "uint8", "int8", "int16", "int32", "int64", "float32", "float64"])
+@pytest.mark.parametrize(
+    "name", ["bool", "uint8", "int8", "int16", "int32", "int64", "float32", "float64"]
+)
 def test_primitives(name, target):
-    """Every primitive on every compute type is what the interpreter says, bit for bit but for nan and fma of doubles."""
+    """Every primitive on every compute type is what the interpreter says."""
     dtype = by_name(name)
     body = body_of(dtype)
     kernel = Pointwise("all", [dtype, dtype], [v.dtype for v in body], body)
-    x, y = like(hard_points(dtype)), like(hard_points(dtype))
+    left, right = hard_points(dtype), hard_points(dtype)
+    edges = numpy.unique(left)[[0, 1, -2, -1]] if dtype is not bool_ else left[:4]
+    edges = numpy.concatenate([edges, numpy.asarray([-1, 0, 1]).astype(dtype.numpy)])
+    x = like(numpy.concatenate([left, numpy.repeat(edges, len(edges))]))
+    y = like(numpy.concatenate([right, numpy.tile(edges, len(edges))]))
     outs = [like(numpy.zeros(x.array.shape, v.dtype.numpy)) for v in body]
     run(kernel, outs, [x, y], target=target)
     for value, out, want in zip(body, outs, evaluate(body, [x.array, y.array]), strict=True):
         if value.op in ("min", "max") and dtype.kind == "f":
-            want = numpy.where(want == 0, numpy.where(numpy.isnan(want), want, out.array), want).astype(want.dtype)
+            want = numpy.where(
+                want == 0, numpy.where(numpy.isnan(want), want, out.array), want
+            ).astype(want.dtype)
         equal(out.array, numpy.asarray(want))
 
 
@@ -88,13 +160,17 @@ def test_casts(target):
     for source, result in itertools.product(DTYPES, DTYPES):
         values = hard_points(source)
         if source.kind in "fc" and result.kind in "ui":
-            values = numpy.nan_to_num(values.real, nan=3, posinf=7, neginf=1).clip(0, 100).astype(source.numpy)
+            values = (
+                numpy.nan_to_num(values.real, nan=3, posinf=7, neginf=1)
+                .clip(0, 100)
+                .astype(source.numpy)
+            )
         value = load(0, source)
         kernel = Pointwise("cast", [source], [result], [value])
         x, out = like(values), like(numpy.zeros(values.shape, result.numpy))
         plans.append(plan(kernel, [out.layout], [x.layout], (), target))
-        cases.append((value, x, out, source, result))
-    for built, (value, x, out, source, result) in zip(link(plans), cases, strict=True):
+        cases.append((x, out, source, result))
+    for built, (x, out, source, result) in zip(link(plans), cases, strict=True):
         call(built, [out], [x])
         array = x.array
         if source.kind == "c" and result is bool_:
@@ -119,17 +195,28 @@ def test_half_rounding(target):
         equal(wide.array, x.array.astype(numpy.float32))
         with numpy.errstate(all="ignore"):
             floats = numpy.nextafter(wide.array, RNG.normal(size=65536)).astype(numpy.float32)
-            middle = (wide.array.view(numpy.uint32) + (0x1000 if half is float16 else 0x8000)).view(numpy.float32)
+            middle = (wide.array.view(numpy.uint32) + (0x1000 if half is float16 else 0x8000)).view(
+                numpy.float32
+            )
         for values in (floats, middle):
             y, back = like(values), like(numpy.zeros(65536, half.numpy))
-            run(Pointwise("narrow", [float32], [half], [load(0, float32)]), [back], [y], target=target)
+            run(
+                Pointwise("narrow", [float32], [half], [load(0, float32)]),
+                [back],
+                [y],
+                target=target,
+            )
             with numpy.errstate(all="ignore"):
                 equal(back.array, values.astype(half.numpy))
 
 
 def test_out_of_range_casts():
-    """nan, infinity and large floats become some integer and nothing traps; small negatives wrap into uint8."""
-    x = like(numpy.asarray([math.nan, math.inf, -math.inf, 1e30, -1e30, 300.0, -1.0] * 9, numpy.float32))
+    """nan, infinity and large floats become some integer and nothing traps; small negatives wrap
+    into uint8.
+    """
+    x = like(
+        numpy.asarray([math.nan, math.inf, -math.inf, 1e30, -1e30, 300.0, -1.0] * 9, numpy.float32)
+    )
     outs = [like(numpy.zeros(x.array.shape, d.numpy)) for d in (uint8, int16, int32, int64)]
     run(Pointwise("c", [float32], [uint8, int16, int32, int64], [load(0, float32)] * 4), outs, [x])
     assert outs[0].array[5] == 44 and outs[0].array[6] == 255 and outs[1].array[5] == 300
@@ -148,9 +235,13 @@ def test_bool_reads_any_nonzero_byte():
 
 def test_params_and_bitcast():
     x = like(RNG.normal(size=37).astype(numpy.float32))
-    outs = [like(numpy.zeros(37, numpy.float32)), like(numpy.zeros(37, numpy.int64)), like(numpy.zeros(37, numpy.int32))]
+    outs = [like(numpy.zeros(37, d)) for d in (numpy.float32, numpy.int64, numpy.int32)]
     a = load(0, float32)
-    body = [a * cast(param(0, float64), float32), cast(param(1, int64), int64) + 1, bitcast(a, int32)]
+    body = [
+        a * cast(param(0, float64), float32),
+        cast(param(1, int64), int64) + 1,
+        bitcast(a, int32),
+    ]
     run(Pointwise("p", [float32], [float32, int64, int32], body), outs, [x], scalars=[2.5, 2**40])
     equal(outs[0].array, x.array * numpy.float32(2.5))
     equal(outs[1].array, numpy.full(37, 2**40 + 1))
@@ -176,7 +267,9 @@ def draw_operand(data, shape, dtype, written):
     operand = Guarded(shape, data.draw(strides_for(shape, written)), dtype.numpy)
     if operand.array.size:
         flat = hard_points(dtype, 97)
-        operand.array[...] = numpy.resize(flat, operand.array.shape) if written else flat[RNG.integers(97)]
+        operand.array[...] = (
+            numpy.resize(flat, operand.array.shape) if written else flat[RNG.integers(97)]
+        )
         if not written:
             at = [slice(None) if s else slice(0, 1) for s in operand.layout.strides]
             operand.array[tuple(at)] = numpy.resize(flat, operand.array[tuple(at)].shape)
@@ -184,14 +277,20 @@ def draw_operand(data, shape, dtype, written):
 
 
 TRIPLES = [
-    (float32, float32, float32), (float64, float32, int32), (by_name("complex64"), by_name("complex64"), float32),
-    (by_name("complex128"), by_name("complex64"), bool_), (bfloat16, float16, uint8), (bool_, int64, int16),
+    (float32, float32, float32), (float64, float32, int32), (bfloat16, float16, uint8),
+    (by_name("complex64"), by_name("complex64"), float32), (bool_, int64, int16),
+    (by_name("complex128"), by_name("complex64"), bool_),
 ]  # fmt: skip
 
 
 @TARGETS
 @settings(deadline=None, max_examples=120)
-@given(data=st.data(), shape=sizes, types=st.sampled_from(TRIPLES), cuts=st.lists(st.floats(0, 1), max_size=3))
+@given(
+    data=st.data(),
+    shape=sizes,
+    types=st.sampled_from(TRIPLES),
+    cuts=st.lists(st.floats(0, 1), max_size=3),
+)
 def test_any_layout(data, shape, types, cuts, target):
     """Any shapes, strides and split of the range give what NumPy gives and touch nothing else."""
     if math.prod(shape) > 40000:
@@ -201,10 +300,15 @@ def test_any_layout(data, shape, types, cuts, target):
     out = draw_operand(data, shape, result, True)
     wide = result if result.itemsize >= 4 and result.kind in "fc" else float32
     value = cast(load(0, left), wide) + cast(load(1, right), wide)
-    kernel = Pointwise("sum", [left, right], [result], [cast(value, result) if result.kind != "u" else value])
+    kernel = Pointwise(
+        "sum", [left, right], [result], [cast(value, result) if result.kind != "u" else value]
+    )
     run(kernel, [out], ins, cuts=cuts, target=target)
     with numpy.errstate(all="ignore"):
-        a, b = (i.array.astype(numpy.float32) if i.array.dtype.name == "bfloat16" else i.array for i in ins)
+        a, b = (
+            i.array.astype(numpy.float32) if i.array.dtype.name == "bfloat16" else i.array
+            for i in ins
+        )
         want = a.astype(wide.numpy) + b.astype(wide.numpy)
         want = (want != 0) if result is bool_ else to_memory(want, result.numpy)
     equal(out.array, numpy.broadcast_to(want, out.array.shape))
@@ -219,7 +323,12 @@ def test_transposed_copies():
         view.layout = x.layout.reshaped(shape, x.layout.strides[::-1])
         view.block, view.before = x.block, x.before
         out = like(numpy.zeros(shape, numpy.float32))
-        run(Pointwise("copy", [float32], [float32], [load(0, float32)]), [out], [view], cuts=(0.3, 0.77))
+        run(
+            Pointwise("copy", [float32], [float32], [load(0, float32)]),
+            [out],
+            [view],
+            cuts=(0.3, 0.77),
+        )
         equal(out.array, x.array.T)
 
 
@@ -233,10 +342,18 @@ def test_in_place():
 
 @TARGETS
 def test_check(target):
-    """The code is 1 exactly where the condition holds at some element: lanes behind the end do not count."""
+    """The code is 1 exactly where the condition holds at some element: lanes behind the end do not
+    count.
+    """
     a = load(0, int32)
     kernel = Pointwise("c", [int32], [int32], [a], check=a.equals(0))
-    for shape, strides in [((45,), (1,)), ((45,), (2,)), ((6, 7), (14, 2)), ((5, 9), (10, 1)), ((1,), (1,))]:
+    for shape, strides in [
+        ((45,), (1,)),
+        ((45,), (2,)),
+        ((6, 7), (14, 2)),
+        ((5, 9), (10, 1)),
+        ((1,), (1,)),
+    ]:
         x, out = Guarded(shape, strides, numpy.int32), Guarded(shape, strides, numpy.int32)
         x.block[...] = 0
         x.array[...] = 5
@@ -253,9 +370,14 @@ def test_position():
 
 
 def test_same_code_for_other_sizes():
-    """Sizes and strides are run-time values: no code is generated for another shape of the same pattern."""
+    """Sizes and strides are run-time values: no code is generated for another shape of the same
+    pattern.
+    """
     kernel = Pointwise("neg", [float32], [float32], [-load(0, float32)])
-    pairs = [[like(numpy.zeros(shape, numpy.float32)) for _ in range(2)] for shape in [(4, 5), (7,), (), (3, 0, 2, 9)]]
+    pairs = [
+        [like(numpy.zeros(shape, numpy.float32)) for _ in range(2)]
+        for shape in [(4, 5), (7,), (), (3, 0, 2, 9)]
+    ]
     built = link([plan(kernel, [o.layout], [i.layout]) for o, i in pairs])
     assert len({stage.address for b in built for stage in b.stages}) == 1
     assert built[3].stages == []
@@ -269,5 +391,38 @@ def test_constants_keep_their_bits():
         run(Pointwise("k", [], [dtype] * len(values), [const(v, dtype) for v in values]), outs, [])
         for value, out in zip(values, outs, strict=True):
             with numpy.errstate(all="ignore"):
-                equal(out.array, numpy.full(3, numpy.float32(value) if dtype.itemsize == 2 else value).astype(dtype.numpy))
+                want = numpy.full(3, numpy.float32(value) if dtype.itemsize == 2 else value)
+                equal(out.array, want.astype(dtype.numpy))
     assert parts(const(1 + 2j, by_name("complex64")))[1].value == 2.0
+
+
+def fenced(count, dtype, at_end):
+    """A contiguous array that ends (or begins) at a page which may not be touched."""
+    library = ctypes.CDLL(None, use_errno=True)
+    page = mmap.PAGESIZE
+    size = -(-count * dtype.itemsize // page) * page
+    block = mmap.mmap(-1, size + 2 * page)
+    start = ctypes.addressof(ctypes.c_char.from_buffer(block))
+    for fence in (start, start + page + size):
+        assert library.mprotect(ctypes.c_void_p(fence), ctypes.c_size_t(page), 0) == 0
+    offset = page + (size - count * dtype.itemsize if at_end else 0)
+    guarded = Guarded((count,), (1,), dtype)
+    guarded.array = numpy.frombuffer(block, dtype, count, offset)
+    guarded.unchanged_elsewhere = lambda: True
+    return guarded
+
+
+@pytest.mark.skipif(not hasattr(mmap, "MAP_PRIVATE"), reason="needs mprotect")
+@TARGETS
+def test_reads_nothing_outside(target):
+    """Vectors never reach over the ends: the neighbouring pages are not readable."""
+    wide = by_name("complex64")
+    value = cast(load(0, uint8), float32) + load(1, float32) + load(2, wide).im
+    kernel = Pointwise("sum", [uint8, float32, wide], [float32], [value])
+    for count, at_end in itertools.product([1, 3, 17, 63, 64, 65, 200, 1023, 4097], [True, False]):
+        ins = [fenced(count, numpy.dtype(d), at_end) for d in ("uint8", "float32", "complex64")]
+        for i, operand in enumerate(ins):
+            operand.array[...] = RNG.integers(0, 99, count) * (1j if i == 2 else 1)
+        out = fenced(count, numpy.dtype("float32"), at_end)
+        run(kernel, [out], ins, target=target, cuts=(0.5,))
+        equal(out.array, ins[0].array + ins[1].array + ins[2].array.imag)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-from flambeau.nn import operations as ops
 from flambeau.tensor import Tensor
+
+from .. import operations as ops
 
 
 def relu(input: Tensor, inplace: bool = False) -> Tensor:

@@ -6,8 +6,9 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from flambeau.nn import operations as ops
 from flambeau.tensor import Tensor, no_grad
+
+from .. import operations as ops
 
 
 def _check_batch(size: Sequence[int]) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from flambeau.nn import operations as ops
 from flambeau.tensor import Tensor
+
+from .. import operations as ops
 
 
 def max_pool1d_with_indices(

@@ -6,8 +6,9 @@ import math
 import warnings
 from typing import Any
 
-from flambeau.nn import operations as ops
 from flambeau.tensor import Tensor
+
+from .. import operations as ops
 
 _RESIZERS = {
     (3, "nearest"): "upsample_nearest1d",

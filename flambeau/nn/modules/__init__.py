@@ -1,6 +1,6 @@
 """The layers, one file per family, under PyTorch's module paths."""
 
-from flambeau.nn.modules.activation import (
+from .activation import (
     CELU,
     ELU,
     GELU,
@@ -30,16 +30,16 @@ from flambeau.nn.modules.activation import (
     Tanhshrink,
     Threshold,
 )
-from flambeau.nn.modules.batchnorm import (
+from .batchnorm import (
     BatchNorm1d,
     BatchNorm2d,
     BatchNorm3d,
     SyncBatchNorm,
 )
-from flambeau.nn.modules.channelshuffle import (
+from .channelshuffle import (
     ChannelShuffle,
 )
-from flambeau.nn.modules.container import (
+from .container import (
     Container,
     ModuleDict,
     ModuleList,
@@ -47,7 +47,7 @@ from flambeau.nn.modules.container import (
     ParameterList,
     Sequential,
 )
-from flambeau.nn.modules.conv import (
+from .conv import (
     Conv1d,
     Conv2d,
     Conv3d,
@@ -55,11 +55,11 @@ from flambeau.nn.modules.conv import (
     ConvTranspose2d,
     ConvTranspose3d,
 )
-from flambeau.nn.modules.distance import (
+from .distance import (
     CosineSimilarity,
     PairwiseDistance,
 )
-from flambeau.nn.modules.dropout import (
+from .dropout import (
     AlphaDropout,
     Dropout,
     Dropout1d,
@@ -67,26 +67,26 @@ from flambeau.nn.modules.dropout import (
     Dropout3d,
     FeatureAlphaDropout,
 )
-from flambeau.nn.modules.flatten import (
+from .flatten import (
     Flatten,
     Unflatten,
 )
-from flambeau.nn.modules.fold import (
+from .fold import (
     Fold,
     Unfold,
 )
-from flambeau.nn.modules.instancenorm import (
+from .instancenorm import (
     InstanceNorm1d,
     InstanceNorm2d,
     InstanceNorm3d,
 )
-from flambeau.nn.modules.linear import (
+from .linear import (
     Bilinear,
     Identity,
     Linear,
     NonDynamicallyQuantizableLinear,
 )
-from flambeau.nn.modules.loss import (
+from .loss import (
     BCELoss,
     BCEWithLogitsLoss,
     CosineEmbeddingLoss,
@@ -110,17 +110,17 @@ from flambeau.nn.modules.loss import (
     TripletMarginLoss,
     TripletMarginWithDistanceLoss,
 )
-from flambeau.nn.modules.module import (
+from .module import (
     Module,
 )
-from flambeau.nn.modules.normalization import (
+from .normalization import (
     CrossMapLRN2d,
     GroupNorm,
     LayerNorm,
     LocalResponseNorm,
     RMSNorm,
 )
-from flambeau.nn.modules.padding import (
+from .padding import (
     CircularPad1d,
     CircularPad2d,
     CircularPad3d,
@@ -137,11 +137,11 @@ from flambeau.nn.modules.padding import (
     ZeroPad2d,
     ZeroPad3d,
 )
-from flambeau.nn.modules.pixelshuffle import (
+from .pixelshuffle import (
     PixelShuffle,
     PixelUnshuffle,
 )
-from flambeau.nn.modules.pooling import (
+from .pooling import (
     AdaptiveAvgPool1d,
     AdaptiveAvgPool2d,
     AdaptiveAvgPool3d,
@@ -163,11 +163,11 @@ from flambeau.nn.modules.pooling import (
     MaxUnpool2d,
     MaxUnpool3d,
 )
-from flambeau.nn.modules.sparse import (
+from .sparse import (
     Embedding,
     EmbeddingBag,
 )
-from flambeau.nn.modules.upsampling import (
+from .upsampling import (
     Upsample,
     UpsamplingBilinear2d,
     UpsamplingNearest2d,

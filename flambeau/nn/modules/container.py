@@ -9,9 +9,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any
 
-from flambeau.nn.modules.module import Module, _indent
-from flambeau.nn.parameter import Parameter
 from flambeau.tensor import Tensor
+
+from ..parameter import Parameter
+from .module import Module, _indent
 
 
 def _place(index: Any, size: int) -> int:

@@ -6,12 +6,13 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from flambeau.nn import init
-from flambeau.nn import operations as ops
-from flambeau.nn.modules.module import Module
-from flambeau.nn.modules.tuples import _pair, _reverse_repeat_tuple, _single, _triple
-from flambeau.nn.parameter import Parameter
 from flambeau.tensor import Tensor, no_grad
+
+from .. import init
+from .. import operations as ops
+from ..parameter import Parameter
+from .module import Module
+from .tuples import _pair, _reverse_repeat_tuple, _single, _triple
 
 _PADDING_WORDS = {"same", "valid"}
 _PADDING_MODES = {"zeros", "reflect", "replicate", "circular"}

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from flambeau.nn import functional as F
-from flambeau.nn import operations as ops
-from flambeau.nn.modules.module import Module
 from flambeau.tensor import Tensor
+
+from .. import functional as F
+from .. import operations as ops
+from .module import Module
 
 
 class _DropoutNd(Module):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from flambeau.nn.modules.module import Module
 from flambeau.tensor import Tensor
+
+from .module import Module
 
 
 class Flatten(Module):

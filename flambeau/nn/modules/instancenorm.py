@@ -5,9 +5,10 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-from flambeau.nn import functional as F
-from flambeau.nn.modules.batchnorm import _NormBase
 from flambeau.tensor import Tensor
+
+from .. import functional as F
+from .batchnorm import _NormBase
 
 
 class _InstanceNorm(_NormBase):

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from flambeau.nn import init
-from flambeau.nn import operations as ops
-from flambeau.nn.modules.module import Module
-from flambeau.nn.parameter import Parameter
 from flambeau.tensor import Tensor
+
+from .. import init
+from .. import operations as ops
+from ..parameter import Parameter
+from .module import Module
 
 
 class Identity(Module):

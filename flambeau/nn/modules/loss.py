@@ -6,12 +6,13 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from flambeau.nn import functional as F
-from flambeau.nn import operations as ops
-from flambeau.nn.functions.loss import reduction_code, reduction_name
-from flambeau.nn.modules.distance import PairwiseDistance
-from flambeau.nn.modules.module import Module
 from flambeau.tensor import Tensor
+
+from .. import functional as F
+from .. import operations as ops
+from ..functions.loss import reduction_code, reduction_name
+from .distance import PairwiseDistance
+from .module import Module
 
 
 class _Loss(Module):

@@ -8,9 +8,14 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from flambeau.nn import operations as ops
-from flambeau.nn.modules import module_hooks
-from flambeau.nn.modules.module_hooks import (
+from flambeau.ops import type_name
+from flambeau.tensor import Tensor, no_grad
+from flambeau.types import by_name
+
+from .. import operations as ops
+from ..parameter import Buffer, Parameter
+from . import module_hooks
+from .module_hooks import (
     ModuleHooks,
     call_hooks,
     register_module_backward_hook,
@@ -22,10 +27,8 @@ from flambeau.nn.modules.module_hooks import (
     register_module_module_registration_hook,
     register_module_parameter_registration_hook,
 )
-from flambeau.nn.modules.module_state import ModuleState, _IncompatibleKeys
-from flambeau.nn.modules.registry import Registry
-from flambeau.nn.parameter import Buffer, Parameter
-from flambeau.tensor import Tensor, no_grad
+from .module_state import ModuleState, _IncompatibleKeys
+from .registry import Registry
 
 __all__ = [
     "Module",
@@ -59,7 +62,7 @@ _HOOK_DICTIONARIES = (
 def typename(value: Any) -> str:
     """The name of a value's type as error messages show it."""
     if isinstance(value, Tensor):
-        return value.type()
+        return f"torch.{type_name(value.dtype)}Tensor"
     kind = value if isinstance(value, type) else type(value)
     module = getattr(kind, "__module__", "") or ""
     if module in ("", "builtins"):
@@ -520,11 +523,13 @@ class Module(ModuleHooks, ModuleState):
 
     def cpu(self) -> Any:
         """Move to the CPU."""
-        return self._apply(lambda tensor: tensor.cpu())
+        return self.to("cpu")
 
     def cuda(self, device: Any = None) -> Any:
         """Move to a CUDA device."""
-        return self._apply(lambda tensor: tensor.cuda(device))
+        if device is None:
+            device = "cuda"
+        return self.to(f"cuda:{device}" if isinstance(device, int) else device)
 
     def type(self, dst_type: Any) -> Any:
         """Cast all parameters and buffers."""
@@ -532,23 +537,24 @@ class Module(ModuleHooks, ModuleState):
 
     def float(self) -> Any:
         """Cast floating point members to float32."""
-        return self._cast(lambda tensor: tensor.float())
+        return self._cast("float32")
 
     def double(self) -> Any:
         """Cast floating point members to float64."""
-        return self._cast(lambda tensor: tensor.double())
+        return self._cast("float64")
 
     def half(self) -> Any:
         """Cast floating point members to float16."""
-        return self._cast(lambda tensor: tensor.half())
+        return self._cast("float16")
 
     def bfloat16(self) -> Any:
         """Cast floating point members to bfloat16."""
-        return self._cast(lambda tensor: tensor.bfloat16())
+        return self._cast("bfloat16")
 
-    def _cast(self, cast: Callable[[Tensor], Tensor]) -> Any:
+    def _cast(self, name: str) -> Any:
+        dtype = by_name(name)
         return self._apply(
-            lambda tensor: cast(tensor) if tensor.is_floating_point() else tensor
+            lambda tensor: tensor.to(dtype) if tensor.is_floating_point() else tensor
         )
 
     def share_memory(self) -> Any:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from flambeau._base import RemovableHandle
+from flambeau.ops import Node, Output, alone
 from flambeau.tensor import Tensor, is_grad_enabled
 
 _global_backward_pre_hooks: dict[int, Callable] = OrderedDict()
@@ -135,37 +136,47 @@ class BoundHook:
             self.module = weakref.ref(state["module"])
 
 
-@functools.cache
-def _boundary() -> Any:
-    """The identity on several tensors; its backward hands the gradients to a callback."""
-    from flambeau.tensor import Function  # the tensor layer gains it later than the first modules
+class _Boundary(Node):
+    """The identity on several tensors; its backward hands all their gradients to a callback."""
 
-    class Boundary(Function):
-        @staticmethod
-        def forward(context: Any, callback: Callable, *tensors: Tensor) -> tuple[Tensor, ...]:
-            context.callback = callback
-            context.set_materialize_grads(False)
-            context.mark_non_differentiable(*[each for each in tensors if not each.requires_grad])
-            return tuple(each.view_as(each) for each in tensors)
+    __slots__ = ("callback", "results")
 
-        @staticmethod
-        def backward(context: Any, *gradients: Any) -> tuple[Any, ...]:
-            return (None, *context.callback(gradients))
+    def __init__(self, callback: Callable, tensors: list[Tensor]) -> None:
+        super().__init__()
+        self.callback = callback
+        self.results = len(tensors)
+        self.edges = [each._node for each in tensors]
+        self.rule, self.saved, self.versions = None, (), ()
 
-    return Boundary
+    def name(self) -> str:
+        return "BackwardHookFunctionBackward"
+
+    def apply(self, gradients: Any) -> tuple[Any, ...]:
+        return self.callback([gradients] if self.results == 1 else gradients)
 
 
 def _through_boundary(callback: Callable, value: Any) -> tuple[Any, list[int], int, bool]:
-    """Send the tensors of a tuple through one boundary: (value, tensor places, width, sent)."""
+    """Send the tensors of a tuple that need gradients through one boundary.
+
+    Returns the value, the places of those tensors, the width of the tuple, and whether any was.
+    """
     values = value if isinstance(value, tuple) else (value,)
-    places = [place for place, each in enumerate(values) if isinstance(each, Tensor)]
-    tensors = [values[place] for place in places]
-    if not (is_grad_enabled() and any(each.requires_grad for each in tensors)):
+    places = []
+    if is_grad_enabled():
+        places = [
+            place
+            for place, each in enumerate(values)
+            if isinstance(each, Tensor) and each.requires_grad
+        ]
+    if not places:
         return value, places, len(values), False
-    sent = _boundary().apply(callback, *tensors)
+    tensors = [values[place] for place in places]
+    node = _Boundary(callback, tensors)
     result = list(values)
-    for place, each in zip(places, sent, strict=True):
-        result[place] = each
+    for index, (place, tensor) in enumerate(zip(places, tensors, strict=True)):
+        sent = alone(tensor)
+        sent._node = node if len(tensors) == 1 else Output(node, index)
+        result[place] = sent
     if not isinstance(value, tuple):
         return result[0], places, len(values), True
     if type(value) is tuple:

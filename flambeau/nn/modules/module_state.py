@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from flambeau._base import RemovableHandle
-from flambeau.nn.modules.module_hooks import BoundHook, add_hook
-from flambeau.nn.parameter import Parameter, is_lazy
 from flambeau.tensor import Tensor, no_grad
+
+from ..parameter import Parameter, is_lazy
+from .module_hooks import BoundHook, add_hook
 
 EXTRA_STATE = "_extra_state"
 

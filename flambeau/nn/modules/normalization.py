@@ -5,12 +5,13 @@ from __future__ import annotations
 import numbers
 from typing import Any
 
-from flambeau.nn import functional as F
-from flambeau.nn import init
-from flambeau.nn import operations as ops
-from flambeau.nn.modules.module import Module
-from flambeau.nn.parameter import Parameter
 from flambeau.tensor import Tensor
+
+from .. import functional as F
+from .. import init
+from .. import operations as ops
+from ..parameter import Parameter
+from .module import Module
 
 
 class LocalResponseNorm(Module):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from flambeau.nn import operations as ops
-from flambeau.nn.modules.module import Module
-from flambeau.nn.modules.tuples import _ntuple, _pair, _quadruple
 from flambeau.tensor import Tensor
+
+from .. import operations as ops
+from .module import Module
+from .tuples import _ntuple, _pair, _quadruple
 
 _sextuple = _ntuple(6, "_sextuple")
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from flambeau.nn import operations as ops
-from flambeau.nn.modules.module import Module
 from flambeau.tensor import Tensor
+
+from .. import operations as ops
+from .module import Module
 
 
 class PixelShuffle(Module):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from flambeau.nn import functional as F
-from flambeau.nn import operations as ops
-from flambeau.nn.modules.module import Module
-from flambeau.nn.modules.tuples import _pair, _single, _triple
 from flambeau.tensor import Tensor
+
+from .. import functional as F
+from .. import operations as ops
+from .module import Module
+from .tuples import _pair, _single, _triple
 
 
 class _MaxPoolNd(Module):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from flambeau.nn import functional as F
-from flambeau.nn.modules.module import Module
 from flambeau.tensor import Tensor
+
+from .. import functional as F
+from .module import Module
 
 
 class Upsample(Module):

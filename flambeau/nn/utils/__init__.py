@@ -1,14 +1,14 @@
 """Gradient clipping, parameter vectors, padded sequences."""
 
-from flambeau.nn.utils import rnn
-from flambeau.nn.utils.clip_grad import (
+from . import rnn
+from .clip_grad import (
     clip_grad_norm,
     clip_grad_norm_,
     clip_grad_value_,
     clip_grads_with_norm_,
     get_total_norm,
 )
-from flambeau.nn.utils.convert_parameters import parameters_to_vector, vector_to_parameters
+from .convert_parameters import parameters_to_vector, vector_to_parameters
 
 __all__ = [
     "clip_grad_norm",

@@ -6,8 +6,9 @@ import warnings
 from collections.abc import Iterable
 from typing import Any
 
-from flambeau.nn import operations as ops
 from flambeau.tensor import Tensor, no_grad
+
+from .. import operations as ops
 
 
 def _gradients(parameters: Any) -> list[Tensor]:

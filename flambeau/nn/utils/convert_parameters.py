@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from flambeau.nn import operations as ops
 from flambeau.tensor import Tensor
+
+from .. import operations as ops
 
 
 def parameters_to_vector(parameters: Iterable[Tensor]) -> Tensor:

@@ -6,8 +6,9 @@ import itertools
 from collections import namedtuple
 from typing import Any
 
-from flambeau.nn import operations as ops
 from flambeau.tensor import Tensor
+
+from .. import operations as ops
 
 PackedSequence_ = namedtuple(
     "PackedSequence_", ["data", "batch_sizes", "sorted_indices", "unsorted_indices"]

@@ -37,6 +37,10 @@ class Steps:
         self.stages: list = []
         self.cost = 0.0
 
+    def plain(self, shape, dtype) -> Layout:
+        """The row-major layout of `shape`."""
+        return contiguous(shape, dtype, self.device)
+
     def scratch(self, shape, dtype) -> Buffer:
         """Memory that lives as long as the launch."""
         return self._new(contiguous(shape, dtype, self.device), None)

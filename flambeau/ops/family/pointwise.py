@@ -75,9 +75,12 @@ class Pointwise(Op):
                 slots.skip()
                 values.append(v)
                 continue
-            raw = slots.tensor(v.layout) if is_tensor(v) else slots.number(type(v))
-            values.append(ir.cast(raw, inner if not self.promotes or a.name in self.promotes or not a.is_tensor
-                                  else compute_type(raw.dtype)))  # fmt: skip
+            promoted = not self.promotes or a.name in self.promotes
+            if not is_tensor(v):
+                values.append(ir.cast(slots.number(type(v)), inner))
+            else:
+                raw = slots.tensor(v.layout)
+                values.append(ir.cast(raw, inner if promoted else compute_type(raw.dtype)))
         self._condition = self.refuses(*values) if self.refuses is not None else None
         results = self.scalar(*values)
         return results if isinstance(results, tuple) else (results,)

@@ -1,0 +1,439 @@
+"""Normalisations: one pass for the moments, one for the result, in one launch; likewise backward.
+
+Layer, group, instance and batch normalisation differ in the dimensions that are averaged over and in how weight and
+bias lie; each is a view, `normalize_over`, and a view.
+"""
+
+import math
+
+from flambeau import ir
+from flambeau.types import by_name
+
+from .family import Buffer, Fold, chain, fused
+from .family.launch import expand as expand_layout
+from .op import composite
+from .promotion import compute_type
+from .reductions import folded
+from .softmax import reduced, sum_fold
+from .statistics import moments
+
+FLOAT64 = by_name("float64")
+
+
+def _spread(buffer: Buffer, shape) -> Buffer:
+    """A weight or bias as an operand of the input's rank."""
+    return Buffer(expand_layout(buffer.layout, shape), buffer.source)
+
+
+def _affine(x, weight, bias):
+    """(operands after the first, body of weight and bias) for those that are there."""
+    shape, more = x.layout.shape, [b for b in (weight, bias) if b is not None]
+    inner = compute_type(x.dtype)
+
+    def body(value, *rest):
+        rest = [ir.cast(r, inner) for r in rest]
+        value = value * rest.pop(0) if weight is not None else value
+        return value + rest.pop(0) if bias is not None else value
+
+    return [_spread(b, shape) for b in more], body
+
+
+def _build_centred(steps, x, weight, bias, dim, eps):
+    shape, inner = x.layout.shape, compute_type(x.dtype)
+    kept = reduced(shape, dim)
+    out = steps.result(shape, x.dtype)
+    mean, scale, variance = (steps.result(kept, inner) for _ in range(3))
+    fold = moments(inner, inner)
+
+    def finish(s, n):
+        middle, squares = fold.finish(s, n)
+        spread_of = squares / ir.cast(n, FLOAT64)
+        return middle, 1.0 / ir.sqrt(spread_of + eps), spread_of
+
+    steps.reduce(fold._replace(finish=finish), [x], dim, [mean, scale, variance])
+    more, affine = _affine(x, weight, bias)
+    steps.pointwise(lambda v, m, s, *rest: affine((v - m) * s, *rest), [x, mean, scale, *more], [out])
+
+
+def _build_rms(steps, x, weight, dim, eps):
+    shape, inner = x.layout.shape, compute_type(x.dtype)
+    out, scale = steps.result(shape, x.dtype), steps.result(reduced(shape, dim), inner)
+
+    def finish(s, n):
+        return (1.0 / ir.sqrt(s[0] / ir.cast(n, FLOAT64) + eps),)
+
+    fold = sum_fold(lambda v: ir.cast(v, FLOAT64) * ir.cast(v, FLOAT64), inner)
+    steps.reduce(fold._replace(finish=finish), [x], dim, [scale])
+    more, affine = _affine(x, weight, None)
+    steps.pointwise(lambda v, s, *rest: affine(v * s, *rest), [x, scale, *more], [out])
+
+
+def _two_sums(inner, first, second):
+    def element(*x):
+        return ir.cast(first(*x), FLOAT64), ir.cast(second(*x), FLOAT64)
+
+    def finish(s, n):
+        count = ir.cast(n, FLOAT64)
+        return s[0] / count, s[1] / count
+
+    return Fold(((0, FLOAT64), (0, FLOAT64)), element, lambda a, b: (a[0] + b[0], a[1] + b[1]), finish)
+
+
+def _build_centred_backward(steps, grad, x, mean, scale, weight, dim):
+    shape, inner = x.layout.shape, compute_type(x.dtype)
+    kept = reduced(shape, dim)
+    more, affine = _affine(x, weight, None)
+
+    def weighted(g, v, m, s, *rest):
+        return affine(ir.cast(g, inner), *rest)
+
+    def product(g, v, m, s, *rest):
+        return weighted(g, v, m, s, *rest) * ((v - m) * s)
+
+    operands = [grad, x, mean, scale, *more]
+    level, slope = steps.scratch(kept, inner), steps.scratch(kept, inner)
+    steps.reduce(_two_sums(inner, weighted, product), operands, dim, [level, slope])
+
+    def body(lv, sl, g, v, m, s, *rest):
+        return s * (weighted(g, v, m, s, *rest) - lv - (v - m) * s * sl)
+
+    steps.pointwise(body, [level, slope, *operands], [steps.result(shape, x.dtype)])
+
+
+def _build_rms_backward(steps, grad, x, scale, weight, dim):
+    shape, inner = x.layout.shape, compute_type(x.dtype)
+    more, affine = _affine(x, weight, None)
+    operands, slope = [grad, x, scale, *more], steps.scratch(reduced(shape, dim), inner)
+    fold = sum_fold(lambda g, v, s, *rest: affine(ir.cast(g, inner), *rest) * (v * s), inner)
+    count = math.prod(shape[d] for d in dim)
+    fold = fold._replace(finish=lambda total, n: (total[0] * (1.0 / max(count, 1)),))
+    steps.reduce(fold, operands, dim, [slope])
+
+    def body(sl, g, v, s, *rest):
+        return s * (affine(ir.cast(g, inner), *rest) - v * s * sl)
+
+    steps.pointwise(body, [slope, *operands], [steps.result(shape, x.dtype)])
+
+
+def _centred_backward(grad, x, mean, scale, weight, dim):
+    """The same in differentiable ops; the statistics again, so that gradients flow through them."""
+    count, kind = folded(x.layout, dim), scale.layout.dtype
+    wide = x.to(kind)
+    mean = wide.mean(dim, True)
+    offset = wide - mean
+    variance = (offset * offset).mean(dim, True)
+    scale = _rebased(scale, variance)
+    g = grad.to(kind) if weight is None else grad.to(kind) * weight
+    hat = offset * scale
+    inner = g - g.sum(dim, True) * (1 / count) - hat * ((g * hat).sum(dim, True) * (1 / count))
+    return (scale * inner).to(x.layout.dtype)
+
+
+def _rebased(scale, variance):
+    """1 / sqrt(variance + eps), with the eps that the known `scale` tells: its value, with the variance's history."""
+    scale = scale.detach()
+    shift = (scale * scale).reciprocal() - variance.detach()
+    return (variance + shift).rsqrt()
+
+
+def _rms_backward(grad, x, scale, weight, dim):
+    count, kind = folded(x.layout, dim), scale.layout.dtype
+    wide = x.to(kind)
+    scale = _rebased(scale, (wide * wide).mean(dim, True))
+    g = grad.to(kind) if weight is None else grad.to(kind) * weight
+    hat = wide * scale
+    return (scale * (g - hat * ((g * hat).sum(dim, True) * (1 / count)))).to(x.layout.dtype)
+
+
+centred_backward = chain(
+    "aten::_normalize_backward(Tensor grad, Tensor self, Tensor mean, Tensor scale, Tensor? weight, int[] dim) -> Tensor",
+    """The gradient of `_normalize` for its input.""",
+    build=_build_centred_backward,
+    body=_centred_backward,
+    method=False,
+    function=False,
+)
+rms_backward = chain(
+    "aten::_rms_normalize_backward(Tensor grad, Tensor self, Tensor scale, Tensor? weight, int[] dim) -> Tensor",
+    """The gradient of `_rms_normalize` for its input.""",
+    build=_build_rms_backward,
+    body=_rms_backward,
+    method=False,
+    function=False,
+)
+
+
+def _weight_grad(grad_result, self, mean, scale, weight_layout):
+    return weight_sums(grad_result, self, mean, scale, weight_layout.shape).to(weight_layout.dtype)
+
+
+def _build_weight_sums(steps, grad, x, mean, scale, size):
+    inner, shape = compute_type(x.dtype), x.layout.shape
+    size = (1,) * (len(shape) - len(size)) + tuple(size)
+    axes = tuple(d for d, n in enumerate(shape) if size[d] == 1 and n != 1)
+    operands = [grad, x, scale] + ([mean] if mean is not None else [])
+    fold = sum_fold(lambda g, v, s, *m: ir.cast(g, inner) * ((v - m[0] if m else v) * s), inner)
+    steps.reduce(fold, operands, axes, [steps.result(size, inner)])
+
+
+def _weight_sums(grad, x, mean, scale, size):
+    wide = x.to(scale.layout.dtype)
+    hat = (wide if mean is None else wide - mean) * scale
+    return (grad * hat).sum_to_size((1,) * (x.layout.ndim - len(size)) + tuple(size))
+
+
+_weight_sums_full = chain(
+    "aten::_normalize_weight_sums(Tensor grad, Tensor self, Tensor? mean, Tensor scale, int[] size) -> Tensor",
+    """The gradient of a normalisation's weight: the sum of grad times the normalised input, in the weight's shape.""",
+    build=_build_weight_sums,
+    body=_weight_sums,
+    method=False,
+    function=False,
+)
+
+
+def weight_sums(grad, x, mean, scale, size):
+    """The sums in exactly the shape `size`."""
+    return _weight_sums_full(grad, x, mean, scale, size).reshape(size)
+
+
+def _bias_grad(grad_result, bias_layout):
+    return grad_result.sum_to_size(bias_layout.shape).to(bias_layout.dtype)
+
+
+normalize_over = chain(
+    "aten::_normalize(Tensor self, Tensor? weight, Tensor? bias, int[] dim, float eps)"
+    " -> (Tensor result, Tensor mean, Tensor scale, Tensor variance)",
+    """(self - mean) * scale * weight + bias, where mean and scale = 1 / sqrt(variance + eps) are over `dim`, which
+    counts from the front; weight and bias broadcast.""",
+    build=_build_centred,
+    grad=dict(
+        self=lambda grad_result, grad_mean, grad_scale, grad_variance, self, self_layout, mean, scale, weight, dim:
+        _input_grad(grad_result, grad_mean, grad_scale, grad_variance, self, self_layout, mean, scale, weight, dim),
+        weight=lambda grad_result, self, mean, scale, weight_layout: None if grad_result is None
+        else _weight_grad(grad_result, self, mean, scale, weight_layout),
+        bias=lambda grad_result, bias_layout: None if grad_result is None else _bias_grad(grad_result, bias_layout),
+    ),
+    method=False,
+    function=False,
+)  # fmt: skip
+
+
+def _input_grad(grad_result, grad_mean, grad_scale, grad_variance, x, layout, mean, scale, weight, dim):
+    """Through the result, and through the statistics where somebody used them."""
+    total = None if grad_result is None else centred_backward(grad_result, x, mean, scale, weight, dim)
+    count = folded(layout, dim)
+    if grad_scale is not None:
+        through = grad_scale * (scale * scale * scale) * -0.5
+        grad_variance = through if grad_variance is None else grad_variance + through
+    for part in (
+        None if grad_mean is None else (grad_mean * (1 / count)).expand(layout.shape),
+        None if grad_variance is None else (x - mean) * (grad_variance * (2 / count)),
+    ):
+        if part is not None:
+            total = part.to(layout.dtype) if total is None else total + part.to(layout.dtype)
+    return total
+
+
+rms_normalize_over = chain(
+    "aten::_rms_normalize(Tensor self, Tensor? weight, int[] dim, float eps) -> (Tensor result, Tensor scale)",
+    """self * scale * weight with scale = 1 / sqrt(mean(self^2) + eps) over `dim`.""",
+    build=_build_rms,
+    grad=dict(
+        self=lambda grad_result, self, scale, weight, dim: None if grad_result is None
+        else rms_backward(grad_result, self, scale, weight, dim),
+        weight=lambda grad_result, self, scale, weight_layout: None if grad_result is None
+        else _weight_grad(grad_result, self, None, scale, weight_layout),
+    ),
+    method=False,
+    function=False,
+)  # fmt: skip
+
+
+# The public normalisations.
+
+
+def _last_dims(name, input, normalized_shape, **parameters):
+    shape, size = tuple(input.layout.shape), tuple(normalized_shape)
+    if not size:
+        raise RuntimeError(
+            "Expected normalized_shape to be at least 1-dimensional, i.e., containing at least one element, but got "
+            "normalized_shape = []"
+        )
+    for role, p in parameters.items():
+        if p is not None and tuple(p.layout.shape) != size:
+            raise RuntimeError(
+                f"Expected {role} to be of same shape as normalized_shape, but got {role} of shape "
+                f"{list(p.layout.shape)} and normalized_shape = {list(size)}"
+            )
+    if len(shape) < len(size) or shape[len(shape) - len(size) :] != size:
+        star = ", ".join(map(str, ("*", *size)))
+        raise RuntimeError(
+            f"Given normalized_shape={list(size)}, expected input with shape [{star}], but got input of size{list(shape)}"
+        )
+    return tuple(range(len(shape) - len(size), len(shape)))
+
+
+@composite(
+    "aten::native_layer_norm(Tensor input, int[] normalized_shape, Tensor? weight, Tensor? bias, float eps)"
+    " -> (Tensor, Tensor, Tensor)",
+    method=False,
+)
+def native_layer_norm(input, normalized_shape, weight, bias, eps):
+    """`layer_norm`, the means, and the reciprocal deviations."""
+    dims = _last_dims("layer_norm", input, normalized_shape, weight=weight, bias=bias)
+    return normalize_over(input, weight, bias, dims, eps)[:3]
+
+
+@composite(
+    "aten::layer_norm(Tensor input, int[] normalized_shape, Tensor? weight=None, Tensor? bias=None, float eps=1e-05, "
+    "bool cudnn_enable=True) -> Tensor",
+    method=False,
+)
+def layer_norm(input, normalized_shape, weight, bias, eps, cudnn_enable):
+    """Mean 0 and variance 1 over the last dimensions, then weight and bias (Ba, Kiros, Hinton 2016)."""
+    dims = _last_dims("layer_norm", input, normalized_shape, weight=weight, bias=bias)
+    return normalize_over(input, weight, bias, dims, eps)[0]
+
+
+_EPSILON = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23, "float64": 2.0**-52}
+
+
+@composite(
+    "aten::rms_norm(Tensor input, int[] normalized_shape, Tensor? weight=None, float? eps=None) -> Tensor", method=False
+)
+def rms_norm(input, normalized_shape, weight, eps):
+    """Mean square 1 over the last dimensions, then weight (Zhang, Sennrich 2019)."""
+    dims = _last_dims("rms_norm", input, normalized_shape, weight=weight)
+    if input.layout.dtype.kind == "c":
+        wide = input * input.conj()
+        scale = (wide.view_as_real().select(-1, 0).mean(dims, True) + (eps or 2.0**-23)).rsqrt()
+        out = input * scale
+        return out if weight is None else out * weight
+    if eps is None:  # that of the type it is computed in
+        eps = _EPSILON[compute_type(input.layout.dtype).name]
+    return rms_normalize_over(input, weight, dims, eps)[0]
+
+
+def _groups(input, groups, weight, bias):
+    """`input` as [N, groups, channels, rest], and weight and bias beside it."""
+    shape = input.layout.shape
+    if len(shape) < 2:
+        raise RuntimeError(f"Expected at least 2 dimensions for input tensor but received {len(shape)}")
+    channels = shape[1]
+    if channels % groups:
+        raise RuntimeError(
+            "Expected number of channels in input to be divisible by num_groups, but got input of shape "
+            f"{list(shape)} and num_groups={groups}"
+        )
+    for role, p in (("weight", weight), ("bias", bias)):
+        if p is not None and tuple(p.layout.shape) != (channels,):
+            raise RuntimeError(
+                f"Expected {role} to be a vector of size equal to the number of channels in input, but got {role} of "
+                f"shape {list(p.layout.shape)} and input of shape {list(shape)}"
+            )
+    rest = math.prod(shape[2:])
+    folded_input = input.reshape((shape[0], groups, channels // groups, rest))
+    size = (1, groups, channels // groups, 1)
+    return folded_input, *(None if p is None else p.reshape(size) for p in (weight, bias))
+
+
+@composite(
+    "aten::group_norm(Tensor input, int num_groups, Tensor? weight=None, Tensor? bias=None, float eps=1e-05, "
+    "bool cudnn_enabled=True) -> Tensor",
+    method=False,
+)
+def group_norm(input, num_groups, weight, bias, eps, cudnn_enabled):
+    """Mean 0 and variance 1 over groups of channels and all places, then weight and bias (Wu, He 2018)."""
+    x, w, b = _groups(input, num_groups, weight, bias)
+    return normalize_over(x, w, b, (2, 3), eps)[0].reshape(input.layout.shape)
+
+
+@composite(
+    "aten::native_group_norm(Tensor input, Tensor? weight, Tensor? bias, int N, int C, int HxW, int group, float eps)"
+    " -> (Tensor, Tensor, Tensor)",
+    method=False,
+)
+def native_group_norm(input, weight, bias, N, C, HxW, group, eps):
+    """`group_norm`, the means, and the reciprocal deviations."""
+    x, w, b = _groups(input.reshape((N, C, HxW)), group, weight, bias)
+    out, mean, scale, _ = normalize_over(x, w, b, (2, 3), eps)
+    return out.reshape(input.layout.shape), mean.reshape((N, group)), scale.reshape((N, group))
+
+
+@fused("aten::_normalize_by(Tensor self, Tensor mean, Tensor variance, Tensor? weight, Tensor? bias, float eps) -> Tensor",
+       method=False, function=False)  # fmt: skip
+def normalize_by(self, mean, variance, weight, bias, eps):
+    """(self - mean) / sqrt(variance + eps) * weight + bias, with statistics that are given."""
+    scale = (variance + eps).rsqrt()
+    scale = scale if weight is None else scale * weight
+    out = (self - mean) * scale
+    return out if bias is None else out + bias
+
+
+def _per_channel(p, ndim):
+    return None if p is None else p.reshape((1, -1) + (1,) * (ndim - 2))
+
+
+def _track(running, fresh, momentum):
+    """running = (1 - momentum) * running + momentum * fresh, in place."""
+    if running is not None:
+        running.mul_(1 - momentum).add_(fresh.detach().reshape(running.layout.shape).to(running.layout.dtype), alpha=momentum)
+
+
+def _batch_norm(input, weight, bias, running_mean, running_var, training, momentum, eps):
+    """(result, mean, scale): batch normalisation; updates the running statistics in training."""
+    ndim = input.layout.ndim
+    w, b = _per_channel(weight, ndim), _per_channel(bias, ndim)
+    if not training:
+        if running_mean is None or running_var is None:
+            raise RuntimeError("Expected running_mean and running_var to be defined when training=False")
+        out = normalize_by(input, _per_channel(running_mean, ndim), _per_channel(running_var, ndim), w, b, eps)
+        empty = input.new_zeros((0,))
+        return out.to(input.layout.dtype), empty, empty
+    dims = (0, *range(2, ndim))
+    out, mean, scale, variance = normalize_over(input, w, b, dims, eps)
+    count = folded(input.layout, dims)
+    if running_mean is not None or running_var is not None:
+        _track(running_mean, mean, momentum)
+        _track(running_var, variance.detach() * (count / max(count - 1, 1)), momentum)
+    return out, mean.reshape(-1), scale.reshape(-1)
+
+
+_RUNNING = "Tensor input, Tensor? weight, Tensor? bias, Tensor? running_mean, Tensor? running_var"
+
+
+@composite(
+    f"aten::batch_norm({_RUNNING}, bool training, float momentum, float eps, bool cudnn_enabled) -> Tensor", method=False
+)
+def batch_norm(input, weight, bias, running_mean, running_var, training, momentum, eps, cudnn_enabled):
+    """Each channel normalised over the batch (Ioffe, Szegedy 2015), or by the running statistics."""
+    return _batch_norm(input, weight, bias, running_mean, running_var, training, momentum, eps)[0]
+
+
+@composite(
+    f"aten::native_batch_norm({_RUNNING}, bool training, float momentum, float eps) -> (Tensor, Tensor, Tensor)",
+    method=False,
+)
+def native_batch_norm(input, weight, bias, running_mean, running_var, training, momentum, eps):
+    """`batch_norm`, the means, and the reciprocal deviations."""
+    return _batch_norm(input, weight, bias, running_mean, running_var, training, momentum, eps)
+
+
+@composite(
+    f"aten::instance_norm({_RUNNING}, bool use_input_stats, float momentum, float eps, bool cudnn_enabled) -> Tensor",
+    method=False,
+)
+def instance_norm(input, weight, bias, running_mean, running_var, use_input_stats, momentum, eps, cudnn_enabled):
+    """Each channel of each sample normalised (Ulyanov, Vedaldi, Lempitsky 2016)."""
+    ndim = input.layout.ndim
+    if not use_input_stats:
+        return _batch_norm(input, weight, bias, running_mean, running_var, False, momentum, eps)[0]
+    w, b = _per_channel(weight, ndim), _per_channel(bias, ndim)
+    dims = tuple(range(2, ndim))
+    out, mean, _, variance = normalize_over(input, w, b, dims, eps)
+    count = folded(input.layout, dims)
+    _track(running_mean, mean.detach().mean(0), momentum)
+    _track(running_var, variance.detach().mean(0) * (count / max(count - 1, 1)), momentum)
+    return out
+

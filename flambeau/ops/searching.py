@@ -1,0 +1,274 @@
+"""Distinct elements, membership, places in sorted sequences, repetition by counts."""
+
+import numpy
+
+from flambeau.types import by_name
+
+from .family import opaque
+from .family.reduction import wrap_dim
+from .op import composite
+from .shapes import checked
+
+INT64, INT32 = by_name("int64"), by_name("int32")
+
+
+def _groups(array, axis):
+    """(distinct slices in order, first places, inverse, counts) of an array, flat or along `axis`."""
+    if axis is None:
+        found = numpy.unique(array.reshape(-1), return_inverse=True, return_counts=True, equal_nan=False)
+        values, inverse, counts = found
+        return values, inverse.reshape(array.shape), counts
+    moved = numpy.moveaxis(array, axis, 0)
+    if not moved.size:
+        n = min(moved.shape[0], 1)
+        if moved.shape[0] and 0 in moved.shape[1:]:
+            raise RuntimeError(
+                "unique: There are 0 sized dimensions, and they aren't selected, so unique cannot be applied"
+            )
+        return array[(slice(None),) * axis + (slice(n),)], numpy.zeros(moved.shape[0], int), numpy.zeros(n, int)
+    values, inverse, counts = numpy.unique(array, axis=axis, return_inverse=True, return_counts=True)
+    return values, inverse.reshape(-1), counts
+
+
+def _unique(array, sorted_, dim):
+    values, inverse, counts = _groups(array, None if dim is None else wrap_dim(dim, array.ndim))
+    return values, inverse.astype(numpy.int64), counts.astype(numpy.int64)
+
+
+unique_op = opaque(
+    "aten::_unique(Tensor self, bool sorted=True, int? dim=None) -> (Tensor output, Tensor inverse, Tensor counts)",
+    """Distinct elements (or slices) in rising order, the place of each input among them, and their counts.""",
+    run=_unique,
+    function=False,
+    method=False,
+)
+
+
+def _consecutive(array, dim):
+    axis = None if dim is None else wrap_dim(dim, array.ndim)
+    rows = array.reshape(-1) if axis is None else numpy.moveaxis(array, axis, 0)
+    n = rows.shape[0]
+    flat = rows.reshape(n, -1) if rows.size else numpy.zeros((n, 1))
+    fresh = numpy.ones(n, bool)
+    fresh[1:] = (flat[1:] != flat[:-1]).any(axis=1)
+    starts = numpy.flatnonzero(fresh)
+    counts = numpy.diff(numpy.append(starts, n))
+    inverse = numpy.cumsum(fresh) - 1
+    values = rows[starts]
+    if axis is None:
+        inverse = inverse.reshape(array.shape)
+    else:
+        values = numpy.moveaxis(values, 0, axis)
+    return values, inverse.astype(numpy.int64), counts.astype(numpy.int64)
+
+
+unique_consecutive_op = opaque(
+    "aten::_unique_consecutive(Tensor self, int? dim=None) -> (Tensor output, Tensor inverse, Tensor counts)",
+    """As `_unique`, of neighbours only.""",
+    run=_consecutive,
+    function=False,
+    method=False,
+)
+
+
+def _chosen(results, return_inverse, return_counts):
+    picked = (results[0], *([results[1]] if return_inverse else ()), *([results[2]] if return_counts else ()))
+    return picked if len(picked) > 1 else picked[0]
+
+
+@composite(
+    "aten::unique(Tensor self, bool sorted=True, bool return_inverse=False, bool return_counts=False, int? dim=None)"
+    " -> Tensor"
+)
+def unique(self, sorted, return_inverse, return_counts, dim):
+    """The distinct elements (or slices along `dim`) in rising order; on demand also where each input element is among
+    them, and how often each occurs."""
+    return _chosen(unique_op(self.detach(), sorted, dim), return_inverse, return_counts)
+
+
+@composite(
+    "aten::unique_consecutive(Tensor self, bool return_inverse=False, bool return_counts=False, int? dim=None) -> Tensor"
+)
+def unique_consecutive(self, return_inverse, return_counts, dim):
+    """The first of every run of equal elements (or slices along `dim`); on demand also inverse and counts."""
+    return _chosen(unique_consecutive_op(self.detach(), dim), return_inverse, return_counts)
+
+
+# Membership.
+
+
+def _member(elements, test, assume_unique, invert):
+    return numpy.isin(elements, test, invert=invert)
+
+
+_isin = opaque(
+    "aten::_isin(Tensor elements, Tensor test_elements, bool assume_unique=False, bool invert=False) -> Tensor",
+    """Whether each element is among others.""",
+    run=_member,
+    method=False,
+    function=False,
+)
+
+
+@composite(
+    "aten::isin(Tensor elements, Tensor test_elements, *, bool assume_unique=False, bool invert=False) -> Tensor",
+    method=False,
+)
+def isin(elements, test_elements, assume_unique, invert):
+    """Whether each element of `elements` (or not, with `invert`) is among `test_elements`."""
+    if not hasattr(elements, "layout"):
+        elements = test_elements.new_tensor(elements, dtype=None)
+    if not hasattr(test_elements, "layout"):
+        test_elements = elements.new_full((), test_elements)
+    return _isin(elements, test_elements, assume_unique, invert)
+
+
+# Places in sorted sequences.
+
+
+def _search(sequence, values, out_int32, right, sorter):
+    side = "right" if right else "left"
+    kind = numpy.int32 if out_int32 else numpy.int64
+    if not isinstance(values, numpy.ndarray):
+        values = numpy.array(values)
+    common = numpy.result_type(sequence.dtype, values.dtype)
+    sequence, values = sequence.astype(common), values.astype(common)
+    if sorter is not None:
+        if sorter.size and (sorter.min() < 0 or sorter.max() >= sequence.shape[-1]):
+            raise RuntimeError("torch.searchsorted(): sorter index out of range")
+        sequence = numpy.take_along_axis(sequence, sorter, -1)
+    if sequence.ndim == 1:
+        return numpy.searchsorted(sequence, values, side).astype(kind)
+    rows, wanted = sequence.reshape(-1, sequence.shape[-1]), values.reshape(-1, values.shape[-1])
+    out = numpy.empty(wanted.shape, kind)
+    for i in range(len(rows)):
+        out[i] = numpy.searchsorted(rows[i], wanted[i], side)
+    return out.reshape(values.shape)
+
+
+def _check_search(sequence, values, out_int32, right, sorter):
+    a = list(sequence.layout.shape)
+    b = list(values.layout.shape) if hasattr(values, "layout") else []
+    if not a:
+        raise RuntimeError("torch.searchsorted(): input value can be a scalar only when boundaries tensor dimension is 1, "
+                           "but we got boundaries tensor dim(0)")  # fmt: skip
+    if not hasattr(values, "layout") and len(a) != 1:
+        raise RuntimeError(
+            "torch.searchsorted(): input value can be a scalar only when boundaries tensor dimension is 1, but we got "
+            f"boundaries tensor dim({len(a)}) and input value's dim(0) numel(1)"
+        )
+    if len(a) != 1 and a[:-1] != b[:-1]:
+        raise RuntimeError(
+            "torch.searchsorted(): boundaries tensor should be 1 dimension or the first N-1 dimensions of boundaries "
+            f"tensor and input value tensor must match, but we got boundaries tensor {a} and input value tensor {b}"
+        )
+
+
+_searchsorted = checked(
+    "aten::_searchsorted(Tensor sorted_sequence, Tensor self, bool out_int32, bool right, Tensor? sorter) -> Tensor",
+    """Where elements belong in sorted rows.""",
+    run=_search,
+    check=_check_search,
+    method=False,
+    function=False,
+)
+
+
+@composite(
+    "aten::searchsorted(Tensor sorted_sequence, Tensor self, *, bool out_int32=False, bool right=False, str? side=None, "
+    "Tensor? sorter=None) -> Tensor",
+    method=False,
+)
+def searchsorted(sorted_sequence, self, out_int32, right, side, sorter):
+    """The first place in each sorted row before which an element can stand (`right`, or side "right": the last)."""
+    if side is not None:
+        if side not in ("left", "right"):
+            raise RuntimeError(f"torch.searchsorted(): side can only be 'left' or 'right' but got {side}")
+        if right and side == "left":
+            raise RuntimeError("torch.searchsorted(): side and right can't be set to opposites, got side of left while "
+                               "right was True")  # fmt: skip
+        right = side == "right"
+    return _searchsorted(sorted_sequence, self, out_int32, right, sorter)
+
+
+@composite(
+    "aten::bucketize(Tensor self, Tensor boundaries, *, bool out_int32=False, bool right=False) -> Tensor", method=False
+)
+def bucketize(self, boundaries, out_int32, right):
+    """The bucket between sorted `boundaries` that each element falls into."""
+    if boundaries.layout.ndim != 1:
+        raise RuntimeError(f"boundaries tensor must be 1 dimension, but got dim({boundaries.layout.ndim})")
+    return _searchsorted(boundaries, self, out_int32, right, None)
+
+
+# Repetition by counts.
+
+
+def _rows_of(repeats, n, output_size):
+    if (repeats < 0).any():
+        raise RuntimeError("repeats can not be negative")
+    return numpy.repeat(numpy.arange(n), numpy.broadcast_to(repeats.reshape(-1), (n,)) if repeats.size == 1 else repeats)
+
+
+_repeat_rows = opaque(
+    "aten::_repeat_rows(Tensor repeats, int n, int? output_size=None) -> Tensor",
+    """Each of the first n integers as often as `repeats` says.""",
+    run=_rows_of,
+    method=False,
+    function=False,
+)
+
+
+@composite(
+    "aten::repeat_interleave(Tensor self, Any repeats=None, int? dim=None, *, int? output_size=None) -> Tensor"
+)
+def repeat_interleave(self, repeats, dim, output_size):
+    """Each element (or slice along `dim`) repeated: all equally often, or as `repeats` says for each.
+
+    With one argument, that is `repeats`, and the result holds the indices.
+    """
+    if repeats is None:
+        if self.layout.ndim != 1:
+            raise RuntimeError("repeat_interleave only accept 1D vector as repeat")
+        if self.layout.dtype not in (INT64, INT32):
+            raise RuntimeError("repeats has to be Long or Int tensor")
+        return _repeat_rows(self, self.layout.shape[0], output_size)
+    if dim is None:
+        self, dim = self.reshape(-1), 0
+    d = wrap_dim(dim, self.layout.ndim)
+    if not self.layout.ndim:
+        self = self.reshape(1)
+    n = self.layout.shape[d]
+    if not hasattr(repeats, "layout"):
+        repeats = self.new_tensor(repeats, dtype=INT64)
+    if repeats.layout.ndim > 1:
+        raise RuntimeError("repeats must be 0-dim or 1-dim tensor")
+    if repeats.layout.numel not in (1, n) or (repeats.layout.ndim == 1 and repeats.layout.shape[0] not in (1, n)):
+        raise RuntimeError(
+            "repeats must have the same size as input along dim, but got repeats.size(0) = "
+            f"{repeats.layout.shape[0]} and input.size({d}) = {n}"
+        )
+    return self.index_select(d, _repeat_rows(repeats, n, output_size))
+
+
+_equal = opaque(
+    "aten::_equal(Tensor self, Tensor other) -> Tensor",
+    """Whether all elements are equal, as a 0-dim tensor.""",
+    run=lambda a, b: numpy.array(numpy.array_equal(a, b)),
+    method=False,
+    function=False,
+)
+
+
+@composite("aten::equal(Tensor self, Tensor other) -> bool")
+def equal(self, other):
+    """Whether two tensors have the same shape and equal elements: a Python bool."""
+    if self.layout.shape != other.layout.shape:
+        return False
+    return bool(_equal(self, other).item())
+
+
+@composite("aten::is_same_size(Tensor self, Tensor other) -> bool")
+def is_same_size(self, other):
+    """Whether two tensors have the same shape: a Python bool."""
+    return self.layout.shape == other.layout.shape

@@ -1,0 +1,804 @@
+"""Joining, splitting, repeating and rearranging tensors."""
+
+import math
+
+import numpy
+
+from flambeau import runtime
+from flambeau.types import by_name, layout, row_major
+
+from .family import opaque
+from .family.launch import broadcast
+from .family.opaque import Opaque, ndarray
+from .family.reduction import wrap_dim
+from .family.view import View, register, view
+from .modes import state
+from .op import Op, composite
+from .promotion import result_type
+from .tape import Node, Output
+from .views import expand, slice_, view_strides
+
+INT64 = by_name("int64")
+
+
+class Checked(Opaque):
+    """An opaque op whose arguments are checked once for each kind: ``check(*args)`` raises."""
+
+    def __init__(self, schema, doc, run, gradients, check, **options):
+        super().__init__(schema, doc, run, gradients, **options)
+        self.check = check
+
+    def plan(self, args):
+        self.check(*args)
+        return super().plan(args)
+
+
+def checked(schema, doc, *, run, check, grad=None, **options):
+    """Declares an opaque op with a check: see `Checked`."""
+    return Checked(schema, doc, run, grad, check, **options)
+
+
+# Joining.
+
+
+def _check_cat(tensors, dim):
+    if not tensors:
+        raise ValueError("torch.cat(): expected a non-empty list of Tensors")
+    for i, t in enumerate(tensors):
+        if not hasattr(t, "layout"):
+            raise TypeError(f"expected Tensor as element {i} in argument 0, but got {type(t).__name__}")
+    layouts = [t.layout for t in tensors]
+    for i, x in enumerate(layouts):
+        if not x.ndim:
+            raise RuntimeError(f"zero-dimensional tensor (at position {i}) cannot be concatenated")
+    kept = [(i, x) for i, x in enumerate(layouts) if x.shape != (0,)] or [(0, layouts[0])]
+    first = kept[0][1]
+    dim = wrap_dim(dim, first.ndim)
+    for i, x in kept[1:]:
+        if x.ndim != first.ndim:
+            raise RuntimeError(f"Tensors must have same number of dimensions: got {first.ndim} and {x.ndim}")
+        for d in range(first.ndim):
+            if d != dim and x.shape[d] != first.shape[d]:
+                raise RuntimeError(
+                    f"Sizes of tensors must match except in dimension {dim}. Expected size {first.shape[d]} but got "
+                    f"size {x.shape[d]} for tensor number {i} in the list."
+                )
+
+
+def _cat_gradients(grad, tensors_layout, dim):
+    grads, start = [], 0
+    for x in tensors_layout:
+        if x.shape == (0,) and grad.layout.ndim != 1:
+            grads.append(grad.new_zeros((0,)).to(x.dtype))
+            continue
+        d = wrap_dim(dim, x.ndim)
+        part = slice_(grad, d, start, start + x.shape[d], 1)
+        start += x.shape[d]
+        if part.layout.dtype.kind == "c" and x.dtype.kind == "f":
+            part = part.real
+        grads.append(part if part.layout.dtype is x.dtype else part.to(x.dtype))
+    return grads
+
+
+class _Cat(Op):
+    """One block of memory, into which NumPy copies piece by piece."""
+
+    family = "opaque"
+
+    def plan(self, args):
+        tensors, dim = args
+        _check_cat(tensors, dim)
+        layouts = [t.layout for t in tensors]
+        dtype = result_type(layouts)
+        used = [i for i, x in enumerate(layouts) if x.shape != (0,)] or [0]
+        first = layouts[used[0]]
+        axis = wrap_dim(dim, first.ndim)
+        total = sum(layouts[i].shape[axis] for i in used)
+        made = first.reshaped(shape := (*first.shape[:axis], total, *first.shape[axis + 1 :]), row_major(shape))
+        made = made.plain(dtype)
+        record = self.rule(args).record
+        numpy_type, device_is_meta = dtype.numpy, first.device.type == "meta"
+        def join(tensors, dim):
+            if device_is_meta:
+                return runtime.wrap(runtime.foreign(0, 0, None), made, 0)
+            out = runtime.wrap(runtime.empty(made.nbytes), made, 0)
+            if made.numel:
+                block = numpy.ndarray(made.shape, numpy_type, out.storage)
+                numpy.concatenate([ndarray(tensors[i]) for i in used], axis, out=block, casting="unsafe")
+            if state.grad and any([t._node is not None for t in tensors]):
+                record(None, out, tensors, dim)
+            return out
+
+        return join
+
+
+cat = _Cat(
+    "aten::cat(Tensor[] tensors, int dim=0) -> Tensor",
+    """Tensors one after the other along an existing dimension.""",
+    dict(tensors=_cat_gradients),
+    method=False,
+)
+
+
+def _alias_of(name, source):
+    doc = f"""The same as `{source.name}`."""
+
+    def body(*args):
+        return source.door(*args)
+
+    body.__doc__ = doc
+    head, _, rest = source.text.partition("(")
+    return composite(f"aten::{name}({rest}", method=source.method, function=source.function)(body)
+
+
+concat, concatenate = _alias_of("concat", cat), _alias_of("concatenate", cat)
+
+
+@composite("aten::stack(Tensor[] tensors, int dim=0) -> Tensor", method=False)
+def stack(tensors, dim):
+    """Tensors of one shape along a new dimension."""
+    if not tensors:
+        raise RuntimeError("stack expects a non-empty TensorList")
+    shape = tensors[0].layout.shape
+    dim = wrap_dim(dim, len(shape) + 1)
+    for i, t in enumerate(tensors):
+        if t.layout.shape != shape:
+            raise RuntimeError(
+                f"stack expects each tensor to be equal size, but got {list(shape)} at entry 0 and "
+                f"{list(t.layout.shape)} at entry {i}"
+            )
+    return cat([t.unsqueeze(dim) for t in tensors], dim)
+
+
+def _joined(name, doc, prepare, join):
+    def body(tensors):
+        if not tensors:
+            raise RuntimeError(f"{name} expects a non-empty TensorList")
+        return join([prepare(t) for t in tensors])
+
+    body.__doc__ = doc
+    return composite(f"aten::{name}(Tensor[] tensors) -> Tensor", method=False)(body)
+
+
+def at_least(tensor, rank):
+    """The tensor with dimensions of size 1 added as NumPy's atleast_1d, _2d, _3d add them."""
+    n = tensor.layout.ndim
+    if n >= rank:
+        return tensor
+    if n == 0:
+        return tensor.reshape((1,) * rank)
+    if rank == 3:
+        return tensor.unsqueeze(-1) if n == 2 else tensor.unsqueeze(0).unsqueeze(-1)
+    return tensor.unsqueeze(0)
+
+
+def _join_columns(tensors):
+    return cat(tensors, 0 if tensors[0].layout.ndim == 1 else 1)
+
+
+hstack = _joined("hstack", """Tensors side by side, column-wise.""", lambda t: at_least(t, 1), _join_columns)
+vstack = _joined("vstack", """Tensors below each other, row-wise.""", lambda t: at_least(t, 2), lambda ts: cat(ts, 0))
+row_stack = _joined("row_stack", """The same as `vstack`.""", lambda t: at_least(t, 2), lambda ts: cat(ts, 0))
+dstack = _joined("dstack", """Tensors along a third dimension.""", lambda t: at_least(t, 3), lambda ts: cat(ts, 2))
+column_stack = _joined(
+    "column_stack",
+    """Vectors as columns, matrices side by side.""",
+    lambda t: t.reshape(t.layout.numel, 1) if t.layout.ndim <= 1 else t,
+    lambda ts: cat(ts, 1),
+)
+
+
+# Splitting: several views at once.
+
+
+class ManyViews(Node):
+    """The node of views that were made together; `meaning` brings their gradients together."""
+
+    __slots__ = ("count", "label", "layout", "meaning")
+    results = property(lambda self: self.count)
+
+    def name(self):
+        return self.label
+
+    def unpack(self):
+        return ()
+
+    def apply(self, grads):
+        self.saved = () if self.saved is None else self.saved
+        layouts, join = self.meaning
+        parts = []
+        some = next(g for g in grads if g is not None)
+        for g, x in zip(grads, layouts, strict=True):
+            parts.append(some.new_zeros(x.shape, dtype=self.layout.dtype) if g is None else g)
+        return (join(parts),)
+
+
+class Views(Op):
+    """`parts(layout, *args)` gives (layout, offset from the base's) of each view; `join(args)` the function that
+    brings a list of gradients together."""
+
+    family = "views"
+
+    def __init__(self, schema, doc, parts, join, **options):
+        super().__init__(schema, doc, None, **options)
+        self.parts, self.join = parts, join
+
+    def plan(self, args):
+        source = args[0].layout
+        parts = self.parts(source, *args[1:])
+        layouts = [made for made, _ in parts]
+        differentiable = source.dtype.kind in "fc" and layouts
+        join = self.join(*args[1:])
+        label = self.name.title().replace("_", "") + "Backward0"
+        alias = runtime.alias
+
+        def split(tensor, *_):
+            start = tensor.offset
+            views = tuple([alias(tensor, made, start + delta) for made, delta in parts])
+            if state.grad:
+                if tensor._node is not None and differentiable:
+                    node = ManyViews()
+                    node.rule, node.versions, node.shapes, node.saved = None, (), None, ()
+                    node.edges, node.count, node.label = (tensor._node,), len(views), label
+                    node.layout, node.meaning = source, (layouts, join)
+                    for i, v in enumerate(views):
+                        v._node = Output(node, i)
+                for v in views:
+                    register(v)
+            return views
+
+        return split
+
+
+def _along(source, dim, sizes):
+    """Consecutive pieces of these sizes along a dimension."""
+    stride, start, parts = source.strides[dim], 0, []
+    for n in sizes:
+        made = source.reshaped((*source.shape[:dim], n, *source.shape[dim + 1 :]), source.strides)
+        parts.append((made, start * stride if n else 0))
+        start += n
+    return parts
+
+
+def _dim_of(source, dim, name):
+    if not source.ndim:
+        raise RuntimeError(f"{name} expects at least a 1-dimensional tensor")
+    return wrap_dim(dim, source.ndim)
+
+
+def _split(source, split_size, dim):
+    dim = _dim_of(source, dim, "split")
+    n = source.shape[dim]
+    if split_size < 0:
+        raise RuntimeError(f"split expects split_size be non-negative, but got split_size={split_size}")
+    if split_size == 0:
+        if n:
+            raise RuntimeError(f"split_size can only be 0 if dimension size is 0, but got dimension size of {n}")
+        return _along(source, dim, [0])
+    count = max((n + split_size - 1) // split_size, 1)
+    return _along(source, dim, [min(split_size, n - i * split_size) for i in range(count)])
+
+
+def _split_with_sizes(source, split_sizes, dim):
+    dim = _dim_of(source, dim, "split")
+    if sum(split_sizes) != source.shape[dim]:
+        raise RuntimeError(
+            f"split_with_sizes expects split_sizes to sum exactly to {source.shape[dim]} (input tensor's size at "
+            f"dimension {dim}), but got split_sizes={list(split_sizes)}"
+        )
+    if any(n < 0 for n in split_sizes):
+        raise RuntimeError(
+            f"split_with_sizes expects split_sizes have only non-negative entries, but got split_sizes="
+            f"{list(split_sizes)}"
+        )
+    return _along(source, dim, split_sizes)
+
+
+def _unbind(source, dim):
+    if not source.ndim:
+        raise IndexError("Dimension specified as 0 but tensor has no dimensions")
+    dim = wrap_dim(dim, source.ndim)
+    shape = source.shape[:dim] + source.shape[dim + 1 :]
+    made = source.reshaped(shape, source.strides[:dim] + source.strides[dim + 1 :])
+    return [(made, i * source.strides[dim]) for i in range(source.shape[dim])]
+
+
+split_pieces = Views(
+    "aten::_split(Tensor self, int split_size, int dim=0) -> Tensor[]",
+    """Pieces of `split_size` along `dim`, the last of which may be smaller.""",
+    _split,
+    lambda split_size, dim: lambda grads: cat(grads, dim),
+    method=False,
+    function=False,
+)
+split_with_sizes = Views(
+    "aten::split_with_sizes(Tensor self, int[] split_sizes, int dim=0) -> Tensor[]",
+    """Pieces of the given sizes along `dim`.""",
+    _split_with_sizes,
+    lambda split_sizes, dim: lambda grads: cat(grads, dim),
+)
+unbind = Views(
+    "aten::unbind(Tensor self, int dim=0) -> Tensor[]",
+    """The slices along `dim`, which they lose.""",
+    _unbind,
+    lambda dim: lambda grads: stack(grads, dim),
+)
+
+
+@composite("aten::split(Tensor self, Any split_size=None, int dim=0, *, Any split_size_or_sections=None) -> Tensor[]")
+def split(self, split_size, dim, split_size_or_sections):
+    """Pieces along `dim`: all of one size (an int), or of the given sizes (a list)."""
+    size = split_size if split_size is not None else split_size_or_sections
+    return split_with_sizes(self, size, dim) if isinstance(size, list | tuple) else split_pieces(self, size, dim)
+
+
+@composite("aten::chunk(Tensor self, int chunks, int dim=0) -> Tensor[]")
+def chunk(self, chunks, dim):
+    """At most `chunks` pieces of equal size along `dim`, the last of which may be smaller."""
+    if not self.layout.ndim:
+        raise RuntimeError("chunk expects at least a 1-dimensional tensor")
+    if chunks <= 0:
+        raise RuntimeError(f"chunk expects `chunks` to be greater than 0, got: {chunks}")
+    n = self.layout.shape[wrap_dim(dim, self.layout.ndim)]
+    size = -(-n // chunks)
+    return split_with_sizes(self, [0] * chunks, dim) if n == 0 else split_pieces(self, size, dim)
+
+
+@composite("aten::unsafe_chunk(Tensor self, int chunks, int dim=0) -> Tensor[]")
+def unsafe_chunk(self, chunks, dim):
+    """As `chunk`."""
+    return chunk(self, chunks, dim)
+
+
+@composite("aten::unsafe_split(Tensor self, Any split_size, int dim=0) -> Tensor[]")
+def unsafe_split(self, split_size, dim):
+    """As `split`."""
+    return split(self, split_size, dim)
+
+
+@composite(
+    "aten::tensor_split(Tensor self, Any indices_or_sections=None, int dim=0, *, Any sections=None, Any indices=None)"
+    " -> Tensor[]"
+)
+def tensor_split(self, indices_or_sections, dim, sections, indices):
+    """`sections` pieces of nearly equal size along `dim`, or pieces that end at the given indices."""
+    where = next((x for x in (indices_or_sections, sections, indices) if x is not None), None)
+    if not self.layout.ndim:
+        raise RuntimeError("tensor_split expected at least a 1-dimensional tensor, but got a tensor with 0 dims")
+    dim = wrap_dim(dim, self.layout.ndim)
+    n = self.layout.shape[dim]
+    if hasattr(where, "layout"):
+        where = where.tolist()
+    if isinstance(where, int):
+        if where <= 0:
+            raise RuntimeError(f"number of sections must be larger than 0, got {where}")
+        size, extra = divmod(n, where)
+        return split_with_sizes(self, [size + (i < extra) for i in range(where)], dim)
+    ends, start, pieces = [*where, n], 0, []
+    for end in ends:
+        pieces.append(slice_(self, dim, start, end, 1))
+        start = end
+    return tuple(pieces)
+
+
+def _split_along(name, rank, dims):
+    def body(self, indices_or_sections):
+        n = self.layout.ndim
+        if n < rank:
+            raise RuntimeError(
+                f"torch.{name} requires a tensor with at least {rank} dimension{'s' * (rank > 1)}, but got a tensor "
+                f"with {n} dimensions!"
+            )
+        dim = dims(n)
+        size = self.layout.shape[dim]
+        if isinstance(indices_or_sections, int) and (indices_or_sections <= 0 or size % indices_or_sections):
+            raise RuntimeError(
+                f"torch.{name} attempted to split along dimension {dim}, but the size of the dimension {size} is not "
+                f"divisible by the split_size {indices_or_sections}!"
+            )
+        return tensor_split(self, indices_or_sections, dim)
+
+    body.__doc__ = f"""`tensor_split` along dimension {dims(3)}."""
+    return composite(f"aten::{name}(Tensor self, Any indices_or_sections) -> Tensor[]")(body)
+
+
+hsplit = _split_along("hsplit", 1, lambda n: 0 if n == 1 else 1)
+vsplit = _split_along("vsplit", 2, lambda n: 0)
+dsplit = _split_along("dsplit", 3, lambda n: 2)
+
+
+# Views of one tensor.
+
+
+@composite("aten::narrow(Tensor self, int dim, Any start, int length) -> Tensor")
+def narrow(self, dim, start, length):
+    """`length` slices along `dim` from `start` on: a view."""
+    source = self.layout
+    if not source.ndim:
+        raise RuntimeError("narrow() cannot be applied to a 0-dim tensor.")
+    if length < 0:
+        raise RuntimeError("narrow(): length must be non-negative.")
+    start, n = int(start), source.shape[wrap_dim(dim, source.ndim)]
+    if not -n <= start <= n:
+        raise IndexError(f"start out of range (expected to be in range of [{-n}, {n}], but got {start})")
+    start += n if start < 0 else 0
+    if start + length > n:
+        raise RuntimeError(f"start ({start}) + length ({length}) exceeds dimension size ({n}).")
+    return slice_(self, dim, start, start + length, 1)
+
+
+@composite("aten::narrow_copy(Tensor self, int dim, Any start, int length) -> Tensor")
+def narrow_copy(self, dim, start, length):
+    """As `narrow`, copied."""
+    return narrow(self, dim, start, length).clone()
+
+
+def _listed(dims):
+    return (dims,) if isinstance(dims, int) else tuple(dims)
+
+
+@composite("aten::movedim(Tensor self, int[] source, int[] destination) -> Tensor")
+def movedim(self, source, destination):
+    """The dimensions `source` moved to the places `destination`; the others keep their order."""
+    n = self.layout.ndim
+    if len(source) != len(destination):
+        raise RuntimeError(
+            f"movedim: Invalid source or destination dims: source ({list(source)} dims) should contain the same number "
+            f"of dims as destination ({list(destination)} dims)"
+        )
+    start, end = [wrap_dim(d, n) for d in source], [wrap_dim(d, n) for d in destination]
+    for name, dims in (("source", start), ("destination", end)):
+        if len(set(dims)) != len(dims):
+            raise RuntimeError(f"movedim: repeated dim in `{name}` ({list(source if name == 'source' else destination)})")
+    if not n:
+        return self
+    order: list = [None] * n
+    for s, d in zip(start, end, strict=True):
+        order[d] = s
+    rest = iter([d for d in range(n) if d not in start])
+    return self.permute([next(rest) if d is None else d for d in order])
+
+
+moveaxis = _alias_of("moveaxis", movedim)
+
+
+@composite("aten::swapaxes(Tensor self, int axis0, int axis1) -> Tensor")
+def swapaxes(self, axis0, axis1):
+    """Two dimensions swapped."""
+    return self.transpose(axis0, axis1)
+
+
+@composite("aten::swapdims(Tensor self, int dim0, int dim1) -> Tensor")
+def swapdims(self, dim0, dim1):
+    """Two dimensions swapped."""
+    return self.transpose(dim0, dim1)
+
+
+@composite("aten::adjoint(Tensor self) -> Tensor")
+def adjoint(self):
+    """The conjugate transpose of the last two dimensions."""
+    if self.layout.ndim < 2:
+        raise RuntimeError(
+            f"tensor.adjoint() is only supported on matrices or batches of matrices. Got {self.layout.ndim}-D tensor."
+        )
+    made = self.transpose(-2, -1)
+    return made.conj() if made.layout.dtype.kind == "c" else made
+
+
+@composite("aten::ravel(Tensor self) -> Tensor")
+def ravel(self):
+    """All elements in row-major order as a vector: a view where possible."""
+    return self.contiguous().reshape(-1)
+
+
+@composite("aten::unflatten(Tensor self, int dim, int[] sizes) -> Tensor")
+def unflatten(self, dim, sizes):
+    """One dimension split into several of the given sizes, one of which may be -1."""
+    n = self.layout.ndim
+    dim = wrap_dim(dim, n)
+    have = self.layout.shape[dim] if n else 1
+    if not sizes:
+        raise RuntimeError("unflatten: sizes must be non-empty")
+    known = math.prod(s for s in sizes if s != -1)
+    if sizes.count(-1) > 1:
+        raise RuntimeError("only one dimension can be inferred")
+    fits = known == have if -1 not in sizes else (have % known == 0 if known else have == 0)
+    if not fits:
+        raise RuntimeError(
+            f"unflatten: Provided sizes {list(sizes)} don't multiply up to the size of dim {dim} ({have}) in the input "
+            "tensor"
+        )
+    sizes = [have // known if s == -1 and known else s for s in sizes]
+    shape = self.layout.shape
+    return self.view((*shape[:dim], *sizes, *shape[dim + 1 :]))
+
+
+@composite("aten::view_as(Tensor self, Tensor other) -> Tensor", function=False)
+def view_as(self, other):
+    """``self.view(other.size())``."""
+    return self.view(other.layout.shape)
+
+
+@composite("aten::reshape_as(Tensor self, Tensor other) -> Tensor", function=False)
+def reshape_as(self, other):
+    """``self.reshape(other.size())``."""
+    return self.reshape(other.layout.shape)
+
+
+@composite("aten::expand_as(Tensor self, Tensor other) -> Tensor", function=False)
+def expand_as(self, other):
+    """``self.expand(other.size())``."""
+    return expand(self, other.layout.shape)
+
+
+@composite("aten::broadcast_to(Tensor self, int[] size) -> Tensor")
+def broadcast_to(self, size):
+    """``self.expand(size)``."""
+    return expand(self, size)
+
+
+@composite("aten::broadcast_tensors(Tensor[] tensors) -> Tensor[]", method=False)
+def broadcast_tensors(tensors):
+    """The tensors expanded to their common shape."""
+    shape = broadcast([t.layout.shape for t in tensors])
+    return tuple(expand(t, shape) for t in tensors)
+
+
+def _view_dtype(source, dtype):
+    """The same bytes as another type: sizes of elements may differ in the last dimension."""
+    for bit, name in ((source.conj, "conjugate"), (source.neg, "negative")):
+        if bit and dtype is not source.dtype:
+            raise RuntimeError(
+                f"torch.Tensor.view is not supported for {name} view tensors when converting to a different dtype."
+            )
+    if dtype.itemsize == source.itemsize:
+        return layout(source.shape, source.strides, dtype, source.device, source.conj, source.neg), 1, 1
+    names = {"float32": "Float", "float64": "Double"}
+    old, new = (names.get(d.name, d.name.capitalize()) for d in (source.dtype, dtype))
+    text = f"to view {old} as {new} (different element sizes), "
+    if not source.ndim:
+        raise RuntimeError(f"self.dim() cannot be 0 {text.rstrip(', ')}")
+    if source.strides[-1] != 1 and source.shape[-1] != 1:
+        raise RuntimeError(f"self.stride(-1) must be 1 {text}but got {source.strides[-1]}")
+    if dtype.itemsize < source.itemsize:
+        times = source.itemsize // dtype.itemsize
+        strides = (*(s * times for s in source.strides[:-1]), 1)
+        return layout((*source.shape[:-1], source.shape[-1] * times), strides, dtype, source.device), times, 1
+    times = dtype.itemsize // source.itemsize
+    if source.shape[-1] % times:
+        raise RuntimeError(f"self.size(-1) must be divisible by {times} {text}but got {source.shape[-1]}")
+    for d, s in enumerate(source.strides[:-1]):
+        if s % times:
+            raise RuntimeError(f"self.stride({d}) must be divisible by {times} {text}but got {s}")
+    strides = (*(s // times for s in source.strides[:-1]), 1)
+    return layout((*source.shape[:-1], source.shape[-1] // times), strides, dtype, source.device), 1, times
+
+
+class _ViewDtype(View):
+    def plan(self, args):
+        made, up, down = _view_dtype(args[0].layout, args[1])
+        from_base = self.plan_with(args, made)
+
+        def plan(tensor, dtype):
+            if tensor.offset % down:
+                raise RuntimeError(f"self.storage_offset() must be divisible by {down} to view with larger elements")
+            return from_base(tensor, tensor.offset * up // down, dtype)
+
+        return plan
+
+
+view_dtype = _ViewDtype(
+    "aten::_view_dtype(Tensor self, ScalarType dtype) -> Tensor",
+    """The same bytes as elements of another type.""",
+    None,
+    None,
+    method=False,
+    function=False,
+)
+
+
+def _resolve(name, bit):
+    def body(self):
+        return self.clone() if getattr(self.layout, bit) else self
+
+    body.__doc__ = f"""The tensor itself, or a copy without {bit} bit where it has one."""
+    return composite(f"aten::{name}(Tensor self) -> Tensor")(body)
+
+
+resolve_conj, resolve_neg = _resolve("resolve_conj", "conj"), _resolve("resolve_neg", "neg")
+
+
+@composite("aten::conj_physical(Tensor self) -> Tensor")
+def conj_physical(self):
+    """The complex conjugate, written out."""
+    return self.conj().clone() if self.layout.dtype.kind == "c" else self.clone()
+
+
+conj_physical.inplace_form = True
+
+
+# Repeating and rearranging.
+
+
+@composite("aten::repeat(Tensor self, int[] repeats) -> Tensor", function=False)
+def repeat(self, repeats):
+    """The tensor laid out `repeats` times along each dimension."""
+    shape = self.layout.shape
+    lead = len(repeats) - len(shape)
+    if lead < 0:
+        raise RuntimeError(
+            "Number of dimensions of repeat dims can not be smaller than number of dimensions of tensor"
+        )
+    sizes = [r * n for r, n in zip(repeats, (1,) * lead + shape, strict=True)]
+    if any(n < 0 for n in sizes) or any(r < 0 for r in repeats):
+        bad = next(n for n in (*sizes, *repeats) if n < 0)
+        raise RuntimeError(f"Trying to create tensor with negative dimension {bad}: {sizes}")
+    paired = self.reshape([k for n in (1,) * lead + shape for k in (1, n)])
+    paired = expand(paired, [k for r, n in zip(repeats, (1,) * lead + shape, strict=True) for k in (r, n)])
+    return paired.clone().reshape(sizes)
+
+
+@composite("aten::tile(Tensor self, int[] dims) -> Tensor")
+def tile(self, dims):
+    """As `repeat`; missing leading counts are 1."""
+    return repeat(self, (1,) * (self.layout.ndim - len(dims)) + tuple(dims))
+
+
+def _flip(array, dims):
+    return numpy.flip(array, [wrap_dim(d, array.ndim) for d in dims]) if array.ndim else array.copy()
+
+
+def _check_flip(self, dims):
+    seen = [wrap_dim(d, self.layout.ndim) for d in dims]
+    for d in seen:
+        if seen.count(d) > 1:
+            raise RuntimeError(f"dim {d} appears multiple times in the list of dims")
+
+
+flip = checked(
+    "aten::flip(Tensor self, int[] dims) -> Tensor",
+    """The elements in reverse order along `dims`.""",
+    run=_flip,
+    check=_check_flip,
+    grad=dict(self=lambda grad, dims: grad.flip(dims)),
+)
+
+
+def _flip_along(name, rank, dim):
+    def body(self):
+        if self.layout.ndim < rank:
+            raise RuntimeError(f"Input must be >= {rank}-d.")
+        return flip(self, (dim,))
+
+    body.__doc__ = f"""The elements in reverse order along dimension {dim}."""
+    return composite(f"aten::{name}(Tensor self) -> Tensor")(body)
+
+
+fliplr, flipud = _flip_along("fliplr", 2, 1), _flip_along("flipud", 1, 0)
+
+
+@composite("aten::roll(Tensor self, int[] shifts, int[] dims=[]) -> Tensor")
+def roll(self, shifts, dims):
+    """The elements shifted along `dims` (of the flat tensor without `dims`); what falls off comes in again."""
+    if not dims and len(shifts) == 1:
+        return roll(self.reshape(-1), shifts, (0,)).reshape(self.layout.shape)
+    if len(shifts) != len(dims):
+        raise RuntimeError(f"shifts and dimensions must align. shifts: {len(shifts)}, dims:{len(dims)}")
+    out = self
+    for shift, dim in zip(shifts, dims, strict=True):
+        n = out.layout.shape[wrap_dim(dim, out.layout.ndim)] if out.layout.ndim else 1
+        cut = (-shift) % n if n else 0
+        if cut:
+            out = cat([slice_(out, dim, cut, n, 1), slice_(out, dim, 0, cut, 1)], dim)
+    return out.clone() if out is self else out
+
+
+@composite("aten::rot90(Tensor self, int k=1, int[] dims=[0, 1]) -> Tensor")
+def rot90(self, k, dims):
+    """A rotation by `k` quarter turns in the plane of two dimensions."""
+    n = self.layout.ndim
+    if len(dims) != 2:
+        raise RuntimeError(f"expected total rotation dims == 2, but got dims = {len(dims)}")
+    if n < 2:
+        raise RuntimeError(f"expected total dims >= 2, but got total dims = {n}")
+    if dims[0] == dims[1] or abs(dims[0] - dims[1]) == n:
+        raise RuntimeError(f"expected rotation dims to be different, but got dim0 = {dims[0]} and dim1 = {dims[1]}")
+    for i in (0, 1):
+        if not -n <= dims[i] < n:
+            raise RuntimeError(f"Rotation dim{i} out of range, dim{i} = {dims[i]}")
+    k %= 4
+    if k == 1:
+        return flip(self, (dims[1],)).transpose(*dims)
+    if k == 2:
+        return flip(self, dims)
+    return flip(self, (dims[0],)).transpose(*dims) if k == 3 else self.clone()
+
+
+def _grid(tensors, indexing):
+    if not tensors:
+        raise RuntimeError("meshgrid expects a non-empty TensorList")
+    if indexing not in ("ij", "xy"):
+        raise RuntimeError(f"torch.meshgrid: indexing must be one of \"xy\" or \"ij\", but received: {indexing}")
+    for t in tensors:
+        if t.layout.ndim > 1:
+            raise RuntimeError(f"torch.meshgrid: Expected 0D or 1D tensor in the tensor list but got: {t}")
+        if t.layout.dtype is not tensors[0].layout.dtype:
+            raise RuntimeError("meshgrid expects all tensors to have the same dtype")
+    swap = indexing == "xy" and len(tensors) >= 2
+    tensors = [tensors[1], tensors[0], *tensors[2:]] if swap else list(tensors)
+    n = len(tensors)
+    shape = tuple(t.layout.numel for t in tensors)
+    grids = [expand(t.reshape((1,) * i + (-1,) + (1,) * (n - 1 - i)), shape) for i, t in enumerate(tensors)]
+    if swap:
+        grids = [g.transpose(0, 1) for g in grids]
+        grids[0], grids[1] = grids[1], grids[0]
+    return tuple(grids)
+
+
+@composite('aten::meshgrid(Tensor[] tensors, *, str indexing="ij") -> Tensor[]', method=False)
+def meshgrid(tensors, indexing):
+    """Coordinates of a grid: each vector along its own dimension, expanded over the others."""
+    return _grid(tensors, indexing)
+
+
+@composite("aten::cartesian_prod(Tensor[] tensors) -> Tensor", method=False)
+def cartesian_prod(tensors):
+    """All combinations of one element from each vector, as rows."""
+    for t in tensors:
+        if t.layout.ndim != 1:
+            raise RuntimeError(f"Expect a 1D vector, but got shape {list(t.layout.shape)}")
+    if len(tensors) == 1:
+        return tensors[0]
+    return stack([g.reshape(-1) for g in _grid(tensors, "ij")], 1)
+
+
+@composite("aten::block_diag(Tensor[] tensors) -> Tensor", method=False)
+def block_diag(tensors):
+    """The matrices along the diagonal, zeros elsewhere."""
+    blocks = []
+    for i, t in enumerate(tensors):
+        n = t.layout.ndim
+        if n > 2:
+            raise RuntimeError(
+                f"torch.block_diag: Input tensors must have 2 or fewer dimensions. Input {i} has {n} dimensions"
+            )
+        blocks.append(t.reshape(1, -1) if n < 2 else t)
+    dtype = result_type([b.layout for b in blocks])
+    width = sum(b.layout.shape[1] for b in blocks)
+    rows, left = [], 0
+    for b in blocks:
+        height, n = b.layout.shape
+        before, after = (b.new_zeros((height, k), dtype=dtype) for k in (left, width - left - n))
+        rows.append(cat([before, b.to(dtype), after], 1))
+        left += n
+    return cat(rows, 0) if rows else None
+
+
+@composite("aten::combinations(Tensor self, int r=2, bool with_replacement=False) -> Tensor")
+def combinations(self, r, with_replacement):
+    """All choices of `r` elements of a vector, as rows."""
+    if self.layout.ndim != 1:
+        raise RuntimeError(f"Expect a 1D vector, but got shape {list(self.layout.shape)}")
+    if r < 0:
+        raise RuntimeError(f"Expect a non-negative number, but got {r}")
+    if r == 0:
+        return self.new_empty((0,))
+    n = self.layout.shape[0]
+    places = numpy.indices((n,) * r).reshape(r, -1)
+    step = places[:-1] <= places[1:] if with_replacement else places[:-1] < places[1:]
+    chosen = places[:, step.all(axis=0)].T
+    rows = self.new_tensor(chosen.reshape(-1), dtype=INT64)
+    return self.index_select(0, rows).reshape(chosen.shape)
+
+
+@composite("aten::kron(Tensor self, Tensor other) -> Tensor")
+def kron(self, other):
+    """The Kronecker product."""
+    n = max(self.layout.ndim, other.layout.ndim)
+    a, b = ((1,) * (n - x.layout.ndim) + x.layout.shape for x in (self, other))
+    left = self.reshape([k for s in a for k in (s, 1)])
+    right = other.reshape([k for s in b for k in (1, s)])
+    return (left * right).reshape([x * y for x, y in zip(a, b, strict=True)])
+
+
+__all__ = ["Checked", "at_least", "cat", "checked", "narrow", "opaque", "split", "stack", "view", "view_strides"]

@@ -1,0 +1,77 @@
+"""Adagrad."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flambeau.tensor import Tensor
+
+from .kernels import number
+from .optimizer import PerParameter, check_range, zeros_like
+
+
+class Adagrad(PerParameter):
+    """Adagrad (Duchi et al. 2011): steps shrink with the sum of squared gradients."""
+
+    def __init__(
+        self,
+        params: Any,
+        lr: Any = 1e-2,
+        lr_decay: float = 0,
+        weight_decay: float = 0,
+        initial_accumulator_value: float = 0,
+        eps: float = 1e-10,
+        foreach: bool | None = None,
+        *,
+        maximize: bool = False,
+        differentiable: bool = False,
+        fused: bool | None = None,
+    ) -> None:
+        check_range(lr, "learning rate")
+        check_range(lr_decay, "lr_decay value")
+        check_range(weight_decay, "weight_decay value")
+        check_range(initial_accumulator_value, "initial_accumulator_value value")
+        check_range(eps, "epsilon value")
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "lr_decay": lr_decay,
+                "eps": eps,
+                "weight_decay": weight_decay,
+                "initial_accumulator_value": initial_accumulator_value,
+                "foreach": foreach,
+                "maximize": maximize,
+                "differentiable": differentiable,
+                "fused": fused,
+            },
+        )
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                start = group["initial_accumulator_value"]
+                self.state[parameter].update(
+                    {"step": 0.0, "sum": zeros_like(parameter).add_(start)}
+                )
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        for group in self.param_groups:
+            group.setdefault("foreach", None)
+            group.setdefault("maximize", False)
+            group.setdefault("differentiable", False)
+            group.setdefault("fused", None)
+
+    def _begin(self, parameter: Tensor, group: dict[str, Any]) -> dict[str, Any]:
+        start = group["initial_accumulator_value"]
+        return {"step": 0.0, "sum": zeros_like(parameter).add_(start)}
+
+    def _update(
+        self, parameter: Tensor, gradient: Tensor, state: dict[str, Any], group: dict[str, Any]
+    ) -> None:
+        step = state["step"] = state["step"] + 1
+        if group["weight_decay"] != 0:
+            gradient = gradient.add(parameter, alpha=group["weight_decay"])
+        rate = number(group["lr"]) / (1 + (step - 1) * group["lr_decay"])
+        total = state["sum"]
+        total.addcmul_(gradient, gradient, value=1)
+        parameter.addcdiv_(gradient, total.sqrt().add_(group["eps"]), value=-rate)

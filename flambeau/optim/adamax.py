@@ -1,0 +1,73 @@
+"""Adamax."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flambeau.tensor import Tensor
+
+from .kernels import number
+from .optimizer import PerParameter, check_betas, check_range, zeros_like
+
+
+class Adamax(PerParameter):
+    """Adamax: Adam with the infinity norm (Kingma, Ba 2014)."""
+
+    def __init__(
+        self,
+        params: Any,
+        lr: Any = 2e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0,
+        foreach: bool | None = None,
+        *,
+        maximize: bool = False,
+        differentiable: bool = False,
+        capturable: bool = False,
+    ) -> None:
+        check_range(lr, "learning rate")
+        check_range(eps, "epsilon value")
+        check_betas(betas)
+        check_range(weight_decay, "weight_decay value")
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "betas": betas,
+                "eps": eps,
+                "weight_decay": weight_decay,
+                "foreach": foreach,
+                "maximize": maximize,
+                "differentiable": differentiable,
+                "capturable": capturable,
+            },
+        )
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        for group in self.param_groups:
+            group.setdefault("foreach", None)
+            group.setdefault("maximize", False)
+            group.setdefault("differentiable", False)
+            group.setdefault("capturable", False)
+
+    def _begin(self, parameter: Tensor, group: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "step": 0.0,
+            "exp_avg": zeros_like(parameter),
+            "exp_inf": zeros_like(parameter),
+        }
+
+    def _update(
+        self, parameter: Tensor, gradient: Tensor, state: dict[str, Any], group: dict[str, Any]
+    ) -> None:
+        step = state["step"] = state["step"] + 1
+        average, largest = state["exp_avg"], state["exp_inf"]
+        beta1, beta2 = group["betas"]
+        if group["weight_decay"] != 0:
+            gradient = gradient.add(parameter, alpha=group["weight_decay"])
+        average.lerp_(gradient, 1 - beta1)
+        largest.copy_(largest.mul_(beta2).maximum(gradient.abs().add_(group["eps"])))
+        step_size = number(group["lr"]) / (1 - beta1**step)
+        parameter.addcdiv_(average, largest, value=-step_size)

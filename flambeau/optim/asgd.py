@@ -1,0 +1,80 @@
+"""ASGD."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flambeau.tensor import Tensor
+
+from .kernels import number
+from .optimizer import PerParameter, check_range, zeros_like
+
+
+class ASGD(PerParameter):
+    """Averaged stochastic gradient descent (Polyak, Juditsky 1992)."""
+
+    _number_state = ("step", "eta", "mu")
+
+    def __init__(
+        self,
+        params: Any,
+        lr: Any = 1e-2,
+        lambd: float = 1e-4,
+        alpha: float = 0.75,
+        t0: float = 1e6,
+        weight_decay: float = 0,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        differentiable: bool = False,
+        capturable: bool = False,
+    ) -> None:
+        check_range(lr, "learning rate")
+        check_range(weight_decay, "weight_decay value")
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "lambd": lambd,
+                "alpha": alpha,
+                "t0": t0,
+                "weight_decay": weight_decay,
+                "foreach": foreach,
+                "maximize": maximize,
+                "differentiable": differentiable,
+                "capturable": capturable,
+            },
+        )
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        for group in self.param_groups:
+            group.setdefault("foreach", None)
+            group.setdefault("maximize", False)
+            group.setdefault("differentiable", False)
+            group.setdefault("capturable", False)
+
+    def _begin(self, parameter: Tensor, group: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "step": 0.0,
+            "eta": number(group["lr"]),
+            "mu": 1.0,
+            "ax": zeros_like(parameter),
+        }
+
+    def _update(
+        self, parameter: Tensor, gradient: Tensor, state: dict[str, Any], group: dict[str, Any]
+    ) -> None:
+        step = state["step"] = state["step"] + 1
+        mean, rate, share = state["ax"], state["eta"], state["mu"]
+        lambd = group["lambd"]
+        if group["weight_decay"] != 0:
+            gradient = gradient.add(parameter, alpha=group["weight_decay"])
+        parameter.mul_(1 - lambd * rate)
+        parameter.add_(gradient, alpha=-rate)
+        if share == 1:
+            mean.copy_(parameter)
+        else:
+            mean.add_(parameter.sub(mean).mul_(share))
+        lr = number(group["lr"])
+        state["eta"] = lr / ((1 + lambd * lr * step) ** group["alpha"])
+        state["mu"] = 1 / max(1, step - group["t0"])

@@ -1,0 +1,91 @@
+"""NAdam."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flambeau.tensor import Tensor
+
+from .kernels import number
+from .optimizer import PerParameter, check_betas, check_range, zeros_like
+
+
+class NAdam(PerParameter):
+    """Adam with Nesterov momentum (Dozat 2016)."""
+
+    _number_state = ("step", "mu_product")
+
+    def __init__(
+        self,
+        params: Any,
+        lr: Any = 2e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0,
+        momentum_decay: float = 4e-3,
+        decoupled_weight_decay: bool = False,
+        *,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        capturable: bool = False,
+        differentiable: bool = False,
+    ) -> None:
+        check_range(lr, "learning rate")
+        check_range(eps, "epsilon value")
+        check_betas(betas)
+        check_range(weight_decay, "weight_decay value")
+        check_range(momentum_decay, "momentum_decay value")
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "betas": betas,
+                "eps": eps,
+                "weight_decay": weight_decay,
+                "momentum_decay": momentum_decay,
+                "decoupled_weight_decay": decoupled_weight_decay,
+                "maximize": maximize,
+                "foreach": foreach,
+                "capturable": capturable,
+                "differentiable": differentiable,
+            },
+        )
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        for group in self.param_groups:
+            group.setdefault("decoupled_weight_decay", False)
+            group.setdefault("maximize", False)
+            group.setdefault("foreach", None)
+            group.setdefault("capturable", False)
+            group.setdefault("differentiable", False)
+
+    def _begin(self, parameter: Tensor, group: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "step": 0.0,
+            "mu_product": 1.0,
+            "exp_avg": zeros_like(parameter),
+            "exp_avg_sq": zeros_like(parameter),
+        }
+
+    def _update(
+        self, parameter: Tensor, gradient: Tensor, state: dict[str, Any], group: dict[str, Any]
+    ) -> None:
+        step = state["step"] = state["step"] + 1
+        average, square = state["exp_avg"], state["exp_avg_sq"]
+        beta1, beta2 = group["betas"]
+        lr = number(group["lr"])
+        if group["weight_decay"] != 0:
+            if group["decoupled_weight_decay"]:
+                parameter.mul_(1 - lr * group["weight_decay"])
+            else:
+                gradient = gradient.add(parameter, alpha=group["weight_decay"])
+        decay = group["momentum_decay"]
+        mu = beta1 * (1.0 - 0.5 * (0.96 ** (step * decay)))
+        mu_next = beta1 * (1.0 - 0.5 * (0.96 ** ((step + 1) * decay)))
+        product = state["mu_product"] = state["mu_product"] * mu
+        average.lerp_(gradient, 1 - beta1)
+        square.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
+        denominator = square.div(1 - beta2**step).sqrt_().add_(group["eps"])
+        parameter.addcdiv_(gradient, denominator, value=-lr * (1.0 - mu) / (1.0 - product))
+        parameter.addcdiv_(average, denominator, value=-lr * mu_next / (1.0 - product * mu_next))

@@ -1,0 +1,70 @@
+"""Rprop."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flambeau.tensor import Tensor
+
+from .kernels import number
+from .optimizer import PerParameter, check_range, zeros_like
+
+
+class Rprop(PerParameter):
+    """Resilient backpropagation (Riedmiller, Braun 1993)."""
+
+    def __init__(
+        self,
+        params: Any,
+        lr: Any = 1e-2,
+        etas: tuple[float, float] = (0.5, 1.2),
+        step_sizes: tuple[float, float] = (1e-6, 50),
+        *,
+        capturable: bool = False,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        differentiable: bool = False,
+    ) -> None:
+        check_range(lr, "learning rate")
+        if not 0.0 < etas[0] < 1.0 < etas[1]:
+            raise ValueError(f"Invalid eta values: {etas[0]}, {etas[1]}")
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "etas": etas,
+                "step_sizes": step_sizes,
+                "foreach": foreach,
+                "maximize": maximize,
+                "differentiable": differentiable,
+                "capturable": capturable,
+            },
+        )
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        for group in self.param_groups:
+            group.setdefault("foreach", None)
+            group.setdefault("maximize", False)
+            group.setdefault("differentiable", False)
+            group.setdefault("capturable", False)
+
+    def _begin(self, parameter: Tensor, group: dict[str, Any]) -> dict[str, Any]:
+        lengths = zeros_like(parameter).add_(number(group["lr"]))
+        return {"step": 0.0, "prev": zeros_like(parameter), "step_size": lengths}
+
+    def _update(
+        self, parameter: Tensor, gradient: Tensor, state: dict[str, Any], group: dict[str, Any]
+    ) -> None:
+        state["step"] += 1
+        previous, lengths = state["prev"], state["step_size"]
+        shrink, grow = group["etas"]
+        least, most = group["step_sizes"]
+        agreement = gradient.mul(previous).sign_()
+        same, turned = agreement.gt(0), agreement.lt(0)
+        lengths.mul_(agreement.masked_fill(same, grow).masked_fill_(turned, shrink).masked_fill_(
+            agreement.eq(0), 1
+        )).clamp_(least, most)
+        gradient = gradient.masked_fill(turned, 0)
+        parameter.addcmul_(gradient.sign(), lengths, value=-1)
+        previous.copy_(gradient)

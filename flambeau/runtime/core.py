@@ -1,0 +1,267 @@
+"""The native core: storages, tensors made natively, launchers. Started by its first use."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+import threading
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from . import jit
+from .native import CORE, HEAD, KINDS, translate
+
+_EXPORTS = ["initialize", "parallel_for", "pool_threads"]
+_WORD = 8
+
+
+class Stage(NamedTuple):
+    """One call of a kernel `i64 kernel(ptr data, ptr dims, ptr scalars, i64 lo, i64 hi)`.
+
+    The kernel returns 0, or a code above 0 that says what failed. It is called on ranges that partition [0, total), of
+    at least `grain` iterations each; ranges run in parallel. `data` says where each data pointer comes from: k >= 0 is
+    positional argument k, -1 - k is output k. `dims` are int64s handed to the kernel as they are.
+    """
+
+    kernel: int
+    data: tuple[int, ...]
+    dims: bytes
+    total: int
+    grain: int
+
+
+class Launch(NamedTuple):
+    """What a launcher does.
+
+    `arguments` has a letter for each positional argument: t a tensor that is read, m one that is written, o a tensor or
+    None, d a number passed as double, i as int64, c as two doubles, - ignored. Numbers lie at `scalars` in argument
+    order, 8 bytes each (c: 16). `itemsizes` are bytes per element of each argument, 0 where it is no tensor.
+
+    `outputs` are (layout, bytes) of what is allocated; with layout None it is scratch memory, freed after the call. A
+    launcher returns its tensor, or a tuple of several, or its first written argument where there is none.
+
+    `release`: run without the interpreter's lock. `record(result, *args)` is called after success when grad mode is on
+    and a tensor argument has a node. `fail(code, *args)` is called on a kernel's nonzero code and should raise.
+    """
+
+    arguments: str
+    itemsizes: tuple[int, ...]
+    outputs: tuple[tuple[Any, int], ...]
+    stages: tuple[Stage, ...]
+    release: bool = False
+    record: Callable[..., Any] | None = None
+    fail: Callable[..., Any] | None = None
+
+
+class Memory(NamedTuple):
+    """Bytes in use now and at most, bytes taken from the system, bytes of these that wait for use, and counts."""
+
+    allocated: int
+    peak: int
+    reserved: int
+    cached: int
+    allocations: int
+    frees: int
+
+
+_lock = threading.Lock()
+_native: Any = None
+_addresses: dict[str, int] = {}
+_bound: tuple[type, Callable[[], bool]] | None = None
+
+
+def native() -> Any:
+    """The module object of built-ins, started at the first call."""
+    if _native is None:
+        with _lock:
+            if _native is None:
+                _start()
+    return _native
+
+
+def _start() -> None:
+    global _native
+    found = jit.compile(
+        CORE, _EXPORTS, translate=lambda text: translate(text, _EXPORTS), optimize=True
+    )
+    _addresses.update(zip(_EXPORTS, found, strict=True))
+    module = ctypes.PYFUNCTYPE(ctypes.py_object)(_addresses["initialize"])()
+    module.set_num_threads(_default_threads())
+    module.set_cache_limit(_default_cache_limit())
+    os.register_at_fork(after_in_child=module.forget_workers)
+    if _bound is not None:
+        _configure(module, *_bound)
+    _native = module
+
+
+def pool_addresses() -> tuple[int, int]:
+    """Addresses of `i64 parallel_for(kernel, data, dims, scalars, total, grain)` and of the number of threads."""
+    native()
+    return _addresses["parallel_for"], _addresses["pool_threads"]
+
+
+def _default_threads() -> int:
+    wish = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    if wish.isdigit() and int(wish) > 0:
+        return int(wish)
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:
+        cores = os.cpu_count() or 1
+    return max(1, min(cores, _core_quota(cores)))
+
+
+def _read_words(path: str) -> list[str]:
+    try:
+        with open(path) as file:
+            return file.read().split()
+    except OSError:
+        return []
+
+
+def _core_quota(cores: int) -> int:
+    """The cores that a container's quota allows, rounded up."""
+    words = _read_words("/sys/fs/cgroup/cpu.max")
+    if len(words) != 2 or not words[0].isdigit():
+        return cores
+    return -(-int(words[0]) // int(words[1]))
+
+
+def _default_cache_limit() -> int:
+    """Free blocks are kept up to half of the memory that the process may use."""
+    try:
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError):
+        memory = 4 << 30
+    words = _read_words("/sys/fs/cgroup/memory.max")
+    if words and words[0].isdigit():
+        memory = min(memory, int(words[0]))
+    return memory // 2
+
+
+def bind(tensor_type: type, grad_enabled: Callable[[], bool]) -> None:
+    """Say which class tensors are of and who knows whether grad mode is on. Does not start the core.
+
+    The class has __slots__ with at least storage, layout, offset, _node and _base; a new tensor's other slots are None.
+    """
+    global _bound
+    with _lock:
+        _bound = (tensor_type, grad_enabled)
+        if _native is not None:
+            _configure(_native, *_bound)
+
+
+def _configure(module: Any, tensor_type: type, grad_enabled: Callable[[], bool]) -> None:
+    member = type(_Slotted.slot)  # type: ignore[attr-defined]
+    slots = {}
+    for owner in reversed(tensor_type.__mro__):
+        for name, value in vars(owner).items():
+            if isinstance(value, member) and value.__objclass__ is owner:
+                slots[name] = value
+    slots = {name: value for name, value in slots.items() if name in _slot_names(tensor_type)}
+    missing = [name for name in _REQUIRED if name not in slots]
+    if missing:
+        raise TypeError(f"{tensor_type.__name__} lacks the slots {', '.join(missing)}")
+    required = [slots.pop(name) for name in _REQUIRED]
+    module.configure(tensor_type, grad_enabled, *required, *slots.values())
+
+
+class _Slotted:
+    __slots__ = ("slot",)
+
+
+_REQUIRED = ("storage", "layout", "offset", "_node", "_base")
+
+
+def _slot_names(tensor_type: type) -> set[str]:
+    names: set[str] = set()
+    for owner in tensor_type.__mro__:
+        declared = vars(owner).get("__slots__", ())
+        names.update((declared,) if isinstance(declared, str) else declared)
+    return names
+
+
+def memory() -> Memory:
+    """The allocator's figures."""
+    return Memory(*native().memory())
+
+
+def take_events() -> list[tuple[int, int]]:
+    """Allocations (bytes, address) and frees (-bytes, address) since the last call, if `log_events(True)` came before."""
+    words = memoryview(native().take_events()).cast("q").tolist()
+    return list(zip(words[::2], words[1::2], strict=True))
+
+
+def launcher(launch: Launch) -> Callable[..., Any]:
+    """A built-in function that does what `launch` says.
+
+    Raises ValueError for a description that contradicts itself, RuntimeError before `bind`.
+    """
+    module = native()
+    if _bound is None:
+        raise RuntimeError("a launcher needs the tensor class: call bind first")
+    _check(launch)
+    kept = [launch.record, launch.fail, *(layout for layout, _ in launch.outputs)]
+    return module.make_launcher((_descriptor(launch), *kept))
+
+
+def _check(launch: Launch) -> None:
+    count, made = len(launch.arguments), len(launch.outputs)
+    if len(launch.itemsizes) != count:
+        raise ValueError("itemsizes must say one number for each argument")
+    unknown = set(launch.arguments) - set(KINDS)
+    if unknown:
+        raise ValueError(f"unknown argument letters: {', '.join(sorted(unknown))}")
+    for stage in launch.stages:
+        for k in stage.data:
+            if k >= count or -1 - k >= made or (k >= 0 and launch.arguments[k] not in "tmo"):
+                raise ValueError(f"data pointer {k} is neither a tensor argument nor an output")
+        if stage.total > 0 and stage.kernel == 0:
+            raise ValueError("a stage without a kernel")
+    if any(nbytes < 0 for _, nbytes in launch.outputs):
+        raise ValueError("an output cannot have a negative size")
+
+
+def _descriptor(launch: Launch) -> bytes:
+    """The words that `native/launch.py` describes."""
+    count = len(launch.arguments)
+    tables: list[bytes] = []
+    position = len(HEAD) * _WORD
+
+    def place(content: bytes) -> int:
+        nonlocal position
+        start = position
+        padded = content + bytes(-len(content) % _WORD)
+        tables.append(padded)
+        position += len(padded)
+        return start
+
+    def words(*values: int) -> bytes:
+        return struct.pack(f"{len(values)}q", *values)
+
+    kinds = [KINDS.index(letter) for letter in launch.arguments]
+    arguments = b"".join(map(words, kinds, launch.itemsizes))
+    outputs = [(0 if layout is None else id(layout), nbytes) for layout, nbytes in launch.outputs]
+    stages = b""
+    for stage in launch.stages:
+        indices = words(*(k if k >= 0 else count - 1 - k for k in stage.data))
+        row = (stage.kernel, place(stage.dims), stage.total, max(stage.grain, 1), len(stage.data))
+        stages += words(*row, place(indices))
+    written = launch.arguments.find("m")
+    values = {
+        "ARGUMENTS": count,
+        "OUTPUTS": len(outputs),
+        "RESULTS": sum(layout is not None for layout, _ in launch.outputs),
+        "STAGES": len(launch.stages),
+        "RELEASE": int(launch.release),
+        "RECORD": 0 if launch.record is None else id(launch.record),
+        "FAIL": 0 if launch.fail is None else id(launch.fail),
+        "WRITTEN": written,
+        "SCALARS": sum({"d": 1, "i": 1, "c": 2}.get(letter, 0) for letter in launch.arguments),
+        "DATA": max((len(stage.data) for stage in launch.stages), default=0),
+        "ARGUMENT_TABLE": place(arguments),
+        "OUTPUT_TABLE": place(b"".join(words(*output) for output in outputs)),
+        "STAGE_TABLE": place(stages),
+    }
+    return words(*(values[name] for name in HEAD)) + b"".join(tables)

@@ -1,0 +1,100 @@
+"""Functions that take any number of tensors, and those whose forms no one schema covers."""
+
+from flambeau.ops import find
+
+from .tensor import Tensor
+
+
+def _listed(tensors):
+    """The tensors that were given one by one, or as one list."""
+    if len(tensors) == 1 and isinstance(tensors[0], list | tuple):
+        return list(tensors[0])
+    return list(tensors)
+
+
+def _variadic(name):
+    def function(*tensors):
+        return find(name).door(_listed(tensors))
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__, function.__module__ = find(name).doc, "torch"
+    return function
+
+
+broadcast_tensors, cartesian_prod, block_diag = map(
+    _variadic, ("broadcast_tensors", "cartesian_prod", "block_diag")
+)
+
+
+def meshgrid(*tensors, indexing="ij"):
+    """Coordinates of a grid: each vector along its own dimension, expanded over the others."""
+    return find("meshgrid").door(_listed(tensors), indexing=indexing)
+
+
+def broadcast_shapes(*shapes):
+    """The common shape of `shapes` by the broadcasting rule."""
+    from_empty = [(s,) if isinstance(s, int) else tuple(s) for s in shapes]
+    rank = max(map(len, from_empty), default=0)
+    result = [1] * rank
+    for shape in from_empty:
+        for d, n in enumerate(shape, rank - len(shape)):
+            if n < 0:
+                raise RuntimeError(f"Trying to create tensor with negative dimension ({n}): ({n})")
+            if n != 1 and n != result[d]:
+                if result[d] != 1:
+                    raise RuntimeError(
+                        "Shape mismatch: objects cannot be broadcast to a single shape: "
+                        + ", ".join(str(s) for s in from_empty)
+                    )
+                result[d] = n
+    return type(Tensor.shape.fget(find("empty").door(())))(result)
+
+
+def _at_least(rank):
+    def function(*tensors):
+        given = _listed(tensors)
+        made = tuple(_padded(t, rank) for t in given)
+        return made[0] if len(tensors) == 1 and not isinstance(tensors[0], list | tuple) else made
+
+    function.__name__ = function.__qualname__ = f"atleast_{rank}d"
+    function.__doc__ = f"""The tensors with dimensions of size 1 added, so that they have at least {rank}."""
+    function.__module__ = "torch"
+    return function
+
+
+def _padded(tensor, rank):
+    n = tensor.layout.ndim
+    if n >= rank:
+        return tensor
+    if n == 0:
+        return tensor.reshape((1,) * rank)
+    if rank == 3:
+        return tensor.unsqueeze(-1) if n == 2 else tensor.unsqueeze(0).unsqueeze(-1)
+    return tensor.unsqueeze(0)
+
+
+atleast_1d, atleast_2d, atleast_3d = map(_at_least, (1, 2, 3))
+
+
+def where(condition, input=None, other=None, *, out=None):
+    """The element of `input` where `condition` holds, else that of `other`; with `condition` alone, the places where it
+    holds, as one vector for each dimension."""
+    if input is None and other is None:
+        return find("nonzero").door(condition, as_tuple=True)
+    return find("where").door(condition, input, other, out=out)
+
+
+def _where_method(self, condition, other):
+    """The elements of this tensor where `condition` holds, those of `other` elsewhere."""
+    return find("where").door(condition, self, other)
+
+
+def install():
+    """Puts the methods on the class."""
+    Tensor.where = _where_method
+
+
+PUBLIC = (
+    "atleast_1d", "atleast_2d", "atleast_3d", "block_diag", "broadcast_shapes", "broadcast_tensors", "cartesian_prod",
+    "meshgrid", "where",
+)  # fmt: skip
