@@ -23,6 +23,7 @@ from . import (
     softmax,
     statistics,
     transcendental,
+    updates,
     views,
 )
 from .creation import no_device
