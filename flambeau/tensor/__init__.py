@@ -3,7 +3,7 @@
 from flambeau import ops, runtime
 from flambeau.ops import modes
 
-from . import chance, convert, creation, formats, indexing, inplace, printing, settings
+from . import borders, chance, convert, creation, formats, indexing, inplace, printing, settings, several
 from .accelerator import device_count, is_available, manual_seed_all, synchronize
 from .autograd import engine, grad_mode
 from .methods import door_of, function_of, inplace_of, install, public
@@ -32,10 +32,10 @@ ops.bind_doors(Tensor, {
     "rebase": inplace.rebase,
 })  # fmt: skip
 ops.bind_tape(_fit, _note)
-for _part in (creation, convert, indexing):
+for _part in (creation, convert, indexing, borders, several):
     _part.install()
 install()
-PUBLIC = {name: getattr(part, name) for part in (creation, chance, convert, settings) for name in part.PUBLIC}
+PUBLIC = {name: getattr(part, name) for part in (creation, chance, convert, settings, borders, several) for name in part.PUBLIC}
 PUBLIC |= convert.LEGACY | {"range": creation.range_}
 PUBLIC |= {name: getattr(printing, name) for name in ("get_printoptions", "set_printoptions")}
 PUBLIC |= {x.name: x for x in (*formats.FORMATS, *formats.LAYOUTS)}
