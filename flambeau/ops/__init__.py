@@ -15,6 +15,7 @@ from . import (
     losses,
     modes,
     normalization,
+    norms,
     pooling,
     random,
     ranges,
