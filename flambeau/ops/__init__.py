@@ -22,6 +22,7 @@ from . import (
     reductions,
     scans,
     softmax,
+    sorting,
     statistics,
     transcendental,
     views,
