@@ -17,6 +17,7 @@ from . import (
     memory,
     modes,
     normalization,
+    norms,
     pooling,
     random,
     ranges,
@@ -26,6 +27,7 @@ from . import (
     searching,
     shapes,
     softmax,
+    sorting,
 )
     statistics,
     transcendental,
