@@ -28,7 +28,6 @@ from . import (
     shapes,
     softmax,
     sorting,
-)
     statistics,
     transcendental,
     updates,
@@ -47,7 +46,7 @@ from .family.reduction import wrap_dim, wrap_dims
 from .family.view import register
 from .op import Composite, Op, composite, explain, find, registry
 from .promotion import result_type
-from .tape import FREED, AccumulateGrad, Handle, Node, Output, Several, add_hook, alone
+from .tape import FREED, AccumulateGrad, Extra, Handle, Node, Output, Packed, add_hook, alone, extras, kind_of, watchers
 from .tape import bind as bind_tape
 
 
@@ -62,9 +61,9 @@ def __getattr__(name):
 
 
 __all__ = [
-    "FREED", "AccumulateGrad", "Composite", "Fold", "Fused", "Handle", "Node", "Op", "Opaque", "Output", "Pointwise",
-    "Reduction", "Several", "View", "add_hook", "adopt", "alone", "bind_doors", "bind_tape", "broadcast", "can_write",
-    "check_overlap", "check_target", "composite", "expand", "explain", "find", "fused", "memory", "modes", "ndarray", "no_device", "opaque",
-    "pointwise", "reduction", "register", "registry", "result_type", "scan", "type_name", "view", "wrap_dim",
-    "wrap_dims",
+    "FREED", "AccumulateGrad", "Composite", "Extra", "Fold", "Fused", "Handle", "Node", "Op", "Opaque", "Output",
+    "Packed", "Pointwise", "Reduction", "View", "add_hook", "adopt", "alone", "bind_doors", "bind_tape", "broadcast",
+    "can_write", "check_overlap", "check_target", "composite", "expand", "explain", "extras", "find", "fused",
+    "kind_of", "memory", "modes", "ndarray", "no_device", "opaque", "pointwise", "reduction", "register", "registry",
+    "result_type", "scan", "type_name", "view", "watchers", "wrap_dim", "wrap_dims",
 ]  # fmt: skip

@@ -90,7 +90,7 @@ class Op:
 
     def recorder(self, args, shapes=None):
         """record(result, *args) for a plan with these arguments. `shapes`: layouts that gradients are brought to."""
-        return functools.partial(self.rule(args).record, shapes)
+        return self.rule(args).recorder(shapes)
 
     def key(self, args):
         """What a plan depends on: must equal what the generated door computes."""

@@ -1,68 +1,106 @@
 """What an op leaves behind for backward: nodes, edges and saved values."""
 
 import itertools
+import keyword
 import weakref
 
 from flambeau import runtime
+from flambeau._base import RemovableHandle
 
 from .modes import state
 
 _sequence = itertools.count(1)
+
+FREED = (
+    "Trying to backward through the graph a second time (or directly access saved tensors after they have already "
+    "been freed). Saved intermediate values of the graph are freed when you call .backward() or autograd.grad(). "
+    "Specify retain_graph=True if you need to backward through the graph a second time or if you need to access saved "
+    "tensors after calling backward."
+)
+
+# Not empty while any thread is in anomaly mode or has saved-tensor hooks: only then recording does more.
+watchers: list = []
+
+
+class Extra:
+    """What few nodes have: hooks by kind, the user's metadata, the line that recorded the node."""
+
+    __slots__ = ("hooks", "line", "meta")
+
+    def __init__(self):
+        self.hooks: dict = {}
+        self.meta: dict | None = None
+        self.line = None
+
+    def of(self, kind):
+        """The hooks of a kind, in the order of their registration."""
+        table = self.hooks.get(kind)
+        return list(table.values()) if table else ()
 
 
 class Node:
     """One step of the graph that backward walks from results to inputs.
 
     `edges[i]` is the node of tensor input i (or an `Output` of a node with several results), None where no gradient is
-    wanted. `saved` holds what the gradient formulas read. `order` falls as nodes are made, so that a heap yields the
-    latest first.
+    wanted. `saved` holds what the gradient formulas read: a tuple, a `Packed`, or None when it was freed. `order` grows
+    as nodes are made, so whoever consumed a value comes behind its maker. Every op has a subclass of its own, whose
+    `run` is generated.
     """
 
-    __slots__ = ("__weakref__", "edges", "hooks", "line", "meta", "order", "rule", "saved", "shapes", "versions")
+    __slots__ = ("__weakref__", "edges", "extra", "order", "saved", "shapes")
     results = 1
+    rule = None
 
-    def __init__(self):
-        self.order = -next(_sequence)
-        self.hooks = None
-        self.meta = None
-        self.line = None
+    def run(self, grad, keep):
+        """Gradients for the edges, in order, from the gradient of the result (a list of them, if there are several).
 
-    def __lt__(self, other):  # a heap compares nodes of equal order: never, but tuples ask
-        return self.order < other.order
+        Without `keep`, the saved values are dropped, so that memory is free before the graph is.
+        """
+        raise NotImplementedError
+
+    def __call__(self, *grads):
+        found = self.run(grads[0] if self.results == 1 else list(grads), True)
+        return found[0] if len(found) == 1 else tuple(found)
 
     def name(self) -> str:
-        return self.rule.name
+        return type(self).__name__
 
     def __repr__(self):
         return f"<{self.name()} object at {id(self):#x}>"
 
+    def __getattr__(self, name):
+        """``_saved_NAME`` is the value that was saved under the schema's name."""
+        if name.startswith("_saved_") and self.rule is not None:
+            wanted = name.removeprefix("_saved_")
+            if wanted in self.rule.saves:
+                return self.rule.unpack(self)[self.rule.saves.index(wanted)]
+            if wanted in self.rule.arguments:
+                return None
+        raise AttributeError(f"{self.name()!r} object has no attribute {name!r}", name=name, obj=self)
+
     @property
     def next_functions(self):
         """Pairs (node, index of its result) that this node's gradients go to, as in PyTorch."""
-        pairs = []
-        for edge in self.edges or ():
-            pairs.append((edge.node, edge.index) if edge.__class__ is Output else (edge, 0))
-        return tuple(pairs)
+        return tuple((e.node, e.index) if e.__class__ is Output else (e, 0) for e in self.edges or ())
+
+    @property
+    def hooks(self) -> Extra | None:
+        return self.extra
+
+    @property
+    def line(self) -> str | None:
+        """Where the user recorded this node; known in anomaly mode only."""
+        return None if self.extra is None else self.extra.line
 
     @property
     def metadata(self) -> dict:
-        if self.meta is None:
-            self.meta = {}
-        return self.meta
+        extra = extras(self)
+        if extra.meta is None:
+            extra.meta = {}
+        return extra.meta
 
-    def apply(self, grad):
-        """Gradients for the edges, in order, from the gradient of the result (a list of them, if there are several)."""
-        if self.saved is None:
-            raise RuntimeError(FREED)
-        return self.rule.backward(self, grad, *self.unpack())
-
-    def unpack(self):
-        """The saved values; checks that no saved tensor was modified since."""
-        return self.rule.unpack(self)
-
-    def release(self):
-        """Drops the saved values, so that memory is free before the graph is."""
-        self.saved = None
+    def _sequence_nr(self) -> int:
+        return self.order
 
     def register_hook(self, hook):
         """Calls ``hook(grad_inputs, grad_outputs)`` after this node ran; a returned tuple replaces grad_inputs."""
@@ -71,14 +109,6 @@ class Node:
     def register_prehook(self, hook):
         """Calls ``hook(grad_outputs)`` before this node runs; a returned tuple replaces them."""
         return add_hook(self, "pre", hook)
-
-
-FREED = (
-    "Trying to backward through the graph a second time (or directly access saved tensors after they have already "
-    "been freed). Saved intermediate values of the graph are freed when you call .backward() or autograd.grad(). "
-    "Specify retain_graph=True if you need to backward through the graph a second time or if you need to access saved "
-    "tensors after calling backward."
-)
 
 
 class Output:
@@ -96,70 +126,91 @@ class AccumulateGrad(Node):
     __slots__ = ("_variable",)
 
     def __init__(self, variable):
-        self.order = 0  # behind every op: all contributions have arrived
-        self.hooks = self.meta = self.line = None
-        self.edges, self.saved, self.versions, self.rule = (), (), (), None
+        self.order = next(_sequence)  # before every op that reads the leaf: all contributions have arrived
+        self.extra = self.shapes = None
+        self.edges, self.saved = (), ()
         self._variable = weakref.ref(variable)
 
     @property
     def variable(self):
         return self._variable()
 
-    def name(self):
-        return "AccumulateGrad"
+
+class Table(dict):
+    """A dictionary that handles may refer to weakly."""
+
+    __slots__ = ("__weakref__",)
 
 
-class Hooks:
-    """Callables attached to a node: on the gradient of result `index` (tensor hooks), before it, after it."""
-
-    __slots__ = ("lists",)
-
-    def __init__(self):
-        self.lists = {}
-
-    def of(self, kind):
-        return list(self.lists.get(kind, {}).values())
+def extras(node: Node) -> Extra:
+    """The node's `Extra`, made where it has none."""
+    if node.extra is None:
+        node.extra = Extra()
+    return node.extra
 
 
-class Handle:
-    """Removes what it was returned for: ``handle.remove()``; also a context manager."""
-
-    __slots__ = ("_key", "_table", "id")
-    _ids = itertools.count()
-
-    def __init__(self, table: dict):
-        self._table, self._key = weakref.ref(table) if hasattr(table, "__weakref__") else (lambda: table), next(self._ids)
-        self.id = self._key
-
-    def remove(self):
-        table = self._table()
-        if table is not None:
-            table.pop(self._key, None)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exception):
-        self.remove()
-
-
-def add_hook(node: Node, kind, hook) -> Handle:
+def add_hook(node: Node, kind, hook) -> RemovableHandle:
     """Attaches `hook` to `node` under `kind` ("node", "pre", "retain", "post", or the index of a result)."""
-    if node.hooks is None:
-        node.hooks = Hooks()
-    table = node.hooks.lists.setdefault(kind, {})
-    handle = Handle(table)
+    table = extras(node).hooks.setdefault(kind, Table())
+    handle = RemovableHandle(table)
     table[handle.id] = hook
     return handle
 
 
-class Saved:
-    """A tensor packed by the user's saved-tensor hooks."""
+Handle = RemovableHandle
 
-    __slots__ = ("packed", "unpack")
 
-    def __init__(self, tensor, pack, unpack):
-        self.packed, self.unpack = pack(tensor), unpack
+class Packed:
+    """Saved values of which the user's hooks have packed the tensors."""
+
+    __slots__ = ("unpack", "values")
+
+    def __init__(self, values, pack, unpack):
+        self.unpack = unpack
+        self.values = tuple(self._pack(v, pack) for v in values)
+
+    def _pack(self, value, pack):
+        if hasattr(value, "storage"):
+            return Item(value, pack)
+        if value.__class__ is tuple or value.__class__ is list:
+            return tuple(self._pack(v, pack) for v in value)
+        return value
+
+    def opened(self, value):
+        """`value` as it was before packing."""
+        if value.__class__ is tuple:
+            return tuple(self.opened(v) for v in value)
+        return value.open(self.unpack) if value.__class__ is Item else value
+
+
+class Item:
+    """One packed tensor and its place in the graph."""
+
+    __slots__ = ("node", "packed")
+
+    def __init__(self, tensor, pack):
+        bare = alone(tensor)
+        version = bare.storage.version
+        self.node, self.packed = tensor._node, pack(bare)
+        if bare.storage.version != version:
+            raise RuntimeError(
+                "A saved tensor pack hook is modifying its input in place. Tensors provided as input to pack hook "
+                "cannot be modified by in-place operations as this can lead to unexpected side-effects. Please open "
+                "an issue if you need to perform in-place operations on the input to a pack hook."
+            )
+
+    def open(self, unpack):
+        tensor = unpack(self.packed)
+        if not hasattr(tensor, "storage"):
+            raise TypeError(
+                "Output of saved tensor unpack_hook expected to be a Tensor but got result of type "
+                f"{type(tensor).__name__}"
+            )
+        if self.node is None:
+            return tensor
+        again = alone(tensor)
+        again._node = self.node
+        return again
 
 
 class Rule:
@@ -171,141 +222,169 @@ class Rule:
     """
 
     def __init__(self, name, arguments, tensors, lists, results, gradients):
-        self.name, self.arguments, self.results, self.gradients = name, arguments, results, gradients
+        self.name, self.results, self.gradients = name, results, gradients
+        self.tensors, self.lists = tensors, lists
+        self.arguments = arguments
         self.differentiable = [a for a in arguments if a in tensors or a in lists]
-        reads = {a: _parameters(f) for a, f in gradients.items()}
-        wanted = {p for names in reads.values() for p in names}
+        self.reads = {a: _parameters(f) for a, f in gradients.items()}
+        wanted = {p for names in self.reads.values() for p in names}
         derived = [p for p in sorted(wanted) if p.endswith(("_layout", "_offset")) and p not in arguments]
         self.saves = [a for a in arguments if a in wanted] + derived + [r for r in results if r in wanted]
-        self.record = self._make_record(tensors, lists, reads)
-        self.backward = self._make_backward(tensors, lists, reads)
+        # Which saved values are tensors (their versions are checked), and which lists of them.
+        self.watched = [s for s in self.saves if s in tensors or s in lists or s in results]
+        self.kind = type(name, (Node,), {
+            "__slots__": (), "__module__": "torch.autograd.graph", "rule": self, "results": len(results),
+            "run": self._make_run(),
+        })  # fmt: skip
+        self.recorder = self._make_recorder()
 
-    def _make_record(self, tensors, lists, reads):
-        """record(result, shapes, *arguments): makes the node and hangs it on the result."""
-        several = len(self.results) > 1
-        lines = [f"def record(shapes, result, {', '.join(self.arguments)}):"]
+    def record(self, shapes, result, *arguments):
+        """Makes the node and hangs it on the result. `shapes`: layouts that gradients are brought to."""
+        return self.recorder(shapes)(result, *arguments)
+
+    def _make_recorder(self):
+        """recorder(shapes) gives record(result, *arguments)."""
+        arguments = [_safe(a) for a in self.arguments]
+        lines = ["def recorder(_shapes):", f" def record(_result, {', '.join(arguments)}):", "  _node = _Kind()"]
         edges = []
         for a in self.differentiable:
-            if a in lists:
-                edges.append(f"*[t._node for t in {a}]")
-                lines.append(f"    edge_{a} = any([t._node is not None for t in {a}])")
+            name = _safe(a)
+            if a in self.lists:
+                gathered = f"[None if t is None else t._node for t in {name} or ()]"
+                lines.append(f"  _list_{a} = {gathered if a in self.gradients else f'[None for t in {name} or ()]'}")
+                lines.append(f"  _edge_{a} = True if any([e is not None for e in _list_{a}]) else None")
+                edges.append(f"*_list_{a}")
             else:
-                lines.append(f"    edge_{a} = {a}._node" + ("" if a in self.gradients else " and None"))
-                edges.append(f"edge_{a}")
-        lines += [
-            "    node = new(Node)",
-            "    node.order = -next(sequence)",
-            "    node.hooks = node.meta = node.line = None",
-            "    node.rule, node.shapes = rule, shapes",
-            f"    node.edges = ({''.join(e + ', ' for e in edges)})",
-        ]
+                lines.append(f"  _edge_{a} = {f'{name}._node' if a in self.gradients else 'None'}")
+                edges.append(f"_edge_{a}")
         values, versions = [], []
         for name in self.saves:
-            users = [a for a in self.gradients if name in reads[a] and a in self.differentiable]
-            need = " or ".join(f"edge_{a}" for a in users) or "False"
-            source = name if name in self.arguments else _derived(name, lists)
-            if name in self.results:
-                source = f"alone({'result' if not several else f'result[{self.results.index(name)}]'})"
-            is_tensor = name in tensors or name in self.results
-            values.append(f"({source} if {need} else None)" if is_tensor or name in lists else source)
-            if is_tensor:
-                place = len(values) - 1
-                versions.append(f"(None if values[{place}] is None else values[{place}].storage.version)")
-            elif name in lists:
-                versions.append(f"[t.storage.version for t in {name}]")
-            else:
-                versions.append("None")
-        lines.append(f"    values = ({''.join(v + ', ' for v in values)})")
-        lines.append(f"    node.versions = ({''.join(v + ', ' for v in versions)})")
-        lines.append("    if state.saved_hooks: values = pack(values)")
-        lines.append("    node.saved = values")
-        lines.append("    if state.anomaly: note(node)")
-        if several:
-            lines.append("    hang(node, result)")
-        else:
-            lines.append("    result._node = node")
-        lines.append("    return node")
+            value, version = self._saved_source(name)
+            values.append(value)
+            versions += version
+        lines += [
+            "  _node.order = next(_sequence)",
+            "  _node.extra = None",
+            "  _node.shapes = _shapes",
+            f"  _node.edges = ({''.join(e + ', ' for e in edges)})",
+            f"  _node.saved = ({''.join(v + ', ' for v in values + versions)})",
+            f"  if _watchers: _dress(_node, {len(values)})",
+            "  _hang(_node, _result)" if len(self.results) > 1 else "  _result._node = _node",
+            "  return _node",
+            " return record",
+        ]
         scope = {
-            "new": object.__new__, "Node": Several if several else Node, "sequence": _sequence, "rule": self,
-            "alone": alone, "state": state, "pack": _pack, "hang": hang, "note": _note,
+            "_Kind": self.kind, "_sequence": _sequence, "_alone": alone, "_watchers": watchers, "_dress": _dress,
+            "_hang": hang,
         }  # fmt: skip
         exec("\n".join(lines), scope)
-        return scope["record"]
+        return scope["recorder"]
 
-    def _make_backward(self, tensors, lists, reads):
-        """backward(node, grad, *saved): the gradients, aligned with the edges."""
-        several = len(self.results) > 1
-        names = self.saves
-        lines = [f"def backward(node, grad{''.join(', ' + n for n in names)}):"]
-        if several:
-            unpacked = ", ".join(f"grad_{r}" for r in self.results)
-            lines.append(f"    {unpacked}, = grad")
-        outputs = []
-        if lists:
-            lines.append("    edges, start, out = node.edges, 0, []")
-        for i, a in enumerate(self.differentiable):
-            call = f"grad_of_{a}({', '.join(reads.get(a, ()))})"
-            if a not in self.gradients:
-                call = "[None] * size" if a in lists else "None"
-            if lists:
-                size = f"len({a})" if a in lists and a in names else "1"
-                if a in lists and a not in names:
-                    size = f"len(edges) - {len(self.differentiable) - 1}"
-                lines.append(f"    size = {size}")
-                lines.append("    needs = [e is not None for e in edges[start:start + size]]")
-                wrapped = call if a in lists else f"[{call}]"
-                lines.append(f"    out += {wrapped} if any(needs) else [None] * size")
-                lines.append("    start += size")
-            else:
-                guard = f"node.edges[{i}] is not None"
-                outputs.append(f"({call} if {guard} else None)")
-        if lists:
-            lines.append("    return out")
-        else:
-            lines.append("    shapes = node.shapes")
-            lines.append(f"    if shapes is None: return ({''.join(o + ', ' for o in outputs)})")
-            lines.append(f"    return fit(shapes, ({''.join(o + ', ' for o in outputs)}))")
-        scope = {f"grad_of_{a}": f for a, f in self.gradients.items()} | {"fit": _fit}
-        if not lists and any("needs" in r for r in reads.values()):
-            lines.insert(1, "    needs = [e is not None for e in node.edges]")
+    def _saved_source(self, name):
+        """Source of a saved value, and of its version in a list (empty where it has none)."""
+        users = [a for a in self.gradients if name in self.reads[a] and a in self.differentiable]
+        need = " or ".join(f"_edge_{a} is not None" for a in users) or "False"
+        if name in self.results:
+            source = "_result" if len(self.results) == 1 else f"_result[{self.results.index(name)}]"
+            return f"(_alone({source}) if {need} else None)", [f"{source}.storage.version"]
+        local = _safe(name)
+        if name in self.tensors:
+            return f"({local} if {need} else None)", [f"({local}.storage.version if {need} else 0)"]
+        if name in self.lists:
+            listed = f"[None if t is None else t.storage.version for t in {local} or ()]"
+            return f"({local} if {need} else None)", [listed]
+        return (local if name in self.arguments else _derived(name, self.lists)), []
+
+    def _make_run(self):
+        """run(node, grad, keep): the gradients, aligned with the edges."""
+        names = [_safe(n) for n in self.saves]
+        lines = ["def run(_node, grad, keep):"]
+        if names:
+            versions = [f"_version_{n}" for n in self.watched]
+            lines += [
+                "    _saved = _node.saved",
+                "    if _saved.__class__ is not tuple: _saved = _reopen(_node, _saved)",
+                f"    {', '.join(names + versions)}, = _saved",
+            ]
+        for n in self.watched:
+            check = "_check_list" if n in self.lists else "_modified"
+            moved = "" if n in self.lists else f" and {_safe(n)}.storage.version != _version_{n}"
+            lines.append(f"    if {_safe(n)} is not None{moved}: {check}({_safe(n)}, _version_{n}, _node)")
+        for i, r in enumerate(self.results):
+            if r in self.saves:
+                lines.append(f"    if {r} is not None and _state.grad: {r} = _attach(_node, {r}, {i})")
+        if self.watched:
+            lines.append("    if not keep: _node.saved = None")
+        if len(self.results) > 1:
+            lines.append(f"    {', '.join(f'grad_{r}' for r in self.results)}, = grad")
+        lines += self._calls_with_lists() if self.lists else self._calls()
+        scope = {f"_grad_of_{a}": f for a, f in self.gradients.items()} | {
+            "_fit": _fit, "_reopen": _reopen, "_check_list": _check_list, "_modified": modified, "_state": state,
+            "_attach": _attach,
+        }  # fmt: skip
         exec("\n".join(lines), scope)
-        return scope["backward"]
+        return scope["run"]
+
+    def _call(self, argument):
+        return f"_grad_of_{argument}({', '.join(map(_safe, self.reads.get(argument, ())))})"
+
+    def _calls(self):
+        edges = [f"_edge_{a}" for a in self.differentiable]
+        lines = [f"    {', '.join(edges)}, = _node.edges"] if edges else []
+        if any("needs" in r for r in self.reads.values()):
+            lines.append("    needs = [e is not None for e in _node.edges]")
+        found = [
+            f"({self._call(a)} if _edge_{a} is not None else None)" if a in self.gradients else "None"
+            for a in self.differentiable
+        ]
+        made = f"({''.join(f + ', ' for f in found)})"
+        return [*lines, "    _shapes = _node.shapes", f"    if _shapes is None: return {made}",
+                f"    return _fit(_shapes, {made})"]  # fmt: skip
+
+    def _calls_with_lists(self):
+        lines = ["    _edges, _start, _out = _node.edges, 0, []"]
+        for a in self.differentiable:
+            listed = a in self.lists
+            size = "1"
+            if listed:  # one list takes what the single tensors leave
+                known = _safe(a) if a in self.saves else None
+                size = f"len(_edges) - {len(self.differentiable) - 1}" if len(self.lists) == 1 else f"len({known})"
+            call = self._call(a) if a in self.gradients else ("[None] * _size" if listed else "None")
+            lines += [
+                f"    _size = {size}",
+                "    needs = [e is not None for e in _edges[_start:_start + _size]]",
+                f"    _out += {call if listed else f'[{call}]'} if any(needs) else [None] * _size",
+                "    _start += _size",
+            ]
+        return [*lines, "    return _out"]
 
     def unpack(self, node):
-        values = list(node.saved)
-        for i, version in enumerate(node.versions):
-            value = values[i]
-            if value is None or (version is None and value.__class__ is not Saved):
+        """The saved values of a node; an error where they were freed or modified."""
+        saved = node.saved
+        if saved.__class__ is not tuple:
+            saved = _reopen(node, saved)
+        values = list(saved[: len(self.saves)])
+        for name, version in zip(self.watched, saved[len(self.saves) :], strict=True):
+            value = values[self.saves.index(name)]
+            if value is None:
                 continue
-            if value.__class__ is Saved:
-                values[i] = value.unpack(value.packed)
-            elif version.__class__ is list:
-                for t, v in zip(value, version, strict=True):
-                    if t.storage.version != v:
-                        modified(t, v, node)
+            if name in self.lists:
+                _check_list(value, version, node)
             elif value.storage.version != version:
                 modified(value, version, node)
-            if self.saves[i] in self.results and values[i] is not None:
-                values[i] = self._attach(node, values[i], self.results.index(self.saves[i]))
         return values
 
-    def _attach(self, node, tensor, index):
-        """A saved result, again part of the graph, for double backward."""
-        if not state.grad:
-            return tensor
-        again = alone(tensor)
-        again._node = node if len(self.results) == 1 else Output(node, index)
-        return again
+
+def _safe(name):
+    """A schema's name as a Python identifier."""
+    return name + "_" if keyword.iskeyword(name) else name
 
 
-class Several(Node):
-    """A node with several results."""
-
-    __slots__ = ()
-
-    @property
-    def results(self):
-        return len(self.rule.results)
+def _attach(node, tensor, index):
+    """A saved result, again part of the graph, for double backward."""
+    again = alone(tensor)
+    again._node = node if node.results == 1 else Output(node, index)
+    return again
 
 
 def hang(node, result):
@@ -321,11 +400,11 @@ def alone(tensor):
 
 
 def _derived(name, lists):
-    """The source of a saved value: an argument, or the layout or offset of one."""
+    """The source of a saved value: the layout or offset of an argument."""
     argument, _, what = name.rpartition("_")
-    if what not in ("layout", "offset"):
-        return name
-    return f"[t.{what} for t in {argument}]" if argument in lists else f"{argument}.{what}"
+    if argument in lists:
+        return f"[t.{what} for t in {_safe(argument)}]"
+    return f"{_safe(argument)}.{what}"
 
 
 def _parameters(function):
@@ -333,12 +412,7 @@ def _parameters(function):
     return code.co_varnames[: code.co_argcount]
 
 
-def _pack(values):
-    pack, unpack = state.saved_hooks[-1]
-    return tuple(Saved(v, pack, unpack) if hasattr(v, "storage") else v for v in values)
-
-
-_fit_gradient = None
+_fit_gradient = _note_line = None
 
 
 def bind(fit, note):
@@ -347,30 +421,72 @@ def bind(fit, note):
     _fit_gradient, _note_line = fit, note
 
 
-_note_line = None
+def _dress(node, values):
+    """What anomaly mode and the user's saved-tensor hooks add to a new node, whose first `values` are no versions."""
+    if state.anomaly:
+        _note_line(node)
+    if state.saved_hooks:
+        pack, unpack = state.saved_hooks[-1]
+        node.saved = Packed(node.saved[:values], pack, unpack)
 
 
-def _note(node):
-    _note_line(node)
+def _reopen(node, saved):
+    """The saved values of a node that has been freed (an error) or whose values were packed."""
+    if saved is None:
+        raise RuntimeError(FREED)
+    rule = node.rule
+    values = [saved.opened(v) for v in saved.values]
+    versions = []
+    for name in rule.watched:  # packed values are the user's: their versions are not ours to check
+        value = values[rule.saves.index(name)]
+        if name in rule.lists:
+            versions.append([None if t is None else t.storage.version for t in value or ()])
+        else:
+            versions.append(0 if value is None else value.storage.version)
+    return (*values, *versions)
 
 
 def _fit(shapes, grads):
     return [g if s is None or g is None else _fit_gradient(g, s) for g, s in zip(grads, shapes, strict=True)]
 
 
+def _check_list(tensors, versions, node):
+    for t, v in zip(tensors, versions, strict=True):
+        if t is not None and t.storage.version != v:
+            modified(t, v, node)
+
+
+_KINDS = {
+    "float32": "FloatTensor", "float64": "DoubleTensor", "float16": "HalfTensor", "bfloat16": "BFloat16Tensor",
+    "int64": "LongTensor", "int32": "IntTensor", "int16": "ShortTensor", "int8": "CharTensor", "uint8": "ByteTensor",
+    "bool": "BoolTensor", "complex64": "ComplexFloatTensor", "complex128": "ComplexDoubleTensor",
+}  # fmt: skip
+
+
+def kind_of(tensor):
+    """PyTorch's name for the type of a tensor: torch.FloatTensor."""
+    return "torch." + _KINDS.get(tensor.dtype.name, tensor.dtype.name.capitalize() + "Tensor")
+
+
 def modified(tensor, version, node):
     """Raises PyTorch's error for a saved tensor that was written since."""
-    kinds = {"float32": "FloatTensor", "float64": "DoubleTensor", "int64": "LongTensor", "float16": "HalfTensor"}
-    kind = kinds.get(tensor.dtype.name, tensor.dtype.name.capitalize() + "Tensor")
-    origin = f", which is output {tensor.output_nr} of {tensor.grad_fn.name()}," if tensor.grad_fn is not None else ""
+    made, origin = tensor._node, ""
+    maker, index = (made.node, made.index) if made.__class__ is Output else (made, 0)
+    if maker is None and node.rule is not None and node.saved is not None:
+        held = [v is tensor for v in node.saved[: len(node.rule.saves)]]
+        if True in held and node.rule.saves[held.index(True)] in node.rule.results:
+            maker, index = node, node.rule.results.index(node.rule.saves[held.index(True)])
+    if maker is not None and maker.__class__ is not AccumulateGrad:
+        origin = f", which is output {index} of {maker.name()},"
     hint = (
-        f"the operation that saved it was called\n  at {node.line}"
+        f"the backtrace further above shows the operation that failed to compute its gradient: it was called\n"
+        f"  at {node.line}"
         if node.line
         else "enable anomaly detection to find the operation that failed to compute its gradient, with "
-        "torch.autograd.set_detect_anomaly(True)."
+        "torch.autograd.set_detect_anomaly(True, check_nan=False)."
     )
     raise RuntimeError(
         "one of the variables needed for gradient computation has been modified by an inplace operation: "
-        f"[torch.{kind} {list(tensor.shape)}]{origin} is at version {tensor.storage.version}; expected version "
+        f"[{kind_of(tensor)} {list(tensor.shape)}]{origin} is at version {tensor.storage.version}; expected version "
         f"{version} instead. Hint: {hint}"
     )

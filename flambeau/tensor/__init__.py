@@ -5,7 +5,7 @@ from flambeau.ops import modes
 
 from . import borders, chance, convert, creation, formats, indexing, inplace, printing, settings, several
 from .accelerator import device_count, is_available, manual_seed_all, synchronize
-from .autograd import engine, grad_mode
+from .autograd import anomaly, engine, grad_mode
 from .methods import door_of, function_of, inplace_of, install, public
 from .strided import strided
 from .tensor import Size, Tensor
@@ -22,16 +22,12 @@ def _fit(grad, layout):
     return grad
 
 
-def _note(node):
-    node.line = None
-
-
 runtime.bind(Tensor, modes.grad_enabled)
 ops.bind_doors(Tensor, {
     "write_back": inplace.write_back, "write_out": inplace.write_out, "check_writable": inplace.check_writable,
     "rebase": inplace.rebase,
 })  # fmt: skip
-ops.bind_tape(_fit, _note)
+ops.bind_tape(_fit, anomaly.note)
 for _part in (creation, convert, indexing, borders, several):
     _part.install()
 install()

@@ -6,7 +6,7 @@ from flambeau import ops, runtime
 from flambeau.ops import AccumulateGrad, Output, add_hook, adopt, find, modes, ndarray, no_device
 from flambeau.types import Device, DType, Layout, layout
 
-from .autograd import engine
+from .autograd import engine, hooks
 from .printing import tensor_repr
 
 
@@ -257,14 +257,13 @@ class Tensor:
 
     def backward(self, gradient=None, retain_graph=None, create_graph=False, inputs=None):
         """Computes the gradient of this tensor with respect to the graph's leaves and adds it to their `grad`."""
-        engine.backward((self,), (gradient,), retain_graph, create_graph, inputs)
+        engine.backward_from(self, gradient, retain_graph, create_graph, inputs)
 
     def register_hook(self, hook):
         """Calls ``hook(grad)`` when this tensor's gradient is known; what it returns replaces the gradient."""
         if self._node is None:
             raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
-        node, index = (self._node.node, self._node.index) if self._node.__class__ is Output else (self._node, 0)
-        return add_hook(node, index, hook)
+        return add_hook(*hooks.place_of(self), hook)
 
     def register_post_accumulate_grad_hook(self, hook):
         """Calls ``hook(tensor)`` after this leaf's `grad` has been added to."""
@@ -278,13 +277,14 @@ class Tensor:
             raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
         if self.is_leaf or self.retains_grad:
             return
-        node, index = (self._node.node, self._node.index) if self._node.__class__ is Output else (self._node, 0)
-        add_hook(node, ("retain", index), engine.Retain(self))
+        hooks.retain(self)
 
     @property
     def retains_grad(self) -> bool:
-        node, index = (self._node.node, self._node.index) if self._node.__class__ is Output else (self._node, 0)
-        return not self.is_leaf and node.hooks is not None and bool(node.hooks.of(("retain", index)))
+        if self.is_leaf:
+            return False
+        node, index = hooks.place_of(self)
+        return node.extra is not None and bool(node.extra.of(("retain", index)))
 
     def detach_(self):
         """Forgets the history, in place."""

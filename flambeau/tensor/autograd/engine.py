@@ -1,291 +1,388 @@
 """Backward: from results to leaves, latest op first."""
 
-import sys
-import weakref
-from heapq import heappop, heappush
+from heapq import heappop, heappush, heappushpop
+from sys import getrefcount
 
-from flambeau.ops import FREED, AccumulateGrad, Output, find, modes
+from flambeau.ops import AccumulateGrad, Output, extras, find, modes, watchers
+from flambeau.ops.door import inplace_plan
 
-from .grad_mode import set_grad_enabled
+from . import hooks
+from .anomaly import watched_run
 
-# References to a gradient that nobody else holds, as `_accumulate` sees it; measured at the first use, because Python
-# versions differ in what a call's arguments count for.
-_alone: int = 0
+state, interpreters = modes.state, modes.interpreters
+
+# References to a gradient that nobody else holds, as `accumulate` sees it: straight from a node, and through `arrive`.
+# Measured below, because Python versions differ in what a call's arguments count for.
+_alone = _alone_arriving = 0
 
 
-def run(roots, grads, *, retain_graph=False, create_graph=False, inputs=None):
+def run(roots, grads, *, retain_graph=False, create_graph=False, inputs=None, accumulating=False):
     """Propagates `grads` from the edges `roots` towards the leaves.
 
-    `inputs`: edges whose gradients are returned, in order (None where none arrived); leaves then accumulate nothing.
-    Without `inputs`, gradients accumulate in the leaves' `grad`.
+    `inputs`: edges whose gradients are returned, in order (None where none arrived); leaves then accumulate nothing,
+    unless `accumulating`, which restricts accumulation to those among `inputs`. Without `inputs`, gradients
+    accumulate in the `grad` of all leaves.
     """
-    before = modes.state.grad
+    before = state.grad
     if before != create_graph:
         modes.set_grad(create_graph)
     try:
-        return _run(roots, grads, retain_graph or create_graph, create_graph, inputs)
+        if inputs is None and not watchers and len(roots) == 1 and roots[0].__class__ is not Output:
+            return _run_all(roots[0], grads[0], retain_graph or create_graph, create_graph)
+        return _run_some(roots, grads, retain_graph or create_graph, create_graph, inputs, accumulating)
     finally:
-        if modes.state.grad != before:
+        if state.grad != before:
             modes.set_grad(before)
 
 
-def _run(roots, grads, retain, create_graph, inputs):
+def _run_all(node, grad, keep, create_graph):
+    """The common case: from one node to all leaves. A chain of nodes needs no heap."""
+    pending: dict = {}  # by order: [node, gradient so far]
+    heap: list = []  # negative orders of what is pending
+    if node.__class__ is AccumulateGrad:
+        arrive(node, grad, create_graph)
+        return
+    while True:
+        if node.extra is None:
+            results = node.run(grad, keep)
+        else:
+            results = hooks.after(node, node.run(grad := hooks.before(node, grad), keep), grad)
+        following = None
+        edges = node.edges
+        grad = node = None  # a gradient that is passed on must be seen to be alone
+        for edge, result in zip(edges, results):
+            if edge is None or result is None:
+                continue
+            kind = edge.__class__
+            if kind is AccumulateGrad:
+                if edge.extra is None:
+                    accumulate(edge, result, create_graph, _alone)
+                else:
+                    _send(edge, result, pending, heap)
+            elif kind is Output:
+                _send_part(edge, result, pending, heap)
+            elif edge is following:
+                grad = grad + result
+            elif edge.order in pending:
+                place = pending[edge.order]
+                place[1] = place[1] + result
+            elif following is None:
+                following, grad = edge, result
+            else:
+                pending[edge.order] = [edge, result]
+                heappush(heap, -edge.order)
+        results = result = None
+        if not heap:
+            if following is None:
+                return
+            node = following
+        elif following is not None and following.order > -heap[0]:
+            node = following
+        else:
+            if following is None:
+                order = -heappop(heap)
+            else:
+                pending[following.order] = [following, grad]
+                order = -heappushpop(heap, -following.order)
+            node, grad = pending.pop(order)
+            while node.__class__ is AccumulateGrad:
+                arrive(node, grad, create_graph)
+                if not heap:
+                    return
+                node, grad = pending.pop(-heappop(heap))
+
+
+def _run_some(roots, grads, keep, create_graph, inputs, accumulating):
+    """The general case: several roots, gradients of certain edges only, anomaly mode."""
     pending: dict = {}
     heap: list = []
-    captured, wanted = {}, None
+    captured: dict = {}
+    wanted, useful = None, ()
     if inputs is not None:
         wanted = {}
         for edge in inputs:
             node, index = (edge.node, edge.index) if edge.__class__ is Output else (edge, 0)
             wanted.setdefault(node, set()).add(index)
         useful = _leads_to(roots, wanted)
-    for edge, grad in zip(roots, grads, strict=True):
-        _send(edge, grad, pending, heap)
+    for edge, grad in zip(roots, grads):
+        _send_part(edge, grad, pending, heap) if edge.__class__ is Output else _send(edge, grad, pending, heap)
     while heap:
-        node = heappop(heap)
-        grad = pending.pop(node)
-        if node.hooks is not None:
-            grad = _before(node, grad)
+        node, grad = pending.pop(-heappop(heap))
         if wanted is not None:
+            needed = node in useful
             if node in wanted:
+                if node.extra is not None:
+                    grad = hooks.on_results(node, grad)
                 for index in wanted[node]:
                     captured[node, index] = grad[index] if node.results > 1 else grad
-            if node not in useful:
+                if accumulating and node.__class__ is AccumulateGrad:
+                    accumulate(node, grad, create_graph, 0)
+                    hooks.accumulated(node)
+            elif needed and node.extra is not None:
+                grad = hooks.on_results(node, grad)
+            if not needed:
                 continue
+            if node.extra is not None:
+                grad = hooks.before_node(node, grad)
         elif node.__class__ is AccumulateGrad:
-            _accumulate(node, grad, create_graph)
+            arrive(node, grad, create_graph)
             continue
-        if node.saved is None:
-            raise RuntimeError(FREED)
-        if modes.state.anomaly:
-            results = _watched(node, grad)
-        else:
-            results = node.rule.backward(node, grad, *node.rule.unpack(node)) if node.rule else node.apply(grad)
-        if not retain:
-            node.saved = None
-            if node.rule is None:
-                node.release()
-        if node.hooks is not None:
-            results = _after(node, results, grad)
-        for edge, result in zip(node.edges, results, strict=True):
+        elif node.extra is not None:
+            grad = hooks.before(node, grad)
+        results = watched_run(node, grad, keep) if state.anomaly else node.run(grad, keep)
+        if node.extra is not None:
+            results = hooks.after(node, results, grad)
+        grad = None
+        for edge, result in zip(node.edges, results):
             if edge is None or result is None:
                 continue
             if edge.__class__ is Output:
-                _send(edge, result, pending, heap)
-            elif edge in pending:
-                pending[edge] = pending[edge] + result
+                _send_part(edge, result, pending, heap)
             else:
-                pending[edge] = result
-                heappush(heap, edge)
+                _send(edge, result, pending, heap)
+        results = result = None
     if wanted is None:
         return None
     return [captured.get((e.node, e.index) if e.__class__ is Output else (e, 0)) for e in inputs]
 
 
-def _send(edge, grad, pending, heap):
-    """Adds `grad` to what has arrived at `edge`."""
-    if edge.__class__ is not Output:
-        if edge in pending:
-            pending[edge] = pending[edge] + grad
-        else:
-            pending[edge] = grad
-            heappush(heap, edge)
+def _send(node, grad, pending, heap):
+    """Adds `grad` to what has arrived at the only result of `node`."""
+    place = pending.get(node.order)
+    if place is not None:
+        place[1] = place[1] + grad
         return
+    pending[node.order] = [node, grad]
+    heappush(heap, -node.order)
+
+
+def _send_part(edge, grad, pending, heap):
+    """Adds `grad` to what has arrived at one of a node's several results."""
     node, index = edge.node, edge.index
-    have = pending.get(node)
-    if have is None:
-        have = pending[node] = [None] * node.results
-        heappush(heap, node)
+    place = pending.get(node.order)
+    if place is None:
+        place = pending[node.order] = [node, [None] * node.results if node.results > 1 else None]
+        heappush(heap, -node.order)
+    if node.results == 1:
+        place[1] = grad if place[1] is None else place[1] + grad
+        return
+    have = place[1]
     have[index] = grad if have[index] is None else have[index] + grad
 
 
 def _leads_to(roots, wanted):
     """Nodes from which a wanted node is reached through at least one edge. Iterative: graphs are deep."""
-    useful, state, todo = set(), {}, [e.node if e.__class__ is Output else e for e in roots]
+    useful, done, todo = set(), {}, [e.node if e.__class__ is Output else e for e in roots]
     while todo:
         node = todo[-1]
         children = [e.node if e.__class__ is Output else e for e in node.edges or () if e is not None]
-        if node not in state:
-            state[node] = False
-            todo.extend(c for c in children if c not in state)
+        if node not in done:
+            done[node] = False
+            todo.extend(c for c in children if c not in done)
             continue
         todo.pop()
-        if not state[node]:
-            state[node] = True
+        if not done[node]:
+            done[node] = True
             if any(c in useful or c in wanted for c in children):
                 useful.add(node)
     return useful
 
 
-def _before(node, grad):
-    """Hooks on the node's results (tensor hooks, retain_grad, captures) and before the node."""
-    lists = node.hooks.lists
-    single = node.results == 1
-    values = [grad] if single else list(grad)
-    for index in range(len(values)):
-        if values[index] is None:
-            continue
-        for hook in list(lists.get(index, {}).values()):
-            replaced = hook(values[index])
-            if replaced is not None:
-                values[index] = replaced
-        for hook in list(lists.get(("retain", index), {}).values()):
-            hook(values[index])
-    for hook in node.hooks.of("pre"):
-        replaced = hook(tuple(values))
-        if replaced is not None:
-            values = list(replaced) if isinstance(replaced, tuple | list) else [replaced]
-    return values[0] if single else values
+def arrive(node, grad, create_graph):
+    """The whole gradient of a leaf has arrived: its hooks, then its `grad`."""
+    extra = node.extra
+    if extra is None or not (extra.of(0) or extra.of("pre") or extra.of("node")):
+        accumulate(node, grad, create_graph, _alone_arriving)
+    else:  # a hook may have kept the gradient that it saw or gave
+        grad = hooks.before(node, grad)
+        accumulate(node, grad, create_graph, 0)
+        hooks.after(node, (), grad)
+    if extra is not None:
+        hooks.accumulated(node)
 
 
-def _after(node, results, grad):
-    for hook in node.hooks.of("node"):
-        outputs = (grad,) if node.results == 1 else tuple(grad)
-        replaced = hook(tuple(results), outputs)
-        if replaced is not None:
-            results = replaced if isinstance(replaced, tuple | list) else (replaced,)
-    return results
+_adders: dict = {}
 
 
-def _accumulate(node, grad, create_graph):
-    """Adds to the leaf's `grad`; the first gradient is taken as it is where nobody else can see it."""
-    leaf = node.variable
+def accumulate(node, grad, create_graph, alone):
+    """Adds to the leaf's `grad`; the first gradient is taken as it is where at most `alone` references to it exist."""
+    leaf = node._variable()
     if leaf is None:
         return
     have = leaf._grad
     if have is None:
         # A gradient that something else refers to, or that does not lie as the leaf does, is copied.
-        if create_graph:
-            leaf._grad = grad
-        elif sys.getrefcount(grad) <= _alone and grad._base is None and grad.layout is leaf.layout:
-            grad._node = None
+        if getrefcount(grad) <= alone and grad._base is None and grad.layout is leaf.layout:
+            if not create_graph:
+                grad._node = None
             leaf._grad = grad
         else:
-            leaf._grad = _copy(grad, leaf)
+            leaf._grad = _copy(grad, leaf, create_graph)
     elif create_graph:
         leaf._grad = have + grad
-    else:
+    elif interpreters:
         have.add_(grad)
-    if node.hooks is not None:
-        for hook in node.hooks.of("post"):
-            hook(leaf)
+    else:
+        plan = _adders.get((have.layout, grad.layout))
+        if plan is None:
+            plan = inplace_plan(find("add"), _adders_by_key, (have, grad, 1))
+            if len(_adders) > 10_000:
+                _adders.clear()
+            _adders[have.layout, grad.layout] = plan
+        plan(have, grad, 1)
 
 
-def _copy(grad, leaf):
-    out = find("empty_like").door(leaf)
+_adders_by_key: dict = {}
+
+
+def _copy(grad, leaf, create_graph):
+    out = find("empty_like").door(grad if grad.layout.shape != leaf.layout.shape else leaf, dtype=grad.layout.dtype)
     return out.copy_(grad)
 
 
+class _Grad:
+    """Stands for a gradient while `_measure` runs; tells when it is found to be alone."""
+
+    met: list = []
+    layout = None
+    _base = property(met.append)
+
+
+class _Leaf:
+    _grad = layout = None
+
+
+class _Maker:
+    """Stands for a node whose one gradient is new."""
+
+    extra, order, results = None, 0, 1
+
+    def __init__(self, leaf, hook):
+        self.edges = (AccumulateGrad(leaf),)
+        if hook:
+            extras(self.edges[0])
+
+    def run(self, grad, keep):
+        return (self.make(),)
+
+    make = _Grad
+
+
 def _measure():
-    """Calls `_accumulate` as `_run` does, with a gradient that is referenced nowhere else."""
-    global _alone
-
-    class Probe:
-        variable = property(lambda self: self)
-        hooks = None
-
-        @property
-        def _grad(self):
-            return None
-
-    seen = []
-
-    def accumulate(node, grad, create_graph):
-        leaf = node.variable
-        have = leaf._grad
-        if have is None and not create_graph:
-            seen.append(sys.getrefcount(grad))
-
-    pending = {0: object()}
-    for _ in range(1):
-        grad = pending.pop(0)
-        accumulate(Probe(), grad, False)
-    _alone = seen[0]
+    """Runs backward on a graph of doubles: the least number of references at which a new gradient is taken."""
+    global _alone, _alone_arriving
+    for hook in (False, True):
+        while not _Grad.met:
+            leaf = _Leaf()
+            if hook:
+                _alone_arriving += 1
+            else:
+                _alone += 1
+            try:
+                _run_all(_Maker(leaf, hook), None, False, False)
+            except AttributeError:  # the copy of a gradient that seems to be shared: doubles have none
+                pass
+        _Grad.met.clear()
 
 
 _measure()
 
 
-def _watched(node, grad):
-    """Anomaly mode: names the forward line of the op whose backward fails or makes the first nan."""
-    try:
-        results = node.apply(grad)
-    except Exception as error:
-        if node.line:
-            error.add_note(f"  in the backward of {node.name()}, recorded at {node.line}")
-        raise
-    with set_grad_enabled(False):
-        for i, result in enumerate(results):
-            if result is not None and result.dtype.kind in "fc" and bool((result != result).any()):
-                where = f"\n  recorded at {node.line}" if node.line else ""
-                raise RuntimeError(f"Function '{node.name()}' returned nan values in its {i}th output.{where}")
-    return results
-
-
-class Retain:
-    """The hook behind `retain_grad`: stores the gradient in the tensor's `grad`, without keeping the tensor alive."""
-
-    __slots__ = ("_tensor",)
-
-    def __init__(self, tensor):
-        self._tensor = weakref.ref(tensor)
-
-    def __call__(self, grad):
-        tensor = self._tensor()
-        if tensor is not None:
-            tensor._grad = grad if tensor._grad is None else tensor._grad + grad
-
-
 def _roots(tensors, grads):
     """The edges and gradients to start from, checked as PyTorch does."""
     edges, starts = [], []
-    grads = (None,) * len(tensors) if grads is None else grads
-    for i, (t, g) in enumerate(zip(tensors, grads, strict=True)):
-        if t._node is None:
+    if grads is None:
+        grads = (None,) * len(tensors)
+    elif len(grads) != len(tensors):
+        raise RuntimeError(f"got {len(tensors)} tensors and {len(grads)} gradients")
+    for i, (t, g) in enumerate(zip(tensors, grads)):
+        edge = t._node if hasattr(t, "layout") else t.edge
+        if edge is None:
             raise RuntimeError(f"element {i} of tensors does not require grad and does not have a grad_fn")
-        if g is None:
-            if t.layout.numel != 1:
-                raise RuntimeError("grad can be implicitly created only for scalar outputs")
-            g = find("ones_like").door(t)
-        elif g.layout.shape != t.layout.shape:
-            raise RuntimeError(
-                f"Mismatch in shape: grad_output[{i}] has a shape of {g.shape} and output[{i}] has a shape of {t.shape}."
-            )
-        edges.append(t._node)
-        starts.append(g)
+        starts.append(_ones(t) if g is None else _start(i, t, g))
+        edges.append(edge)
     return edges, starts
+
+
+def _ones(tensor):
+    """The gradient of a scalar root with respect to itself."""
+    layout = tensor.layout
+    if layout.numel != 1:
+        raise RuntimeError("grad can be implicitly created only for scalar outputs")
+    if layout.dtype.kind != "f":
+        raise RuntimeError(
+            f"grad can be implicitly created only for real scalar outputs but got {layout.dtype}"
+        )
+    return find("ones_like").door(tensor)
+
+
+def _start(i, tensor, grad):
+    if not hasattr(grad, "layout"):
+        raise TypeError(f"gradients can be either Tensors or None, but got {type(grad).__name__}")
+    if not hasattr(tensor, "layout"):
+        return grad
+    if grad.layout.shape != tensor.layout.shape:
+        raise RuntimeError(
+            f"Mismatch in shape: grad_output[{i}] has a shape of {grad.shape} and output[{i}] has a shape of "
+            f"{tensor.shape}."
+        )
+    if "c" in (grad.layout.dtype.kind, tensor.layout.dtype.kind) and grad.layout.dtype is not tensor.layout.dtype:
+        raise RuntimeError(
+            "For complex Tensors, both grad_output and output are required to have the same dtype. Mismatch in dtype: "
+            f"grad_output[{i}] has a dtype of {grad.dtype} and output[{i}] has a dtype of {tensor.dtype}."
+        )
+    return grad if grad.layout.dtype is tensor.layout.dtype else grad.to(tensor.layout.dtype)
 
 
 def _sequence(value):
     if value is None or isinstance(value, list | tuple):
-        return value
+        return (value,) if hasattr(value, "edge") else value
     return (value,) if hasattr(value, "layout") else tuple(value)
 
 
-def backward(tensors, grad_tensors=None, retain_graph=None, create_graph=False, inputs=None):
+def backward_from(tensor, gradient=None, retain_graph=None, create_graph=False, inputs=None):
+    """`Tensor.backward`: the common case, one scalar loss and all leaves, without the checks of the general one."""
+    node = tensor._node
+    if gradient is not None or inputs is not None or create_graph or node is None or node.__class__ is Output or watchers:
+        backward((tensor,), (gradient,), retain_graph, create_graph, inputs)
+        return
+    seed = _ones(tensor)
+    if not state.grad:
+        _run_all(node, seed, retain_graph, False)
+        return
+    modes.set_grad(False)
+    try:
+        _run_all(node, seed, retain_graph, False)
+    finally:
+        modes.set_grad(True)
+
+
+def backward(tensors, grad_tensors=None, retain_graph=None, create_graph=False, grad_variables=None, inputs=None):
     """Adds the gradients of `tensors` (weighted by `grad_tensors`) to the `grad` of the graph's leaves.
 
     `inputs` restricts that to the given tensors, which may also be computed ones. `retain_graph` keeps the saved
-    values for another backward; `create_graph` records the backward itself.
+    values for another backward (by default as `create_graph`, which records the backward itself).
     """
     tensors, grads, inputs = _sequence(tensors), _sequence(grad_tensors), _sequence(inputs)
     if inputs is not None and not inputs:
-        raise RuntimeError("'inputs' argument to backward() cannot be empty.")
+        raise RuntimeError("`inputs` argument to `backward()` cannot be empty.")
     edges, starts = _roots(tensors, grads)
-    retain = bool(retain_graph) or create_graph
+    keep = create_graph if retain_graph is None else bool(retain_graph)
     if inputs is None:
-        run(edges, starts, retain_graph=retain, create_graph=create_graph)
+        run(edges, starts, retain_graph=keep, create_graph=create_graph)
         return
-    found = run(edges, starts, retain_graph=retain, create_graph=create_graph, inputs=[_edge(t) for t in inputs])
-    for tensor, grad in zip(inputs, found, strict=True):
-        if grad is not None:
-            tensor.grad = grad if tensor.grad is None else tensor.grad + grad
+    targets = [_edge(t) for t in inputs]
+    for tensor, target in zip(inputs, targets):
+        if target.__class__ is not AccumulateGrad and hasattr(tensor, "layout"):
+            hooks.retain(tensor)
+    run(edges, starts, retain_graph=keep, create_graph=create_graph, inputs=targets, accumulating=True)
 
 
 def _edge(tensor):
-    if tensor._node is None:
+    edge = tensor._node if hasattr(tensor, "layout") else tensor.edge
+    if edge is None:
         raise RuntimeError("One of the differentiated Tensors does not require grad")
-    return tensor._node
+    return edge
 
 
 def grad(
@@ -295,28 +392,40 @@ def grad(
     """The gradients of `outputs` (weighted by `grad_outputs`) with respect to `inputs`, as a tuple.
 
     Nothing is added to any `grad`. An input that the outputs do not depend on is an error, unless `allow_unused`
-    (then None) or `materialize_grads` (then zeros).
+    (then None) or `materialize_grads` (then zeros). `is_grads_batched`: dimension 0 of each of `grad_outputs` lists
+    several weights, and the results have that dimension too.
     """
+    if materialize_grads and allow_unused is False:
+        raise ValueError("Expected allow_unused to be True or not passed when materialize_grads=True, but got: allow_unused=False.")
     outputs, inputs, grads = _sequence(outputs), _sequence(inputs), _sequence(grad_outputs)
     if is_grads_batched:
-        rows = [
-            grad(outputs, inputs, [g[i] for g in grads], True, create_graph, only_inputs, allow_unused, False,
-                 materialize_grads)
-            for i in range(len(grads[0]))
-        ]  # fmt: skip
-        return tuple(None if column[0] is None else find("stack").door(list(column)) for column in zip(*rows, strict=True))
+        return _each(outputs, inputs, grads, create_graph, allow_unused, materialize_grads)
     edges, starts = _roots(outputs, grads)
-    retain = create_graph if retain_graph is None else retain_graph
-    found = run(edges, starts, retain_graph=bool(retain), create_graph=create_graph, inputs=[_edge(t) for t in inputs])
-    results = []
-    for tensor, result in zip(inputs, found, strict=True):
-        if result is None:
-            if materialize_grads:
-                result = find("zeros_like").door(tensor)
-            elif not allow_unused:
-                raise RuntimeError(
-                    "One of the differentiated Tensors appears to not have been used in the graph. Set "
-                    "allow_unused=True if this is the desired behavior."
-                )
-        results.append(result)
-    return tuple(results)
+    keep = create_graph if retain_graph is None else bool(retain_graph)
+    found = run(edges, starts, retain_graph=keep, create_graph=create_graph, inputs=[_edge(t) for t in inputs])
+    return tuple(
+        _unused(i, t, allow_unused, materialize_grads) if g is None else g
+        for i, (t, g) in enumerate(zip(inputs, found))
+    )
+
+
+def _each(outputs, inputs, grads, create_graph, allow_unused, materialize_grads):
+    """`grad` once for each row of batched `grad_outputs`."""
+    rows = [
+        grad(outputs, inputs, [None if g is None else g[i] for g in grads], True, create_graph, True, allow_unused,
+             False, materialize_grads)
+        for i in range(len(next(g for g in grads if g is not None)))
+    ]  # fmt: skip
+    stack = find("stack").door
+    return tuple(None if column[0] is None else stack(list(column)) for column in zip(*rows))
+
+
+def _unused(i, tensor, allow_unused, materialize_grads):
+    if materialize_grads:
+        return find("zeros_like").door(tensor)
+    if not allow_unused:
+        raise RuntimeError(
+            f"The differentiated Tensor at index {i} appears to not have been used in the graph. Set "
+            "allow_unused=True if this is the desired behavior."
+        )
+    return None
