@@ -52,7 +52,17 @@ def kind(value):
     raise TypeError(f"not a tensor: {type(value).__name__}")
 
 
-scope["kind"] = kind
+
+def kinds(values):
+    """The key of a list of tensors that is neither list nor tuple: none at all, or a subclass."""
+    if values is None:
+        return ()
+    if isinstance(values, list | tuple):
+        return tuple(map(kind, values))
+    raise TypeError(f"not a list of tensors: {type(values).__name__}")
+
+
+scope.update(kind=kind, kinds=kinds, lists=(list, tuple))
 
 
 def part(op, argument, value):
