@@ -13,7 +13,7 @@ from .family.opaque import Opaque, ndarray
 from .family.reduction import wrap_dim
 from .family.view import View, register, view
 from .modes import state
-from .op import Op, composite
+from .op import Op, composite, registry
 from .promotion import result_type
 from .tape import Node, Output
 from .views import expand, slice_, view_strides
@@ -617,6 +617,35 @@ def conj_physical(self):
 conj_physical.inplace_form = True
 
 
+def _copied(source):
+    """The op ``NAME_copy`` of a view: its result in memory of its own."""
+    head, _, rest = source.text.partition("(")
+    name = {"slice": "slice"}.get(source.name, source.name)
+
+    def body(*args):
+        made = source.door(*_positional(source, args), **_keyword(source, args))
+        return tuple(m.clone() for m in made) if isinstance(made, tuple) else made.clone()
+
+    body.__doc__ = f"""As `{name}`, in memory of its own."""
+    return composite(f"aten::{name}_copy({rest}", method=False)(body)
+
+
+def _positional(op, args):
+    values = [v for a, v in zip(op.schema.arguments, args, strict=True) if not a.keyword]
+    return values
+
+
+def _keyword(op, args):
+    return {a.name: v for a, v in zip(op.schema.arguments, args, strict=True) if a.keyword}
+
+
+for _name in (
+    "alias", "as_strided", "detach", "diagonal", "expand", "permute", "select", "slice", "split_with_sizes", "squeeze",
+    "t", "transpose", "unbind", "unfold", "unsqueeze", "view", "view_as_complex", "view_as_real",
+):  # fmt: skip
+    _copied(registry[_name][0])
+
+
 # Repeating and rearranging.
 
 
@@ -730,7 +759,6 @@ def _grid(tensors, indexing):
     shape = tuple(t.layout.numel for t in tensors)
     grids = [expand(t.reshape((1,) * i + (-1,) + (1,) * (n - 1 - i)), shape) for i, t in enumerate(tensors)]
     if swap:
-        grids = [g.transpose(0, 1) for g in grids]
         grids[0], grids[1] = grids[1], grids[0]
     return tuple(grids)
 
