@@ -35,7 +35,7 @@ from . import (
 )
 from .creation import no_device
 from .door import bind as bind_doors
-from .door import check_overlap
+from .door import check_overlap, inplace_plan
 from .family import (
     Fold, Fused, Opaque, Pointwise, Reduction, View, fused, opaque, pointwise, reduction, scan, view,
 )  # fmt: skip
@@ -61,9 +61,5 @@ def __getattr__(name):
 
 
 __all__ = [
-    "FREED", "AccumulateGrad", "Composite", "Extra", "Fold", "Fused", "Handle", "Node", "Op", "Opaque", "Output",
-    "Packed", "Pointwise", "Reduction", "View", "add_hook", "adopt", "alone", "bind_doors", "bind_tape", "broadcast",
-    "can_write", "check_overlap", "check_target", "composite", "expand", "explain", "extras", "find", "fused",
-    "kind_of", "memory", "modes", "ndarray", "no_device", "opaque", "pointwise", "reduction", "register", "registry",
-    "result_type", "scan", "type_name", "view", "watchers", "wrap_dim", "wrap_dims",
+)
 ]  # fmt: skip

@@ -10,6 +10,7 @@ from .family.pointwise import type_name
 from .family.reduction import wrap_dims
 from .op import composite, find
 from .promotion import compute_type
+from .views import expand
 
 FLOAT32, FLOAT64, INT64, BOOL, UINT8 = map(by_name, ("float32", "float64", "int64", "bool", "uint8"))
 COMPLEX128 = by_name("complex128")
@@ -45,8 +46,14 @@ def is_nan(x):
     return x.differs(x)
 
 
+def _as(grad, dtype):
+    return grad if grad.layout.dtype is dtype else grad.to(dtype)
+
+
 def spread(grad, layout, dim, keepdim):
     """A gradient of a reduction's result, expanded over the reduced dimensions."""
+    if not grad.layout.ndim:  # everything was reduced: one number expands to any shape
+        return expand(grad, layout.shape)
     return keep_dims(grad, layout, dim, keepdim).expand(layout.shape)
 
 
@@ -71,7 +78,7 @@ sum_ = reduction(
     """The sum over `dim` (all dimensions by default); integers add up in int64.""",
     fold=add_fold,
     dtype=sum_dtype,
-    grad=dict(self=lambda grad, self_layout, dim, keepdim: spread(grad, self_layout, dim, keepdim).to(self_layout.dtype)),
+    grad=dict(self=lambda grad, self_layout, dim, keepdim: spread(_as(grad, self_layout.dtype), self_layout, dim, keepdim)),
 )
 
 

@@ -24,18 +24,31 @@ class View(Op):
         if made is None:
             return lambda self, *_: self
         layout, delta = made
-        from_base = self.plan_with(args, layout)
-        return lambda self, *rest: from_base(self, self.offset + delta, *rest)
+        if self.name == "detach":
+            return lambda self: runtime.wrap(self.storage, layout, self.offset)
+        record = self._recorder(args)
+        alias = runtime.alias
+
+        def view(self, *rest):
+            out = alias(self, layout, self.offset + delta)
+            if state.grad:
+                if self._node is not None and record is not None:
+                    record(out, self, *rest)
+                register(out)
+            return out
+
+        return view
+
+    def _recorder(self, args):
+        return self.recorder(args) if self.gradients and args[0].layout.dtype.kind in "fc" else None
 
     def plan_with(self, args, layout):
         """plan(base, offset, *rest): a view with `layout` at `offset`."""
-        differentiable = self.gradients and args[0].layout.dtype.kind in "fc"
-        record = self.recorder(args) if differentiable else None
-        alias, detached = runtime.alias, self.name == "detach"
+        record, alias = self._recorder(args), runtime.alias
 
         def view(self, offset, *rest):
             out = alias(self, layout, offset)
-            if state.grad and not detached:
+            if state.grad:
                 if self._node is not None and record is not None:
                     record(out, self, *rest)
                 register(out)

@@ -3,8 +3,7 @@
 from heapq import heappop, heappush, heappushpop
 from sys import getrefcount
 
-from flambeau.ops import AccumulateGrad, Output, extras, find, modes, watchers
-from flambeau.ops.door import inplace_plan
+from flambeau.ops import AccumulateGrad, Output, extras, find, inplace_plan, modes, watchers
 
 from . import hooks
 from .anomaly import watched_run
@@ -201,6 +200,7 @@ def arrive(node, grad, create_graph):
         hooks.accumulated(node)
 
 
+LIMIT = 10_000  # remembered plans; more means that layouts keep changing
 _adders: dict = {}
 
 
@@ -226,7 +226,7 @@ def accumulate(node, grad, create_graph, alone):
         plan = _adders.get((have.layout, grad.layout))
         if plan is None:
             plan = inplace_plan(find("add"), _adders_by_key, (have, grad, 1))
-            if len(_adders) > 10_000:
+            if len(_adders) > LIMIT:
                 _adders.clear()
             _adders[have.layout, grad.layout] = plan
         plan(have, grad, 1)
@@ -235,9 +235,28 @@ def accumulate(node, grad, create_graph, alone):
 _adders_by_key: dict = {}
 
 
+_copiers: dict = {}
+
+
 def _copy(grad, leaf, create_graph):
-    out = find("empty_like").door(grad if grad.layout.shape != leaf.layout.shape else leaf, dtype=grad.layout.dtype)
-    return out.copy_(grad)
+    """A copy of a gradient that lies as the leaf does."""
+    key = (leaf.layout, grad.layout)
+    plan = _copiers.get(key)
+    if plan is not None and not interpreters:
+        return plan(grad, grad.layout.dtype, True)
+    cast = find("_to_copy")
+    out = cast.door(grad, grad.layout.dtype, True)
+    if out.layout is leaf.layout:
+        if len(_copiers) > LIMIT:
+            _copiers.clear()
+        _copiers[key] = cast.plan((grad, grad.layout.dtype, True))
+        return out
+    if grad.layout.shape != leaf.layout.shape:
+        return out
+    lying = find("empty_strided").door(
+        leaf.layout.shape, leaf.layout.strides, dtype=grad.layout.dtype, device=grad.layout.device
+    )
+    return lying.copy_(grad)
 
 
 class _Grad:
@@ -307,13 +326,25 @@ def _roots(tensors, grads):
 def _ones(tensor):
     """The gradient of a scalar root with respect to itself."""
     layout = tensor.layout
+    plan = _seeds.get(layout)
+    if plan is not None and not interpreters:
+        return plan(layout.shape, 1.0, layout.dtype, layout.device)
     if layout.numel != 1:
         raise RuntimeError("grad can be implicitly created only for scalar outputs")
     if layout.dtype.kind != "f":
         raise RuntimeError(
             f"grad can be implicitly created only for real scalar outputs but got {layout.dtype}"
         )
-    return find("ones_like").door(tensor)
+    full = find("full")
+    args = layout.shape, 1.0, layout.dtype, layout.device
+    if not interpreters:
+        if len(_seeds) > LIMIT:
+            _seeds.clear()
+        _seeds[layout] = full.plan(args)
+    return full.door(*args[:2], dtype=args[2], device=args[3])
+
+
+_seeds: dict = {}
 
 
 def _start(i, tensor, grad):
