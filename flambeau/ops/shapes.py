@@ -15,7 +15,7 @@ from .family.view import View, register, view
 from .modes import state
 from .op import Op, composite, registry
 from .promotion import result_type
-from .tape import Node, Output
+from .tape import Node, Output, sequence
 from .views import expand, slice_, view_strides
 
 INT64 = by_name("int64")
@@ -200,16 +200,13 @@ class ManyViews(Node):
     def name(self):
         return self.label
 
-    def unpack(self):
-        return ()
-
-    def apply(self, grads):
-        self.saved = () if self.saved is None else self.saved
+    def run(self, grads, keep):
         layouts, join = self.meaning
-        parts = []
         some = next(g for g in grads if g is not None)
-        for g, x in zip(grads, layouts, strict=True):
-            parts.append(some.new_zeros(x.shape, dtype=self.layout.dtype) if g is None else g)
+        parts = [
+            some.new_zeros(x.shape, dtype=self.layout.dtype) if g is None else g
+            for g, x in zip(grads, layouts, strict=True)
+        ]
         return (join(parts),)
 
 
@@ -238,7 +235,7 @@ class Views(Op):
             if state.grad:
                 if tensor._node is not None and differentiable:
                     node = ManyViews()
-                    node.rule, node.versions, node.shapes, node.saved = None, (), None, ()
+                    node.order, node.shapes, node.saved, node.extra = next(sequence), None, (), None
                     node.edges, node.count, node.label = (tensor._node,), len(views), label
                     node.layout, node.meaning = source, (layouts, join)
                     for i, v in enumerate(views):

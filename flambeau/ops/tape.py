@@ -9,7 +9,7 @@ from flambeau._base import RemovableHandle
 
 from .modes import state
 
-_sequence = itertools.count(1)
+sequence = itertools.count(1)
 
 FREED = (
     "Trying to backward through the graph a second time (or directly access saved tensors after they have already "
@@ -126,7 +126,7 @@ class AccumulateGrad(Node):
     __slots__ = ("_variable",)
 
     def __init__(self, variable):
-        self.order = next(_sequence)  # before every op that reads the leaf: all contributions have arrived
+        self.order = next(sequence)  # before every op that reads the leaf: all contributions have arrived
         self.extra = self.shapes = None
         self.edges, self.saved = (), ()
         self._variable = weakref.ref(variable)
@@ -263,7 +263,7 @@ class Rule:
             values.append(value)
             versions += version
         lines += [
-            "  _node.order = next(_sequence)",
+            "  _node.order = next(sequence)",
             "  _node.extra = None",
             "  _node.shapes = _shapes",
             f"  _node.edges = ({''.join(e + ', ' for e in edges)})",
@@ -274,7 +274,7 @@ class Rule:
             " return record",
         ]
         scope = {
-            "_Kind": self.kind, "_sequence": _sequence, "_alone": alone, "_watchers": watchers, "_dress": _dress,
+            "_Kind": self.kind, "sequence": sequence, "_alone": alone, "_watchers": watchers, "_dress": _dress,
             "_hang": hang,
         }  # fmt: skip
         exec("\n".join(lines), scope)
