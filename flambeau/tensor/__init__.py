@@ -6,6 +6,7 @@ from flambeau.ops import modes
 from . import borders, chance, convert, creation, formats, indexing, inplace, printing, settings, several
 from .accelerator import device_count, is_available, manual_seed_all, synchronize
 from .autograd import anomaly, engine, grad_mode
+from .convert import as_tensor, from_numpy, tensor
 from .methods import door_of, function_of, inplace_of, install, public
 from .strided import strided
 from .tensor import Size, Tensor
@@ -42,7 +43,7 @@ from .autograd import (  # noqa: E402  (the class must be bound first)
 )  # fmt: skip
 
 __all__ = [
-    "PUBLIC", "Size", "Tensor", "device_count", "door_of", "enable_grad", "engine", "formats", "function_of",
+    "PUBLIC", "Size", "Tensor", "as_tensor", "from_numpy", "tensor", "device_count", "door_of", "enable_grad", "engine", "formats", "function_of",
     "grad_mode", "inference_mode", "inplace_of", "is_available", "is_grad_enabled", "is_inference_mode_enabled",
     "manual_seed_all", "no_grad", "public", "set_grad_enabled", "strided", "synchronize",
 ]
