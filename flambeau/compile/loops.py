@@ -567,7 +567,9 @@ class Writer:
             carried = list(zip([kind for kind, _ in initial * unroll], values, strict=True))
             return self._blocks(
                 self.inner, pointers, BLOCK if self.strided else None, carried,
-                lambda n, p, *v: self._run(n, p, self.ins, (), body, typed(carried, v), unroll, True),
+                lambda n, p, *v: self._run(
+                    n, p, self.ins, (), body, typed(carried, v), unroll, True
+                ),
             )  # fmt: skip
 
         def point(pointers):

@@ -51,11 +51,11 @@ class StagePlan(NamedTuple):
 
 
 class Request(NamedTuple):
-    """A kernel, its operands' places among the data, and the count that its body may ask for."""
+    """A kernel, its operands' places among the data, how many elements go into one result."""
 
     kernel: Kernel
     data: tuple[int, ...]
-    count: int
+    number: int
     target: Target
 
     @property
@@ -179,7 +179,7 @@ def stage(
         bool(nest.second),
         lanes,
     )
-    dims = pack(nest, request.count, offsets, len(strides))
+    dims = pack(nest, request.number, offsets, len(strides))
     return StagePlan(request.kernel, variant, request.data, dims, total, cost)
 
 
@@ -321,7 +321,7 @@ def reduction(request: Request, outputs, inputs, axes) -> tuple[list[StagePlan],
     folded = ordered(select(shape, strides, axes), priority)
     if math.prod(d.size for d in kept) == 0:
         return [], []
-    if request.count == 0:
+    if request.number == 0:
         # Nothing is read; the innermost loop runs no times.
         units = (0,) * outs + tuple(dtype.itemsize for dtype in kernel.inputs)
         folded = [Dim(0, units + (0,) * (len(strides) - len(units)))]
@@ -364,9 +364,9 @@ def blocked(request: Request, folded: list[Dim], fold: Fold) -> Cut | None:
 
     They depend on sizes alone, not on the number of threads, so that results do not either.
     """
-    if fold.cost < 2 * PIECE or fold.pieces >= PARTS // 2 or request.count < 2048:
+    if fold.cost < 2 * PIECE or fold.pieces >= PARTS // 2 or request.number < 2048:
         return None
-    want = min(PARTS // max(fold.pieces, 1), math.ceil(fold.cost / PIECE), request.count // 1024)
+    want = min(PARTS // max(fold.pieces, 1), math.ceil(fold.cost / PIECE), request.number // 1024)
     outs = len(request.outputs)
     whole = max(folded, key=lambda dim: (min(dim.size, want), sum(map(abs, dim.strides[outs:]))))
     piece = -(-whole.size // want)

@@ -2,6 +2,7 @@
 
 import numpy
 
+from .exact import fma32, fma64
 from .loop import Expr, Pair, topological
 
 _BINARY = {
@@ -47,16 +48,13 @@ def _evaluate(e: Expr, args, loads, params):
     if e.op in ("shl", "shr"):
         return _shift(e.op, *args)
     if e.op == "fma":
-        # One rounding for float32 up to double rounding; extended precision for float64.
-        wide = numpy.float64 if dtype == numpy.float32 else numpy.longdouble
-        a, b, c = (numpy.asarray(x, wide) for x in args)
-        return (a * b + c).astype(dtype)
+        return (fma32 if dtype == numpy.float32 else fma64)(*args)
     if e.op == "select":
         return numpy.where(*args)
     if e.op == "cast":
         return numpy.asarray(args[0]).astype(dtype)
     if e.op == "bitcast":
-        return numpy.ascontiguousarray(args[0]).view(dtype)
+        return numpy.asarray(args[0], order="C").view(dtype)
     raise NotImplementedError(e.op)
 
 

@@ -249,9 +249,6 @@ def pad(input, pad, mode, value):
             )
         if mode == "circular" and (before > size or after > size):
             raise RuntimeError("Padding value causes wrapping around more than once.")
-        if before < 0 or after < 0:  # cut off first: what is mirrored is what remains
-            out = slice_(out, d, max(-before, 0), size - max(-after, 0), 1)
-            before, after, size = max(before, 0), max(after, 0), out.layout.shape[d]
         if before or after:
             places = input.new_tensor(_PLACES[mode](size, before, after), dtype=INT64)
             out = out.index_select(d, places)

@@ -8,6 +8,8 @@ import keyword
 
 from flambeau.types import TENSOR_TYPES
 
+from flambeau.types import PYTHON_TYPES
+
 from . import modes
 
 MISSING = type("Missing", (), {"__repr__": lambda self: "<not given>"})()
@@ -50,7 +52,17 @@ def kind(value):
     raise TypeError(f"not a tensor: {type(value).__name__}")
 
 
-scope["kind"] = kind
+
+def kinds(values):
+    """The key of a list of tensors that is neither list nor tuple: none at all, or a subclass."""
+    if values is None:
+        return ()
+    if isinstance(values, list | tuple):
+        return tuple(map(kind, values))
+    raise TypeError(f"not a list of tensors: {type(values).__name__}")
+
+
+scope.update(kind=kind, kinds=kinds, lists=(list, tuple))
 
 
 def part(op, argument, value):
@@ -59,7 +71,7 @@ def part(op, argument, value):
         return None
     if argument.is_tensor:
         if argument.list:
-            return tuple(map(kind, value or ()))
+            return kinds(value)
         return (value.__class__, value) if op.bakes_numbers and not is_tensor(value) else kind(value)
     if argument.type == "Scalar" and not argument.list:
         return (value.__class__, value) if op.bakes_numbers else value.__class__
@@ -73,7 +85,7 @@ def _part_source(op, argument):
     if argument.name in op.unkeyed:
         return "None"
     if argument.is_tensor and argument.list:
-        return f"tuple([kind(t) for t in {name} or ()])"
+        return f"(tuple([kind(t) for t in {name}]) if {name}.__class__ in lists else kinds({name}))"
     if argument.is_tensor:
         other = f"({name}.__class__, {name}) if not is_tensor({name}) else " if op.bakes_numbers else ""
         return f"({name}.layout if {name}.__class__ is Tensor else {other}kind({name}))"
@@ -119,6 +131,7 @@ def signature(op, *, out=True):
         names.append(_identifier(a))
     extra = ["out=None"] if out else []
     extra += [f"{alias}=MISSING" for _, alias, _ in aliases]
+    extra += ["**named"] if op.schema.variadic else []
     if extra and not starred:
         parameters.append("*")
     return ", ".join(parameters + extra), names, aliases
@@ -128,12 +141,22 @@ def _prelude(op, aliases, names):
     lines = []
     if op.schema.variadic:
         v = op.schema.variadic
+        lines.append(f"    if named: {v} = by_name(op, {v}, named)")
         lines.append(f"    if len({v}) == 1 and {v}[0].__class__ is not int: {v} = unstar({v}[0])")
     for name, alias, argument in aliases:
         lines.append(f"    if {alias} is not MISSING: {name} = {alias}")
         if not argument.has_default:
             lines.append(f"    if {name} is MISSING: raise TypeError(missing(op, {argument.name!r}))")
     return lines
+
+
+def by_name(op, given, named):
+    """A list that may be given as separate arguments, given by its name."""
+    name = op.schema.variadic
+    if given or len(named) > 1 or name not in named:
+        extra = next((k for k in named if k != name), name)
+        raise TypeError(f"{op.name}() got an unexpected keyword argument '{extra}'")
+    return (named[name],)
 
 
 def unstar(value):
@@ -149,7 +172,8 @@ def missing(op, name):
 
 def _compile(op, name, lines, extra):
     defaults = {f"default_{a.name}": a.default for a in op.schema.arguments if a.has_default}
-    names = {"op": op, "plans": op.plans, "slow": op.slow, "unstar": unstar, "missing": missing, "perform": perform}
+    names = {"op": op, "plans": op.plans, "slow": op.slow, "unstar": unstar, "missing": missing, "perform": perform,
+             "by_name": by_name}  # fmt: skip
     local = scope | defaults | names | extra
     exec("\n".join(lines), local)
     function = local[name]
@@ -159,8 +183,8 @@ def _compile(op, name, lines, extra):
     return function
 
 
-def make(op):
-    """The door of an op with plans."""
+def make(op, slow=None):
+    """The door of an op with plans. `slow` replaces `Op.slow`, for operators."""
     has_out = op.name not in _NO_OUT and not any(a.name == "out" for a in op.schema.arguments)
     parameters, names, aliases = signature(op, out=has_out)
     name, call = _function_name(op), ", ".join(names)
@@ -177,13 +201,13 @@ def make(op):
         f"        return slow({tuple_of})",
         f"    return plan({call})",
     ]
-    return _compile(op, name, lines, {"into": into})
+    return _compile(op, name, lines, {"into": into} | ({"slow": slow} if slow else {}))
 
 
 _NO_OUT: set = set()
 
 
-def make_composite(op):
+def make_composite(op, slow=None):
     """The door of a composite: its body; where that fails on arguments, the schema's error."""
     has_out = not any(a.name == "out" for a in op.schema.arguments) and op.name not in _NO_OUT
     parameters, names, aliases = signature(op, out=has_out)
@@ -194,7 +218,7 @@ def make_composite(op):
     if has_out:
         lines.append(f"    if out is not None: return into(op, {tuple_of}, out)")
     lines.append(f"    return slow({tuple_of})")
-    return _compile(op, name, lines, {"into": into})
+    return _compile(op, name, lines, {"into": into} | ({"slow": slow} if slow else {}))
 
 
 def make_inplace(op):

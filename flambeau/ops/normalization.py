@@ -384,6 +384,8 @@ def _track(running, fresh, momentum):
 def _batch_norm(input, weight, bias, running_mean, running_var, training, momentum, eps):
     """(result, mean, scale): batch normalisation; updates the running statistics in training."""
     ndim = input.layout.ndim
+    if ndim < 2 and not input.layout.numel:  # no batch: PyTorch passes it through
+        return input.clone(), input.new_zeros((0,)), input.new_zeros((0,))
     w, b = _per_channel(weight, ndim), _per_channel(bias, ndim)
     if not training:
         if running_mean is None or running_var is None:

@@ -54,7 +54,11 @@ class Op:
     @functools.cached_property
     def door(self):
         """The Python function that users call; generated from the schema on first use."""
-        return door.make(self)
+        return self.make_door()
+
+    def make_door(self, slow=None):
+        """A new door; `slow` replaces the way that is taken on a miss."""
+        return door.make(self, slow)
 
     @functools.cached_property
     def inplace(self):
@@ -138,9 +142,8 @@ class Composite(Op):
         super().__init__(schema, body.__doc__, gradients, **options)
         self.body = body
 
-    @functools.cached_property
-    def door(self):
-        return door.make_composite(self)
+    def make_door(self, slow=None):
+        return door.make_composite(self, slow)
 
     def slow(self, raw):
         args = self.schema.normalise(raw)

@@ -117,15 +117,16 @@ def _log_dtype(source, asked):
 
 
 def _log_grad(grad, self, result, dim):
-    """Positive and negative gradients apart, each summed backwards in logarithms."""
+    """sum(grad[i] * exp(self[k] - result[i]) for i >= k), as a recurrence whose factors are at most 1."""
     if not self.layout.ndim or not self.layout.numel:
         return grad
-
-    def part(magnitude, there):
-        logs = masked(magnitude, there).log()
-        return ((logs - result).flip(dim).logcumsumexp(dim).flip(dim) + self).exp()
-
-    return part(grad, grad > 0) - part(-grad, grad < 0)
+    d = wrap_dim(dim, self.layout.ndim)
+    n, reached = result.layout.shape[d], result != float("-inf")
+    here, ahead = result.narrow(d, 0, n - 1), result.narrow(d, 1, n - 1)
+    factors = masked((here - ahead).exp(), reached.narrow(d, 0, n - 1))
+    end = result.new_zeros(result.narrow(d, 0, 1).layout.shape)
+    sums = recurrence(joined((factors, end), d).flip(d), grad.flip(d), d).flip(d)
+    return sums * masked((self - result).exp(), reached)
 
 
 logcumsumexp = scan(

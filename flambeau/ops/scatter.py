@@ -191,11 +191,11 @@ index_fill = checked(
 def _check_index(name):
     def check(self, dim, index, src=None, *rest):
         wrap_dim(dim, self.layout.ndim)
+        if not index.layout.numel:
+            return
         if index.layout.dtype not in (INT64, INT32):
             kinds = "int32/int64" if name == "gather" else "int64"
             raise RuntimeError(f"{name}(): Expected dtype {kinds} for index")
-        if not index.layout.numel:
-            return
         if max(index.layout.ndim, 1) != max(self.layout.ndim, 1):
             whose = "input" if name == "gather" else "self"
             raise RuntimeError(f"Index tensor must have the same number of dimensions as {whose} tensor")
@@ -579,6 +579,7 @@ def take_along_dim(self, indices, dim):
     a[d] = b[d] = 1
     shape = broadcast([tuple(a), tuple(b)])
     at = lambda size: (*shape[:d], size, *shape[d + 1 :])  # noqa: E731
+    indices = where(indices < 0, indices + self.layout.shape[d], indices)
     return expand(self, at(self.layout.shape[d])).gather(d, expand(indices, at(indices.layout.shape[d])))
 
 
@@ -644,7 +645,7 @@ where.inplace_form = False
 
 
 def _places_of_nonzero(array):
-    return numpy.argwhere(array.astype(bool)).astype(numpy.int64, order="C").reshape(-1, array.ndim)
+    return numpy.argwhere(array.astype(bool)).astype(numpy.int64, order="C")
 
 
 _nonzero = opaque(

@@ -13,9 +13,9 @@ from .family.opaque import Opaque, ndarray
 from .family.reduction import wrap_dim
 from .family.view import View, register, view
 from .modes import state
-from .op import Op, composite
+from .op import Op, composite, registry
 from .promotion import result_type
-from .tape import Node, Output
+from .tape import Node, Output, sequence
 from .views import expand, slice_, view_strides
 
 INT64 = by_name("int64")
@@ -200,16 +200,13 @@ class ManyViews(Node):
     def name(self):
         return self.label
 
-    def unpack(self):
-        return ()
-
-    def apply(self, grads):
-        self.saved = () if self.saved is None else self.saved
+    def run(self, grads, keep):
         layouts, join = self.meaning
-        parts = []
         some = next(g for g in grads if g is not None)
-        for g, x in zip(grads, layouts, strict=True):
-            parts.append(some.new_zeros(x.shape, dtype=self.layout.dtype) if g is None else g)
+        parts = [
+            some.new_zeros(x.shape, dtype=self.layout.dtype) if g is None else g
+            for g, x in zip(grads, layouts, strict=True)
+        ]
         return (join(parts),)
 
 
@@ -238,7 +235,7 @@ class Views(Op):
             if state.grad:
                 if tensor._node is not None and differentiable:
                     node = ManyViews()
-                    node.rule, node.versions, node.shapes, node.saved = None, (), None, ()
+                    node.order, node.shapes, node.saved, node.extra = next(sequence), None, (), None
                     node.edges, node.count, node.label = (tensor._node,), len(views), label
                     node.layout, node.meaning = source, (layouts, join)
                     for i, v in enumerate(views):
@@ -617,6 +614,35 @@ def conj_physical(self):
 conj_physical.inplace_form = True
 
 
+def _copied(source):
+    """The op ``NAME_copy`` of a view: its result in memory of its own."""
+    head, _, rest = source.text.partition("(")
+    name = {"slice": "slice"}.get(source.name, source.name)
+
+    def body(*args):
+        made = source.door(*_positional(source, args), **_keyword(source, args))
+        return tuple(m.clone() for m in made) if isinstance(made, tuple) else made.clone()
+
+    body.__doc__ = f"""As `{name}`, in memory of its own."""
+    return composite(f"aten::{name}_copy({rest}", method=False)(body)
+
+
+def _positional(op, args):
+    values = [v for a, v in zip(op.schema.arguments, args, strict=True) if not a.keyword]
+    return values
+
+
+def _keyword(op, args):
+    return {a.name: v for a, v in zip(op.schema.arguments, args, strict=True) if a.keyword}
+
+
+for _name in (
+    "alias", "as_strided", "detach", "diagonal", "expand", "permute", "select", "slice", "split_with_sizes", "squeeze",
+    "t", "transpose", "unbind", "unfold", "unsqueeze", "view", "view_as_complex", "view_as_real",
+):  # fmt: skip
+    _copied(registry[_name][0])
+
+
 # Repeating and rearranging.
 
 
@@ -730,7 +756,6 @@ def _grid(tensors, indexing):
     shape = tuple(t.layout.numel for t in tensors)
     grids = [expand(t.reshape((1,) * i + (-1,) + (1,) * (n - 1 - i)), shape) for i, t in enumerate(tensors)]
     if swap:
-        grids = [g.transpose(0, 1) for g in grids]
         grids[0], grids[1] = grids[1], grids[0]
     return tuple(grids)
 

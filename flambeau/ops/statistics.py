@@ -10,7 +10,7 @@ from flambeau.types import by_name
 from .arithmetic import conj_of, masked
 from .family import Fold, opaque, reduction
 from .family.pointwise import type_name
-from .op import composite
+from .op import composite, is_tensor
 from .reductions import folded, spread
 from .results import named
 
@@ -289,7 +289,7 @@ def _edges(values, bins, limits, dtype):
         if low > high:
             raise RuntimeError(f"torch.histogramdd: min should not exceed max, but got min {low} max {high} for dimension {d}")
         if low == high:
-            low, high = low - 1, high + 1
+            low, high = low - 0.5, high + 0.5
         steps = numpy.linspace(low, high, bins[d] + 1, dtype=numpy.float64).astype(dtype)
         made.append(steps)
     return made
@@ -387,20 +387,13 @@ def _grid(parts):
 
 
 @composite(
-    "aten::histogramdd(Tensor self, int[] bins, *, float[]? range=None, Tensor? weight=None, bool density=False)"
+    "aten::histogramdd(Tensor self, Any bins, *, float[]? range=None, Tensor? weight=None, bool density=False)"
     " -> (Tensor hist, Tensor[] bin_edges)",
     method=False,
 )
 def histogramdd(self, bins, range, weight, density):
-    """Counts (or weights) of points, the rows of the last dimension, in a grid of cells."""
+    """Counts (or weights) of points, the rows of the last dimension, in a grid of cells: `bins` is the number of
+    cells along each dimension (one for all, or one each), or a tensor of edges for each."""
+    if not isinstance(bins, int) and any(is_tensor(b) for b in bins):
+        return _grid(_cell_edges(self, tuple(bins), weight, density))
     return _grid(_cell_counts(self, bins, range, weight, density))
-
-
-@composite(
-    "aten::histogramdd.TensorList_bins(Tensor self, Tensor[] bins, *, float[]? range=None, Tensor? weight=None, "
-    "bool density=False) -> (Tensor hist, Tensor[] bin_edges)",
-    method=False,
-)
-def histogramdd_edges(self, bins, range, weight, density):
-    """Counts (or weights) of points, the rows of the last dimension, in the cells between the given edges."""
-    return _grid(_cell_edges(self, bins, weight, density))

@@ -9,8 +9,8 @@ from flambeau._base import RemovableHandle
 
 from .modes import state
 
-_sequence = itertools.count(1)
-next_order = _sequence.__next__
+sequence = itertools.count(1)  # orders all nodes
+next_order = sequence.__next__
 
 FREED = (
     "Trying to backward through the graph a second time (or directly access saved tensors after they have already "

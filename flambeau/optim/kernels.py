@@ -1,4 +1,4 @@
-"""Whole updates of one parameter: a single op call where the fused op exists, tensor ops otherwise.
+"""Whole updates of one parameter: a single op call, or tensor ops where the update itself is differentiated.
 
 The fused ops run one kernel over parameter, gradient and state. Bias corrections and learning
 rates are computed in Python's double precision and passed as scalars.
@@ -10,12 +10,18 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from flambeau.tensor import Tensor, function_of, is_grad_enabled
+from flambeau.ops import find
+from flambeau.tensor import Tensor, is_grad_enabled
 
 
 @functools.cache
-def _fused(name: str) -> Callable | None:
-    return function_of(name)
+def _fused(name: str) -> Callable:
+    return find(name).door
+
+
+def _fits(parameter: Tensor, gradient: Tensor) -> bool:
+    """Whether the fused op takes it: real numbers, and nobody wants to differentiate the update."""
+    return not is_grad_enabled() and parameter.layout.dtype.kind == "f" == gradient.layout.dtype.kind
 
 
 def sgd_(
@@ -29,9 +35,8 @@ def sgd_(
     nesterov: bool,
 ) -> Tensor | None:
     """One step of SGD; returns the momentum buffer, which the first step makes."""
-    fused = _fused("fused_sgd_")
-    if fused is not None and (momentum == 0 or buffer is not None) and not is_grad_enabled():
-        fused(parameter, gradient, buffer, lr, momentum, dampening, weight_decay, nesterov)
+    if (momentum == 0 or buffer is not None) and _fits(parameter, gradient):
+        _fused("_sgd_")(parameter, gradient, buffer, lr, momentum, dampening, weight_decay, nesterov)
         return buffer
     if weight_decay != 0:
         gradient = gradient.add(parameter, alpha=weight_decay)
@@ -64,9 +69,8 @@ def adam_(
     `weight_decay` adds to the gradient, `shrink` multiplies the parameter first (decoupled decay);
     `step_size` is lr / (1 - beta1^t), `correction` is sqrt(1 - beta2^t).
     """
-    fused = _fused("fused_adam_")
-    if fused is not None and not is_grad_enabled():
-        fused(
+    if _fits(parameter, gradient):
+        _fused("_adam_")(
             parameter, gradient, average, square, maximum,
             beta1, beta2, weight_decay, shrink, step_size, correction, eps,
         )  # fmt: skip

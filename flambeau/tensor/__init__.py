@@ -3,9 +3,10 @@
 from flambeau import ops, runtime
 from flambeau.ops import modes
 
-from . import chance, convert, creation, formats, indexing, inplace, printing, settings
+from . import borders, chance, convert, creation, formats, indexing, inplace, printing, settings, several
 from .accelerator import device_count, is_available, manual_seed_all, synchronize
 from .autograd import anomaly, engine, grad_mode
+from .convert import as_tensor, from_numpy, tensor
 from .methods import door_of, function_of, inplace_of, install, public
 from .strided import strided
 from .tensor import Size, Tensor
@@ -25,13 +26,13 @@ def _fit(grad, layout):
 runtime.bind(Tensor, modes.grad_enabled)
 ops.bind_doors(Tensor, {
     "write_back": inplace.write_back, "write_out": inplace.write_out, "check_writable": inplace.check_writable,
-    "rebase": inplace.rebase, "check_writable": inplace.check_writable,
+    "rebase": inplace.rebase,
 })  # fmt: skip
 ops.bind_tape(_fit, anomaly.note)
-for _part in (creation, convert, indexing):
+for _part in (creation, convert, indexing, borders, several):
     _part.install()
 install()
-PUBLIC = {name: getattr(part, name) for part in (creation, chance, convert, settings) for name in part.PUBLIC}
+PUBLIC = {name: getattr(part, name) for part in (creation, chance, convert, settings, borders, several) for name in part.PUBLIC}
 PUBLIC |= convert.LEGACY | {"range": creation.range_}
 PUBLIC |= {name: getattr(printing, name) for name in ("get_printoptions", "set_printoptions")}
 PUBLIC |= {x.name: x for x in (*formats.FORMATS, *formats.LAYOUTS)}
@@ -43,7 +44,7 @@ from .autograd import (  # noqa: E402  (the class must be bound first)
 )  # fmt: skip
 
 __all__ = [
-    "PUBLIC", "Size", "Tensor", "device_count", "door_of", "anomaly", "enable_grad", "engine", "formats", "function",
+    "PUBLIC", "Size", "Tensor", "as_tensor", "from_numpy", "tensor", "device_count", "door_of", "anomaly", "enable_grad", "engine", "formats", "function",
     "function_of", "functional", "grad_mode", "gradcheck", "graph", "inference_mode", "inplace_of", "is_available", "is_grad_enabled", "is_inference_mode_enabled",
     "manual_seed_all", "no_grad", "public", "set_grad_enabled", "strided", "synchronize",
 ]

@@ -18,7 +18,6 @@ INT64 = by_name("int64")
 interpreters = modes.interpreters
 _select, _slice, _unsqueeze, _index, _index_put = map(find, ("select", "slice", "unsqueeze", "index", "index_put"))
 _row_plans = _select.plans
-_full = slice(None)
 _NO_INDEX = (
     "invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in C++ to convert a 0-dim "
     "tensor to a number"
@@ -97,7 +96,7 @@ def _value(self, value):
     if isinstance(value, numpy.generic):
         value = value.item()
     if not isinstance(value, bool | int | float | complex):
-        if hasattr(value, "__index__"):
+        if hasattr(value, "__index__") and not isinstance(value, numpy.ndarray):
             return operator.index(value)
         kind = type(value)
         name = kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
@@ -130,8 +129,12 @@ def _no_slice():
     raise IndexError("slice() cannot be applied to a 0-dim tensor.")
 
 
+def _is_full(item):
+    return item.start is None and item.stop is None and item.step is None
+
+
 def _sliced(self, dim, item):
-    if item == _full:
+    if _is_full(item):
         return _slice.door(self, dim, None, None, 1)
     step = 1 if item.step is None else _bound(item.step)
     if step <= 0:
@@ -206,7 +209,7 @@ def _apply(self, items):
             view = _select.door(view, dim, item)
             place += 1
         elif kind is slice:
-            if item != _full:
+            if not _is_full(item):
                 view = _sliced(view, dim, item)
             dim, place = dim + 1, place + 1
         elif item is None:

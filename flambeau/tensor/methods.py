@@ -1,7 +1,12 @@
 """Hangs the declared ops on `Tensor`: methods, in-place forms and operators, each made on its first use."""
 
+import numbers
+
+import numpy
+
 from flambeau.ops import registry
 
+from .convert import as_tensor
 from .overloads import packet
 from .tensor import Tensor
 
@@ -70,29 +75,45 @@ def inplace_of(name):
     return registry[name][0].inplace
 
 
-def _guarded(make):
-    """An operator answers NotImplemented for what is no tensor and no number, so that Python asks the other side."""
+def operator_of(name):
+    """The function behind a binary operator: it takes NumPy arrays too, and answers NotImplemented for what is no
+    number, so that Python asks the other side."""
+    declared = registry[name]
+    if len(declared) > 1:
+        return _guarded(door_of(name))
+    op = declared[0]
+    if len(op.schema.arguments) < 2:
+        return op.door
+    return op.make_door(slow=_tolerant(op))
 
-    def build():
-        door = make()
 
-        def method(self, other):
-            try:
-                return door(self, other)
-            except TypeError:
-                if isinstance(other, Tensor | int | float | complex) or hasattr(other, "__array__"):
-                    raise
+def _tolerant(op):
+    def slow(raw):
+        other = raw[1]
+        if not isinstance(other, Tensor | numbers.Number):
+            if not isinstance(other, numpy.ndarray):
                 return NotImplemented
+            raw = (raw[0], as_tensor(other), *raw[2:])
+        return op.slow(raw)
 
-        return method
+    return slow
 
-    return build
+
+def _guarded(door):
+    def method(self, other):
+        if other.__class__ is not Tensor and not isinstance(other, Tensor | numbers.Number):
+            if not isinstance(other, numpy.ndarray):
+                return NotImplemented
+            other = as_tensor(other)
+        return door(self, other)
+
+    return method
 
 
 def _reflect(name):
     def build():
         door = door_of(name)
-        return lambda self, other: door(other, self)
+        return _guarded(lambda self, other: door(other, self))
 
     return build
 
@@ -104,7 +125,7 @@ def install():
             setattr(Tensor, name, LazyMethod(name, lambda name=name: door_of(name)))
         if declared[0].inplace_form and "." not in name and name + "_" not in Tensor.__dict__ and name + "_" not in registry:
             setattr(Tensor, name + "_", LazyMethod(name + "_", lambda name=name: inplace_of(name)))
-    for table, make in ((OPERATORS, door_of), (INPLACE_OPERATORS, inplace_of)):
+    for table, make in ((OPERATORS, operator_of), (INPLACE_OPERATORS, inplace_of)):
         for dunder, name in table.items():
             if name in registry:
                 setattr(Tensor, dunder, LazyMethod(dunder, lambda make=make, name=name: make(name)))

@@ -178,7 +178,9 @@ def _is_tensor(value):
 
 
 def _tensor(schema, argument, value):
-    return value if _is_tensor(value) or isinstance(value, numbers.Number) else _refuse(schema, argument, value)
+    if _is_tensor(value) or type(value) in PYTHON_TYPES:
+        return value
+    return _scalar(schema, argument, value) if isinstance(value, numbers.Number) else _refuse(schema, argument, value)
 
 
 def _int(schema, argument, value):

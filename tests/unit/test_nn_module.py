@@ -105,7 +105,7 @@ def test_class_attributes_win_over_registered_names():
         (lambda m: setattr(m, "weight", 3), TypeError, "cannot assign 'int' as parameter 'weight'"),
         (lambda m: m.register_parameter("a.b", None), KeyError, "parameter name can.+t contain"),
         (lambda m: m.register_buffer("", None), KeyError, "buffer name can.+t be empty"),
-        (lambda m: m.register_buffer("weight", None), KeyError, "attribute 'weight' already exists"),
+        (lambda m: m.register_buffer("weight", None), KeyError, "'weight' already exists"),
         (lambda m: m.add_module("x", 3), TypeError, "int is not a Module subclass"),
         (lambda m: m.nothing, AttributeError, "'Scale' object has no attribute 'nothing'"),
         (lambda m: m.get_submodule("weight"), AttributeError, "`weight` is not an nn.Module"),

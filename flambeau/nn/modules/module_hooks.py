@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from flambeau._base import RemovableHandle
-from flambeau.ops import Node, Output, alone
+from flambeau.ops import AccumulateGrad, Node, Output, alone
 from flambeau.tensor import Tensor, is_grad_enabled
 
 _global_backward_pre_hooks: dict[int, Callable] = OrderedDict()
@@ -142,17 +142,18 @@ class _Boundary(Node):
     __slots__ = ("callback", "results")
 
     def __init__(self, callback: Callable, tensors: list[Tensor]) -> None:
-        super().__init__()
         self.callback = callback
         self.results = len(tensors)
         self.edges = [each._node for each in tensors]
-        self.rule, self.saved, self.versions = None, (), ()
+        self.order = AccumulateGrad(tensors[0]).order  # the next number of the tape's own count
+        self.extra = self.shapes = None
+        self.saved = ()
 
     def name(self) -> str:
         return "BackwardHookFunctionBackward"
 
-    def apply(self, gradients: Any) -> tuple[Any, ...]:
-        return self.callback([gradients] if self.results == 1 else gradients)
+    def run(self, grad: Any, keep: bool) -> tuple[Any, ...]:
+        return self.callback([grad] if self.results == 1 else grad)
 
 
 def _through_boundary(callback: Callable, value: Any) -> tuple[Any, list[int], int, bool]:

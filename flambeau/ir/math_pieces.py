@@ -1,0 +1,219 @@
+"""What the elementary functions are made of: exponents as bits, sums of two numbers, the cores of exp and log."""
+
+
+
+from . import coefficients
+from .loop import Expr, bitcast, cast, const, fma, float32, float64, int32, int64, rint, select
+
+INFINITY, NAN = float("inf"), float("nan")
+
+
+class Format:
+    """What the bits of a floating type mean, and its coefficients."""
+
+    __slots__ = ("bias", "integer", "largest", "least", "magic", "one", "root_half", "sign", "table", "width")
+
+    def __init__(self, integer, width, bias, root_half, table):
+        self.integer, self.width, self.bias, self.table = integer, width, bias, table
+        self.root_half = root_half  # the bits of sqrt(1/2)
+        self.one = bias << width
+        self.sign = -1 << (integer.itemsize * 8 - 1)
+        self.largest = (2.0 - 2.0**-width) * 2.0**bias
+        self.least = 2.0 ** (1 - bias)  # the smallest normal number
+        self.magic = 1.5 * 2.0**width  # adding it rounds to an integer, which the last bits then hold
+
+
+_FORMATS = {
+    float32: Format(int32, 23, 127, 0x3F3504F3, coefficients.float32),
+    float64: Format(int64, 52, 1023, 0x3FE6A09E667F3BCD, coefficients.float64),
+}
+
+
+def form(x: Expr) -> Format:
+    """The format of `x`; TypeError unless float32 or float64 (half types are cast on load)."""
+    made = _FORMATS.get(x.dtype)
+    if made is None:
+        raise TypeError(f"elementary functions take float32 or float64, not {x.dtype.name}")
+    return made
+
+
+def pick(x: Expr, single, double):
+    """The one of two numbers that suits the type of `x`."""
+    return single if x.dtype is float32 else double
+
+
+def polynomial(x: Expr, numbers) -> Expr:
+    """numbers[0] + numbers[1] x + …, by Horner's rule."""
+    *rest, last = numbers
+    total = const(last, x.dtype)
+    for number in reversed(rest):
+        total = fma(total, x, number)
+    return total
+
+
+def fast_two_sum(a: Expr, b: Expr):
+    """(s, e): s = fl(a + b), s + e = a + b, provided |a| >= |b| or a = 0 (T. Dekker, Numer. Math. 18, 1971)."""
+    s = a + b
+    return s, b - (s - a)
+
+
+def two_sum(a: Expr, b: Expr):
+    """(s, e): s = fl(a + b), s + e = a + b (Knuth, The Art of Computer Programming, 2, 4.2.2)."""
+    s = a + b
+    t = s - a
+    return s, (a - (s - t)) + (b - t)
+
+
+def two_product(a: Expr, b: Expr):
+    """(p, e): p = fl(a b), p + e = a b."""
+    p = a * b
+    return p, fma(a, b, -p)
+
+
+def at_most(x: Expr, bound: float) -> Expr:
+    """min(x, bound), nan kept; the form that is one instruction."""
+    limit = const(bound, x.dtype)
+    return select(limit < x, limit, x)
+
+
+def at_least(x: Expr, bound: float) -> Expr:
+    limit = const(bound, x.dtype)
+    return select(x < limit, limit, x)
+
+
+def bits(x: Expr) -> Expr:
+    return bitcast(x, form(x).integer)
+
+
+def low_bits(k: Expr) -> Expr:
+    """An integer whose last bits are those of the integer-valued `k`, below 2**22; nan gives something."""
+    return bits(k + form(k).magic)
+
+
+def power_of_two(k: Expr) -> Expr:
+    """2**k for integer-valued k of a normal result."""
+    f = form(k)
+    return bitcast(bits(k + (f.magic + f.bias)) << f.width, k.dtype)
+
+
+def scale(x: Expr, k: Expr) -> Expr:
+    """x * 2**k, rounded once if x is in [1/2, 2], for results that may be denormal or infinite."""
+    half = rint(k * 0.5)
+    return x * power_of_two(half) * power_of_two(k - half)
+
+
+def is_negative(x: Expr) -> Expr:
+    """Whether the sign bit is set: true of -0."""
+    return bits(x) < 0
+
+
+def reduce_exp(x: Expr, low: Expr | None = None):
+    """(k, r, t) with exp(x + low) = 2**k (1 + r + t), |r| <= 0.35, t smaller (W. Cody & W. Waite, 1980)."""
+    table = form(x).table
+    log2, log2_low = table["log2"]
+    k = rint(x * table["log2e"][0])
+    exact = fma(k, -log2, x)
+    r = fma(k, -log2_low, exact)
+    rest = fma(k, -log2_low, exact - r)
+    if low is not None:
+        r, rest = fast_two_sum(r, rest + low)
+    return k, r, fma(r * r, polynomial(r, table["exp"]), rest)
+
+
+def exp_fraction(x: Expr):
+    """(k, p) with exp(x) = p 2**k, p about in [0.7, 1.42]."""
+    table = form(x).table
+    log2, log2_low = table["log2"]
+    k = rint(x * table["log2e"][0])
+    r = fma(k, -log2_low, fma(k, -log2, x))
+    return k, fma(r * r, polynomial(r, table["exp"]), r) + 1.0
+
+
+def exp_between(x: Expr) -> Expr:
+    """exp(x) where the result is normal and finite."""
+    k, p = exp_fraction(x)
+    return p * power_of_two(k)
+
+
+def split_log(x: Expr, denormals=True):
+    """(k, f) with x = 2**k (1 + f), 1 + f in [sqrt(1/2), sqrt(2)), for positive finite x."""
+    f = form(x)
+    offset = 0.0
+    if denormals:
+        small = x < f.least
+        lift = f.width + 2
+        x = select(small, x * 2.0**lift, x)
+        offset = select(small, const(float(lift), x.dtype), 0.0)
+    shifted = bits(x) + (f.one - f.root_half)
+    fraction = bitcast((shifted & ((1 << f.width) - 1)) + f.root_half, x.dtype) - 1.0
+    if x.dtype is float32:
+        k = cast(shifted >> f.width, float32) - (offset + float(f.bias))
+    else:
+        # Few machines convert int64 vectors: paste the exponent below 2**52 instead.
+        pasted = bitcast((shifted >> f.width) | ((f.bias + f.width) << f.width), float64)
+        k = pasted - (offset + (2.0**f.width + f.bias))
+    return k, fraction
+
+
+def log_terms(f: Expr):
+    """(square/2, rest) with log(1 + f) = f - square/2 + rest, rest of the order of f**3."""
+    table = form(f).table
+    half = f * f * 0.5
+    if f.dtype is float32:
+        return half, f * f * f * polynomial(f, table["log"])
+    s = f / (f + 2.0)
+    z = s * s
+    return half, s * fma(z, polynomial(z, table["log_ratio"]), half)
+
+
+def log_sum(k: Expr, f: Expr) -> Expr:
+    """k log 2 + log(1 + f)."""
+    log2, log2_low = form(f).table["log2"]
+    half, rest = log_terms(f)
+    if f.dtype is float32:
+        table = form(f).table
+        square = f * f
+        rest = fma(square, fma(f, polynomial(f, table["log"]), -0.5), k * log2_low)
+        return fma(k, log2, f + rest)
+    return fma(k, log2, f - (half - fma(k, log2_low, rest)))
+
+
+def log_pair(k: Expr, f: Expr):
+    """k log 2 + log(1 + f) as a sum of two, some five bits better than one number."""
+    log2, log2_low = form(f).table["log2_short"]
+    half, rest = log_terms(f)
+    h = f * 0.5
+    high, first = fast_two_sum(k * log2, f)
+    high, second = fast_two_sum(high, -half)
+    low = (first + second) - fma(f, h, -half) + fma(k, log2_low, rest)
+    return fast_two_sum(high, low)
+
+
+def log_edges(x: Expr, result: Expr, floor: float = 0.0) -> Expr:
+    """`result`, but for nan, inf, the pole at `floor` and what lies below it."""
+    result = select(x < INFINITY, result, x)
+    return select(x > floor, result, select(x.equals(floor), const(-INFINITY, x.dtype), NAN))
+
+
+def log1p_sum(x: Expr, low: Expr | None = None, doubled: Expr | None = None) -> Expr:
+    """log(1 + x + low), or where `doubled` log(2 x), for finite x > -1."""
+    u, c = two_sum(const(1.0, x.dtype), x)
+    if low is not None:
+        c = c + low
+    if doubled is not None:
+        u, c = select(doubled, x, u), select(doubled, const(0.0, x.dtype), c)
+    k, f = split_log(u, denormals=False)
+    f = fma(c, power_of_two(-at_most(k, 64.0)), f)
+    if doubled is not None:
+        k = k + select(doubled, const(1.0, x.dtype), 0.0)
+    return log_sum(k, f)
+
+
+def root_tail(root: Expr, square: Expr, low: Expr | None = None) -> Expr:
+    """sqrt(square + low) - root, where root = fl(sqrt(square))."""
+    rest = fma(-root, root, square)
+    if low is not None:
+        rest = rest + low
+    return rest / (root + root + form(root).least)
+
+

@@ -1,0 +1,568 @@
+"""Where tensors meet the outside: dtype casts by name, copies, pickling, DLPack, storages, NumPy's protocols."""
+
+import copy
+import ctypes
+import weakref
+
+import numpy
+
+from flambeau import runtime
+from flambeau.ops import find, memory, modes, ndarray
+from flambeau.types import DType, by_name, cpu, layout
+
+from . import convert
+from .convert import LEGACY_NAMES, share, type_text
+from .tensor import Tensor
+
+# Casts by name: x.float(), x.long(), …
+
+CASTS = {
+    "float": "float32", "double": "float64", "half": "float16", "bfloat16": "bfloat16", "long": "int64", "int": "int32",
+    "short": "int16", "char": "int8", "byte": "uint8", "bool": "bool", "cfloat": "complex64", "cdouble": "complex128",
+}  # fmt: skip
+
+
+def _cast(name, dtype):
+    def method(self, memory_format=None):
+        if self.layout.dtype is dtype and memory_format is None:
+            return self
+        return self.to(dtype, memory_format=memory_format)
+
+    method.__name__ = method.__qualname__ = name
+    method.__doc__ = f"""The values as {dtype.name}; the tensor itself where that is its dtype."""
+    return method
+
+
+def type_(self, dtype=None, non_blocking=False):
+    """Without argument the type's name, such as ``torch.FloatTensor``; else the tensor cast to it."""
+    if dtype is None:
+        return type_text(self.layout.dtype)
+    if isinstance(dtype, DType):
+        return self.to(dtype)
+    name = (dtype if isinstance(dtype, str) else dtype.__name__).rpartition(".")[2]
+    found = next((n for n, legacy in LEGACY_NAMES.items() if legacy == name), None)
+    if found is None and name != "Tensor":
+        raise ValueError(f"invalid type: '{dtype}'")
+    return self.to(by_name(found) if found else modes.defaults.dtype)
+
+
+def type_as(self, other):
+    """The values in the dtype of another tensor."""
+    return self.to(other.layout.dtype)
+
+
+def cpu_(self, memory_format=None):
+    """The tensor on the CPU: itself where it is there."""
+    return self.to(cpu)
+
+
+def cuda(self, device=None, non_blocking=False, memory_format=None):
+    """The tensor on a CUDA device, where there is one."""
+    return self.to("cuda" if device is None else device)
+
+
+def pin_memory(self, device=None):
+    """The tensor itself: memory is not pinned without a device to copy to."""
+    return self
+
+
+# Views written in place: the tensor itself takes the view's shape.
+
+
+def _in_place_view(name):
+    def method(self, *args, **kwargs):
+        if modes.state.grad and self.is_leaf and self._node is not None:
+            raise RuntimeError("a leaf Variable that requires grad is being used in an in-place operation.")
+        made = getattr(self, name)(*args, **kwargs)
+        self.layout, self.offset, self._node = made.layout, made.offset, made._node
+        return self
+
+    method.__name__ = method.__qualname__ = name + "_"
+    method.__doc__ = f"""As `{name}`; the tensor itself changes its shape."""
+    return method
+
+
+def view(self, *shape, dtype=None, size=None):
+    """The same memory under another shape, or as elements of another dtype: ``x.view(2, -1)``, ``x.view(torch.int32)``."""
+    if len(shape) == 1 and shape[0].__class__ is DType:
+        dtype = shape[0]
+    if dtype is not None:
+        return find("_view_dtype").door(self, dtype)
+    return _view_door(self, *(shape if size is None else (size,)))
+
+
+_view_door = find("view").door
+
+
+def _matrix_property(name, doc, conjugates, batches):
+    def get(self):
+        n = self.layout.ndim
+        what = "matrices or batches of matrices" if batches else "matrices (2-D tensors)"
+        if n == 0 and not batches:
+            return self
+        if n < 2 or (n > 2 and not batches):
+            hint = "" if batches else " For batches of matrices, consider using tensor.mH"
+            raise RuntimeError(f"tensor.{name} is only supported on {what}. Got {n}-D tensor.{hint}")
+        made = self.transpose(-2, -1)
+        return made.conj() if conjugates and made.layout.dtype.kind == "c" else made
+
+    return property(get, doc=doc)
+
+
+def _t(self):
+    """The dimensions in reverse order."""
+    return self.permute(tuple(range(self.layout.ndim - 1, -1, -1)))
+
+
+# Memory.
+
+
+class UntypedStorage:
+    """The bytes that tensors lie in. One object for each storage, as long as it is referred to."""
+
+    __slots__ = ("__weakref__", "memory")
+    storage_of_bytes = True
+    device = cpu
+    _made: "weakref.WeakValueDictionary" = weakref.WeakValueDictionary()
+
+    def __new__(cls, size=0):
+        return cls.of(runtime.empty(size.__index__()) if not hasattr(size, "ptr") else size)
+
+    @classmethod
+    def of(cls, storage):
+        """The wrapper of a runtime storage."""
+        found = cls._made.get(id(storage))
+        if found is None or found.memory is not storage:
+            found = object.__new__(cls)
+            found.memory = storage
+            cls._made[id(storage)] = found
+        return found
+
+    def _array(self):
+        return numpy.ndarray((self.memory.nbytes,), numpy.uint8, self.memory) if self.memory.nbytes else numpy.empty(
+            0, numpy.uint8
+        )  # fmt: skip
+
+    def nbytes(self) -> int:
+        """The size in bytes."""
+        return self.memory.nbytes
+
+    size = __len__ = nbytes
+
+    def data_ptr(self) -> int:
+        """The address of the first byte."""
+        return self.memory.ptr
+
+    def element_size(self) -> int:
+        return 1
+
+    def __getitem__(self, index):
+        if isinstance(index, slice):
+            return share_bytes(self._array()[index])
+        return int(self._array()[index])
+
+    def __setitem__(self, index, value):
+        self._array()[index] = value
+        self.memory.version += 1
+
+    def __iter__(self):
+        return iter(self._array().tolist())
+
+    def tolist(self):
+        return self._array().tolist()
+
+    def fill_(self, value):
+        self[:] = value
+        return self
+
+    def copy_(self, source, non_blocking=None):
+        self[:] = source._array()
+        return self
+
+    def clone(self):
+        made = type(self)(self.memory.nbytes)
+        made._array()[...] = self._array()
+        return made
+
+    def cpu(self):
+        return self
+
+    def is_shared(self):
+        return False
+
+    is_cuda = False
+
+    def resize_(self, nbytes):
+        """Only to the size that it has: a storage keeps its memory."""
+        if nbytes != self.memory.nbytes:
+            raise RuntimeError("Trying to resize storage that is not resizable")
+        return self
+
+    def __deepcopy__(self, memo):
+        key = ("storage", id(self.memory))
+        if key not in memo:
+            memo[key] = self.clone()
+        return memo[key]
+
+    def __reduce__(self):
+        return _storage_of, (self._array().tobytes(),)
+
+    def __repr__(self):
+        rows = "".join(f" {b}\n" for b in self.tolist()[:1000])
+        return f"{rows}[torch.storage.UntypedStorage(device=cpu) of size {len(self)}]"
+
+
+def _storage_of(data):
+    made = UntypedStorage(len(data))
+    made._array()[...] = numpy.frombuffer(data, numpy.uint8)
+    return made
+
+
+def share_bytes(array):
+    return UntypedStorage.of(runtime.foreign(array.__array_interface__["data"][0], array.nbytes, array))
+
+
+class TypedStorage:
+    """A storage seen as elements of one dtype."""
+
+    __slots__ = ("_untyped", "dtype")
+
+    def __init__(self, untyped, dtype):
+        self._untyped, self.dtype = untyped, dtype
+
+    device = cpu
+    storage_of_bytes = True
+
+    @property
+    def memory(self):
+        return self._untyped.memory
+
+    def _array(self):
+        return self._untyped._array().view(self.dtype.numpy)
+
+    def untyped(self):
+        return self._untyped
+
+    def nbytes(self):
+        return self._untyped.nbytes()
+
+    def size(self):
+        return self._untyped.nbytes() // self.dtype.itemsize
+
+    __len__ = size
+
+    def element_size(self):
+        return self.dtype.itemsize
+
+    def data_ptr(self):
+        return self._untyped.data_ptr()
+
+    def __getitem__(self, index):
+        return self._array()[index].item()
+
+    def __setitem__(self, index, value):
+        self._array()[index] = value
+        self._untyped.memory.version += 1
+
+    def tolist(self):
+        return self._array().tolist()
+
+    def __iter__(self):
+        return iter(self.tolist())
+
+    def __repr__(self):
+        rows = "".join(f" {v}\n" for v in self.tolist()[:1000])
+        return f"{rows}[torch.storage.TypedStorage(dtype={self.dtype}, device=cpu) of size {len(self)}]"
+
+
+def is_storage(obj, /):
+    """Whether `obj` is a storage."""
+    return isinstance(obj, UntypedStorage | TypedStorage)
+
+
+def untyped_storage(self):
+    """The bytes that the tensor lies in."""
+    return UntypedStorage.of(self.storage)
+
+
+def typed_storage(self):
+    """The memory that the tensor lies in, as elements of its dtype."""
+    return TypedStorage(UntypedStorage.of(self.storage), self.layout.dtype)
+
+
+def resize_(self, *sizes, memory_format=None):
+    """Gives the tensor another shape, row-major; memory grows where it is too small, and old elements stay in place."""
+    if self._node is not None:
+        raise RuntimeError("cannot resize variables that require grad")
+    shape = convert.shape_of("resize_", sizes)
+    strides = None if memory_format is None or memory_format.is_row_major else memory_format.strides(shape)
+    made = self.layout.reshaped(shape, strides) if strides else self.layout.reshaped(shape, _row_major(shape))
+    needed = (self.offset + made.span) * made.itemsize
+    if needed > self.storage.nbytes:
+        fresh = runtime.empty(needed)
+        old = UntypedStorage.of(self.storage)._array()
+        UntypedStorage.of(fresh)._array()[: old.size] = old
+        self.storage = fresh
+    self.layout = made
+    return self
+
+
+def _row_major(shape):
+    return find("empty").door(shape, device="meta").layout.strides
+
+
+def resize_as_(self, the_template, *, memory_format=None):
+    """Gives the tensor the shape of another."""
+    return self.resize_(the_template.layout.shape, memory_format=memory_format)
+
+
+def set_(self, source=None, storage_offset=0, size=None, stride=None):
+    """Makes the tensor look at other memory: that of a tensor, or of a storage under a given shape."""
+    if source is None:
+        source = find("empty").door((0,), dtype=self.layout.dtype)
+    if isinstance(source, Tensor):
+        if size is None:
+            self.storage, self.layout, self.offset = source.storage, source.layout, source.offset
+            return self
+        block = source.storage
+    else:
+        block = source.memory
+    if size is None:
+        size = (block.nbytes // self.layout.itemsize,)
+    size = tuple(size) if hasattr(size, "__iter__") else (size,)
+    stride = _row_major(size) if stride is None else tuple(stride)
+    self.layout = layout(size, stride, self.layout.dtype)
+    self.storage, self.offset = block, storage_offset
+    return self
+
+
+def fill_diagonal_(self, fill_value, wrap=False):
+    """Writes one value on the diagonal; `wrap` starts again below a tall matrix's last column."""
+    source = self.layout
+    if source.ndim < 2:
+        raise RuntimeError("dimensions must larger than 1")
+    if source.ndim > 2 and len(set(source.shape)) > 1:
+        raise RuntimeError("all dimensions of input must be of equal length")
+    step, n = sum(source.strides), min(source.shape)
+    self.as_strided((n,), (step,), self.offset).fill_(fill_value)
+    rows, columns = source.shape[:2]
+    if wrap and source.ndim == 2 and rows > columns + 1:
+        for start in range(columns + 1, rows, columns + 1):
+            part = self.narrow(0, start, rows - start)
+            part.diagonal().fill_(fill_value)
+    return self
+
+
+def apply_(self, callable):
+    """Replaces each element by what the function gives for it. Slow: a Python call each."""
+    values = ndarray(self)
+    made = numpy.array([callable(v) for v in values.reshape(-1).tolist()], dtype=object)
+    memory.store(self, made.astype(self.layout.dtype.numpy).reshape(values.shape))
+    return self
+
+
+def map_(self, tensor, callable):
+    """Replaces each element by what the function gives for it and the other tensor's element."""
+    pairs = zip(ndarray(self).reshape(-1).tolist(), ndarray(tensor.expand(self.shape)).reshape(-1).tolist(), strict=True)
+    made = numpy.array([callable(a, b) for a, b in pairs], dtype=object).astype(self.layout.dtype.numpy)
+    memory.store(self, made.reshape(self.layout.shape))
+    return self
+
+
+# Copies and pickles.
+
+
+def deepcopy(self, memo):
+    """A copy with its own memory; tensors that share memory share it in the copies."""
+    if id(self) in memo:
+        return memo[id(self)]
+    if not self.is_leaf:
+        raise RuntimeError(
+            "Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol at the moment.  "
+            "If you were attempting to deepcopy a module, this may be because of a torch.nn.utils.weight_norm usage, "
+            "see https://github.com/pytorch/pytorch/pull/103001"
+        )
+    if self.layout.device.type == "meta":
+        data = runtime.wrap(self.storage, self.layout, self.offset)
+    elif self.layout.conj or self.layout.neg:
+        data = self.detach().clone()
+    else:
+        block = copy.deepcopy(UntypedStorage.of(self.storage), memo).memory
+        data = runtime.wrap(block, self.layout, self.offset)
+    made = data if self.__class__ is Tensor else Tensor._make_subclass(self.__class__, data)
+    if self._node is not None:
+        made.requires_grad_()
+    memo[id(self)] = made
+    if self._grad is not None:
+        made._grad = copy.deepcopy(self._grad, memo)
+    if self.__dict__:
+        made.__dict__.update(copy.deepcopy(self.__dict__, memo))
+    return made
+
+
+def reduce_ex(self, protocol):
+    """How `pickle` and `copy.copy` see a tensor: its storage (once, for all views of it) and its layout."""
+    source = self.layout
+    if source.device.type == "meta":
+        args = (self.__class__, None, source, 0, self.requires_grad, self.__dict__)
+    else:
+        args = (self.__class__, UntypedStorage.of(self.storage), source, self.offset, self.requires_grad, self.__dict__)
+    return rebuild, args
+
+
+def rebuild(cls, storage, made, offset, requires_grad, attributes):
+    """The tensor that `reduce_ex` took apart."""
+    block = runtime.foreign(0, 0, None) if storage is None else storage.memory
+    tensor = runtime.wrap(block, made, offset)
+    if cls is not Tensor:
+        tensor = Tensor._make_subclass(cls, tensor)
+    if requires_grad:
+        tensor.requires_grad_()
+    tensor.__dict__.update(attributes)
+    return tensor
+
+
+# DLPack (https://dmlc.github.io/dlpack). NumPy writes and reads the structure; bfloat16, which it lacks, travels as
+# uint16 under a changed type code.
+
+_CODE_OFFSET = {b"dltensor": 20, b"dltensor_versioned": 52}  # of DLDataType in the managed structures
+_UINT, _BFLOAT = 1, 4
+_CPU = (1, 0)
+
+
+def _capsule_type(capsule):
+    """The three fields of a capsule's DLDataType, as an array that may be written."""
+    api = ctypes.pythonapi
+    api.PyCapsule_GetName.restype, api.PyCapsule_GetName.argtypes = ctypes.c_char_p, [ctypes.py_object]
+    api.PyCapsule_GetPointer.restype = ctypes.c_void_p
+    api.PyCapsule_GetPointer.argtypes = [ctypes.py_object, ctypes.c_char_p]
+    name = api.PyCapsule_GetName(capsule)
+    if name not in _CODE_OFFSET:
+        raise RuntimeError(
+            "from_dlpack received an invalid capsule. Note that DLTensor capsules can be consumed only once, so you "
+            "might have already constructed a tensor from it once."
+        )
+    address = api.PyCapsule_GetPointer(capsule, name) + _CODE_OFFSET[name]
+    return (ctypes.c_uint8 * 2).from_address(address)
+
+
+def to_dlpack(self, *, stream=None, max_version=None, dl_device=None, copy=None):
+    """A DLPack capsule on the tensor's memory, for another library."""
+    if self._node is not None:
+        raise BufferError("Can't export tensors that require gradient, use tensor.detach()")
+    for bit, name in ((self.layout.conj, "conjugate"), (self.layout.neg, "negative")):
+        if bit:
+            raise BufferError(f"Can't export tensors with the {name} bit set")
+    if self.layout.device is not cpu:
+        raise BufferError(f"Can't export tensors on device {self.layout.device}")
+    if dl_device is not None and tuple(dl_device) != _CPU:
+        raise BufferError("Can't export to another device than the CPU")
+    array = ndarray(self.clone() if copy else self)
+    brain = self.layout.dtype.name == "bfloat16"
+    if brain:
+        array = array.view(numpy.uint16)
+    capsule = array.__dlpack__(max_version=max_version) if max_version is not None else array.__dlpack__()
+    if brain:
+        _capsule_type(capsule)[0] = _BFLOAT
+    return capsule
+
+
+class _Exporter:
+    """Hands a capsule to NumPy."""
+
+    def __init__(self, capsule):
+        self.capsule = capsule
+
+    def __dlpack__(self, **options):
+        return self.capsule
+
+    def __dlpack_device__(self):
+        return _CPU
+
+
+def from_dlpack(ext_tensor, *, device=None, copy=None):
+    """A tensor on the memory of another library's array (anything with `__dlpack__`, or a capsule), without a copy."""
+    if isinstance(ext_tensor, Tensor):
+        capsule = to_dlpack(ext_tensor)
+    elif hasattr(ext_tensor, "__dlpack__"):
+        kind = tuple(ext_tensor.__dlpack_device__())
+        if kind[0] != _CPU[0]:
+            raise RuntimeError(f"from_dlpack: no device of DLPack type {int(kind[0])} is there")
+        try:
+            capsule = ext_tensor.__dlpack__(max_version=(1, 0))
+        except TypeError:
+            capsule = ext_tensor.__dlpack__()
+    else:
+        capsule = ext_tensor
+    code = _capsule_type(capsule)
+    brain = code[0] == _BFLOAT
+    if brain:
+        code[0] = _UINT
+    array = numpy.from_dlpack(_Exporter(capsule))
+    if brain:
+        array = array.view(by_name("bfloat16").numpy)
+    if array.size and min(array.strides, default=0) < 0:
+        raise ValueError("tensors with negative strides are not supported: copy the array first")
+    made = share(convert._array(array))
+    made = made.clone() if copy else made
+    return made if device is None else made.to(device)
+
+
+def dlpack_device(self):
+    """DLPack's (device type, device number)."""
+    return _CPU
+
+
+def reversed_(self):
+    """The elements in reverse order along the first dimension."""
+    return self.flip(0) if self.layout.ndim else self
+
+
+def array_interface(self):
+    return self.numpy().__array_interface__
+
+
+def members():
+    """Methods and properties by name."""
+    found = {name: _cast(name, by_name(dtype)) for name, dtype in CASTS.items()}
+    found |= {name + "_": _in_place_view(name) for name in (
+        "as_strided", "squeeze", "swapaxes", "swapdims", "t", "transpose", "unsqueeze",
+    )}  # fmt: skip
+    found |= {
+        "type": type_, "type_as": type_as, "cpu": cpu_, "cuda": cuda, "pin_memory": pin_memory, "view": view,
+        "untyped_storage": untyped_storage, "_typed_storage": typed_storage, "resize_": resize_,
+        "resize_as_": resize_as_, "set_": set_, "fill_diagonal_": fill_diagonal_, "apply_": apply_, "map_": map_,
+        "__deepcopy__": deepcopy, "__reduce_ex__": reduce_ex, "__dlpack__": to_dlpack,
+        "__dlpack_device__": dlpack_device, "__reversed__": reversed_, "__array_priority__": 1000,
+        "is_pinned": lambda self, device=None: False, "is_shared": lambda self: False,
+        "is_inference": lambda self: False, "is_set_to": is_set_to, "T": property(_t, doc=_t.__doc__),
+        "mT": _matrix_property("mT", "The transpose of the last two dimensions.", False, True),
+        "mH": _matrix_property("mH", "The conjugate transpose of the last two dimensions.", True, True),
+        "H": _matrix_property("H", "The conjugate transpose of a matrix.", True, False),
+        "real": property(lambda self: find("real").door(self), set_real, doc="The real part: a view."),
+        "imag": property(lambda self: find("imag").door(self), set_imag, doc="The imaginary part: a view."),
+    }  # fmt: skip
+    return found
+
+
+def set_real(self, value):
+    (self.real if self.layout.dtype.kind == "c" else self).copy_(convert.as_tensor(value))
+
+
+def set_imag(self, value):
+    self.imag.copy_(convert.as_tensor(value))
+
+
+def is_set_to(self, tensor):
+    """Whether both tensors are the same memory under the same layout."""
+    return self.storage is tensor.storage and self.layout is tensor.layout and self.offset == tensor.offset
+
+
+def install():
+    """Puts the methods on the class."""
+    convert.make_from_dlpack = from_dlpack
+    for name, member in members().items():
+        setattr(Tensor, name, member)
+
+
+PUBLIC = ("UntypedStorage", "TypedStorage", "from_dlpack", "is_storage")
