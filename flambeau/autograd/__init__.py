@@ -4,7 +4,13 @@ from flambeau._base import missing
 from flambeau.tensor import Tensor as Variable
 from flambeau.tensor import anomaly as anomaly_mode
 from flambeau.tensor import (
-    enable_grad, engine, grad_mode, inference_mode, is_grad_enabled, is_inference_mode_enabled, no_grad,
+    enable_grad,
+    engine,
+    grad_mode,
+    inference_mode,
+    is_grad_enabled,
+    is_inference_mode_enabled,
+    no_grad,
     set_grad_enabled,
 )  # fmt: skip
 from flambeau.tensor import gradcheck as _gradcheck

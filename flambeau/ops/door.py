@@ -8,8 +8,6 @@ import keyword
 
 from flambeau.types import TENSOR_TYPES
 
-from flambeau.types import PYTHON_TYPES
-
 from . import modes
 
 MISSING = type("Missing", (), {"__repr__": lambda self: "<not given>"})()
@@ -175,7 +173,7 @@ def _compile(op, name, lines, extra):
     names = {"op": op, "plans": op.plans, "slow": op.slow, "unstar": unstar, "missing": missing, "perform": perform,
              "by_name": by_name}  # fmt: skip
     local = scope | defaults | names | extra
-    exec("\n".join(lines), local)
+    exec(compile("\n".join(lines), "<flambeau door>", "exec"), local)
     function = local[name]
     function.__doc__ = op.doc
     function.__module__ = "torch"
@@ -281,7 +279,7 @@ def check_overlap(written, read):
         return
     if start_a + a.nbytes <= start_b or start_b + b.nbytes <= start_a:
         return
-    if a.contiguous and b.contiguous or (start_a == start_b and a.strides == b.strides and a.shape == b.shape):
+    if (a.contiguous and b.contiguous) or (start_a == start_b and a.strides == b.strides and a.shape == b.shape):
         if start_a == start_b and a.nbytes == b.nbytes and a.itemsize == b.itemsize:
             return
         raise RuntimeError(OVERLAP)

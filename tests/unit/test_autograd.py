@@ -286,7 +286,7 @@ def test_what_nodes_tell():
     node.metadata["mine"] = 1
     assert node.metadata == {"mine": 1}
     with pytest.raises(AttributeError):
-        node._saved_nothing
+        _ = node._saved_nothing
     assert graph.get_gradient_edge(a * b).output_nr == 0
     edge = graph.get_gradient_edge(a)
     assert values(torch.autograd.grad((a * b).sum(), [edge])[0]) == [3, 4]

@@ -432,7 +432,9 @@ def grad(
     several weights, and the results have that dimension too.
     """
     if materialize_grads and allow_unused is False:
-        raise ValueError("Expected allow_unused to be True or not passed when materialize_grads=True, but got: allow_unused=False.")
+        raise ValueError(
+            "Expected allow_unused to be True or not passed when materialize_grads=True, but got: allow_unused=False."
+        )
     outputs, inputs, grads = _sequence(outputs), _sequence(inputs), _sequence(grad_outputs)
     if is_grads_batched:
         return _each(outputs, inputs, grads, create_graph, allow_unused, materialize_grads)

@@ -4,7 +4,17 @@ import functools
 
 from flambeau import runtime
 from flambeau.ops import (
-    FREED, AccumulateGrad, Node, Output, Packed, alone, find, modes, modified, next_order, watchers,
+    FREED,
+    AccumulateGrad,
+    Node,
+    Output,
+    Packed,
+    alone,
+    find,
+    modes,
+    modified,
+    next_order,
+    watchers,
 )  # fmt: skip
 
 from ..inplace import rebase

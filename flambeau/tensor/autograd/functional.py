@@ -144,7 +144,9 @@ def jacobian(func, inputs, create_graph=False, strict=False, vectorize=False, st
     tuple of these.
     """
     if strategy not in ("forward-mode", "reverse-mode"):
-        raise ValueError(f'Expected strategy to be either "forward-mode" or "reverse-mode". Hint: you passed "{strategy}".')
+        raise ValueError(
+            f'Expected strategy to be either "forward-mode" or "reverse-mode". Hint: you passed "{strategy}".'
+        )
     with enable_grad():
         many, given = _tuple(inputs, "inputs", "jacobian")
         copies = _inputs(given, create_graph)

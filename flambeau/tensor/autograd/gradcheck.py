@@ -8,7 +8,7 @@ from flambeau.ops import find, ndarray
 
 from ..tensor import Tensor
 from . import engine
-from .grad_mode import no_grad
+from .grad_mode import enable_grad, no_grad
 
 
 class GradcheckError(RuntimeError):
@@ -74,7 +74,7 @@ def _numerical(func, inputs, tensor, eps):
 
 
 def _analytical(output, inputs, check_dtypes):
-    """The same by backward, for all `inputs`: of a complex output, the weights 1 and 1j give real and imaginary part."""
+    """The same by backward, for all `inputs`: weights 1 and 1j give real and imaginary part of a complex output."""
     units = (1, 1j) if output.layout.dtype.kind == "c" else (1,)
     columns: list = [[] for _ in inputs]
     zeros = find("zeros_like").door
@@ -111,8 +111,8 @@ def _check_repeated(first, second, nondet_tol):
     for a, b in zip(first, second):
         if a is not None and a.size and numpy.abs(a - b).max() > nondet_tol:
             raise GradcheckError(
-                "Backward is not reentrant, i.e., running backward with same input and grad_output multiple times gives "
-                "different values, although analytical gradient matches numerical gradient.The tolerance for "
+                "Backward is not reentrant, i.e., running backward with same input and grad_output multiple times "
+                "gives different values, although analytical gradient matches numerical gradient.The tolerance for "
                 f"nondeterminism was {nondet_tol}."
             )
 
@@ -154,7 +154,7 @@ def _check_all(func, inputs, wanted, eps, tolerances, nondet_tol, check_dtypes):
     places = [next(i for i, t in enumerate(inputs) if t is w) for w in wanted]
     for k, output in enumerate(outputs):
         if output._node is None:
-            for i, table in zip(places, numerical):
+            for table in numerical:
                 if table[k].size and numpy.abs(table[k]).max() > tolerances[1]:
                     raise GradcheckError("Numerical gradient for function expected to be zero")
             continue
@@ -180,6 +180,7 @@ def gradgradcheck(
         grad_outputs = _tuple(grad_outputs)
     count = len(grad_outputs)
 
+    @enable_grad()
     def gradients(*values):
         given = values[:-count]
         outputs = [o for o in _outputs(func, given) if o._node is not None]
