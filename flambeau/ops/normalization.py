@@ -282,7 +282,14 @@ def _last_dims(name, input, normalized_shape, **parameters):
 def native_layer_norm(input, normalized_shape, weight, bias, eps):
     """`layer_norm`, the means, and the reciprocal deviations."""
     dims = _last_dims("layer_norm", input, normalized_shape, weight=weight, bias=bias)
-    return normalize_over(input, weight, bias, dims, eps)[:3]
+    return _as_input(input, weight, normalize_over(input, weight, bias, dims, eps)[:3])
+
+
+def _as_input(input, weight, results):
+    """Statistics in the input's dtype, but where the parameters have another one."""
+    if weight is not None and weight.layout.dtype is not input.layout.dtype:
+        return results
+    return tuple(r.to(input.layout.dtype) for r in results)
 
 
 @composite(
@@ -306,8 +313,8 @@ def rms_norm(input, normalized_shape, weight, eps):
     """Mean square 1 over the last dimensions, then weight (Zhang, Sennrich 2019)."""
     dims = _last_dims("rms_norm", input, normalized_shape, weight=weight)
     if input.layout.dtype.kind == "c":
-        wide = input * input.conj()
-        scale = (wide.view_as_real().select(-1, 0).mean(dims, True) + (eps or 2.0**-23)).rsqrt()
+        # As PyTorch: the square, not the squared magnitude.
+        scale = ((input * input).mean(dims, True) + (eps or 2.0**-23)).rsqrt()
         out = input * scale
         return out if weight is None else out * weight
     if eps is None:  # that of the type it is computed in
@@ -358,7 +365,8 @@ def native_group_norm(input, weight, bias, N, C, HxW, group, eps):
     """`group_norm`, the means, and the reciprocal deviations."""
     x, w, b = _groups(input.reshape((N, C, HxW)), group, weight, bias)
     out, mean, scale, _ = normalize_over(x, w, b, (2, 3), eps)
-    return out.reshape(input.layout.shape), mean.reshape((N, group)), scale.reshape((N, group))
+    results = out.reshape(input.layout.shape), mean.reshape((N, group)), scale.reshape((N, group))
+    return _as_input(input, weight, results)
 
 
 @fused("aten::_normalize_by(Tensor self, Tensor mean, Tensor variance, Tensor? weight, Tensor? bias, float eps) -> Tensor",
@@ -419,7 +427,8 @@ def batch_norm(input, weight, bias, running_mean, running_var, training, momentu
 )
 def native_batch_norm(input, weight, bias, running_mean, running_var, training, momentum, eps):
     """`batch_norm`, the means, and the reciprocal deviations."""
-    return _batch_norm(input, weight, bias, running_mean, running_var, training, momentum, eps)
+    results = _batch_norm(input, weight, bias, running_mean, running_var, training, momentum, eps)
+    return _as_input(input, weight, results)
 
 
 @composite(
