@@ -327,7 +327,7 @@ class _CrewIterator(_Iterator):
     def _clear(self):
         """Take what a pass left early has still to come, and tell the workers to begin anew."""
         while any(worker.outstanding for worker in self._crew.workers):  # of a pass left early
-            self._crew.collect(self._timeout)
+            self._collect()
         for worker_id, worker in enumerate(self._crew.workers):
             self._crew.give(worker_id, (None, Restart()))
             worker.outstanding -= 1  # it has no answer
@@ -365,11 +365,14 @@ class _CrewIterator(_Iterator):
             self._receive()
         return _NOTHING
 
-    def _receive(self):
+    def _collect(self):
         answer = self._crew.collect(self._timeout)
         if answer is None:
             raise RuntimeError(f"DataLoader timed out after {self._timeout} seconds")
-        number, worker, value = answer
+        return answer
+
+    def _receive(self):
+        number, worker, value = self._collect()
         del self._owner[number]
         result = value()
         if isinstance(result, Ended):
@@ -381,6 +384,8 @@ class _CrewIterator(_Iterator):
     def _next_batch(self):
         try:
             result = self._next_result()
+            if result is not _NOTHING:
+                self._give_one()
         except (WorkerDied, KeyboardInterrupt):
             self._crew.stop()
             raise
@@ -388,7 +393,6 @@ class _CrewIterator(_Iterator):
             if not self._persistent:
                 self._crew.stop()
             raise StopIteration
-        self._give_one()
         if isinstance(result, Failure):
             result.raise_again()
         return result
