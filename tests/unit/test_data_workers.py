@@ -1,5 +1,6 @@
 """Loaders with worker processes: order, transport, failures, and that nothing is left behind."""
 
+import gc
 import os
 import pathlib
 import random
@@ -231,6 +232,7 @@ def test_loading_goes_on_after_an_exception():
     ],
 )
 def test_a_dead_worker_is_reported(end, text):
+    gc.collect()
     before = children()
     with pytest.raises(RuntimeError, match=text):
         list(load(lambda index: end() if index == 9 else index))
@@ -239,6 +241,7 @@ def test_a_dead_worker_is_reported(end, text):
 
 def test_a_worker_killed_between_passes_is_reported_once():
     loader = load(lambda index: index, persistent_workers=True)
+    gc.collect()
     before = children()
     list(loader)
     os.kill(max(children() - before), signal.SIGKILL)
@@ -273,6 +276,7 @@ def test_nothing_is_left_behind():
     def large(index):
         return numpy.full(100_000, index, "f4")
 
+    gc.collect()  # the loaders of failed passes, which tracebacks hold
     loader = load(large)
     list(loader)
     before = len(os.listdir("/proc/self/fd")), children(), mapped()
