@@ -244,6 +244,7 @@ def make_inplace(op):
         f"({t}.__class__ is not float and is_tensor({t}) and {t}._node is not None)" for t in tensors[1:]
     ])
     lines.append(f"    if ({grads}) and state.grad: return write_back(op, {tuple_of})")
+    lines.append("    if input._base is not None and input._base._node is not None: check_writable(input)")
     lines += [
         f"    if {t}.__class__ is Tensor and {t} is not input and {t}.storage is input.storage:"
         f" check_overlap(input, {t})"
@@ -288,8 +289,12 @@ def check_overlap(written, read):
 
 def into(op, args, out):
     """The `out=` form: the result, written into `out`, which is resized where its shape differs."""
-    result = op.door(*args[: _positional(op)], **_keywords(op, args))
-    return scope["write_out"](op, result, out)
+    return scope["write_out"](op, call(op, args), out)
+
+
+def call(op, args):
+    """The op's result for all arguments in the schema's order."""
+    return op.door(*args[: _positional(op)], **_keywords(op, args))
 
 
 def _positional(op):

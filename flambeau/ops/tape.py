@@ -9,7 +9,8 @@ from flambeau._base import RemovableHandle
 
 from .modes import state
 
-sequence = itertools.count(1)
+sequence = itertools.count(1)  # orders all nodes
+next_order = sequence.__next__
 
 FREED = (
     "Trying to backward through the graph a second time (or directly access saved tensors after they have already "
@@ -126,7 +127,7 @@ class AccumulateGrad(Node):
     __slots__ = ("_variable",)
 
     def __init__(self, variable):
-        self.order = next(sequence)  # before every op that reads the leaf: all contributions have arrived
+        self.order = next_order()  # before every op that reads the leaf: all contributions have arrived
         self.extra = self.shapes = None
         self.edges, self.saved = (), ()
         self._variable = weakref.ref(variable)
@@ -263,7 +264,7 @@ class Rule:
             values.append(value)
             versions += version
         lines += [
-            "  _node.order = next(sequence)",
+            "  _node.order = _next()",
             "  _node.extra = None",
             "  _node.shapes = _shapes",
             f"  _node.edges = ({''.join(e + ', ' for e in edges)})",
@@ -274,7 +275,7 @@ class Rule:
             " return record",
         ]
         scope = {
-            "_Kind": self.kind, "sequence": sequence, "_alone": alone, "_watchers": watchers, "_dress": _dress,
+            "_Kind": self.kind, "_next": next_order, "_alone": alone, "_watchers": watchers, "_dress": _dress,
             "_hang": hang,
         }  # fmt: skip
         exec("\n".join(lines), scope)

@@ -38,12 +38,13 @@ PUBLIC |= {name: getattr(printing, name) for name in ("get_printoptions", "set_p
 PUBLIC |= {x.name: x for x in (*formats.FORMATS, *formats.LAYOUTS)}
 PUBLIC |= {"memory_format": formats.MemoryFormat, "layout": formats.MemoryLayout}
 
+from .autograd import function, functional, gradcheck, graph  # noqa: E402
 from .autograd import (  # noqa: E402  (the class must be bound first)
     enable_grad, inference_mode, is_grad_enabled, is_inference_mode_enabled, no_grad, set_grad_enabled,
 )  # fmt: skip
 
 __all__ = [
-    "PUBLIC", "Size", "Tensor", "as_tensor", "from_numpy", "tensor", "device_count", "door_of", "enable_grad", "engine", "formats", "function_of",
-    "grad_mode", "inference_mode", "inplace_of", "is_available", "is_grad_enabled", "is_inference_mode_enabled",
+    "PUBLIC", "Size", "Tensor", "as_tensor", "from_numpy", "tensor", "device_count", "door_of", "anomaly", "enable_grad", "engine", "formats", "function",
+    "function_of", "functional", "grad_mode", "gradcheck", "graph", "inference_mode", "inplace_of", "is_available", "is_grad_enabled", "is_inference_mode_enabled",
     "manual_seed_all", "no_grad", "public", "set_grad_enabled", "strided", "synchronize",
 ]

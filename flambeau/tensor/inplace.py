@@ -1,14 +1,21 @@
 """Writing results into existing tensors: in-place forms under autograd, `out=`, and the history of views."""
 
 from flambeau import runtime
-from flambeau.ops import AccumulateGrad, Output, can_write, find, modes
+from flambeau.ops import AccumulateGrad, Composite, Fused, Node, Output, call, can_write, find, modes
 
 LEAF = "a leaf Variable that requires grad is being used in an in-place operation."
 VIEW_OF_LEAF = "a view of a leaf Variable that requires grad is being used in an in-place operation."
-OF_SEVERAL = (
-    "Output {} of {} is a view and is being modified inplace. This view is the output of a function that returns "
-    "multiple views. Such functions do not allow the output views to be modified inplace. You should replace the "
-    "inplace operation by an out-of-place one."
+UNRECORDED = (
+    "A view was created in no_grad mode and is being modified inplace with grad mode enabled. Given that this use case "
+    "is ambiguous and error-prone, it is forbidden. You can clarify your code by moving both the view and the inplace "
+    "either both inside the no_grad block (if you don't want the inplace to be tracked) or both outside (if you want "
+    "the inplace to be tracked)."
+)
+OF_FUNCTION = (
+    "Output {} of {} is a view and is being modified inplace. This view was created inside a custom Function (or because "
+    "an input was returned as-is) and the autograd logic to handle view+inplace would override the custom backward "
+    "associated with the custom Function, leading to incorrect gradients. This behavior is forbidden. You can fix this "
+    "by cloning the output of the custom Function."
 )
 
 
@@ -16,12 +23,27 @@ def write_back(op, args):
     """The in-place form of any op: the result out of place, written into the first argument, with its history."""
     target = args[0]
     check_writable(target)
-    result = op.door(*args)
+    if modes.state.grad and _reads_target(op, args):  # backward needs the values from before
+        args = (find("clone").door(target), *args[1:])
+    result = call(op, args)
     if result.layout.shape != target.layout.shape:
         raise RuntimeError(
             f"output with shape {list(target.shape)} doesn't match the broadcast shape {list(result.shape)}"
         )
     return adopt_result(op, target, result)
+
+
+def _reads_target(op, args):
+    """Whether the gradients of `op` may read its first argument."""
+    if not any(t is not None for a in args for t in _histories(a)):
+        return False
+    return isinstance(op, Composite | Fused) or op.schema.arguments[0].name in op.rule(args).saves
+
+
+def _histories(value):
+    if isinstance(value, tuple | list):
+        return [getattr(v, "_node", None) for v in value]
+    return (getattr(value, "_node", None),)
 
 
 def adopt_result(op, target, result):
@@ -30,6 +52,8 @@ def adopt_result(op, target, result):
     if result.dtype is not target.dtype:
         result = result.to(target.dtype)
     recording = modes.state.grad
+    if recording and result._node is not None and target._base is not None:
+        check_view(target)
     raw_copy(target, result)
     if recording and (result._node is not None or target._node is not None):
         rebase(target, result._node)
@@ -49,16 +73,30 @@ def raw_copy(target, source):
 
 
 def check_writable(target):
-    """Raises where autograd forbids writing `target`: leaves that require grad, and their views."""
-    if not modes.state.grad or target._node is None and (target._base is None or target._base._node is None):
+    """Raises where autograd forbids writing `target`: leaves that require grad, and views whose history is unknown."""
+    if not modes.state.grad:
         return
+    base = target._base
+    if base is None:
+        if target._node.__class__ is AccumulateGrad:
+            raise RuntimeError(LEAF)
+        return
+    if target._node is None and base._node is None:
+        return
+    check_view(target)
     if target._node.__class__ is AccumulateGrad:
         raise RuntimeError(LEAF)
-    base = target._base
-    if base is not None and base._node.__class__ is AccumulateGrad:
+    if base._node.__class__ is AccumulateGrad:
         raise RuntimeError(VIEW_OF_LEAF)
-    if base is not None and target._node.__class__ is Output:
-        raise RuntimeError(OF_SEVERAL.format(target._node.index, target._node.node.name()))
+
+
+def check_view(view):
+    """Raises where a view that is about to get a new history is one that its base does not know of."""
+    node = view._node.node if view._node.__class__ is Output else view._node
+    if isinstance(node, Node) and hasattr(node, "_forward_cls"):
+        raise RuntimeError(OF_FUNCTION.format(view.output_nr, node._forward_cls.__name__))
+    if not any(r() is view for r in reversed(view._base._views or ())):
+        raise RuntimeError(UNRECORDED)
 
 
 def rebase(target, node):

@@ -163,11 +163,7 @@ class Tensor:
         if requires_grad:
             if self._node is None:
                 if self.layout.dtype.kind not in "fc":
-                    raise RuntimeError("only Tensors of floating point and complex dtype can require gradients")
-                if modes.state.inference:
-                    raise RuntimeError(
-                        "Setting requires_grad=True on inference tensor outside InferenceMode is not allowed."
-                    )
+                    raise RuntimeError("only Tensors of floating point dtype can require gradients")
                 self._node = AccumulateGrad(self)
         elif self._node is not None:
             if self._node.__class__ is not AccumulateGrad:

@@ -22,6 +22,8 @@ def run(roots, grads, *, retain_graph=False, create_graph=False, inputs=None, ac
     unless `accumulating`, which restricts accumulation to those among `inputs`. Without `inputs`, gradients
     accumulate in the `grad` of all leaves.
     """
+    if hooks.runs_matter:
+        outer, state.running = getattr(state, "running", None), hooks.Run(roots)
     before = state.grad
     if before != create_graph:
         modes.set_grad(create_graph)
@@ -30,6 +32,8 @@ def run(roots, grads, *, retain_graph=False, create_graph=False, inputs=None, ac
             return _run_all(roots[0], grads[0], retain_graph or create_graph, create_graph)
         return _run_some(roots, grads, retain_graph or create_graph, create_graph, inputs, accumulating)
     finally:
+        if hooks.runs_matter:
+            state.running = outer
         if state.grad != before:
             modes.set_grad(before)
 
@@ -374,8 +378,9 @@ def _sequence(value):
 def backward_from(tensor, gradient=None, retain_graph=None, create_graph=False, inputs=None):
     """`Tensor.backward`: the common case, one scalar loss and all leaves, without the checks of the general one."""
     node = tensor._node
-    if gradient is not None or inputs is not None or create_graph or node is None or node.__class__ is Output or watchers:
-        backward((tensor,), (gradient,), retain_graph, create_graph, inputs)
+    general = gradient is not None or inputs is not None or create_graph or watchers or hooks.runs_matter
+    if general or node is None or node.__class__ is Output:
+        backward((tensor,), (gradient,), retain_graph, create_graph, inputs=inputs)
         return
     seed = _ones(tensor)
     if not state.grad:

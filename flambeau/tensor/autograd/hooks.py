@@ -112,3 +112,25 @@ def retain(tensor):
     node, index = place_of(tensor)
     if node.extra is None or not node.extra.of(("retain", index)):
         add_hook(node, ("retain", index), Retain(tensor))
+
+
+# Not empty once a hook over several tensors was registered: it asks which backward is running.
+runs_matter: list = []
+
+
+class Run:
+    """One backward, as hooks see it: `modes.state.running`."""
+
+    def __init__(self, roots):
+        self.roots = roots
+
+    def reached(self):
+        """The nodes that this backward comes to."""
+        seen, todo = set(), [e.node if e.__class__ is Output else e for e in self.roots]
+        while todo:
+            node = todo.pop()
+            if node in seen:
+                continue
+            seen.add(node)
+            todo.extend(e.node if e.__class__ is Output else e for e in node.edges or () if e is not None)
+        return seen
