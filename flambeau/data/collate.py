@@ -5,10 +5,11 @@ import copy
 
 import numpy
 
-from flambeau.tensor import Tensor, as_tensor, from_numpy, function_of, tensor
+from flambeau.tensor import Tensor
 from flambeau.types import by_name
 
 from .info import get_worker_info
+from .tensors import as_tensor, from_numpy, stack, tensor
 
 _FLOAT64 = by_name("float64")
 
@@ -114,7 +115,7 @@ def _stack(batch, *, collate_fn_map=None):
     threads.
     """
     if get_worker_info() is None:
-        return function_of("stack")(list(batch), 0)
+        return stack(list(batch), 0)
     shapes = {tuple(sample.shape) for sample in batch}
     if len(shapes) > 1:
         first, other = tuple(batch[0].shape), next(s for s in shapes if s != tuple(batch[0].shape))

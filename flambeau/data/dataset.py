@@ -7,7 +7,8 @@ import warnings
 from typing import Any
 
 from flambeau.runtime import default_generator
-from flambeau.tensor import as_tensor
+
+from .tensors import as_tensor
 
 
 class Dataset:

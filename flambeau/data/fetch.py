@@ -18,31 +18,45 @@ class Fetcher:
     def fetch(self, index):
         """The batch at `index`. An exception gets a note that says which sample was read."""
         if not self.batched:
-            return self._noted(lambda: self.collate(self.dataset[index]), f"dataset[{index!r}]")
+            with _Noting([index], single=True):
+                return self.collate(self.dataset[index])
         if self.collate is default_collate:
             rows = _rows_of_tensors(self.dataset, index)
             if rows is not None:
                 return rows
         if callable(getattr(self.dataset, "__getitems__", None)):
-            samples = self._noted(lambda: samples_at(self.dataset, index), _several(index))
+            with _Noting(index):
+                samples = samples_at(self.dataset, index)
         else:
-            samples = [
-                self._noted(lambda key=key: self.dataset[key], f"dataset[{key!r}]") for key in index
-            ]
-        return self._noted(lambda: self.collate(samples), f"the batch of {_several(index)}")
+            noting = _Noting([None], single=True)
+            with noting:
+                samples = []
+                for noting.keys[0] in index:
+                    samples.append(self.dataset[noting.keys[0]])
+        with _Noting(index):
+            return self.collate(samples)
 
-    @staticmethod
-    def _noted(read, what):
-        try:
-            return read()
-        except Exception as error:
+
+class _Noting:
+    """A block whose exceptions get a note of the keys that were being loaded."""
+
+    __slots__ = ("keys", "single")
+
+    def __init__(self, keys, single=False):
+        self.keys, self.single = keys, single
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, trace):
+        if isinstance(error, Exception):
+            what = f"dataset[{self.keys[0]!r}]" if self.single else _several(self.keys)
             error.add_note(f"This was raised while loading {what}.")
-            raise
 
 
 def _several(keys):
     shown = ", ".join(repr(key) for key in keys[:8])
-    return f"dataset[{shown}{', ...' if len(keys) > 8 else ''}]"
+    return f"the batch of dataset[{shown}{', ...' if len(keys) > 8 else ''}]"
 
 
 def _rows_of_tensors(dataset, index):

@@ -148,7 +148,7 @@ class DataLoader:
         if self._iterator is None or not self._iterator.alive:
             self._iterator = _CrewIterator(self)
         else:
-            self._iterator.restart()
+            self._iterator.restart(self._stream_length)
         return self._iterator
 
     def __len__(self):
@@ -227,8 +227,12 @@ class _Iterator:
     """
 
     def __init__(self, loader):
-        self._loader = loader
-        self._indices = iter(loader._index_sampler)
+        # Not the loader itself: with persistent workers it holds this, and a cycle would keep them
+        # alive.
+        self._sampler = loader._index_sampler
+        self._plan = loader._plan()
+        self._expected = loader._stream_length
+        self._indices = iter(self._sampler)
         self._base_seed = draw_seed(loader.generator)
         self._given = 0
 
@@ -236,25 +240,25 @@ class _Iterator:
         return self
 
     def __len__(self):
-        return len(self._loader._index_sampler)
+        return len(self._sampler)
 
     def __next__(self):
         batch = self._next_batch()
         self._given += 1
-        expected = self._loader._stream_length
-        if expected is not None and self._given > expected:
-            self._warn_of_surplus(expected)
+        if self._expected is not None and self._given > self._expected:
+            self._warn_of_surplus()
         return batch
 
     def _next_batch(self):
         raise NotImplementedError
 
-    def _warn_of_surplus(self, expected):
+    def _warn_of_surplus(self):
         text = (
-            f"Length of IterableDataset {self._loader.dataset} was reported to be {expected}(when "
+            f"Length of IterableDataset {self._plan.dataset} was reported to be "
+            f"{self._expected}(when "
             f"accessing len(dataloader)), but {self._given} samples have been fetched. "
         )
-        if self._loader.num_workers:
+        if self._plan.num_workers:
             text += (
                 "For multiprocessing data-loading, this could be caused by not properly "
                 "configuring "
@@ -270,7 +274,7 @@ class _OwnIterator(_Iterator):
         super().__init__(loader)
         if loader.timeout:
             raise AssertionError("timeout needs num_workers > 0")
-        plan = loader._plan()
+        plan = self._plan
         self._source = fetcher(plan.dataset, plan.batched, plan.collate, plan.drop_last)
 
     def _next_batch(self):
@@ -287,7 +291,9 @@ class _CrewIterator(_Iterator):
 
     def __init__(self, loader):
         super().__init__(loader)
-        self._crew = Crew(loader._plan(), loader.multiprocessing_context, self._base_seed)
+        self._timeout, self._in_order = loader.timeout, loader.in_order
+        self._prefetch, self._persistent = loader.prefetch_factor, loader.persistent_workers
+        self._crew = Crew(self._plan, loader.multiprocessing_context, self._base_seed)
         self._begin()
 
     @property
@@ -303,19 +309,28 @@ class _CrewIterator(_Iterator):
         self._next_number = self._first_missing = 0
         self._owner: dict[int, Any] = {}  # tasks that are out
         self._done: dict[int, Any] = {}  # results that came before their turn
-        for _ in range(self._loader.prefetch_factor * len(workers)):
+        for _ in range(self._prefetch * len(workers)):
             self._give_one()
 
-    def restart(self):
+    def restart(self, expected):
         """Make another pass with the same workers."""
+        try:
+            self._clear()
+            self._expected = expected
+            self._indices = iter(self._sampler)
+            self._given = 0
+            self._begin()
+        except WorkerDied:
+            self._crew.stop()
+            raise
+
+    def _clear(self):
+        """Take what a pass left early has still to come, and tell the workers to begin anew."""
         while any(worker.outstanding for worker in self._crew.workers):  # of a pass left early
-            self._crew.collect(self._loader.timeout)
-        self._indices = iter(self._loader._index_sampler)
-        self._given = 0
+            self._collect()
         for worker_id, worker in enumerate(self._crew.workers):
             self._crew.give(worker_id, (None, Restart()))
             worker.outstanding -= 1  # it has no answer
-        self._begin()
 
     def _give_one(self):
         """Hand the next keys to the next worker that still has samples, if there are both."""
@@ -338,11 +353,11 @@ class _CrewIterator(_Iterator):
         the last.
         """
         while self._first_missing < self._next_number:
-            due = self._first_missing if self._loader.in_order else next(iter(self._done), None)
+            due = self._first_missing if self._in_order else next(iter(self._done), None)
             if due in self._done:
                 self._first_missing += 1
                 return self._done.pop(due)
-            if self._loader.in_order and due not in self._owner:
+            if self._in_order and due not in self._owner:
                 self._first_missing += 1  # its worker had no more samples
                 continue
             if not self._owner:
@@ -350,11 +365,14 @@ class _CrewIterator(_Iterator):
             self._receive()
         return _NOTHING
 
-    def _receive(self):
-        answer = self._crew.collect(self._loader.timeout)
+    def _collect(self):
+        answer = self._crew.collect(self._timeout)
         if answer is None:
-            raise RuntimeError(f"DataLoader timed out after {self._loader.timeout} seconds")
-        number, worker, value = answer
+            raise RuntimeError(f"DataLoader timed out after {self._timeout} seconds")
+        return answer
+
+    def _receive(self):
+        number, worker, value = self._collect()
         del self._owner[number]
         result = value()
         if isinstance(result, Ended):
@@ -366,14 +384,15 @@ class _CrewIterator(_Iterator):
     def _next_batch(self):
         try:
             result = self._next_result()
+            if result is not _NOTHING:
+                self._give_one()
         except (WorkerDied, KeyboardInterrupt):
             self._crew.stop()
             raise
         if result is _NOTHING:
-            if not self._loader.persistent_workers:
+            if not self._persistent:
                 self._crew.stop()
             raise StopIteration
-        self._give_one()
         if isinstance(result, Failure):
             result.raise_again()
         return result

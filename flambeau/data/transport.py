@@ -13,7 +13,9 @@ import os
 import pickle
 import socket
 
-from flambeau.tensor import Tensor, from_numpy
+from flambeau.tensor import Tensor
+
+from .tensors import from_numpy
 
 _SMALL = 1 << 15  # bytes up to which a batch goes through the pipe itself
 _ALIGNMENT = 64

@@ -10,7 +10,7 @@ import traceback
 
 import numpy
 
-from flambeau.runtime import default_generator
+from flambeau import runtime
 
 from .fetch import fetcher
 from .info import WorkerInfo, become
@@ -85,7 +85,7 @@ def seed_everything(base_seed: int, worker_id: int) -> int:
     """
     seed = base_seed + worker_id
     random.seed(seed)
-    default_generator.manual_seed(seed)
+    runtime.default_generator.manual_seed(seed)
     entropy = numpy.array(
         [worker_id, base_seed & 0xFFFFFFFF, base_seed >> 32, 0], dtype=numpy.uint32
     )
@@ -101,6 +101,7 @@ def work(plan, worker_id, base_seed, tasks, results) -> None:
     """
     gc.freeze()  # the collector then leaves the pages shared with the main process alone
     try:
+        runtime.set_num_threads(1)
         seed = seed_everything(base_seed, worker_id)
         become(WorkerInfo(worker_id, plan.num_workers, seed, plan.dataset))
         arrived: queue.SimpleQueue = queue.SimpleQueue()

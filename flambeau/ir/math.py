@@ -1,127 +1,108 @@
-"""The scalar functions, for real and complex arguments."""
+"""The mathematical functions of scalar expressions: Python functions that build expressions over the primitives.
 
-from . import math_exponential as _e
-from . import math_special as _s
-from . import math_trigonometric as _t
-from .loop import Pair, bitcast, cast, const, copysign, float32, floor, int32, int64, node, rem, select, sqrt as _sqrt
+Arguments are float32 or float64 expressions (half types are cast first), or a `Pair` for a complex number where a
+function is analytic; arithmetic takes integers too. Second arguments may be numbers. Nothing looks anything up:
+arguments are reduced, a polynomial or a rational function is evaluated, and special cases are selected, so that all
+lanes of a vector do the same. Errors are below 1.5 units in the last place for most functions, below 4 (float32) and
+2.1 (float64) for all, away from zeros of lgamma and digamma left of 0; complex results are good to a few units of the
+larger part. Coefficients are made by tools/minimax.py.
+"""
 
-log2, log10, asinh, acosh, atanh = _e.log2, _e.log10, _e.asinh, _e.acosh, _e.atanh
-erf, erfc, erfinv, lgamma, digamma, i0, i0e, i1, i1e, ndtri, log_ndtr = (
-    _s.erf, _s.erfc, _s.erfinv, _s.lgamma, _s.digamma, _s.i0, _s.i0e, _s.i1, _s.i1e, _s.ndtri, _s.log_ndtr,
+import builtins
+
+from . import math_arithmetic as _arithmetic
+from . import math_complex as _complex
+from . import math_exponential as _exponential
+from . import math_special as _special
+from . import math_trigonometric as _trigonometric
+from .loop import Expr, Pair
+from .loop import sqrt as _sqrt
+
+
+def _analytic(name, real):
+    """`real`, and for complex arguments its namesake."""
+    complex_form = getattr(_complex, name)
+
+    def function(x):
+        return complex_form(x) if isinstance(x, Pair) else real(x)
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = real.__doc__
+    return function
+
+
+exp, exp2, expm1, log, log1p, log2, log10, rsqrt, sigmoid, sinh, cosh, tanh, asinh, acosh, atanh = (
+    _analytic(name, getattr(_exponential, name))
+    for name in ("exp", "exp2", "expm1", "log", "log1p", "log2", "log10", "rsqrt", "sigmoid", "sinh", "cosh", "tanh",
+                 "asinh", "acosh", "atanh")
 )  # fmt: skip
-asin, acos, atan, atan2, hypot = _t.asin, _t.acos, _t.atan, _t.atan2, _t.hypot
+sin, cos, tan, asin, acos, atan, sinc = (
+    _analytic(name, getattr(_trigonometric, name))
+    for name in ("sin", "cos", "tan", "asin", "acos", "atan", "sinc")
+)
+
+erf, erfc, erfcx, erfinv = _special.erf, _special.erfc, _special.erfcx, _special.erfinv
+ndtr, ndtri, log_ndtr = _special.ndtr, _special.ndtri, _special.log_ndtr
+lgamma, digamma = _special.lgamma, _special.digamma
+i0, i0e, i1, i1e = _special.i0, _special.i0e, _special.i1, _special.i1e
+frexp = _exponential.frexp
 
 
-def _both(real, complex_):
-    return lambda x: complex_(x) if isinstance(x, Pair) else real(x)
+def _second(function):
+    """`function` of two operands, the second of which may be a number."""
+
+    def taking(x, y):
+        return function(x, y if isinstance(y, Expr) else x._lift(y))
+
+    taking.__name__ = taking.__qualname__ = function.__name__
+    taking.__doc__ = function.__doc__
+    return taking
 
 
-def _exp(z):
-    size = _e.exp(z.re)
-    return Pair(size * _t.cos(z.im), size * _t.sin(z.im))
+atan2, hypot, nextafter, ldexp, fmod, remainder, floor_divide = map(
+    _second,
+    (_trigonometric.atan2, _trigonometric.hypot, _arithmetic.nextafter, _exponential.ldexp, _arithmetic.fmod,
+     _arithmetic.remainder, _arithmetic.floor_divide),
+)  # fmt: skip
+ipow = _arithmetic.ipow
 
 
-def _log(z):
-    return Pair(_e.log(_t.hypot(z.re, z.im)), _t.atan2(z.im, z.re))
+def sqrt(x):
+    """Square root; for complex numbers the one in the right half plane."""
+    return _complex.sqrt(x) if isinstance(x, Pair) else _sqrt(x)
 
 
-def _root(z):
-    size = _t.hypot(z.re, z.im)
-    re = _sqrt((size + abs(z.re)) * 0.5)
-    zero = re.equals(0.0)
-    im = z.im / (select(zero, const(1.0, re.dtype), re) * 2)
-    right = z.re >= 0.0
-    return Pair(select(right, re, abs(im)), select(right, im, copysign(re, z.im)))
+def reciprocal(x):
+    """1/x."""
+    return _complex.reciprocal(x) if isinstance(x, Pair) else 1.0 / x
 
 
-exp, log = _both(_e.exp, _exp), _both(_e.log, _log)
-sqrt = _both(_sqrt, _root)
-rsqrt = _both(_e.rsqrt, lambda z: 1 / _root(z))
-exp2 = _both(_e.exp2, lambda z: _exp(z * 0.6931471805599453))
-expm1 = _both(_e.expm1, lambda z: _exp(z) - 1)
-log1p = _both(_e.log1p, lambda z: _log(z + 1))
-sigmoid = _both(_e.sigmoid, lambda z: 1 / (1 + _exp(-z)))
-sin = _both(_t.sin, lambda z: Pair(_t.sin(z.re) * _e.cosh(z.im), _t.cos(z.re) * _e.sinh(z.im)))
-cos = _both(_t.cos, lambda z: Pair(_t.cos(z.re) * _e.cosh(z.im), -(_t.sin(z.re) * _e.sinh(z.im))))
-sinh = _both(_e.sinh, lambda z: Pair(_e.sinh(z.re) * _t.cos(z.im), _e.cosh(z.re) * _t.sin(z.im)))
-cosh = _both(_e.cosh, lambda z: Pair(_e.cosh(z.re) * _t.cos(z.im), _e.sinh(z.re) * _t.sin(z.im)))
+def abs(x):  # noqa: A001
+    """|x|; of complex numbers without overflow on the way."""
+    return hypot(x.re, x.im) if isinstance(x, Pair) else builtins.abs(x)
 
 
-def _tanh(z):
-    t, tan = _e.tanh(z.re), _t.tan(z.im)
-    return (Pair(t, tan)) / Pair(1 + t * 0, t * tan)
+def angle(x: Pair) -> Expr:
+    """The argument of a complex number, in [-pi, pi]."""
+    return atan2(x.im, x.re)
 
 
-tanh = _both(_e.tanh, _tanh)
-tan = _both(_t.tan, lambda z: _unturn(_tanh(_turn(z))))
+_POWERS = {
+    1.0: lambda x: x,
+    2.0: lambda x: x * x,
+    -1.0: reciprocal,
+    3.0: lambda x: x * x * x,
+    -2.0: lambda x: reciprocal(x * x),
+}
 
 
-def _turn(z):
-    return Pair(-z.im, z.re)
-
-
-def _unturn(z):
-    return Pair(z.im, -z.re)
-
-
-def pow(x, y):
-    if isinstance(x, Pair) or isinstance(y, Pair):
-        zero = x.equals(0.0)
-        return select(zero, select(y.equals(0.0), Pair(const(1.0, x.re.dtype), const(0.0, x.re.dtype)), x), _exp(y * _log(x)))
-    return _e.power(x, y)
-
-
-def ipow(x, n):
-    """Integer power by squaring; negative exponents leave only 1 and -1."""
-    one, zero = const(1, x.dtype), const(0, x.dtype)
-    result, base, rest = one, x, n
-    for _ in range(min(8 * x.dtype.itemsize, 64)):
-        result = select((rest & one).equals(one), result * base, result)
-        base = base * base
-        rest = rest >> one
-    if x.dtype.kind == "u":
-        return result
-    odd = (n & one).equals(one)
-    inverse = select(x.equals(1), one, select(x.equals(-1), select(odd, -one, one), zero))
-    return select(n < 0, inverse, result)
-
-
-def fmod(x, y):
-    return rem(x, y)
-
-
-def remainder(x, y):
-    if x.dtype.kind == "u":
-        return rem(x, y)
-    r = rem(x, y)
-    zero = r.equals(0)
-    turn = ~zero & ((r < 0) ^ (y < 0))
-    return select(turn, r + y, select(zero, copysign(r, y), r) if x.dtype.kind == "f" else r)
-
-
-def floor_divide(x, y):
-    if x.dtype.kind == "u":
-        return x / y
-    if x.dtype.kind in "i":
-        q, r = x / y, rem(x, y)
-        return select(~r.equals(0) & ((r < 0) ^ (y < 0)), q - 1, q)
-    r = rem(x, y)
-    q = (x - r) / y
-    q = select(~r.equals(0.0) & ((r < 0.0) ^ (y < 0.0)), q - 1.0, q)
-    low = floor(q)
-    q = select(q.equals(0.0), copysign(const(0.0, x.dtype), x / y), select((q - low) > 0.5, low + 1.0, low))
-    return select(y.equals(0.0), x / y, q)
-
-
-def nextafter(x, y):
-    integer = int32 if x.dtype is float32 else int64
-    bits = bitcast(x, integer)
-    up = (x < y) ^ (x < 0.0)
-    step = select(up, bits + 1, bits - 1)
-    tiny = copysign(bitcast(const(1, integer), x.dtype), y)
-    moved = select(x.equals(0.0), tiny, bitcast(step, x.dtype))
-    nan = x.differs(x) | y.differs(y)
-    return select(nan, x + y, select(x.equals(y), y, moved))
-
-
-__all__ = ["cast", "node"]
+def pow(x, y):  # noqa: A001
+    """x**y with C99's special values. Small whole numbers as exponents are products."""
+    if isinstance(y, int | float):
+        short = _POWERS.get(float(y)) if isinstance(x, Expr) else None
+        if short is not None and (y != -2.0 or x.dtype.itemsize == 8):
+            return short(x)
+    if isinstance(x, Pair) or isinstance(y, Pair | complex):
+        x = x if isinstance(x, Pair) else y._lift(x)
+        return _complex.power(x, x._lift(y))
+    return _exponential.power(x, x._lift(y))

@@ -51,6 +51,14 @@ def _cosine(r: Expr, low: Expr) -> Expr:
     return fma(z, -0.5, 1.0) + fma(z * z, polynomial(z, form(r).table["cos"]), -(r * low))
 
 
+def cosm1(x: Expr) -> Expr:
+    """cos(x) - 1, precise near 0."""
+    k, r, low = reduce_angle(x)
+    z = r * r
+    near = fma(z, -0.5, fma(z * z, polynomial(z, form(r).table["cos"]), -(r * low)))
+    return select((low_bits(k) & 3).equals(0), near, cos(x) - 1.0)
+
+
 def _turned(value: Expr, quarter: Expr) -> Expr:
     """`value` with its sign flipped where bit 1 of `quarter` is set."""
     f = form(value)

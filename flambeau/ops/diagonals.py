@@ -101,8 +101,7 @@ def vander(x, N, increasing):
 @composite("linalg::vander(Tensor x, *, int? N=None) -> Tensor")
 def linalg_vander(x, N):
     """The matrix whose columns are rising powers of the last dimension."""
-    if not x.layout.ndim:
-        raise RuntimeError("Input dim must be greater than or equal to 1.")
+    x = x if x.layout.ndim else x.reshape(1)
     n = x.layout.shape[-1] if N is None else N
     if n <= 1:
         raise RuntimeError("N must be greater than 1.")
@@ -249,6 +248,9 @@ def pad(input, pad, mode, value):
             )
         if mode == "circular" and (before > size or after > size):
             raise RuntimeError("Padding value causes wrapping around more than once.")
+        if mode == "circular" and (before < 0 or after < 0):  # what wraps around is what remains
+            out = slice_(out, d, max(-before, 0), size - max(-after, 0), 1)
+            before, after, size = max(before, 0), max(after, 0), out.layout.shape[d]
         if before or after:
             places = input.new_tensor(_PLACES[mode](size, before, after), dtype=INT64)
             out = out.index_select(d, places)

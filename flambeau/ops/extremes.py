@@ -37,7 +37,7 @@ def smaller(a, b):
 def no_complex(op, dtype):
     if dtype.kind == "c":
         kind = {"complex64": "ComplexFloat", "complex128": "ComplexDouble"}[dtype.name]
-        raise NotImplementedError(f'"{op}" not implemented for \'{kind}\'')
+        raise NotImplementedError(f"\"{op}\" not implemented for '{kind}'")
 
 
 def _dtype(op):
@@ -49,10 +49,16 @@ def _dtype(op):
 
 
 def extreme_fold(pick, start):
-    """The fold of `pick` (`larger` or `smaller`); `start` is the place of the neutral element in `limits`."""
+    """The fold of `pick` (`larger` or `smaller`); `start` is the place of the neutral element in
+    `limits`."""
 
     def fold(dtype):
-        return Fold(((limits(dtype)[start], dtype),), lambda x: (x,), lambda a, b: (pick(a[0], b[0]),), lambda s, n: (s[0],))
+        return Fold(
+            ((limits(dtype)[start], dtype),),
+            lambda x: (x,),
+            lambda a, b: (pick(a[0], b[0]),),
+            lambda s, n: (s[0],),
+        )
 
     return fold
 
@@ -60,10 +66,15 @@ def extreme_fold(pick, start):
 def _empty(op, layout, dims):
     if dims is None or dims == ():
         raise RuntimeError(
-            f"{op.name}(): Expected reduction dim to be specified for input.numel() == 0. Specify the reduction dim "
+            f"{op.name}(): Expected reduction dim to be specified for input.numel() == 0. Specify "
+            "the reduction dim "
             "with the 'dim' argument."
         )
-    dim = next(d for d in ((dims,) if isinstance(dims, int) else dims) if layout.shape[wrap_dim(d, layout.ndim)] == 0)
+    dim = next(
+        d
+        for d in ((dims,) if isinstance(dims, int) else dims)
+        if layout.shape[wrap_dim(d, layout.ndim)] == 0
+    )
     raise IndexError(f"{op.name}(): Expected reduction dim {dim} to have non-zero size.")
 
 
@@ -77,7 +88,8 @@ def share(grad, self, self_layout, result, dim, keepdim):
 
 amax = reduction(
     "aten::amax(Tensor self, int[]? dim=None, bool keepdim=False) -> Tensor",
-    """The largest element along `dim`; nan where there is one. Equal elements share the gradient.""",
+    """The largest element along `dim`; nan where there is one. Equal elements share the
+    gradient.""",
     fold=extreme_fold(larger, 0),
     dtype=_dtype("amax"),
     empty=_empty,
@@ -85,7 +97,8 @@ amax = reduction(
 )
 amin = reduction(
     "aten::amin(Tensor self, int[]? dim=None, bool keepdim=False) -> Tensor",
-    """The smallest element along `dim`; nan where there is one. Equal elements share the gradient.""",
+    """The smallest element along `dim`; nan where there is one. Equal elements share the
+    gradient.""",
     fold=extreme_fold(smaller, 1),
     dtype=_dtype("amin"),
     empty=_empty,
@@ -124,7 +137,8 @@ aminmax = reduction(
 
 
 def place_fold(greater, latest=False):
-    """The extreme value and its place: of equal ones the first, or the `latest`; nan counts as most extreme."""
+    """The extreme value and its place: of equal ones the first, or the `latest`; nan counts as
+    most extreme."""
 
     def fold(dtype):
         start = (limits(dtype)[0 if greater else 1], dtype), (-1 if latest else LAST, INT64)
@@ -155,7 +169,8 @@ def _place_dtype(op):
 
 
 def put_back(grad, indices, layout, dim, keepdim):
-    """Zeros of `layout`'s shape with `grad` at `indices` along `dim`: the gradient of picking elements."""
+    """Zeros of `layout`'s shape with `grad` at `indices` along `dim`: the gradient of picking
+    elements."""
     if grad is None:
         return None
     if not layout.ndim:
@@ -170,7 +185,8 @@ def _with_place(name, greater, doc):
         return put_back(grad_values, indices, self_layout, dim, keepdim)
 
     return reduction(
-        f"aten::{name}.dim(Tensor self, int dim, bool keepdim=False) -> (Tensor values, Tensor indices)",
+        f"aten::{name}.dim(Tensor self, int dim, bool keepdim=False) -> (Tensor values, Tensor "
+        "indices)",
         doc,
         fold=place_fold(greater),
         dtype=_place_dtype(name),
@@ -194,7 +210,9 @@ def max_other(self, other):
     return maximum(self, other)
 
 
-max_dim = _with_place("max", True, """The largest elements along `dim`, and the place of the first of each.""")
+max_dim = _with_place(
+    "max", True, """The largest elements along `dim`, and the place of the first of each."""
+)
 
 
 @composite("aten::min(Tensor self) -> Tensor")
@@ -211,7 +229,9 @@ def min_other(self, other):
     return minimum(self, other)
 
 
-min_dim = _with_place("min", False, """The smallest elements along `dim`, and the place of the first of each.""")
+min_dim = _with_place(
+    "min", False, """The smallest elements along `dim`, and the place of the first of each."""
+)
 
 
 def _only_place(greater):
@@ -231,8 +251,16 @@ def _argument(name, greater, doc):
     )
 
 
-argmax = _argument("argmax", True, """The place of the (first) largest element along `dim`, or in the flattened tensor.""")
-argmin = _argument("argmin", False, """The place of the (first) smallest element along `dim`, or in the flattened tensor.""")
+argmax = _argument(
+    "argmax",
+    True,
+    """The place of the (first) largest element along `dim`, or in the flattened tensor.""",
+)
+argmin = _argument(
+    "argmin",
+    False,
+    """The place of the (first) smallest element along `dim`, or in the flattened tensor.""",
+)
 
 
 def _prefix_grad(grad_values, indices, self_layout, dim):
@@ -253,8 +281,14 @@ def _running(name, greater, doc):
     )
 
 
-cummax = _running("cummax", True, """The largest element so far along `dim`, and the place of the latest such.""")
-cummin = _running("cummin", False, """The smallest element so far along `dim`, and the place of the latest such.""")
+cummax = _running(
+    "cummax", True, """The largest element so far along `dim`, and the place of the latest such."""
+)
+cummin = _running(
+    "cummin",
+    False,
+    """The smallest element so far along `dim`, and the place of the latest such.""",
+)
 
 
 # Elementwise.
@@ -267,7 +301,8 @@ def _halves(grad, self, other, wins):
 
 
 def _elementwise(name, body, self_wins, other_wins, doc):
-    """`self_wins(self, other)` and `other_wins`: where the gradient goes, beside ties, which share."""
+    """`self_wins(self, other)` and `other_wins`: where the gradient goes, beside ties, which
+    share."""
 
     def check(common, *args):
         no_complex(name, common)
@@ -303,12 +338,13 @@ minimum = _elementwise(
 )  # fmt: skip
 fmax = _elementwise(
     "fmax", _ignoring_nan(larger),
-    lambda a, b: (a >= b).logical_or(b.isnan()), lambda a, b: (a >= b).logical_or(b.isnan()).logical_not(),
+    lambda a, b: (a >= b).logical_or(b.isnan()),
+    lambda a, b: (a >= b).logical_or(b.isnan()).logical_not(),
     """The larger of two elements; the other one where one is nan.""",
 )  # fmt: skip
 fmin = _elementwise(
     "fmin", _ignoring_nan(smaller),
-    lambda a, b: (a <= b).logical_or(b.isnan()), lambda a, b: (a <= b).logical_or(b.isnan()).logical_not(),
+    lambda a, b: (a <= b).logical_or(b.isnan()),
+    lambda a, b: (a <= b).logical_or(b.isnan()).logical_not(),
     """The smaller of two elements; the other one where one is nan.""",
 )  # fmt: skip
-

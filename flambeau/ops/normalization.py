@@ -1,6 +1,7 @@
 """Normalisations: one pass for the moments, one for the result, in one launch; likewise backward.
 
-Layer, group, instance and batch normalisation differ in the dimensions that are averaged over and in how weight and
+Layer, group, instance and batch normalisation differ in the dimensions that are averaged over and
+in how weight and
 bias lie; each is a view, `normalize_over`, and a view.
 """
 
@@ -52,7 +53,9 @@ def _build_centred(steps, x, weight, bias, dim, eps):
 
     steps.reduce(fold._replace(finish=finish), [x], dim, [mean, scale, variance])
     more, affine = _affine(x, weight, bias)
-    steps.pointwise(lambda v, m, s, *rest: affine((v - m) * s, *rest), [x, mean, scale, *more], [out])
+    steps.pointwise(
+        lambda v, m, s, *rest: affine((v - m) * s, *rest), [x, mean, scale, *more], [out]
+    )
 
 
 def _build_rms(steps, x, weight, dim, eps):
@@ -76,7 +79,9 @@ def _two_sums(inner, first, second):
         count = ir.cast(n, FLOAT64)
         return s[0] / count, s[1] / count
 
-    return Fold(((0, FLOAT64), (0, FLOAT64)), element, lambda a, b: (a[0] + b[0], a[1] + b[1]), finish)
+    return Fold(
+        ((0, FLOAT64), (0, FLOAT64)), element, lambda a, b: (a[0] + b[0], a[1] + b[1]), finish
+    )
 
 
 def _build_centred_backward(steps, grad, x, mean, scale, weight, dim):
@@ -117,7 +122,7 @@ def _build_rms_backward(steps, grad, x, scale, weight, dim):
 
 def _centred_backward(grad, x, mean, scale, weight, dim):
     """The same in differentiable ops; the statistics again, so that gradients flow through them."""
-    count, kind = folded(x.layout, dim), scale.layout.dtype
+    count, kind = max(folded(x.layout, dim), 1), scale.layout.dtype
     wide = x.to(kind)
     mean = wide.mean(dim, True)
     offset = wide - mean
@@ -130,14 +135,15 @@ def _centred_backward(grad, x, mean, scale, weight, dim):
 
 
 def _rebased(scale, variance):
-    """1 / sqrt(variance + eps), with the eps that the known `scale` tells: its value, with the variance's history."""
+    """1 / sqrt(variance + eps), with the eps that the known `scale` tells: its value, with the
+    variance's history."""
     scale = scale.detach()
     shift = (scale * scale).reciprocal() - variance.detach()
     return (variance + shift).rsqrt()
 
 
 def _rms_backward(grad, x, scale, weight, dim):
-    count, kind = folded(x.layout, dim), scale.layout.dtype
+    count, kind = max(folded(x.layout, dim), 1), scale.layout.dtype
     wide = x.to(kind)
     scale = _rebased(scale, (wide * wide).mean(dim, True))
     g = grad.to(kind) if weight is None else grad.to(kind) * weight
@@ -146,7 +152,8 @@ def _rms_backward(grad, x, scale, weight, dim):
 
 
 centred_backward = chain(
-    "aten::_normalize_backward(Tensor grad, Tensor self, Tensor mean, Tensor scale, Tensor? weight, int[] dim) -> Tensor",
+    "aten::_normalize_backward(Tensor grad, Tensor self, Tensor mean, Tensor scale, Tensor? "
+    "weight, int[] dim) -> Tensor",
     """The gradient of `_normalize` for its input.""",
     build=_build_centred_backward,
     body=_centred_backward,
@@ -154,7 +161,8 @@ centred_backward = chain(
     function=False,
 )
 rms_backward = chain(
-    "aten::_rms_normalize_backward(Tensor grad, Tensor self, Tensor scale, Tensor? weight, int[] dim) -> Tensor",
+    "aten::_rms_normalize_backward(Tensor grad, Tensor self, Tensor scale, Tensor? weight, int[] "
+    "dim) -> Tensor",
     """The gradient of `_rms_normalize` for its input.""",
     build=_build_rms_backward,
     body=_rms_backward,
@@ -164,6 +172,8 @@ rms_backward = chain(
 
 
 def _weight_grad(grad_result, self, mean, scale, weight_layout):
+    if grad_result is None:
+        return None
     return weight_sums(grad_result, self, mean, scale, weight_layout.shape).to(weight_layout.dtype)
 
 
@@ -183,8 +193,10 @@ def _weight_sums(grad, x, mean, scale, size):
 
 
 _weight_sums_full = chain(
-    "aten::_normalize_weight_sums(Tensor grad, Tensor self, Tensor? mean, Tensor scale, int[] size) -> Tensor",
-    """The gradient of a normalisation's weight: the sum of grad times the normalised input, in the weight's shape.""",
+    "aten::_normalize_weight_sums(Tensor grad, Tensor self, Tensor? mean, Tensor scale, int[] "
+    "size) -> Tensor",
+    """The gradient of a normalisation's weight: the sum of grad times the normalised input, in the
+    weight's shape.""",
     build=_build_weight_sums,
     body=_weight_sums,
     method=False,
@@ -198,45 +210,47 @@ def weight_sums(grad, x, mean, scale, size):
 
 
 def _bias_grad(grad_result, bias_layout):
+    if grad_result is None:
+        return None
     return grad_result.sum_to_size(bias_layout.shape).to(bias_layout.dtype)
+
+
+def _input_grad(
+    grad_result, grad_mean, grad_scale, grad_variance, self, self_layout, mean, scale, weight, dim
+):
+    """Through the result, and through the statistics where somebody used them."""
+    total = None
+    if grad_result is not None:
+        total = centred_backward(grad_result, self, mean, scale, weight, dim)
+    count = max(folded(self_layout, dim), 1)
+    if grad_scale is not None:
+        through = grad_scale * (scale * scale * scale) * -0.5
+        grad_variance = through if grad_variance is None else grad_variance + through
+    for part in (
+        None if grad_mean is None else (grad_mean * (1 / count)).expand(self_layout.shape),
+        None if grad_variance is None else (self - mean) * (grad_variance * (2 / count)),
+    ):
+        if part is not None:
+            part = part.to(self_layout.dtype)
+            total = part if total is None else total + part
+    return total
 
 
 normalize_over = chain(
     "aten::_normalize(Tensor self, Tensor? weight, Tensor? bias, int[] dim, float eps)"
     " -> (Tensor result, Tensor mean, Tensor scale, Tensor variance)",
-    """(self - mean) * scale * weight + bias, where mean and scale = 1 / sqrt(variance + eps) are over `dim`, which
-    counts from the front; weight and bias broadcast.""",
+    """(self - mean) * scale * weight + bias, where mean and scale = 1 / sqrt(variance + eps) are
+    over `dim`, which counts from the front; weight and bias broadcast.""",
     build=_build_centred,
-    grad=dict(
-        self=lambda grad_result, grad_mean, grad_scale, grad_variance, self, self_layout, mean, scale, weight, dim:
-        _input_grad(grad_result, grad_mean, grad_scale, grad_variance, self, self_layout, mean, scale, weight, dim),
-        weight=lambda grad_result, self, mean, scale, weight_layout: None if grad_result is None
-        else _weight_grad(grad_result, self, mean, scale, weight_layout),
-        bias=lambda grad_result, bias_layout: None if grad_result is None else _bias_grad(grad_result, bias_layout),
-    ),
+    grad=dict(self=_input_grad, weight=_weight_grad, bias=_bias_grad),
     method=False,
     function=False,
-)  # fmt: skip
-
-
-def _input_grad(grad_result, grad_mean, grad_scale, grad_variance, x, layout, mean, scale, weight, dim):
-    """Through the result, and through the statistics where somebody used them."""
-    total = None if grad_result is None else centred_backward(grad_result, x, mean, scale, weight, dim)
-    count = folded(layout, dim)
-    if grad_scale is not None:
-        through = grad_scale * (scale * scale * scale) * -0.5
-        grad_variance = through if grad_variance is None else grad_variance + through
-    for part in (
-        None if grad_mean is None else (grad_mean * (1 / count)).expand(layout.shape),
-        None if grad_variance is None else (x - mean) * (grad_variance * (2 / count)),
-    ):
-        if part is not None:
-            total = part.to(layout.dtype) if total is None else total + part.to(layout.dtype)
-    return total
+)
 
 
 rms_normalize_over = chain(
-    "aten::_rms_normalize(Tensor self, Tensor? weight, int[] dim, float eps) -> (Tensor result, Tensor scale)",
+    "aten::_rms_normalize(Tensor self, Tensor? weight, int[] dim, float eps) -> (Tensor result, "
+    "Tensor scale)",
     """self * scale * weight with scale = 1 / sqrt(mean(self^2) + eps) over `dim`.""",
     build=_build_rms,
     grad=dict(
@@ -257,7 +271,8 @@ def _last_dims(name, input, normalized_shape, **parameters):
     shape, size = tuple(input.layout.shape), tuple(normalized_shape)
     if not size:
         raise RuntimeError(
-            "Expected normalized_shape to be at least 1-dimensional, i.e., containing at least one element, but got "
+            "Expected normalized_shape to be at least 1-dimensional, i.e., containing at least one "
+            "element, but got "
             "normalized_shape = []"
         )
     for role, p in parameters.items():
@@ -269,29 +284,40 @@ def _last_dims(name, input, normalized_shape, **parameters):
     if len(shape) < len(size) or shape[len(shape) - len(size) :] != size:
         star = ", ".join(map(str, ("*", *size)))
         raise RuntimeError(
-            f"Given normalized_shape={list(size)}, expected input with shape [{star}], but got input of size{list(shape)}"
+            f"Given normalized_shape={list(size)}, expected input with shape [{star}], but got "
+            f"input of size{list(shape)}"
         )
     return tuple(range(len(shape) - len(size), len(shape)))
 
 
 @composite(
-    "aten::native_layer_norm(Tensor input, int[] normalized_shape, Tensor? weight, Tensor? bias, float eps)"
+    "aten::native_layer_norm(Tensor input, int[] normalized_shape, Tensor? weight, Tensor? bias, "
+    "float eps)"
     " -> (Tensor, Tensor, Tensor)",
     method=False,
 )
 def native_layer_norm(input, normalized_shape, weight, bias, eps):
     """`layer_norm`, the means, and the reciprocal deviations."""
     dims = _last_dims("layer_norm", input, normalized_shape, weight=weight, bias=bias)
-    return normalize_over(input, weight, bias, dims, eps)[:3]
+    return _as_input(input, weight, normalize_over(input, weight, bias, dims, eps)[:3])
+
+
+def _as_input(input, weight, results):
+    """Statistics in the input's dtype, but where the parameters have another one."""
+    if weight is not None and weight.layout.dtype is not input.layout.dtype:
+        return results
+    return tuple(r.to(input.layout.dtype) for r in results)
 
 
 @composite(
-    "aten::layer_norm(Tensor input, int[] normalized_shape, Tensor? weight=None, Tensor? bias=None, float eps=1e-05, "
+    "aten::layer_norm(Tensor input, int[] normalized_shape, Tensor? weight=None, Tensor? "
+    "bias=None, float eps=1e-05, "
     "bool cudnn_enable=True) -> Tensor",
     method=False,
 )
 def layer_norm(input, normalized_shape, weight, bias, eps, cudnn_enable):
-    """Mean 0 and variance 1 over the last dimensions, then weight and bias (Ba, Kiros, Hinton 2016)."""
+    """Mean 0 and variance 1 over the last dimensions, then weight and bias (Ba, Kiros, Hinton
+    2016)."""
     dims = _last_dims("layer_norm", input, normalized_shape, weight=weight, bias=bias)
     return normalize_over(input, weight, bias, dims, eps)[0]
 
@@ -300,14 +326,16 @@ _EPSILON = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23, "floa
 
 
 @composite(
-    "aten::rms_norm(Tensor input, int[] normalized_shape, Tensor? weight=None, float? eps=None) -> Tensor", method=False
+    "aten::rms_norm(Tensor input, int[] normalized_shape, Tensor? weight=None, float? eps=None) -> "
+    "Tensor",
+    method=False,
 )
 def rms_norm(input, normalized_shape, weight, eps):
     """Mean square 1 over the last dimensions, then weight (Zhang, Sennrich 2019)."""
     dims = _last_dims("rms_norm", input, normalized_shape, weight=weight)
     if input.layout.dtype.kind == "c":
-        wide = input * input.conj()
-        scale = (wide.view_as_real().select(-1, 0).mean(dims, True) + (eps or 2.0**-23)).rsqrt()
+        # As PyTorch: the square, not the squared magnitude.
+        scale = ((input * input).mean(dims, True) + (eps or 2.0**-23)).rsqrt()
         out = input * scale
         return out if weight is None else out * weight
     if eps is None:  # that of the type it is computed in
@@ -319,17 +347,21 @@ def _groups(input, groups, weight, bias):
     """`input` as [N, groups, channels, rest], and weight and bias beside it."""
     shape = input.layout.shape
     if len(shape) < 2:
-        raise RuntimeError(f"Expected at least 2 dimensions for input tensor but received {len(shape)}")
+        raise RuntimeError(
+            f"Expected at least 2 dimensions for input tensor but received {len(shape)}"
+        )
     channels = shape[1]
     if channels % groups:
         raise RuntimeError(
-            "Expected number of channels in input to be divisible by num_groups, but got input of shape "
+            "Expected number of channels in input to be divisible by num_groups, but got input of "
+            "shape "
             f"{list(shape)} and num_groups={groups}"
         )
     for role, p in (("weight", weight), ("bias", bias)):
         if p is not None and tuple(p.layout.shape) != (channels,):
             raise RuntimeError(
-                f"Expected {role} to be a vector of size equal to the number of channels in input, but got {role} of "
+                f"Expected {role} to be a vector of size equal to the number of channels in input, "
+                f"but got {role} of "
                 f"shape {list(p.layout.shape)} and input of shape {list(shape)}"
             )
     rest = math.prod(shape[2:])
@@ -339,18 +371,21 @@ def _groups(input, groups, weight, bias):
 
 
 @composite(
-    "aten::group_norm(Tensor input, int num_groups, Tensor? weight=None, Tensor? bias=None, float eps=1e-05, "
+    "aten::group_norm(Tensor input, int num_groups, Tensor? weight=None, Tensor? bias=None, float "
+    "eps=1e-05, "
     "bool cudnn_enabled=True) -> Tensor",
     method=False,
 )
 def group_norm(input, num_groups, weight, bias, eps, cudnn_enabled):
-    """Mean 0 and variance 1 over groups of channels and all places, then weight and bias (Wu, He 2018)."""
+    """Mean 0 and variance 1 over groups of channels and all places, then weight and bias (Wu, He
+    2018)."""
     x, w, b = _groups(input, num_groups, weight, bias)
     return normalize_over(x, w, b, (2, 3), eps)[0].reshape(input.layout.shape)
 
 
 @composite(
-    "aten::native_group_norm(Tensor input, Tensor? weight, Tensor? bias, int N, int C, int HxW, int group, float eps)"
+    "aten::native_group_norm(Tensor input, Tensor? weight, Tensor? bias, int N, int C, int HxW, "
+    "int group, float eps)"
     " -> (Tensor, Tensor, Tensor)",
     method=False,
 )
@@ -358,11 +393,16 @@ def native_group_norm(input, weight, bias, N, C, HxW, group, eps):
     """`group_norm`, the means, and the reciprocal deviations."""
     x, w, b = _groups(input.reshape((N, C, HxW)), group, weight, bias)
     out, mean, scale, _ = normalize_over(x, w, b, (2, 3), eps)
-    return out.reshape(input.layout.shape), mean.reshape((N, group)), scale.reshape((N, group))
+    results = out.reshape(input.layout.shape), mean.reshape((N, group)), scale.reshape((N, group))
+    return _as_input(input, weight, results)
 
 
-@fused("aten::_normalize_by(Tensor self, Tensor mean, Tensor variance, Tensor? weight, Tensor? bias, float eps) -> Tensor",
-       method=False, function=False)  # fmt: skip
+@fused(
+    "aten::_normalize_by(Tensor self, Tensor mean, Tensor variance, Tensor? weight, Tensor? bias, "
+    "float eps) -> Tensor",
+    method=False,
+    function=False,
+)
 def normalize_by(self, mean, variance, weight, bias, eps):
     """(self - mean) / sqrt(variance + eps) * weight + bias, with statistics that are given."""
     scale = (variance + eps).rsqrt()
@@ -378,7 +418,9 @@ def _per_channel(p, ndim):
 def _track(running, fresh, momentum):
     """running = (1 - momentum) * running + momentum * fresh, in place."""
     if running is not None:
-        running.mul_(1 - momentum).add_(fresh.detach().reshape(running.layout.shape).to(running.layout.dtype), alpha=momentum)
+        running.mul_(1 - momentum).add_(
+            fresh.detach().reshape(running.layout.shape).to(running.layout.dtype), alpha=momentum
+        )
 
 
 def _batch_norm(input, weight, bias, running_mean, running_var, training, momentum, eps):
@@ -389,8 +431,12 @@ def _batch_norm(input, weight, bias, running_mean, running_var, training, moment
     w, b = _per_channel(weight, ndim), _per_channel(bias, ndim)
     if not training:
         if running_mean is None or running_var is None:
-            raise RuntimeError("Expected running_mean and running_var to be defined when training=False")
-        out = normalize_by(input, _per_channel(running_mean, ndim), _per_channel(running_var, ndim), w, b, eps)
+            raise RuntimeError(
+                "Expected running_mean and running_var to be defined when training=False"
+            )
+        out = normalize_by(
+            input, _per_channel(running_mean, ndim), _per_channel(running_var, ndim), w, b, eps
+        )
         empty = input.new_zeros((0,))
         return out.to(input.layout.dtype), empty, empty
     dims = (0, *range(2, ndim))
@@ -406,27 +452,37 @@ _RUNNING = "Tensor input, Tensor? weight, Tensor? bias, Tensor? running_mean, Te
 
 
 @composite(
-    f"aten::batch_norm({_RUNNING}, bool training, float momentum, float eps, bool cudnn_enabled) -> Tensor", method=False
+    f"aten::batch_norm({_RUNNING}, bool training, float momentum, float eps, bool cudnn_enabled) "
+    "-> Tensor",
+    method=False,
 )
-def batch_norm(input, weight, bias, running_mean, running_var, training, momentum, eps, cudnn_enabled):
-    """Each channel normalised over the batch (Ioffe, Szegedy 2015), or by the running statistics."""
+def batch_norm(
+    input, weight, bias, running_mean, running_var, training, momentum, eps, cudnn_enabled
+):
+    """Each channel normalised over the batch (Ioffe, Szegedy 2015), or by the running
+    statistics."""
     return _batch_norm(input, weight, bias, running_mean, running_var, training, momentum, eps)[0]
 
 
 @composite(
-    f"aten::native_batch_norm({_RUNNING}, bool training, float momentum, float eps) -> (Tensor, Tensor, Tensor)",
+    f"aten::native_batch_norm({_RUNNING}, bool training, float momentum, float eps) -> (Tensor, "
+    "Tensor, Tensor)",
     method=False,
 )
 def native_batch_norm(input, weight, bias, running_mean, running_var, training, momentum, eps):
     """`batch_norm`, the means, and the reciprocal deviations."""
-    return _batch_norm(input, weight, bias, running_mean, running_var, training, momentum, eps)
+    results = _batch_norm(input, weight, bias, running_mean, running_var, training, momentum, eps)
+    return _as_input(input, weight, results)
 
 
 @composite(
-    f"aten::instance_norm({_RUNNING}, bool use_input_stats, float momentum, float eps, bool cudnn_enabled) -> Tensor",
+    f"aten::instance_norm({_RUNNING}, bool use_input_stats, float momentum, float eps, bool "
+    "cudnn_enabled) -> Tensor",
     method=False,
 )
-def instance_norm(input, weight, bias, running_mean, running_var, use_input_stats, momentum, eps, cudnn_enabled):
+def instance_norm(
+    input, weight, bias, running_mean, running_var, use_input_stats, momentum, eps, cudnn_enabled
+):
     """Each channel of each sample normalised (Ulyanov, Vedaldi, Lempitsky 2016)."""
     ndim = input.layout.ndim
     if not use_input_stats:
@@ -438,4 +494,3 @@ def instance_norm(input, weight, bias, running_mean, running_var, use_input_stat
     _track(running_mean, mean.detach().mean(0), momentum)
     _track(running_var, variance.detach().mean(0) * (count / max(count - 1, 1)), momentum)
     return out
-

@@ -32,7 +32,12 @@ def _norm_fold(dtype, ord):
     real = dtype.to_real()
     if abs(ord) == INF:
         pick, start = (larger, 0.0) if ord > 0 else (smaller, INF)
-        return Fold(((start, real),), lambda x: (_magnitude(x),), lambda a, b: (pick(a[0], b[0]),), lambda s, n: (s[0],))
+        return Fold(
+            ((start, real),),
+            lambda x: (_magnitude(x),),
+            lambda a, b: (pick(a[0], b[0]),),
+            lambda s, n: (s[0],),
+        )
     if ord == 0:
         element, finish = (lambda x: ir.cast(_magnitude(x).differs(0.0), FLOAT64)), (lambda s: s)
     elif ord == 1:
@@ -43,26 +48,37 @@ def _norm_fold(dtype, ord):
         element = lambda x: math.pow(ir.cast(_magnitude(x), FLOAT64), ir.const(ord, FLOAT64))  # noqa: E731
         finish = lambda s: math.pow(s, ir.const(1.0 / ord, FLOAT64))  # noqa: E731
     return Fold(
-        ((0, FLOAT64),), lambda x: (element(x),), lambda a, b: (a[0] + b[0],), lambda s, n: (finish(s[0]),)
+        ((0, FLOAT64),),
+        lambda x: (element(x),),
+        lambda a, b: (a[0] + b[0],),
+        lambda s, n: (finish(s[0]),),
     )
 
 
 def _norm_dtype(source, asked):
     if source.kind not in "fc":
         raise RuntimeError(
-            f"linalg.vector_norm: Expected a floating point or complex tensor as input. Got {type_name(source)}"
+            "linalg.vector_norm: Expected a floating point or complex tensor as input. Got "
+            f"{type_name(source)}"
         )
     if asked is not None and asked.kind not in "fc":
-        raise RuntimeError(f"linalg.vector_norm: dtype should be floating point or complex. Got {type_name(asked)}")
+        raise RuntimeError(
+            f"linalg.vector_norm: dtype should be floating point or complex. Got {type_name(asked)}"
+        )
     result = asked or source
     return result, (result.to_real(),)
 
 
 def _norm_grad(grad, self, self_layout, result, ord, dim, keepdim):
-    """d|x|/dx for every order; where the norm is not differentiable, the subgradient 0 (shared between equal extremes)."""
+    """d|x|/dx for every order; where the norm is not differentiable, the subgradient 0 (shared
+    between equal extremes)."""
     n = keep_dims(result, self_layout, dim, keepdim)
     g = keep_dims(grad, self_layout, dim, keepdim)
-    x = self if result.layout.dtype is self_layout.dtype.to_real() else self.to(_as(self_layout, result))
+    x = (
+        self
+        if result.layout.dtype is self_layout.dtype.to_real()
+        else self.to(_as(self_layout, result))
+    )
     if ord == 0:
         out = x * 0
     elif ord == 1:
@@ -89,7 +105,8 @@ def _as(layout, result):
 
 
 vector_norm_ = reduction(
-    "linalg::_vector_norm(Tensor self, float ord, int[]? dim, bool keepdim, *, ScalarType? dtype=None) -> Tensor",
+    "linalg::_vector_norm(Tensor self, float ord, int[]? dim, bool keepdim, *, ScalarType? "
+    "dtype=None) -> Tensor",
     """The norm sum(|x|^ord)^(1/ord) over `dim`.""",
     fold=_norm_fold,
     dtype=_norm_dtype,
@@ -100,16 +117,19 @@ vector_norm_ = reduction(
 
 
 @composite(
-    "linalg::vector_norm(Tensor x, float ord=2, int[]? dim=None, bool keepdim=False, *, ScalarType? dtype=None)"
+    "linalg::vector_norm(Tensor x, float ord=2, int[]? dim=None, bool keepdim=False, *, "
+    "ScalarType? dtype=None)"
     " -> Tensor"
 )
 def vector_norm(x, ord, dim, keepdim, dtype):
-    """The norm sum(|x|^ord)^(1/ord) over `dim`; inf and -inf are the largest and smallest magnitude, 0 counts."""
+    """The norm sum(|x|^ord)^(1/ord) over `dim`; inf and -inf are the largest and smallest
+    magnitude, 0 counts."""
     if ord < 0 or ord == INF:
         axes = wrap_dims(dim, x.layout.ndim)
         if any(x.layout.shape[d] == 0 for d in axes):
             raise RuntimeError(
-                f"linalg.vector_norm cannot compute the {ord:g} norm on an empty tensor because the operation does not "
+                f"linalg.vector_norm cannot compute the {ord:g} norm on an empty tensor because "
+                "the operation does not "
                 "have an identity"
             )
     return vector_norm_(x, float(ord), dim, keepdim, dtype=dtype)
@@ -130,14 +150,16 @@ def _singular(a, first, second):
 
 
 @composite(
-    "linalg::matrix_norm(Tensor A, Any ord='fro', int[2] dim=[-2, -1], bool keepdim=False, *, ScalarType? dtype=None)"
+    "linalg::matrix_norm(Tensor A, Any ord='fro', int[2] dim=[-2, -1], bool keepdim=False, *, "
+    "ScalarType? dtype=None)"
     " -> Tensor"
 )
 def matrix_norm(A, ord, dim, keepdim, dtype):
     """The norm of matrices in the two dimensions `dim`: "fro", "nuc", inf, -inf, 1, -1, 2 or -2."""
     if A.layout.dtype.kind not in "fc":
         raise RuntimeError(
-            f"linalg.matrix_norm: Expected a floating point or complex tensor as input. Got {type_name(A.layout.dtype)}"
+            "linalg.matrix_norm: Expected a floating point or complex tensor as input. Got "
+            f"{type_name(A.layout.dtype)}"
         )
     first, second = _matrix_dims("linalg.matrix_norm", A, dim)
     if ord == "fro":
@@ -162,15 +184,22 @@ def _kept(out, dims):
 
 
 @composite(
-    "linalg::norm(Tensor A, Any ord=None, int[]? dim=None, bool keepdim=False, *, ScalarType? dtype=None) -> Tensor"
+    "linalg::norm(Tensor A, Any ord=None, int[]? dim=None, bool keepdim=False, *, ScalarType? "
+    "dtype=None) -> Tensor"
 )
 def linalg_norm(A, ord, dim, keepdim, dtype):
     """`vector_norm` or `matrix_norm`, by the number of dimensions."""
     if dim is not None and len(dim) not in (1, 2):
-        raise RuntimeError(f"linalg.norm: If dim is specified, it must be of length 1 or 2. Got {list(dim)}")
+        raise RuntimeError(
+            f"linalg.norm: If dim is specified, it must be of length 1 or 2. Got {list(dim)}"
+        )
     if ord is None:
         return vector_norm(A, 2.0, dim, keepdim, dtype=dtype)
-    if isinstance(ord, str) or (dim is not None and len(dim) == 2) or (dim is None and A.layout.ndim == 2):
+    if (
+        isinstance(ord, str)
+        or (dim is not None and len(dim) == 2)
+        or (dim is None and A.layout.ndim == 2)
+    ):
         if dim is None and A.layout.ndim != 2:
             raise RuntimeError(
                 "linalg.norm: If dim is not specified but ord is, the input must be 1D or 2D. Got "
@@ -179,13 +208,15 @@ def linalg_norm(A, ord, dim, keepdim, dtype):
         return matrix_norm(A, ord, dim or (0, 1), keepdim, dtype=dtype)
     if dim is None and A.layout.ndim > 2:
         raise RuntimeError(
-            f"linalg.norm: If dim is not specified but ord is, the input must be 1D or 2D. Got {A.layout.ndim}D."
+            "linalg.norm: If dim is not specified but ord is, the input must be 1D or 2D. Got "
+            f"{A.layout.ndim}D."
         )
     return vector_norm(A, ord, dim, keepdim, dtype=dtype)
 
 
 @composite(
-    "aten::norm(Tensor self, Any p='fro', int[]? dim=None, bool keepdim=False, ScalarType? dtype=None) -> Tensor"
+    "aten::norm(Tensor self, Any p='fro', int[]? dim=None, bool keepdim=False, ScalarType? "
+    "dtype=None) -> Tensor"
 )
 def norm(self, p, dim, keepdim, dtype):
     """The `p`-norm over `dim`; "fro" is the 2-norm, "nuc" the sum of singular values."""
@@ -211,7 +242,9 @@ def renorm(self, p, dim, maxnorm):
     if maxnorm < 0:
         raise RuntimeError("renorm: expected maxnorm to be >= 0 but got " + f"{maxnorm:g}")
     if self.layout.ndim < 2:
-        raise RuntimeError(f"renorm: input needs at least 2 dimensions, got {self.layout.ndim} dimensions")
+        raise RuntimeError(
+            f"renorm: input needs at least 2 dimensions, got {self.layout.ndim} dimensions"
+        )
     d = wrap_dim(dim, self.layout.ndim)
     others = tuple(k for k in range(self.layout.ndim) if k != d)
     sizes = vector_norm_(self, float(p), others, True)

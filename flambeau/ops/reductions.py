@@ -12,7 +12,9 @@ from .op import composite, find
 from .promotion import compute_type
 from .views import expand
 
-FLOAT32, FLOAT64, INT64, BOOL, UINT8 = map(by_name, ("float32", "float64", "int64", "bool", "uint8"))
+FLOAT32, FLOAT64, INT64, BOOL, UINT8 = map(
+    by_name, ("float32", "float64", "int64", "bool", "uint8")
+)
 COMPLEX128 = by_name("complex128")
 
 
@@ -23,7 +25,8 @@ def sum_dtype(source, asked):
 
 
 def accumulator(dtype):
-    """What a sum of `dtype` is accumulated in: one size wider than float32, so that order hardly matters."""
+    """What a sum of `dtype` is accumulated in: one size wider than float32, so that order hardly
+    matters."""
     if dtype.kind == "c":
         return COMPLEX128
     return FLOAT64 if dtype in (FLOAT32, FLOAT64) else dtype
@@ -74,11 +77,16 @@ def folded(layout, dim):
 
 
 sum_ = reduction(
-    "aten::sum(Tensor self, int[]? dim=None, bool keepdim=False, *, ScalarType? dtype=None) -> Tensor",
+    "aten::sum(Tensor self, int[]? dim=None, bool keepdim=False, *, ScalarType? dtype=None) -> "
+    "Tensor",
     """The sum over `dim` (all dimensions by default); integers add up in int64.""",
     fold=add_fold,
     dtype=sum_dtype,
-    grad=dict(self=lambda grad, self_layout, dim, keepdim: spread(_as(grad, self_layout.dtype), self_layout, dim, keepdim)),
+    grad=dict(
+        self=lambda grad, self_layout, dim, keepdim: spread(
+            _as(grad, self_layout.dtype), self_layout, dim, keepdim
+        )
+    ),
 )
 
 
@@ -86,13 +94,18 @@ def _nan_as_zero(dtype):
     inner = accumulator(dtype)
 
     def element(x):
-        return (ir.cast(ir.select(is_nan(x), ir.const(0, dtype), x) if dtype.kind in "fc" else x, inner),)
+        return (
+            ir.cast(
+                ir.select(is_nan(x), ir.const(0, dtype), x) if dtype.kind in "fc" else x, inner
+            ),
+        )
 
     return Fold(((0, inner),), element, _add, lambda s, n: (s[0],))
 
 
 nansum = reduction(
-    "aten::nansum(Tensor self, int[]? dim=None, bool keepdim=False, *, ScalarType? dtype=None) -> Tensor",
+    "aten::nansum(Tensor self, int[]? dim=None, bool keepdim=False, *, ScalarType? dtype=None) -> "
+    "Tensor",
     """The sum over `dim`, nan counting as zero.""",
     fold=_nan_as_zero,
     dtype=sum_dtype,
@@ -109,7 +122,8 @@ def _mean_dtype(source, asked):
     if result.kind not in "fc":
         what = "Optional" if asked else "Input"
         raise RuntimeError(
-            f"mean(): could not infer output dtype. {what} dtype must be either a floating point or complex dtype. "
+            f"mean(): could not infer output dtype. {what} dtype must be either a floating point "
+            "or complex dtype. "
             f"Got: {type_name(result)}"
         )
     return result, (result,)
@@ -118,18 +132,25 @@ def _mean_dtype(source, asked):
 def _mean_fold(dtype):
     inner = accumulator(dtype)
     return Fold(
-        ((0, inner),), lambda x: (ir.cast(x, inner),), _add, lambda s, n: (s[0] / ir.cast(n, inner.to_real()),)
+        ((0, inner),),
+        lambda x: (ir.cast(x, inner),),
+        _add,
+        lambda s, n: (s[0] / ir.cast(n, inner.to_real()),),
     )
 
 
 mean = reduction(
-    "aten::mean(Tensor self, int[]? dim=None, bool keepdim=False, *, ScalarType? dtype=None) -> Tensor",
+    "aten::mean(Tensor self, int[]? dim=None, bool keepdim=False, *, ScalarType? dtype=None) -> "
+    "Tensor",
     """The mean over `dim` (all dimensions by default).""",
     fold=_mean_fold,
     dtype=_mean_dtype,
     grad=dict(
         self=lambda grad, self_layout, dim, keepdim: spread(
-            grad.to(self_layout.dtype) * (1.0 / max(folded(self_layout, dim), 1)), self_layout, dim, keepdim
+            grad.to(self_layout.dtype) * (1.0 / max(folded(self_layout, dim), 1)),
+            self_layout,
+            dim,
+            keepdim,
         )
     ),
 )
@@ -148,7 +169,10 @@ def _nanmean_fold(dtype):
 
 def _nanmean_dtype(source, asked):
     if source.kind not in "fc":
-        raise RuntimeError(f"nanmean(): expected input to have floating point or complex dtype but got {type_name(source)}")
+        raise RuntimeError(
+            "nanmean(): expected input to have floating point or complex dtype but got "
+            f"{type_name(source)}"
+        )
     return _mean_dtype(source, asked)
 
 
@@ -159,7 +183,8 @@ def _nanmean_grad(grad, self, self_layout, dim, keepdim):
 
 
 nanmean = reduction(
-    "aten::nanmean(Tensor self, int[]? dim=None, bool keepdim=False, *, ScalarType? dtype=None) -> Tensor",
+    "aten::nanmean(Tensor self, int[]? dim=None, bool keepdim=False, *, ScalarType? dtype=None) -> "
+    "Tensor",
     """The mean over `dim` of the elements that are not nan.""",
     fold=_nanmean_fold,
     dtype=_nanmean_dtype,
@@ -169,11 +194,17 @@ nanmean = reduction(
 
 def _prod_fold(dtype):
     inner = accumulator(dtype)
-    return Fold(((1, inner),), lambda x: (ir.cast(x, inner),), lambda a, b: (a[0] * b[0],), lambda s, n: (s[0],))
+    return Fold(
+        ((1, inner),),
+        lambda x: (ir.cast(x, inner),),
+        lambda a, b: (a[0] * b[0],),
+        lambda s, n: (s[0],),
+    )
 
 
 def _prod_grad(grad, self, self_layout, dim, keepdim, dtype):
-    """The product of the other elements, as products of all before and all behind: right beside zeros too."""
+    """The product of the other elements, as products of all before and all behind: right beside
+    zeros too."""
     x = self if dtype is None else self.to(dtype)
     if not self_layout.ndim:
         return grad.to(self_layout.dtype)
@@ -202,7 +233,8 @@ def joined(tensors, dim):
 
 
 prod = reduction(
-    "aten::prod(Tensor self, int? dim=None, bool keepdim=False, *, ScalarType? dtype=None) -> Tensor",
+    "aten::prod(Tensor self, int? dim=None, bool keepdim=False, *, ScalarType? dtype=None) -> "
+    "Tensor",
     """The product over `dim` (all dimensions by default); integers multiply in int64.""",
     fold=_prod_fold,
     dtype=sum_dtype,
@@ -217,7 +249,12 @@ def _truth_dtype(source, asked):
 
 def _truth_fold(combine, start):
     def fold(dtype):
-        return Fold(((start, BOOL),), lambda x: (ir.cast(x, BOOL),), lambda a, b: (combine(a[0], b[0]),), _first)
+        return Fold(
+            ((start, BOOL),),
+            lambda x: (ir.cast(x, BOOL),),
+            lambda a, b: (combine(a[0], b[0]),),
+            _first,
+        )
 
     return fold
 
@@ -259,7 +296,9 @@ def sum_to_size(self, size):
     if shape == tuple(size):
         return self
     lead = len(shape) - len(size)
-    dims = tuple(range(lead)) + tuple(d for d in range(lead, len(shape)) if size[d - lead] == 1 and shape[d] != 1)
+    dims = tuple(range(lead)) + tuple(
+        d for d in range(lead, len(shape)) if size[d - lead] == 1 and shape[d] != 1
+    )
     if lead < 0 or any(size[d - lead] not in (1, shape[d]) for d in range(lead, len(shape))):
         raise RuntimeError(f"size {{{list(size)}}} is not expandable to size {{{list(shape)}}}.")
     out = sum_(self, dims, True) if dims else self

@@ -11,6 +11,7 @@ from .reductions import accumulator, add_fold, exclusive_products, joined, sum_d
 
 # A running sum of a half type is rounded once, at the end.
 
+
 def _reverse_sums(grad, self_layout, dim):
     if not self_layout.ndim:
         return grad.to(self_layout.dtype)
@@ -27,7 +28,8 @@ cumsum = scan(
 
 
 def _recurrence_fold(dtype):
-    """Affine maps y -> a * y + b under composition; the second component is the recurrence started at zero."""
+    """Affine maps y -> a * y + b under composition; the second component is the recurrence started
+    at zero."""
     inner = accumulator(dtype)
     return Fold(
         ((1, inner), (0, inner)),
@@ -59,13 +61,18 @@ def _adjoint(grad, factor, dim):
     return recurrence(conj_of(_shifted(factor, dim, True)).flip(dim), grad.flip(dim), dim).flip(dim)
 
 
+def _factor_grad(grad, factor, result, dim):
+    if not result.layout.numel:
+        return grad
+    return _adjoint(grad, factor, dim) * conj_of(_shifted(result, dim, False))
+
+
 recurrence = chain(
     "aten::_recurrence(Tensor factor, Tensor term, int dim) -> Tensor",
     """y[i] = factor[i] * y[i - 1] + term[i] along `dim`, with y[-1] = 0.""",
     build=_build_recurrence,
     grad=dict(
-        factor=lambda grad, factor, result, dim: _adjoint(grad, factor, dim) * conj_of(_shifted(result, dim, False))
-        if result.layout.numel else grad,
+        factor=lambda grad, factor, result, dim: _factor_grad(grad, factor, result, dim),
         term=lambda grad, factor, dim: _adjoint(grad, factor, dim),
     ),
     method=False,
@@ -75,11 +82,17 @@ recurrence = chain(
 
 def _product_fold(dtype):
     inner = accumulator(dtype)
-    return Fold(((1, inner),), lambda x: (ir.cast(x, inner),), lambda a, b: (a[0] * b[0],), lambda s, n: (s[0],))
+    return Fold(
+        ((1, inner),),
+        lambda x: (ir.cast(x, inner),),
+        lambda a, b: (a[0] * b[0],),
+        lambda s, n: (s[0],),
+    )
 
 
 def _cumprod_grad(grad, self, self_layout, dim, dtype):
-    """Element k is a factor of all results from k on. Their sum without that factor is a recurrence, so that zeros
+    """Element k is a factor of all results from k on. Their sum without that factor is a
+    recurrence, so that zeros
     need no case of their own."""
     if not self_layout.ndim or not self_layout.numel:
         return grad.to(self_layout.dtype)
@@ -105,19 +118,24 @@ def _log_fold(dtype):
         high = larger(a[0], b[0])
         low = ir.minimum(a[0], b[0])
         same = a[0].equals(b[0]) & (abs(a[0]).equals(float("inf")))
-        return (ir.select(same | is_nan(high), high, high + ir.math.log1p(ir.math.exp(low - high))),)
+        return (
+            ir.select(same | is_nan(high), high, high + ir.math.log1p(ir.math.exp(low - high))),
+        )
 
     return Fold(((float("-inf"), dtype),), lambda x: (x,), combine, lambda s, n: (s[0],))
 
 
 def _log_dtype(source, asked):
     if source.kind != "f":
-        raise NotImplementedError(f'"logcumsumexp_out_cpu" not implemented for \'{source.name.capitalize()}\'')
+        raise NotImplementedError(
+            f"\"logcumsumexp_out_cpu\" not implemented for '{source.name.capitalize()}'"
+        )
     return source, (source,)
 
 
 def _log_grad(grad, self, result, dim):
-    """sum(grad[i] * exp(self[k] - result[i]) for i >= k), as a recurrence whose factors are at most 1."""
+    """sum(grad[i] * exp(self[k] - result[i]) for i >= k), as a recurrence whose factors are at
+    most 1."""
     if not self.layout.ndim or not self.layout.numel:
         return grad
     d = wrap_dim(dim, self.layout.ndim)
@@ -138,9 +156,13 @@ logcumsumexp = scan(
 )
 
 
-@composite("aten::diff(Tensor self, int n=1, int dim=-1, Tensor? prepend=None, Tensor? append=None) -> Tensor")
+@composite(
+    "aten::diff(Tensor self, int n=1, int dim=-1, Tensor? prepend=None, Tensor? append=None) -> "
+    "Tensor"
+)
 def diff(self, n, dim, prepend, append):
-    """Differences of neighbours along `dim`, taken `n` times; of bool tensors, whether they differ."""
+    """Differences of neighbours along `dim`, taken `n` times; of bool tensors, whether they
+    differ."""
     if not self.layout.ndim:
         raise RuntimeError("diff expects input to be at least one-dimensional")
     if n < 0:
@@ -180,27 +202,33 @@ def _panels(y, x, dx, dim):
 
 def _area(name, y, x, dx, dim, finish):
     if not y.layout.ndim:
-        raise IndexError(
-            f"Dimension specified as {dim} but tensor has no dimensions"
-        )
+        raise IndexError(f"Dimension specified as {dim} but tensor has no dimensions")
     panels, d = _panels(y, x, 1 if dx is None else dx, dim)
     return finish(panels, d) / 2.0
 
 
-@composite("aten::trapezoid(Tensor y, Tensor? x=None, *, Scalar? dx=None, int dim=-1) -> Tensor", method=False)
+@composite(
+    "aten::trapezoid(Tensor y, Tensor? x=None, *, Scalar? dx=None, int dim=-1) -> Tensor",
+    method=False,
+)
 def trapezoid(y, x, dx, dim):
-    """The integral of samples `y` along `dim` by the trapezoid rule, at places `x` or `dx` apart."""
+    """The integral of samples `y` along `dim` by the trapezoid rule, at places `x` or `dx`
+    apart."""
     return _area("trapezoid", y, x, dx, dim, lambda panels, d: panels.sum(d))
 
 
-@composite("aten::trapz(Tensor y, Tensor? x=None, *, Scalar? dx=None, int dim=-1) -> Tensor", method=False)
+@composite(
+    "aten::trapz(Tensor y, Tensor? x=None, *, Scalar? dx=None, int dim=-1) -> Tensor", method=False
+)
 def trapz(y, x, dx, dim):
     """As `trapezoid`."""
     return trapezoid(y, x, dx=dx, dim=dim)
 
 
 @composite(
-    "aten::cumulative_trapezoid(Tensor y, Tensor? x=None, *, Scalar? dx=None, int dim=-1) -> Tensor", method=False
+    "aten::cumulative_trapezoid(Tensor y, Tensor? x=None, *, Scalar? dx=None, int dim=-1) -> "
+    "Tensor",
+    method=False,
 )
 def cumulative_trapezoid(y, x, dx, dim):
     """The running integral of `trapezoid`: one result fewer than samples."""

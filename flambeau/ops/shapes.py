@@ -192,20 +192,28 @@ column_stack = _joined(
 
 
 class ManyViews(Node):
-    """The node of views that were made together; `meaning` brings their gradients together."""
+    """The node of views that were made together; `meaning` is (their layouts, the function that brings their gradients
+    together)."""
 
-    __slots__ = ("count", "label", "layout", "meaning")
+    __slots__ = ("count", "label", "meaning")
     results = property(lambda self: self.count)
+
+    def __init__(self, tensor, label, layouts, join):
+        self.order = next(sequence)
+        self.extra = self.shapes = None
+        self.edges, self.saved = (tensor._node,), ()
+        self.count, self.label, self.meaning = len(layouts), label, (layouts, join)
 
     def name(self):
         return self.label
 
-    def run(self, grads, keep):
+    def run(self, grad, keep):
+        """The gradient of the tensor that was split: zeros stand for views whose gradient is not wanted."""
         layouts, join = self.meaning
+        grads = [grad] if self.count == 1 else grad
         some = next(g for g in grads if g is not None)
         parts = [
-            some.new_zeros(x.shape, dtype=self.layout.dtype) if g is None else g
-            for g, x in zip(grads, layouts, strict=True)
+            some.new_zeros(x.shape, dtype=x.dtype) if g is None else g for g, x in zip(grads, layouts, strict=True)
         ]
         return (join(parts),)
 
@@ -234,10 +242,7 @@ class Views(Op):
             views = tuple([alias(tensor, made, start + delta) for made, delta in parts])
             if state.grad:
                 if tensor._node is not None and differentiable:
-                    node = ManyViews()
-                    node.order, node.shapes, node.saved, node.extra = next(sequence), None, (), None
-                    node.edges, node.count, node.label = (tensor._node,), len(views), label
-                    node.layout, node.meaning = source, (layouts, join)
+                    node = ManyViews(tensor, label, layouts, join)
                     for i, v in enumerate(views):
                         v._node = Output(node, i)
                 for v in views:

@@ -1,4 +1,5 @@
-"""Softmax and its kin: a maximum, a sum of exponentials, and one pass for the result, in one launch."""
+"""Softmax and its kin: a maximum, a sum of exponentials, and one pass for the result, in one
+launch."""
 
 from flambeau import ir
 from flambeau.ir import math
@@ -62,7 +63,9 @@ def _build_softmax(steps, x, dim, dtype):
         return math.exp(ir.cast(v, inner) - m)
 
     steps.reduce(sum_fold(shifted, inner, lambda total: 1.0 / total), [x, high], axes, [scale])
-    steps.pointwise(lambda v, m, s: shifted(v, m) * s, [x, high, scale], [steps.result(x.layout.shape, result)])
+    steps.pointwise(
+        lambda v, m, s: shifted(v, m) * s, [x, high, scale], [steps.result(x.layout.shape, result)]
+    )
 
 
 def _build_log_softmax(steps, x, dim, dtype):
@@ -108,7 +111,9 @@ softmax = chain(
     """exp(x) divided by its sum along `dim`; `dtype` is what it is computed in and returned as.""",
     build=_build_softmax,
     grad=dict(
-        self=lambda grad, result, self_layout, dim: softmax_backward(grad, result, dim).to(self_layout.dtype)
+        self=lambda grad, result, self_layout, dim: softmax_backward(grad, result, dim).to(
+            self_layout.dtype
+        )
     ),
 )
 log_softmax = chain(
@@ -116,7 +121,9 @@ log_softmax = chain(
     """The logarithm of softmax along `dim`.""",
     build=_build_log_softmax,
     grad=dict(
-        self=lambda grad, result, self_layout, dim: log_softmax_backward(grad, result, dim).to(self_layout.dtype)
+        self=lambda grad, result, self_layout, dim: log_softmax_backward(grad, result, dim).to(
+            self_layout.dtype
+        )
     ),
 )
 
@@ -133,7 +140,9 @@ def special_log_softmax(input, dim, dtype):
     return log_softmax(input, dim, dtype)
 
 
-@composite("aten::_safe_softmax(Tensor self, int dim, ScalarType? dtype=None) -> Tensor", method=False)
+@composite(
+    "aten::_safe_softmax(Tensor self, int dim, ScalarType? dtype=None) -> Tensor", method=False
+)
 def safe_softmax(self, dim, dtype):
     """Softmax with zeros, not nan, along lines that are -inf throughout."""
     out = softmax(self, dim, dtype)
@@ -162,7 +171,9 @@ def _build_logsumexp(steps, x, dim, keepdim):
     total = steps.scratch(kept, inner)
     fold = sum_fold(lambda v, m: math.exp(ir.cast(v, inner) - bounded(m)), inner, math.log)
     steps.reduce(fold, [x, high], axes, [total])
-    steps.pointwise(lambda s, m: s + bounded(m), [total, high], [steps.result(kept, result, carried)])
+    steps.pointwise(
+        lambda s, m: s + bounded(m), [total, high], [steps.result(kept, result, carried)]
+    )
 
 
 def _logsumexp_grad(grad, self, self_layout, result, dim, keepdim):

@@ -16,7 +16,7 @@ FLOAT32, FLOAT64, INT64 = by_name("float32"), by_name("float64"), by_name("int64
 
 def _lines(values, dim):
     """The values with `dim` last, and half types as float32; a 0-dim array is one line of one."""
-    if values.dtype.kind not in "biuf" or values.dtype.itemsize == 2 and values.dtype.kind == "f":
+    if values.dtype.kind not in "biuf" or (values.dtype.itemsize == 2 and values.dtype.kind == "f"):
         if values.dtype.kind == "c":
             raise NotImplementedError("sort is not supported for complex types")
         values = values.astype(numpy.float32)
@@ -44,7 +44,8 @@ def _back(grad_values, indices, self_layout, dim):
 
 
 def picking(schema, doc, run):
-    """An op that picks elements along `dim`: run(values, dim, …) -> (values, places); its gradient puts them back."""
+    """An op that picks elements along `dim`: run(values, dim, …) -> (values, places); its gradient
+    puts them back."""
     return opaque(schema, doc, run=run, grad=dict(self=_back), method=False, function=False)
 
 
@@ -57,12 +58,15 @@ def _sort(values, dim, descending):
 _sorted = picking(
     "aten::_sort(Tensor self, int dim, bool descending) -> (Tensor values, Tensor indices)",
     """The elements in order along `dim`, and where they were.""",
-    lambda values, dim, descending: tuple(a.reshape(values.shape) for a in _sort(values, dim, descending)),
+    lambda values, dim, descending: tuple(
+        a.reshape(values.shape) for a in _sort(values, dim, descending)
+    ),
 )
 
 
 @composite(
-    "aten::sort(Tensor self, int dim=-1, bool descending=False, bool? stable=None) -> (Tensor values, Tensor indices)"
+    "aten::sort(Tensor self, int dim=-1, bool descending=False, bool? stable=None) -> (Tensor "
+    "values, Tensor indices)"
 )
 def sort(self, dim, descending, stable):
     """The elements in order along `dim`, and where they were. Equal elements keep their order."""
@@ -70,7 +74,9 @@ def sort(self, dim, descending, stable):
     return named("sort", "values indices")(*_sorted(self, d, descending))
 
 
-@composite("aten::argsort(Tensor self, int dim=-1, bool descending=False, bool stable=False) -> Tensor")
+@composite(
+    "aten::argsort(Tensor self, int dim=-1, bool descending=False, bool stable=False) -> Tensor"
+)
 def argsort(self, dim, descending, stable):
     """The places of the elements in order along `dim`."""
     return sort(self, dim, descending).indices
@@ -85,7 +91,8 @@ def msort(self):
 def _topk(values, k, dim, largest):
     lines = _lines(values, dim)
     n = lines.shape[-1]
-    # Selecting first pays where k is small; nan would be misplaced by the negation, so it takes the long way.
+    # Selecting first pays where k is small; nan would be misplaced by the negation, so it takes
+    # the long way.
     if 4 * k < n and n > 64 and lines.dtype.kind == "f" and not numpy.isnan(lines).any():
         key = -lines if largest else lines
         front = numpy.sort(numpy.argpartition(key, k - 1 if k else 0, axis=-1)[..., :k], axis=-1)
@@ -104,7 +111,8 @@ _top = picking(
 
 
 @composite(
-    "aten::topk(Tensor self, int k, int dim=-1, bool largest=True, bool sorted=True) -> (Tensor values, Tensor indices)"
+    "aten::topk(Tensor self, int k, int dim=-1, bool largest=True, bool sorted=True) -> (Tensor "
+    "values, Tensor indices)"
 )
 def topk(self, k, dim, largest, sorted):
     """The `k` largest (or smallest) elements along `dim`, in order, and where they were."""
@@ -143,7 +151,8 @@ def _middle_place(lines, ignore_nan):
 
 
 def _mode_place(lines):
-    """The most frequent element, the smallest of equally frequent ones; the last place where it is."""
+    """The most frequent element, the smallest of equally frequent ones; the last place where it
+    is."""
     order = numpy.argsort(lines, axis=-1, kind="stable")
     ranked = numpy.take_along_axis(lines, order, -1)
     run = numpy.ones(lines.shape, numpy.int64)
@@ -184,7 +193,8 @@ def _checked(name, self, dim):
 
 
 @composite(
-    "aten::kthvalue(Tensor self, int k, int dim=-1, bool keepdim=False) -> (Tensor values, Tensor indices)"
+    "aten::kthvalue(Tensor self, int k, int dim=-1, bool keepdim=False) -> (Tensor values, Tensor "
+    "indices)"
 )
 def kthvalue(self, k, dim, keepdim):
     """The `k`-th smallest element along `dim` (k counts from 1), and its place."""
@@ -196,7 +206,8 @@ def kthvalue(self, k, dim, keepdim):
 
 def _declare_median(name, ignore_nan, doc):
     @composite(
-        f"aten::{name}.dim(Tensor self, int dim, bool keepdim=False) -> (Tensor values, Tensor indices)"
+        f"aten::{name}.dim(Tensor self, int dim, bool keepdim=False) -> (Tensor values, Tensor "
+        "indices)"
     )
     def along(self, dim, keepdim):
         d = _checked(name, self, dim)
@@ -217,11 +228,17 @@ def _declare_median(name, ignore_nan, doc):
     return along, whole
 
 
-median_dim, median = _declare_median("median", False, """The lower middle element, nan if there is a nan,""")
-nanmedian_dim, nanmedian = _declare_median("nanmedian", True, """The lower middle of the elements that are not nan,""")
+median_dim, median = _declare_median(
+    "median", False, """The lower middle element, nan if there is a nan,"""
+)
+nanmedian_dim, nanmedian = _declare_median(
+    "nanmedian", True, """The lower middle of the elements that are not nan,"""
+)
 
 
-@composite("aten::mode(Tensor self, int dim=-1, bool keepdim=False) -> (Tensor values, Tensor indices)")
+@composite(
+    "aten::mode(Tensor self, int dim=-1, bool keepdim=False) -> (Tensor values, Tensor indices)"
+)
 def mode(self, dim, keepdim):
     """The most frequent element along `dim`, the smallest of several, and a place where it is."""
     d = _checked("mode", self, dim)
@@ -240,7 +257,8 @@ def _checked_quantile(name, self, q, interpolation):
         raise RuntimeError(f"{name}() input tensor must be either float or double dtype")
     if interpolation not in _RULES:
         raise RuntimeError(
-            f"{name}() interpolation must be one of linear, lower, higher, midpoint or nearest, but got {interpolation}"
+            f"{name}() interpolation must be one of linear, lower, higher, midpoint or nearest, "
+            f"but got {interpolation}"
         )
     if not is_tensor(q):
         if not 0 <= q <= 1:
@@ -302,12 +320,16 @@ def _interpolated(ranked, ranks, interpolation):
     return low.lerp(high, weight)
 
 
-_QUANTILE = "(Tensor self, Tensor q, int? dim=None, bool keepdim=False, *, str interpolation='linear') -> Tensor"
+_QUANTILE = (
+    "(Tensor self, Tensor q, int? dim=None, bool keepdim=False, *, str interpolation='linear')"
+    " -> Tensor"
+)
 
 
 @composite(f"aten::quantile{_QUANTILE}")
 def quantile(self, q, dim, keepdim, interpolation):
-    """The quantiles `q` of each line along `dim` (of all elements by default); `q`'s dimension comes first."""
+    """The quantiles `q` of each line along `dim` (of all elements by default); `q`'s dimension
+    comes first."""
     return _quantile("quantile", self, q, dim, keepdim, interpolation, False)
 
 
@@ -315,5 +337,3 @@ def quantile(self, q, dim, keepdim, interpolation):
 def nanquantile(self, q, dim, keepdim, interpolation):
     """As `quantile`, of the elements that are not nan."""
     return _quantile("nanquantile", self, q, dim, keepdim, interpolation, True)
-
-

@@ -18,7 +18,8 @@ FLOAT32, FLOAT64 = by_name("float32"), by_name("float64")
 
 
 def moments(narrow, dtype):
-    """The fold of (count, mean, sum of squared deviations) for float64; for narrower types of (sum, sum of squares) in
+    """The fold of (count, mean, sum of squared deviations) for float64; for narrower types of
+    (sum, sum of squares) in
     float64, which loses nothing that they have. `narrow`: the elements' dtype."""
     if narrow is FLOAT64:
         return Fold(
@@ -36,7 +37,9 @@ def moments(narrow, dtype):
         mean = s[0] / ir.cast(n, FLOAT64)
         return mean, ir.maximum(s[1] - s[0] * mean, 0.0)
 
-    return Fold(((0, FLOAT64), (0, FLOAT64)), element, lambda a, b: (a[0] + b[0], a[1] + b[1]), finish)
+    return Fold(
+        ((0, FLOAT64), (0, FLOAT64)), element, lambda a, b: (a[0] + b[0], a[1] + b[1]), finish
+    )
 
 
 def _merge(a, b):
@@ -72,7 +75,10 @@ def _variance_fold(dtype, correction):
 def _variance_dtype(name):
     def rule(source, asked):
         if source.kind not in "fc":
-            raise RuntimeError(f"{name}: input dtype should be either floating point or complex. Got {type_name(source)}")
+            raise RuntimeError(
+                f"{name}: input dtype should be either floating point or complex. Got "
+                f"{type_name(source)}"
+            )
         return source, (source.to_real(),)
 
     return rule
@@ -86,7 +92,8 @@ def _variance_grad(grad, self, self_layout, dim, correction, keepdim):
 
 variance = reduction(
     "aten::_var(Tensor self, int[]? dim, float correction, bool keepdim) -> Tensor",
-    """The variance over `dim`: squared deviations, summed and divided by their number less `correction`.""",
+    """The variance over `dim`: squared deviations, summed and divided by their number less
+    `correction`.""",
     fold=_variance_fold,
     dtype=_variance_dtype("std and var only support floating point and complex dtypes"),
     grad=dict(self=_variance_grad),
@@ -100,18 +107,25 @@ def _settings(name, self, dim, unbiased, correction):
     if dim is not None and len(dim) == 1 and dim[0].__class__ is bool:
         dim, unbiased = None, dim[0]
     if self.layout.dtype.kind not in "fc":
-        raise RuntimeError(f"{name.partition('_')[0]}: input dtype should be either floating point or complex dtypes")
+        raise RuntimeError(
+            f"{name.partition('_')[0]}: input dtype should be either floating point or complex "
+            "dtypes"
+        )
     if correction is None:
         correction = 1 if unbiased is None else int(unbiased)
     return dim, float(correction)
 
 
-_FORM = "(Tensor self, int[1]? dim=None, bool? unbiased=None, bool keepdim=False, *, Scalar? correction=None)"
+_FORM = (
+    "(Tensor self, int[1]? dim=None, bool? unbiased=None, bool keepdim=False, *, "
+    "Scalar? correction=None)"
+)
 
 
 @composite(f"aten::var{_FORM} -> Tensor")
 def var(self, dim, unbiased, keepdim, correction):
-    """The variance over `dim`, divided by n - 1 (n - `correction`, or n with ``unbiased=False``)."""
+    """The variance over `dim`, divided by n - 1 (n - `correction`, or n with
+    ``unbiased=False``)."""
     dim, correction = _settings("var", self, dim, unbiased, correction)
     return variance(self, dim, correction, keepdim)
 
@@ -155,22 +169,35 @@ def std_mean(self, dim, unbiased, keepdim, correction):
 
 def _check_weights(name, weights, count, integral):
     if weights.layout.ndim > 1:
-        raise RuntimeError(f"cov(): expected {name} to have one or fewer dimensions but got {name} with {weights.ndim} dimensions")
+        raise RuntimeError(
+            f"cov(): expected {name} to have one or fewer dimensions but got {name} with "
+            f"{weights.ndim} dimensions"
+        )
     kinds = "biu" if integral else "f"
     if weights.layout.dtype.kind not in kinds:
         wanted = "integral dtype" if integral else "floating point dtype"
-        raise RuntimeError(f"cov(): expected {name} to have {wanted} but got {name} with {type_name(weights.dtype)} dtype")
+        raise RuntimeError(
+            f"cov(): expected {name} to have {wanted} but got {name} with "
+            f"{type_name(weights.dtype)} dtype"
+        )
     if weights.layout.numel != count:
-        raise RuntimeError(f"cov(): expected {name} to have the same numel as there are observations in the input but got {weights.layout.numel} != {count}")
+        raise RuntimeError(
+            f"cov(): expected {name} to have the same numel as there are observations in the input "
+            f"but got {weights.layout.numel} != {count}"
+        )
 
 
 @composite(
-    "aten::cov(Tensor self, *, int correction=1, Tensor? fweights=None, Tensor? aweights=None) -> Tensor"
+    "aten::cov(Tensor self, *, int correction=1, Tensor? fweights=None, Tensor? aweights=None) -> "
+    "Tensor"
 )
 def cov(self, correction, fweights, aweights):
     """The covariance of the rows, whose columns are observations, optionally weighted."""
     if self.layout.ndim > 2:
-        raise RuntimeError(f"cov(): expected input to have two or fewer dimensions but got an input with {self.layout.ndim} dimensions")
+        raise RuntimeError(
+            "cov(): expected input to have two or fewer dimensions but got an input with "
+            f"{self.layout.ndim} dimensions"
+        )
     if self.layout.dtype.kind == "b":
         raise RuntimeError("cov(): bool dtype is not supported for input")
     x = self if self.layout.ndim == 2 else self.reshape(1, -1)
@@ -207,7 +234,10 @@ def cov(self, correction, fweights, aweights):
 def corrcoef(self):
     """The correlation coefficients of the rows."""
     if self.layout.ndim > 2:
-        raise RuntimeError(f"corrcoef(): expected input to have two or fewer dimensions but got an input with {self.layout.ndim} dimensions")
+        raise RuntimeError(
+            "corrcoef(): expected input to have two or fewer dimensions but got an input with "
+            f"{self.layout.ndim} dimensions"
+        )
     c = cov(self)
     if not c.layout.ndim:
         return c / c
@@ -243,14 +273,18 @@ def _histc(values, bins, low, high):
     low, high = _range_of(wide, float(low), float(high), "torch.histc")
     inside = wide[(wide >= low) & (wide <= high)]
     kind = numpy.float64 if values.dtype == numpy.float64 else numpy.float32
-    # As PyTorch: the bin is found by arithmetic in the elements' own type, not by comparing with edges.
-    index = ((inside.astype(kind) - kind(low)) / (kind(high) - kind(low)) * kind(bins)).astype(numpy.int64)
+    # As PyTorch: the bin is found by arithmetic in the elements' own type, not by comparing with
+    # edges.
+    index = ((inside.astype(kind) - kind(low)) / (kind(high) - kind(low)) * kind(bins)).astype(
+        numpy.int64
+    )
     return numpy.bincount(numpy.minimum(index, bins - 1), minlength=bins).astype(values.dtype)
 
 
 histc = opaque(
     "aten::histc(Tensor self, int bins=100, Scalar min=0, Scalar max=0) -> Tensor",
-    """How many elements fall into each of `bins` equal bins of [min, max]; of all elements' range where both are 0.""",
+    """How many elements fall into each of `bins` equal bins of [min, max]; of all elements' range
+    where both are 0.""",
     run=_histc,
 )
 
@@ -287,7 +321,10 @@ def _edges(values, bins, limits, dtype):
         else:
             low, high = (values[:, d].min(), values[:, d].max()) if values.size else (0.0, 1.0)
         if low > high:
-            raise RuntimeError(f"torch.histogramdd: min should not exceed max, but got min {low} max {high} for dimension {d}")
+            raise RuntimeError(
+                f"torch.histogramdd: min should not exceed max, but got min {low} max {high} for "
+                f"dimension {d}"
+            )
         if low == high:
             low, high = low - 0.5, high + 0.5
         steps = numpy.linspace(low, high, bins[d] + 1, dtype=numpy.float64).astype(dtype)
@@ -305,13 +342,21 @@ def _count_cells(values, edges, weights, density):
         inside &= (column >= edge[0]) & (column <= edge[-1])
         places.append(place)
     shape = tuple(len(e) - 1 for e in edges)
-    flat = numpy.ravel_multi_index([p[inside] for p in places], shape) if inside.any() else numpy.zeros(0, numpy.int64)
-    counts = numpy.bincount(flat, None if weights is None else weights[inside], minlength=math.prod(shape))
+    flat = (
+        numpy.ravel_multi_index([p[inside] for p in places], shape)
+        if inside.any()
+        else numpy.zeros(0, numpy.int64)
+    )
+    counts = numpy.bincount(
+        flat, None if weights is None else weights[inside], minlength=math.prod(shape)
+    )
     counts = counts.reshape(shape).astype(numpy.float64)
     if density:
         counts /= counts.sum()
         for d, edge in enumerate(edges):
-            counts /= numpy.diff(edge.astype(numpy.float64)).reshape([-1 if k == d else 1 for k in range(len(edges))])
+            counts /= numpy.diff(edge.astype(numpy.float64)).reshape(
+                [-1 if k == d else 1 for k in range(len(edges))]
+            )
     return counts.astype(values.dtype)
 
 
@@ -322,16 +367,20 @@ def _histogram(values, bins, limits, weight, density):
     return _count_cells(flat, edges, weights, density), edges[0]
 
 
-_HISTOGRAM = """Counts (or weights) of elements in bins, and the bins' edges; as a density if asked."""
+_HISTOGRAM = (
+    """Counts (or weights) of elements in bins, and the bins' edges; as a density if asked."""
+)
 _bin_counts = opaque(
-    "aten::_histogram_bins(Tensor self, int bins, float[]? range, Tensor? weight, bool density) -> (Tensor, Tensor)",
+    "aten::_histogram_bins(Tensor self, int bins, float[]? range, Tensor? weight, bool density) -> "
+    "(Tensor, Tensor)",
     _HISTOGRAM,
     run=_histogram,
     method=False,
     function=False,
 )
 _bin_edges = opaque(
-    "aten::_histogram_edges(Tensor self, Tensor bins, Tensor? weight, bool density) -> (Tensor, Tensor)",
+    "aten::_histogram_edges(Tensor self, Tensor bins, Tensor? weight, bool density) -> (Tensor, "
+    "Tensor)",
     _HISTOGRAM,
     run=lambda values, bins, weight, density: _histogram(values, bins, None, weight, density),
     method=False,
@@ -340,7 +389,8 @@ _bin_edges = opaque(
 
 
 @composite(
-    "aten::histogram.bins_tensor(Tensor self, Tensor bins, *, Tensor? weight=None, bool density=False)"
+    "aten::histogram.bins_tensor(Tensor self, Tensor bins, *, Tensor? weight=None, bool "
+    "density=False)"
     " -> (Tensor hist, Tensor bin_edges)"
 )
 def histogram_edges(self, bins, weight, density):
@@ -349,7 +399,8 @@ def histogram_edges(self, bins, weight, density):
 
 
 @composite(
-    "aten::histogram(Tensor self, int bins=100, *, float[]? range=None, Tensor? weight=None, bool density=False)"
+    "aten::histogram(Tensor self, int bins=100, *, float[]? range=None, Tensor? weight=None, bool "
+    "density=False)"
     " -> (Tensor hist, Tensor bin_edges)"
 )
 def histogram(self, bins, range, weight, density):
@@ -363,18 +414,23 @@ def _cells(values, bins, limits, weight, density):
     if len(bins) == 1 and not isinstance(bins[0], numpy.ndarray):
         bins *= columns.shape[1]
     edges = _edges(columns, bins, limits, values.dtype)
-    return (_count_cells(columns, edges, None if weight is None else weight.ravel(), density), *edges)
+    return (
+        _count_cells(columns, edges, None if weight is None else weight.ravel(), density),
+        *edges,
+    )
 
 
 _cell_counts = opaque(
-    "aten::_histogramdd_counts(Tensor self, int[] bins, float[]? range, Tensor? weight, bool density) -> Tensor[]",
+    "aten::_histogramdd_counts(Tensor self, int[] bins, float[]? range, Tensor? weight, bool "
+    "density) -> Tensor[]",
     """Counts in a grid of cells, and the edges of each dimension.""",
     run=_cells,
     method=False,
     function=False,
 )
 _cell_edges = opaque(
-    "aten::_histogramdd_edges(Tensor self, Tensor[] bins, Tensor? weight, bool density) -> Tensor[]",
+    "aten::_histogramdd_edges(Tensor self, Tensor[] bins, Tensor? weight, bool density) -> "
+    "Tensor[]",
     """Counts in a grid of cells with the given edges.""",
     run=lambda values, bins, weight, density: _cells(values, bins, None, weight, density),
     method=False,
@@ -387,12 +443,14 @@ def _grid(parts):
 
 
 @composite(
-    "aten::histogramdd(Tensor self, Any bins, *, float[]? range=None, Tensor? weight=None, bool density=False)"
+    "aten::histogramdd(Tensor self, Any bins, *, float[]? range=None, Tensor? weight=None, bool "
+    "density=False)"
     " -> (Tensor hist, Tensor[] bin_edges)",
     method=False,
 )
 def histogramdd(self, bins, range, weight, density):
-    """Counts (or weights) of points, the rows of the last dimension, in a grid of cells: `bins` is the number of
+    """Counts (or weights) of points, the rows of the last dimension, in a grid of cells: `bins` is
+    the number of
     cells along each dimension (one for all, or one each), or a tensor of edges for each."""
     if not isinstance(bins, int) and any(is_tensor(b) for b in bins):
         return _grid(_cell_edges(self, tuple(bins), weight, density))

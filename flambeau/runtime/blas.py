@@ -79,10 +79,11 @@ def _start() -> None:
         addresses = jit.compile(
             PRODUCTS, exports, translate=lambda text: translate(text, exports), optimize=True
         )
-        routines = (ctypes.c_int64 * len(ROUTINES)).from_address(addresses[0])
-        for index, name in ROUTINES.values():
-            entry = getattr(loaded, f"{_PREFIX}cblas_{name}")
-            routines[index] = ctypes.cast(entry, ctypes.c_void_p).value or 0
+        routines = (ctypes.c_int64 * (2 * len(ROUTINES))).from_address(addresses[0])
+        for index, *pair in ROUTINES.values():
+            for place, name in enumerate(pair, index):
+                entry = getattr(loaded, f"{_PREFIX}cblas_{name}")
+                routines[place] = ctypes.cast(entry, ctypes.c_void_p).value or 0
         pool = (ctypes.c_int64 * 2).from_address(addresses[1])
         pool[:] = pool_addresses()
         _kernels.update(zip(ROUTINES, addresses[2:], strict=True))

@@ -9,6 +9,7 @@ model (constants addressed relative to the program counter).
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import itertools
 import os
@@ -18,6 +19,8 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
+
+from flambeau._base import knobs
 
 _MAGIC = b"flambeau object 1\n"
 _DIGEST_BYTES = 32
@@ -37,15 +40,6 @@ class Statistics(NamedTuple):
     compiled: int
     loaded: int
     seconds: float
-
-
-def cache_folder() -> str:
-    """The folder of cached objects: $FLAMBEAU_CACHE, else flambeau in $XDG_CACHE_HOME or ~/.cache."""
-    chosen = os.environ.get("FLAMBEAU_CACHE")
-    if chosen:
-        return chosen
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return os.path.join(home, "flambeau")
 
 
 def read_object(path: str) -> bytes | None:
@@ -100,6 +94,12 @@ def _vector_bytes(features: str) -> int:
     return 16
 
 
+def _immortal(thing: Any) -> Any:
+    """Keeps code loaded to the very end: objects that outlive this module at shutdown still run it."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
+    return thing
+
+
 class _Engine:
     """One ORC engine and what it needs; made at first use."""
 
@@ -117,11 +117,9 @@ class _Engine:
             (llvmlite.__version__, str(binding.llvm_version_info), sys.platform, cpu, features)
         )
         # The engine takes possession of the target machine that it is given, so each has its own.
-        self.jit = binding.create_lljit_compiler(self._machine(), use_jit_link=True)
+        self.jit = _immortal(binding.create_lljit_compiler(self._machine(), use_jit_link=True))
         self.machine: Any = None
         self.numbers = itertools.count()
-        # Code lives as long as the process: addresses are handed out as plain integers.
-        self.libraries: list[Any] = []
 
     def _machine(self) -> Any:
         target = self.binding.Target.from_default_triple()
@@ -152,8 +150,7 @@ class _Engine:
         builder = self.binding.JITLibraryBuilder().add_object_img(payload).add_current_process()
         for name in names:
             builder.export_symbol(name)
-        library = builder.link(self.jit, f"flambeau{next(self.numbers)}")
-        self.libraries.append(library)
+        library = _immortal(builder.link(self.jit, f"flambeau{next(self.numbers)}"))
         return [library[name] for name in names]
 
 
@@ -214,9 +211,9 @@ def compile(
         engine = _started()
         text = f"{engine.identity}\0{optimize}\0{source}"
         key = hashlib.sha256(text.encode()).hexdigest()
-        path = os.path.join(cache_folder(), "objects", key[:2], key)
+        path = os.path.join(knobs.cache, "objects", key[:2], key) if knobs.cache else None
         addresses = None
-        payload = read_object(path)
+        payload = read_object(path) if path else None
         if payload is not None:
             addresses = _link_cached(engine, payload, names)
         if addresses is not None:
@@ -224,7 +221,8 @@ def compile(
         else:
             payload = engine.emit(source if translate is None else translate(source), optimize)
             addresses = engine.link(payload, names)
-            write_object(path, payload)
+            if path:
+                write_object(path, payload)
             _compiled += 1
         _seconds += time.perf_counter() - started
         return addresses

@@ -94,7 +94,7 @@ class Stream:
         if not INT64_MIN <= seed < 1 << 64:
             raise ValueError("Overflow when unpacking long long")
         self._seed = seed % (1 << 64)
-        self._spare = None
+        self._spare: float | None = None
         self._untouched = True
         if self._legacy is not None:
             self._legacy.seed(self._seed & 0xFFFFFFFF)

@@ -33,7 +33,7 @@ for _part in (creation, convert, indexing, borders, several):
     _part.install()
 install()
 PUBLIC = {name: getattr(part, name) for part in (creation, chance, convert, settings, borders, several) for name in part.PUBLIC}
-PUBLIC |= convert.LEGACY | {"range": creation.range_}
+PUBLIC |= convert.LEGACY | {"range": creation.range_, "resize_as_": borders.resize_as}
 PUBLIC |= {name: getattr(printing, name) for name in ("get_printoptions", "set_printoptions")}
 PUBLIC |= {x.name: x for x in (*formats.FORMATS, *formats.LAYOUTS)}
 PUBLIC |= {"memory_format": formats.MemoryFormat, "layout": formats.MemoryLayout}

@@ -565,4 +565,9 @@ def install():
         setattr(Tensor, name, member)
 
 
+def resize_as(input, the_template, *, memory_format=None):
+    """Gives `input` the shape of another tensor, in place."""
+    return resize_as_(input, the_template, memory_format=memory_format)
+
+
 PUBLIC = ("UntypedStorage", "TypedStorage", "from_dlpack", "is_storage")

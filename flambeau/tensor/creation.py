@@ -202,7 +202,10 @@ def arange(start=0, end=None, step=1, *, out=None, dtype=None, layout=None, devi
     if dtype is None and out is not None:
         dtype = out.dtype
     dtype = _range_dtype(numbers, dtype)
-    made = _door("arange")(*map(_number, numbers), dtype=dtype, device=as_device(device))
+    numbers = [_number(n) for n in numbers]
+    if dtype is INT64 and all(map(math.isfinite, numbers)):
+        numbers = [int(n) for n in numbers]  # PyTorch counts in the result's type
+    made = _door("arange")(*numbers, dtype=dtype, device=as_device(device))
     return finish(made, out, requires_grad) if requires_grad or out is not None else made
 
 

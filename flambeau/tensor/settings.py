@@ -2,6 +2,7 @@
 
 import numpy
 
+from flambeau import runtime
 from flambeau.ops import modes
 from flambeau.ops import result_type as common_type
 from flambeau.types import Device, DType, by_name
@@ -142,7 +143,22 @@ class iinfo:
         return f"iinfo(min={self.min:g}, max={self.max:g}, dtype={self.dtype})"
 
 
+def set_num_threads(threads: int) -> None:
+    """How many threads one op may use."""
+    if not isinstance(threads, int) or isinstance(threads, bool):
+        raise TypeError(f"set_num_threads expects an int, but got {type(threads).__name__}")
+    if threads <= 0:
+        raise RuntimeError("set_num_threads expects a positive integer")
+    runtime.set_num_threads(threads)
+
+
+def get_num_threads() -> int:
+    """How many threads one op may use."""
+    return runtime.get_num_threads()
+
+
 PUBLIC = (
+    "get_num_threads", "set_num_threads",
     "finfo", "get_default_device", "get_default_dtype", "iinfo", "is_complex", "is_conj", "is_floating_point",
     "is_inference", "is_neg", "is_nonzero", "is_signed", "is_tensor", "numel", "result_type", "set_default_device",
     "set_default_dtype", "set_default_tensor_type",

@@ -1,4 +1,5 @@
-"""Reductions, scans, statistics, order, softmax and normalisations against NumPy and finite differences."""
+"""Reductions, scans, statistics, order, softmax and normalisations against NumPy and finite
+differences."""
 
 import warnings
 
@@ -44,7 +45,9 @@ REDUCTIONS = {
 @pytest.mark.parametrize("keepdim", [False, True])
 def test_reduction(name, dim, keepdim):
     got = getattr(torch, name)(t(X), dim, keepdim)
-    numpy.testing.assert_allclose(got.numpy(), REDUCTIONS[name](X, axis=dim, keepdims=keepdim), rtol=1e-12)
+    numpy.testing.assert_allclose(
+        got.numpy(), REDUCTIONS[name](X, axis=dim, keepdims=keepdim), rtol=1e-12
+    )
 
 
 @pytest.mark.parametrize("name", ["nansum", "nanmean"])
@@ -115,8 +118,13 @@ def test_extremes_of_nothing():
 
 @pytest.mark.parametrize("name", ["maximum", "minimum", "fmax", "fmin"])
 def test_elementwise_extremes(name):
-    x, y = numpy.array([1.0, numpy.nan, 2.0, numpy.nan]), numpy.array([3.0, 1.0, numpy.nan, numpy.nan])
-    numpy.testing.assert_array_equal(getattr(torch, name)(t(x), t(y)).numpy(), getattr(numpy, name)(x, y))
+    x, y = (
+        numpy.array([1.0, numpy.nan, 2.0, numpy.nan]),
+        numpy.array([3.0, 1.0, numpy.nan, numpy.nan]),
+    )
+    numpy.testing.assert_array_equal(
+        getattr(torch, name)(t(x), t(y)).numpy(), getattr(numpy, name)(x, y)
+    )
 
 
 # Scans.
@@ -160,7 +168,9 @@ def test_gradients(name):
     out = f(a)
     w = weights_for(out)
     (first,) = torch.autograd.grad((out * t(w)).sum(), a, create_graph=True)
-    numpy.testing.assert_allclose(first.detach().numpy(), numeric_gradient(f, X, w), rtol=1e-5, atol=1e-7)
+    numpy.testing.assert_allclose(
+        first.detach().numpy(), numeric_gradient(f, X, w), rtol=1e-5, atol=1e-7
+    )
     if not first.requires_grad:
         return
     direction = t(weights_for(first))
@@ -189,7 +199,9 @@ def test_variance_of_a_large_offset():
 
 
 def test_counting():
-    numpy.testing.assert_array_equal(torch.histc(t(X), 6, -2, 2).numpy(), numpy.histogram(X, 6, (-2, 2))[0])
+    numpy.testing.assert_array_equal(
+        torch.histc(t(X), 6, -2, 2).numpy(), numpy.histogram(X, 6, (-2, 2))[0]
+    )
     assert torch.bincount(t([0, 2, 2])).tolist() == [1, 0, 2]
     counts, edges = torch.histogram(t(X), 4, range=(-1.0, 1.0))
     want = numpy.histogram(X, 4, (-1, 1))
@@ -210,9 +222,15 @@ def test_order():
     wide = RNG.standard_normal((2, 500))
     numpy.testing.assert_array_equal(t(wide).topk(7).values.numpy(), -numpy.sort(-wide, 1)[:, :7])
     assert t([2.0, numpy.nan, 1.0]).sort(descending=True).indices.tolist() == [1, 0, 2]
-    assert t([4.0, 1.0, 3.0, 2.0]).median().item() == 2 and t([3, 1, 1, 3, 3]).mode().values.item() == 3
+    assert (
+        t([4.0, 1.0, 3.0, 2.0]).median().item() == 2
+        and t([3, 1, 1, 3, 3]).mode().values.item() == 3
+    )
     assert t([4.0, 1.0, 3.0]).kthvalue(2).values.item() == 3
-    assert numpy.isnan(t([1.0, numpy.nan]).median().item()) and t([1.0, numpy.nan]).nanmedian().item() == 1
+    assert (
+        numpy.isnan(t([1.0, numpy.nan]).median().item())
+        and t([1.0, numpy.nan]).nanmedian().item() == 1
+    )
 
 
 @pytest.mark.parametrize("rule", ["linear", "lower", "higher", "nearest", "midpoint"])
@@ -223,7 +241,9 @@ def test_quantiles(rule):
     got = torch.nanquantile(t(NAN), 0.4, 2, interpolation=rule).numpy()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # NumPy's, about lines of nan only
-        numpy.testing.assert_allclose(got, numpy.nanquantile(NAN, 0.4, axis=2, method=rule), rtol=1e-12)
+        numpy.testing.assert_allclose(
+            got, numpy.nanquantile(NAN, 0.4, axis=2, method=rule), rtol=1e-12
+        )
 
 
 # Softmax and normalisations.
@@ -265,7 +285,9 @@ def test_layer_norm_and_its_parameters(dtype):
     g = weights_for(out)
     out.backward(t(g, dtype))
     for grad, want in ((weight.grad, (g * hat).sum((0, 1))), (bias.grad, g.sum((0, 1)))):
-        numpy.testing.assert_allclose(grad.to(torch.float64).numpy(), want, rtol=5 * tolerance, atol=5 * tolerance)
+        numpy.testing.assert_allclose(
+            grad.to(torch.float64).numpy(), want, rtol=5 * tolerance, atol=5 * tolerance
+        )
 
 
 def test_batch_norm_tracks_statistics():

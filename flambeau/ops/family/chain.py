@@ -1,6 +1,7 @@
 """Chains: several kernels in one launch, the results of earlier ones read by later ones.
 
-Softmax is the model: a maximum, a sum of exponentials, and the quotient, with one native call and no tensor between.
+Softmax is the model: a maximum, a sum of exponentials, and the quotient, with one native call and
+no tensor between.
 """
 
 from flambeau import compile, ir, runtime
@@ -29,7 +30,8 @@ class Buffer:
 
 
 class Steps:
-    """Collects the kernels of a chain. Reduced dimensions stay, with size 1, so that buffers broadcast."""
+    """Collects the kernels of a chain. Reduced dimensions stay, with size 1, so that buffers
+    broadcast."""
 
     def __init__(self, device):
         self.device = device
@@ -57,20 +59,44 @@ class Steps:
     def pointwise(self, body, operands, outputs) -> None:
         """outputs = body(*operands); operands are broadcast and cast to their compute types."""
         values = _loads(operands)
-        kernel = ir.Pointwise("chain", [o.dtype for o in operands], [o.dtype for o in outputs], _tuple(body(*values)))
-        self._stage(kernel, outputs, [o.layout for o in outputs], operands, outputs[0].layout.shape, ())
+        kernel = ir.Pointwise(
+            "chain", [o.dtype for o in operands], [o.dtype for o in outputs], _tuple(body(*values))
+        )
+        self._stage(
+            kernel, outputs, [o.layout for o in outputs], operands, outputs[0].layout.shape, ()
+        )
 
     def reduce(self, fold: Fold, operands, axes, outputs) -> None:
-        """outputs = the fold of ``fold.element(*operands)`` over `axes` of the operands' common shape."""
+        """outputs = the fold of ``fold.element(*operands)`` over `axes` of the operands' common
+        shape."""
         shape = common_shape(operands)
-        kernel = ir.Reduce("chain", [o.dtype for o in operands], [o.dtype for o in outputs], *split(fold, _loads(operands)))
+        kernel = ir.Reduce(
+            "chain",
+            [o.dtype for o in operands],
+            [o.dtype for o in outputs],
+            *split(fold, _loads(operands)),
+        )
         kept = tuple(n for d, n in enumerate(shape) if d not in axes)
-        self._stage(kernel, outputs, [contiguous(kept, o.dtype, self.device) for o in outputs], operands, shape, axes)
+        self._stage(
+            kernel,
+            outputs,
+            [contiguous(kept, o.dtype, self.device) for o in outputs],
+            operands,
+            shape,
+            axes,
+        )
 
     def scan(self, fold: Fold, operands, axis, outputs) -> None:
         """outputs = every prefix of the fold along `axis`."""
-        kernel = ir.Scan("chain", [o.dtype for o in operands], [o.dtype for o in outputs], *split(fold, _loads(operands)))
-        self._stage(kernel, outputs, [o.layout for o in outputs], operands, common_shape(operands), (axis,))
+        kernel = ir.Scan(
+            "chain",
+            [o.dtype for o in operands],
+            [o.dtype for o in outputs],
+            *split(fold, _loads(operands)),
+        )
+        self._stage(
+            kernel, outputs, [o.layout for o in outputs], operands, common_shape(operands), (axis,)
+        )
 
     def _stage(self, kernel, outputs, written, operands, shape, axes):
         if self.device is meta:
@@ -81,7 +107,9 @@ class Steps:
             self.fresh.append((None, nbytes))
             sources.append(-len(self.fresh))
         for address, data, dims, total, grain in built.stages:
-            self.stages.append(runtime.Stage(address, tuple(sources[k] for k in data), dims, total, grain))
+            self.stages.append(
+                runtime.Stage(address, tuple(sources[k] for k in data), dims, total, grain)
+            )
         self.cost += built.cost
 
 
@@ -108,7 +136,8 @@ def _loads(operands):
 class Chain(Op):
     """`build(steps, *args)` gets buffers in place of tensors and says which kernels run.
 
-    A chain either has gradients, or `body`: the same in differentiable ops, taken where a gradient is wanted.
+    A chain either has gradients, or `body`: the same in differentiable ops, taken where a gradient
+    is wanted.
     """
 
     family = "chain"
@@ -130,7 +159,15 @@ class Chain(Op):
         letters = "".join("t" if is_tensor(a) else "-" for a in args)
         sizes = tuple(a.layout.itemsize if is_tensor(a) else 0 for a in args)
         launcher = runtime.launcher(
-            runtime.Launch(letters, sizes, tuple(steps.fresh), tuple(steps.stages), steps.cost > RELEASE, record, None)
+            runtime.Launch(
+                letters,
+                sizes,
+                tuple(steps.fresh),
+                tuple(steps.stages),
+                steps.cost > RELEASE,
+                record,
+                None,
+            )
         )
         return launcher if self.body is None else self._or_body(launcher)
 
@@ -148,7 +185,11 @@ class Chain(Op):
         def plan(*args):
             results = tuple(runtime.wrap(runtime.foreign(0, 0, None), m, 0) for m in made)
             result = results[0] if len(results) == 1 else results
-            if record is not None and state.grad and any(getattr(a, "_node", None) is not None for a in args):
+            if (
+                record is not None
+                and state.grad
+                and any(getattr(a, "_node", None) is not None for a in args)
+            ):
                 record(result, *args)
             return result
 

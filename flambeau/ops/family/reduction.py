@@ -1,6 +1,7 @@
 """Reductions and scans: a fold over some dimensions.
 
-The family supplies dimension handling, `keepdim`, dtypes and memory; a declaration supplies the monoid.
+The family supplies dimension handling, `keepdim`, dtypes and memory; a declaration supplies the
+monoid.
 """
 
 from collections.abc import Callable
@@ -15,7 +16,8 @@ from .launch import Slots, launch
 
 
 class Fold(NamedTuple):
-    """A monoid. `init`: pairs (value, dtype) of the state; `element(*x)`: an element's state; `combine(a, b)`: of two
+    """A monoid. `init`: pairs (value, dtype) of the state; `element(*x)`: an element's state;
+    `combine(a, b)`: of two
     states, associative up to rounding; `finish(state, count)`: the outputs."""
 
     init: tuple
@@ -25,10 +27,14 @@ class Fold(NamedTuple):
 
 
 def wrap_dim(dim: int, ndim: int) -> int:
-    """A dimension in [0, ndim); negative ones count from the end. A 0-dim tensor has dimensions 0 and -1."""
+    """A dimension in [0, ndim); negative ones count from the end. A 0-dim tensor has dimensions 0
+    and -1."""
     limit = max(ndim, 1)
     if not -limit <= dim < limit:
-        raise IndexError(f"Dimension out of range (expected to be in range of [{-limit}, {limit - 1}], but got {dim})")
+        raise IndexError(
+            f"Dimension out of range (expected to be in range of [{-limit}, {limit - 1}], but got "
+            f"{dim})"
+        )
     return dim + limit if dim < 0 else dim
 
 
@@ -44,7 +50,8 @@ def wrap_dims(dims, ndim: int) -> tuple[int, ...]:
 
 
 class Reduction(Op):
-    """A fold over `dim`; `scan` keeps every prefix. Arguments other than self, dim, keepdim and dtype are static."""
+    """A fold over `dim`; `scan` keeps every prefix. Arguments other than self, dim, keepdim and
+    dtype are static."""
 
     family = "reduction"
     kernel = ir.Reduce
@@ -70,7 +77,9 @@ class Reduction(Op):
             full = tuple(1 if d in axes else n for d, n in enumerate(source.shape))
             made = [contiguous(full, r, source.device) for r in results]
         record = self.recorder(args) if self.gradients and source.dtype.kind in "fc" else None
-        return self._named(launch(kernel, slots, outputs, axes=axes, record=record, result_layouts=made))
+        return self._named(
+            launch(kernel, slots, outputs, axes=axes, record=record, result_layouts=made)
+        )
 
     def _named(self, launcher):
         """Gives several results their names."""
@@ -86,7 +95,9 @@ class Reduction(Op):
 
     def _kernel(self, slots, value, results, static):
         fold = self.fold(value.dtype, *static.values())
-        return self.kernel(self.name, [i.dtype for i in slots.inputs], results, *split(fold, [value]))
+        return self.kernel(
+            self.name, [i.dtype for i in slots.inputs], results, *split(fold, [value])
+        )
 
 
 class Scan(Reduction):
@@ -109,12 +120,15 @@ class Scan(Reduction):
             return self._named(launch(kernel, slots, outputs, axes=(axis,), record=record))
         lines = [contiguous((1,), r, source.device) for r in results]
         return self._named(
-            launch(kernel, slots, lines, axes=(0,), record=record, shape=(1,), result_layouts=outputs)
+            launch(
+                kernel, slots, lines, axes=(0,), record=record, shape=(1,), result_layouts=outputs
+            )
         )
 
 
 def split(fold: Fold, values):
-    """(init, element, combine, finish) of a fold over `values`, complex states split into real components."""
+    """(init, element, combine, finish) of a fold over `values`, complex states split into real
+    components."""
     init = [ir.const(v, d) for v, d in fold.init]
     state, other = _leaves(ir.state, fold.init), _leaves(ir.other, fold.init)
     flat = [_flat(vs) for vs in (init, fold.element(*values), fold.combine(state, other))]
@@ -141,13 +155,16 @@ def _flat(values):
 def reduction(schema, doc, *, fold, dtype, grad=None, empty=None, **options) -> Reduction:
     """Declares a reduction.
 
-    `fold(dtype, *static)` is the monoid for elements of the accumulation dtype. `dtype(input, asked)` gives (dtype
-    that elements are cast to, dtypes of the results). `empty(op, layout, dims)` raises where folding nothing is wrong.
+    `fold(dtype, *static)` is the monoid for elements of the accumulation dtype. `dtype(input,
+    asked)` gives (dtype
+    that elements are cast to, dtypes of the results). `empty(op, layout, dims)` raises where
+    folding nothing is wrong.
     `results` is the tuple type of several results.
     """
     return Reduction(schema, doc, fold, dtype, grad, empty, **options)
 
 
 def scan(schema, doc, *, fold, dtype, grad=None, **options) -> Scan:
-    """Declares a scan: as `reduction`, with every prefix kept along `dim`. States are combined in order."""
+    """Declares a scan: as `reduction`, with every prefix kept along `dim`. States are combined in
+    order."""
     return Scan(schema, doc, fold, dtype, grad, None, **options)

@@ -11,7 +11,7 @@ S_WEAK = 7           # list of weak references
 S_WORDS = 8
 
 CLASSES = 192
-HUGE = 1 << 22       # blocks from this size on are made of huge pages, where the system has them
+HUGE = 1 << 21       # blocks from this size on are made of huge pages, where the system has them
 HUGE_PAGE = 1 << 21
 MADV_HUGEPAGE = 14
 SPARE_LIMIT = 1024

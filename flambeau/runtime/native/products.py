@@ -4,19 +4,27 @@ OpenBLAS runs on one thread everywhere. A large product is cut into tiles of C t
 ones is shared out by the launcher. So there is one pool, no nesting, and a sum's order does not depend on the threads.
 """
 
+_REAL = "i32,i32,i32,i32,i32,i32,{0},ptr,i32,ptr,i32,{0},ptr,i32"
+_REAL_VECTOR = "i32,i32,i32,i32,{0},ptr,i32,ptr,i32,{0},ptr,i32"
+# Letter of the routines, bytes of an element, and how alpha and beta are passed.
 _TYPES = {
-    "float32": ("sgemm", 4, "i32,i32,i32,i32,i32,i32,f32,ptr,i32,ptr,i32,f32,ptr,i32", False),
-    "float64": ("dgemm", 8, "i32,i32,i32,i32,i32,i32,f64,ptr,i32,ptr,i32,f64,ptr,i32", False),
-    "complex64": ("cgemm", 8, "i32,i32,i32,i32,i32,i32,ptr,ptr,i32,ptr,i32,ptr,ptr,i32", True),
-    "complex128": ("zgemm", 16, "i32,i32,i32,i32,i32,i32,ptr,ptr,i32,ptr,i32,ptr,ptr,i32", True),
+    "float32": ("s", 4, "f32"),
+    "float64": ("d", 8, "f64"),
+    "complex64": ("c", 8, "ptr"),
+    "complex128": ("z", 16, "ptr"),
 }
-# Where the address of a routine goes in `routines`.
-ROUTINES = {dtype: (index, row[0]) for index, (dtype, row) in enumerate(_TYPES.items())}
+# Where the addresses of a type's two routines go in `routines`: the matrix product's, then the matrix-vector product's.
+ROUTINES = {
+    dtype: (2 * index, f"{letter}gemm", f"{letter}gemv")
+    for index, (dtype, (letter, _, _)) in enumerate(_TYPES.items())
+}
 
 _SHARED = """
 ROW_MAJOR = 101
+AS_IT_IS = 111
 TRANSPOSED = 112
 CONJUGATE_TRANSPOSED = 113
+CONJUGATE = 114
 WHOLE = 1 << 19       # multiplications from which a product is cut into tiles
 ROUND = 32            # tiles are multiples of this, but for the last
 LARGEST = (1 << 31) - 1
@@ -45,6 +53,19 @@ pool: words[2]        # address of parallel_for, and of the number of threads
 
 def is_transposed(code):
     return code == TRANSPOSED or code == CONJUGATE_TRANSPOSED
+
+def conjugates(code):
+    return code == CONJUGATE_TRANSPOSED or code == CONJUGATE
+
+# The code of the transposed matrix.
+def flipped(code):
+    if code == AS_IT_IS:
+        return TRANSPOSED
+    if code == TRANSPOSED:
+        return AS_IT_IS
+    if code == CONJUGATE:
+        return CONJUGATE_TRANSPOSED
+    return CONJUGATE
 
 def fits(dims):
     for i in range(6):
@@ -78,25 +99,44 @@ def smaller(a, b):
     return b
 """
 
-_REAL_CALL = """
+_CALL = """
 def call_NAME(dims, c, a, b, m, n):
-    beta = 0
-    if dims[G_ADD]:
-        beta = ONE
-    call("void:SIGNATURE", routines[INDEX], ROW_MAJOR, dims[G_TRANS_A], dims[G_TRANS_B], m, n, dims[G_K], ONE, a, dims[G_LDA], b, dims[G_LDB], beta, c, dims[G_LDC])
+SCALARS
+    if n == 1 and dims[G_K] > 0 and CONJUGATE_B == 0:
+        step = dims[G_LDB]
+        if is_transposed(dims[G_TRANS_B]):
+            step = 1
+        rows = m
+        columns = dims[G_K]
+        if is_transposed(dims[G_TRANS_A]):
+            rows = dims[G_K]
+            columns = m
+        call("void:VECTOR", routines[INDEX + 1], ROW_MAJOR, dims[G_TRANS_A], rows, columns, ONE, a, dims[G_LDA], b, step, beta, c, dims[G_LDC])
+        return 0
+    if m == 1 and dims[G_K] > 0 and CONJUGATE_A == 0:
+        step = 1
+        if is_transposed(dims[G_TRANS_A]):
+            step = dims[G_LDA]
+        rows = dims[G_K]
+        columns = n
+        if is_transposed(dims[G_TRANS_B]):
+            rows = n
+            columns = dims[G_K]
+        call("void:VECTOR", routines[INDEX + 1], ROW_MAJOR, flipped(dims[G_TRANS_B]), rows, columns, ONE, b, dims[G_LDB], a, step, beta, c, 1)
+        return 0
+    call("void:MATRIX", routines[INDEX], ROW_MAJOR, dims[G_TRANS_A], dims[G_TRANS_B], m, n, dims[G_K], ONE, a, dims[G_LDA], b, dims[G_LDB], beta, c, dims[G_LDC])
 """
-_COMPLEX_CALL = """
-def call_NAME(dims, c, a, b, m, n):
-    one = stack(2)
+_REAL_SCALARS = """    beta = 0
+    if dims[G_ADD]:
+        beta = ONE"""
+_COMPLEX_SCALARS = """    one = stack(2)
     one[0] = ONE
     one[1] = 0
     beta = stack(2)
     beta[0] = 0
     beta[1] = 0
     if dims[G_ADD]:
-        beta[0] = ONE
-    call("void:SIGNATURE", routines[INDEX], ROW_MAJOR, dims[G_TRANS_A], dims[G_TRANS_B], m, n, dims[G_K], one, a, dims[G_LDA], b, dims[G_LDB], beta, c, dims[G_LDC])
-"""
+        beta[0] = ONE"""
 _KERNEL = """
 def tiles_NAME(data: ptr, dims: ptr, scalars: ptr, low: i64, high: i64) -> i64:
     for tile in range(low, high):
@@ -143,16 +183,21 @@ def gemm_NAME(data: ptr, dims: ptr, scalars: ptr, low: i64, high: i64) -> i64:
 
 
 def _kernel(name: str) -> str:
-    _, size, signature, is_complex = _TYPES[name]
+    _, size, scalar = _TYPES[name]
     one = 0x3F800000 if name in ("float32", "complex64") else 0x3FF0000000000000
-    text = (_COMPLEX_CALL if is_complex else _REAL_CALL) + _KERNEL
+    real = scalar != "ptr"
     replacements = {
+        "SCALARS": _REAL_SCALARS if real else _COMPLEX_SCALARS.replace("ONE", str(one)),
+        "MATRIX": _REAL.format(scalar),
+        "VECTOR": _REAL_VECTOR.format(scalar),
+        "CONJUGATE_A": "0" if real else "conjugates(dims[G_TRANS_A])",
+        "CONJUGATE_B": "0" if real else "conjugates(dims[G_TRANS_B])",
         "NAME": name,
         "SIZE": str(size),
-        "SIGNATURE": signature,
         "INDEX": str(ROUTINES[name][0]),
-        "ONE": str(one),
+        "ONE": str(one) if real else "one",
     }
+    text = _CALL + _KERNEL
     for word, value in replacements.items():
         text = text.replace(word, value)
     return text

@@ -1,0 +1,134 @@
+"""New tensors, conversions and the borders to NumPy, pickle and DLPack."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+
+import flambeau as ft
+
+
+@pytest.mark.parametrize(
+    ("data", "dtype"),
+    [
+        (1, "int64"), (1.5, "float32"), (True, "bool"), (1j, "complex64"), ([], "float32"), ([1, 2.5], "float32"),
+        ([True, 2], "int64"), (np.float64(1), "float64"), ([np.float64(1)], "float64"), (np.ones(2, np.int16), "int16"),
+        ([[1, 2], [3, 4]], "int64"), (range(3), "int64"), ((1, (2, 3))[1], "int64"),
+    ],
+)  # fmt: skip
+def test_inferred_types(data, dtype):
+    made = ft.tensor(data)
+    assert made.dtype is getattr(ft, dtype)
+    np.testing.assert_array_equal(made.numpy(), np.array(data))
+
+
+@pytest.mark.parametrize(
+    ("data", "kind", "text"),
+    [
+        ([[1, 2], [3]], ValueError, r"expected sequence of length 2 at dim 1 \(got 1\)"),
+        ("a", TypeError, r"new\(\): invalid data type 'str'"),
+        (["a"], ValueError, "too many dimensions 'str'"),
+        (None, RuntimeError, "Could not infer dtype of NoneType"),
+        ([2**63], ValueError, "Overflow when unpacking long long"),
+        (np.array(["a"]), TypeError, "can't convert np.ndarray of type numpy.str_"),
+    ],
+)
+def test_refused(data, kind, text):
+    with pytest.raises(kind, match=text):
+        ft.tensor(data)
+
+
+def test_ranges():
+    np.testing.assert_array_equal(ft.arange(1, 7, 2).numpy(), [1, 3, 5])
+    np.testing.assert_allclose(ft.linspace(0, 1, 5).numpy(), np.linspace(0, 1, 5))
+    np.testing.assert_allclose(ft.logspace(0, 2, 3).numpy(), [1, 10, 100])
+    np.testing.assert_array_equal(ft.eye(2, 3).numpy(), np.eye(2, 3))
+    np.testing.assert_array_equal(ft.tril_indices(3, 3).numpy(), np.tril_indices(3))
+
+
+def test_the_stream_is_pytorchs():
+    """The first numbers of torch.manual_seed(0), as PyTorch prints them."""
+    ft.manual_seed(0)
+    np.testing.assert_allclose(ft.rand(3).numpy(), [0.4963, 0.7682, 0.0885], atol=5e-5)
+    ft.manual_seed(0)
+    np.testing.assert_allclose(ft.randn(3).numpy(), [1.5410, -0.2934, -2.1788], atol=5e-5)
+    state = ft.get_rng_state()
+    first = ft.randint(0, 100, (5,)).tolist()
+    ft.set_rng_state(state)
+    assert ft.randint(100, (5,)).tolist() == first
+
+
+def test_numpy_memory_is_shared():
+    array = np.zeros((3, 2), np.float32)
+    x = ft.from_numpy(array.T)
+    x[0, 1] = 5
+    assert array[1, 0] == 5 and x.stride() == (1, 2)
+    array[2, 1] = 7
+    assert x[1, 2].item() == 7
+
+
+def test_operators_beside_numpy():
+    x = ft.tensor([1.0, 2.0])
+    assert (np.float32(2) * x).dtype is ft.float32
+    assert (x * np.ones(2)).dtype is ft.float64
+    assert (x == None) is False and (x == "a") is False  # noqa: E711
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "bool", "complex64", "int8"])
+def test_dlpack_round_trip_shares_memory(dtype):
+    x = ft.ones(2, 3).to(getattr(ft, dtype)).t()
+    y = ft.from_dlpack(x)
+    assert y.data_ptr() == x.data_ptr() and y.dtype is x.dtype and y.stride() == x.stride()
+    if dtype != "bfloat16":
+        assert np.from_dlpack(x).__array_interface__["data"][0] == x.data_ptr()
+
+
+def test_dlpack_refuses_bits_and_history():
+    with pytest.raises(BufferError, match="conjugate bit"):
+        ft.ones(2, dtype=ft.complex64).conj().__dlpack__()
+    with pytest.raises(BufferError, match="negative bit"):
+        ft.ones(2, dtype=ft.complex64).conj().imag.__dlpack__()
+    with pytest.raises(BufferError, match="require gradient"):
+        ft.ones(2, requires_grad=True).__dlpack__()
+
+
+@pytest.mark.parametrize("again", [lambda x: pickle.loads(pickle.dumps(x)), copy.deepcopy], ids=["pickle", "deepcopy"])
+def test_copies_keep_shared_memory_shared(again):
+    x = ft.arange(6.0).reshape(2, 3)
+    base, row = again([x, x[1]])
+    base[1, 0] = 9
+    assert row.tolist() == [9, 4, 5] and x[1, 0].item() == 3
+
+
+def test_deepcopy_of_leaves_only():
+    x = ft.ones(2, requires_grad=True)
+    x.sum().backward()
+    made = copy.deepcopy(x)
+    assert made.requires_grad and made.grad.tolist() == [1, 1] and made.grad is not x.grad
+    with pytest.raises(RuntimeError, match="graph leaves"):
+        copy.deepcopy(x * 2)
+
+
+def test_storages():
+    x = ft.tensor([1, 256], dtype=ft.int16)
+    storage = x.untyped_storage()
+    assert storage.tolist() == [1, 0, 0, 1] and storage.nbytes() == 4 and storage.data_ptr() == x.data_ptr()
+    assert x[1:].untyped_storage() is storage
+    storage[0] = 3
+    assert x.tolist() == [3, 256]
+
+
+def test_resize_and_set():
+    x = ft.arange(4.0)
+    assert x.resize_(2, 3).reshape(-1)[:4].tolist() == [0, 1, 2, 3]
+    y = ft.empty(0).set_(x.untyped_storage(), 1, (2,), (1,))
+    assert y.tolist() == [1, 2] and y.storage_offset() == 1
+
+
+def test_casts_and_type_names():
+    x = ft.tensor([1.7])
+    assert x.long().tolist() == [1] and x.type() == "torch.FloatTensor" and x.float() is x
+    assert x.type("torch.DoubleTensor").dtype is ft.float64
+    assert ft.LongTensor([1, 2]).dtype is ft.int64 and isinstance(x, ft.FloatTensor)
+    assert not isinstance(x, ft.LongTensor) and ft.Tensor(2, 3).shape == (2, 3)
