@@ -17,6 +17,7 @@ class ManyViews(Node):
 
     __slots__ = ("count", "label", "meaning")
     results = property(lambda self: self.count)
+    made_together = True  # PyTorch forbids writing one of them where they have a history
 
     def __init__(self, tensor, label, layouts, join):
         self.order = next(sequence)
