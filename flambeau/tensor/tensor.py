@@ -1,5 +1,7 @@
 """`Tensor`: a storage, a layout, an offset, and what autograd needs to know."""
 
+from typing import TYPE_CHECKING, Any
+
 import numpy
 
 from flambeau import ops, runtime
@@ -56,6 +58,12 @@ class Tensor:
     )  # fmt: skip
     layout: Layout
     offset: int
+
+    if TYPE_CHECKING:  # most methods are ops, hung on the class by `methods.install`
+
+        def __getattr__(self, name: str) -> Any: ...
+        def __getitem__(self, index: Any) -> "Tensor": ...
+        def __setitem__(self, index: Any, value: Any) -> None: ...
 
     def __new__(cls, *args, dtype=None, device=None):
         return find_constructor()(cls, args, dtype, device)
