@@ -5,7 +5,6 @@ appear here on first use.
 """
 
 import math as _math
-from importlib import import_module as _import_module
 
 from flambeau._base import missing as _missing
 from flambeau.ops import registry as _registry
@@ -35,15 +34,8 @@ inf, nan, pi, e = _math.inf, _math.nan, _math.pi, _math.e
 
 # Names whose packages are imported on first use, so that `import flambeau` stays quick.
 _LATER = {"save": "files", "load": "files"}
-
-
-def _find(name):
-    package = _LATER.get(name)
-    return getattr(_import_module(f"{__name__}.{package}"), name) if package else function_of(name)
-
-
 _SUBMODULES = ("autograd", "cuda", "fft", "linalg", "nn", "optim", "serialization", "special", "utils")
-__getattr__ = _missing(globals(), submodules=_SUBMODULES, find=_find, more=(*_registry, *_LATER))
+__getattr__ = _missing(globals(), submodules=_SUBMODULES, find=function_of, more=_registry, later=_LATER)
 
 __all__ = [
     "Size", "Tensor", "can_cast", "device", "dtype", "enable_grad", "inference_mode", "is_grad_enabled",

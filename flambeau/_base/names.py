@@ -28,11 +28,12 @@ def missing(
     submodules: Iterable[str] = (),
     find: Callable[[str], Any] | None = None,
     more: Iterable[str] = (),
+    later: dict[str, str] | None = None,
 ) -> Callable[[str], Any]:
     """A module's ``__getattr__``: names made on first use, and AttributeError for all others.
 
-    `space` is the module's ``globals()``. A name in `submodules` is imported, any other is asked of
-    `find`, which answers None for what it has not; either is kept in `space`. The error says that
+    `space` is the module's ``globals()``. A name in `submodules` is imported; one in `later` comes
+    from the submodule that it is mapped to, imported on first use; any other is asked of `find`, which answers None for what it has not; either is kept in `space`. The error says that
     flambeau has no such name, and the nearest one of those in `space`, `submodules` and `more`.
     In a module::
 
@@ -46,6 +47,9 @@ def missing(
     def __getattr__(name: str) -> Any:
         if name in lazy:
             return importlib.import_module(f"{module_name}.{name}")
+        if later is not None and name in later:
+            space[name] = getattr(importlib.import_module(f"{module_name}.{later[name]}"), name)
+            return space[name]
         found = find(name) if find is not None else None
         if found is not None:
             space[name] = found

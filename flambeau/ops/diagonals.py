@@ -6,8 +6,8 @@ from flambeau.types import by_name
 
 from .family import opaque
 from .family.reduction import wrap_dim
+from .joining import cat, checked
 from .op import composite
-from .shapes import cat, checked
 from .views import diagonal, select, slice_
 
 INT64 = by_name("int64")

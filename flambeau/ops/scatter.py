@@ -11,8 +11,8 @@ from .family.launch import broadcast
 from .family.pointwise import type_name
 from .family.reduction import wrap_dim
 from .indexing import add_rows
+from .joining import checked
 from .op import composite
-from .shapes import checked
 from .views import expand
 
 INT64, INT32, BOOL, FLOAT32 = map(by_name, ("int64", "int32", "bool", "float32"))

@@ -6,8 +6,8 @@ from flambeau.types import by_name
 
 from .family import opaque
 from .family.reduction import wrap_dim
+from .joining import checked
 from .op import composite
-from .shapes import checked
 
 INT64, INT32 = by_name("int64"), by_name("int32")
 

@@ -1,7 +1,7 @@
 """What touches the machine: compiled code, memory, tensors made natively, threads, matrix products.
 
-Importing this starts nothing. The native names below (`empty`, `wrap`, …) are built-in functions of the core; the first
-look-up of one starts it, and later look-ups find them directly.
+Importing this starts nothing. The native names below (`empty`, `wrap`, …) are built-in functions of
+the core; the first look-up of one starts it, and later look-ups find them directly.
 """
 
 from typing import Any

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import os
-import threading
 from typing import Any
 
 from . import jit
@@ -15,7 +14,6 @@ from .native import PRODUCTS, ROUTINES, translate
 _PACKAGE = "scipy_openblas32"
 _PREFIX = "scipy_"
 
-_lock = threading.Lock()
 _library: Any = None
 _kernels: dict[str, int] = {}
 
@@ -26,14 +24,14 @@ def library() -> ctypes.CDLL:
     Raises ImportError where the package `scipy-openblas32` is not installed.
     """
     global _library
-    with _lock:
+    with jit.lock:
         if _library is None:
             _library = _load()
         return _library
 
 
 def _load() -> ctypes.CDLL:
-    # The package's own import takes as long as loading the library does; only its place is of interest.
+    # Only the package's place is of interest: importing it takes as long as loading the library.
     found = importlib.util.find_spec(_PACKAGE)
     if found is None or not found.submodule_search_locations:
         raise ImportError("matrix products need the package scipy-openblas32")
@@ -58,11 +56,12 @@ def _load() -> ctypes.CDLL:
 def gemm_kernel(dtype: str) -> int:
     """Address of a stage kernel for C = A B, or C += A B, over a batch of row-major matrices.
 
-    `dtype` is float32, float64, complex64 or complex128. The stage's data are [C, A, B], its dims the int64s [transA,
-    transB, m, n, k, lda, ldb, ldc, strideA, strideB, strideC, add], its total the size of the batch. Codes of `trans`
-    are CBLAS': 111 as it is, 112 transposed, 113 conjugate transposed, 114 conjugate. Strides are in elements from
-    one matrix of the batch to the next; `add` is 1 where the product is added to C. A code of 1 from the kernel means
-    that a size exceeds 2**31 - 1.
+    `dtype` is float32, float64, complex64 or complex128. The stage's data are [C, A, B], its dims
+    the int64s [transA, transB, m, n, k, lda, ldb, ldc, strideA, strideB, strideC, add], its total
+    the size of the batch. Codes of `trans` are CBLAS': 111 as it is, 112 transposed, 113 conjugate
+    transposed, 114 conjugate. Strides are in elements from one matrix of the batch to the next;
+    `add` is 1 where the product is added to C. A code of 1 from the kernel means that a size
+    exceeds 2**31 - 1.
     """
     if dtype not in ROUTINES:
         raise ValueError(f"no matrix product for {dtype}")
@@ -75,7 +74,7 @@ def _start() -> None:
     loaded = library()
     names = [f"gemm_{dtype}" for dtype in ROUTINES]
     exports = ["routines", "pool", *names]
-    with _lock:
+    with jit.lock:
         addresses = jit.compile(
             PRODUCTS, exports, translate=lambda text: translate(text, exports), optimize=True
         )
@@ -85,5 +84,5 @@ def _start() -> None:
                 entry = getattr(loaded, f"{_PREFIX}cblas_{name}")
                 routines[place] = ctypes.cast(entry, ctypes.c_void_p).value or 0
         pool = (ctypes.c_int64 * 2).from_address(addresses[1])
-        pool[:] = pool_addresses()
+        pool[:] = list(pool_addresses())
         _kernels.update(zip(ROUTINES, addresses[2:], strict=True))

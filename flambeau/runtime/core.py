@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
-import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -19,9 +18,10 @@ _WORD = 8
 class Stage(NamedTuple):
     """One call of a kernel `i64 kernel(ptr data, ptr dims, ptr scalars, i64 lo, i64 hi)`.
 
-    The kernel returns 0, or a code above 0 that says what failed. It is called on ranges that partition [0, total), of
-    at least `grain` iterations each; ranges run in parallel. `data` says where each data pointer comes from: k >= 0 is
-    positional argument k, -1 - k is output k. `dims` are int64s handed to the kernel as they are.
+    The kernel returns 0, or a code above 0 that says what failed. It is called on ranges that
+    partition [0, total), of at least `grain` iterations each; ranges run in parallel. `data` says
+    where each data pointer comes from: k >= 0 is positional argument k, -1 - k is output k. `dims`
+    are int64s handed to the kernel as they are.
     """
 
     kernel: int
@@ -34,15 +34,18 @@ class Stage(NamedTuple):
 class Launch(NamedTuple):
     """What a launcher does.
 
-    `arguments` has a letter for each positional argument: t a tensor that is read, m one that is written, o a tensor or
-    None, d a number passed as double, i as int64, c as two doubles, - ignored. Numbers lie at `scalars` in argument
-    order, 8 bytes each (c: 16). `itemsizes` are bytes per element of each argument, 0 where it is no tensor.
+    `arguments` has a letter for each positional argument: t a tensor that is read, m one that is
+    written, o a tensor or None, d a number passed as double, i as int64, c as two doubles, -
+    ignored. Numbers lie at `scalars` in argument order, 8 bytes each (c: 16). `itemsizes` are bytes
+    per element of each argument, 0 where it is no tensor.
 
-    `outputs` are (layout, bytes) of what is allocated; with layout None it is scratch memory, freed after the call. A
-    launcher returns its tensor, or a tuple of several, or its first written argument where there is none.
+    `outputs` are (layout, bytes) of what is allocated; with layout None it is scratch memory, freed
+    after the call. A launcher returns its tensor, or a tuple of several, or its first written
+    argument where there is none.
 
-    `release`: run without the interpreter's lock. `record(result, *args)` is called after success when grad mode is on
-    and a tensor argument has a node. `fail(code, *args)` is called on a kernel's nonzero code and should raise.
+    `release`: run without the interpreter's lock. `record(result, *args)` is called after success
+    when grad mode is on and a tensor argument has a node. `fail(code, *args)` is called on a
+    kernel's nonzero code and should raise.
     """
 
     arguments: str
@@ -55,7 +58,7 @@ class Launch(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """Bytes in use now and at most, bytes taken from the system, bytes of these that wait for use, and counts."""
+    """Bytes in use now and at most, taken from the system, waiting for use; and counts."""
 
     allocated: int
     peak: int
@@ -65,7 +68,6 @@ class Memory(NamedTuple):
     frees: int
 
 
-_lock = threading.Lock()
 _native: Any = None
 _addresses: dict[str, int] = {}
 _bound: tuple[type, Callable[[], bool]] | None = None
@@ -74,7 +76,7 @@ _bound: tuple[type, Callable[[], bool]] | None = None
 def native() -> Any:
     """The module object of built-ins, started at the first call."""
     if _native is None:
-        with _lock:
+        with jit.lock:
             if _native is None:
                 _start()
     return _native
@@ -96,7 +98,9 @@ def _start() -> None:
 
 
 def pool_addresses() -> tuple[int, int]:
-    """Addresses of `i64 parallel_for(kernel, data, dims, scalars, total, grain)` and of the number of threads."""
+    """Addresses of `i64 parallel_for(kernel, data, dims, scalars, total, grain)` and of the number
+    of threads.
+    """
     native()
     return _addresses["parallel_for"], _addresses["pool_threads"]
 
@@ -141,12 +145,13 @@ def _default_cache_limit() -> int:
 
 
 def bind(tensor_type: type, grad_enabled: Callable[[], bool]) -> None:
-    """Say which class tensors are of and who knows whether grad mode is on. Does not start the core.
+    """Say which class tensors are of and who knows of the grad mode. Does not start the core.
 
-    The class has __slots__ with at least storage, layout, offset, _node and _base; a new tensor's other slots are None.
+    The class has __slots__ with at least storage, layout, offset, _node and _base; a new tensor's
+    other slots are None.
     """
     global _bound
-    with _lock:
+    with jit.lock:
         _bound = (tensor_type, grad_enabled)
         if _native is not None:
             _configure(_native, *_bound)
@@ -188,7 +193,10 @@ def memory() -> Memory:
 
 
 def take_events() -> list[tuple[int, int]]:
-    """Allocations (bytes, address) and frees (-bytes, address) since the last call, if `log_events(True)` came before."""
+    """Allocations (bytes, address) and frees (-bytes, address) since the last call.
+
+    They are noted from `log_events(True)` on.
+    """
     words = memoryview(native().take_events()).cast("q").tolist()
     return list(zip(words[::2], words[1::2], strict=True))
 

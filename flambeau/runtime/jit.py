@@ -1,10 +1,11 @@
 """LLVM text to machine code in this process, and a cache of object code on disk.
 
-Nothing here runs before the first `compile` or `host`: importing this module does not import llvmlite.
+Nothing here runs before the first `compile` or `host`: importing this module does not import
+llvmlite.
 
-Each source becomes a library of its own inside one ORC engine, so that equal names in different sources do not meet.
-JITLink places all sections of an object in one stretch of memory, which is what lets the code use the small code
-model (constants addressed relative to the program counter).
+Each source becomes a library of its own inside one ORC engine, so that equal names in different
+sources do not meet. JITLink places all sections of an object in one stretch of memory, which is
+what lets the code use the small code model (constants addressed relative to the program counter).
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _DIGEST_BYTES = 32
 
 
 class Host(NamedTuple):
-    """The processor that code is made for: LLVM's name of it, its features, bytes in its widest vector."""
+    """The processor: LLVM's name of it, its features, bytes in its widest vector."""
 
     cpu: str
     features: str
@@ -43,7 +44,7 @@ class Statistics(NamedTuple):
 
 
 def read_object(path: str) -> bytes | None:
-    """The object code stored at `path`, or None if the file is absent, unreadable, foreign or damaged."""
+    """The object code stored at `path`; None if the file is absent, foreign or damaged."""
     try:
         with open(path, "rb") as file:
             content = file.read()
@@ -59,7 +60,7 @@ def read_object(path: str) -> bytes | None:
 
 
 def write_object(path: str, payload: bytes) -> bool:
-    """Store `payload` at `path` in one step; False if the folder cannot be written or the disk is full.
+    """Store `payload` at `path` in one step; False if that is not possible.
 
     Other processes see the whole file or none of it, whoever of several writers comes last.
     """
@@ -95,7 +96,7 @@ def _vector_bytes(features: str) -> int:
 
 
 def _immortal(thing: Any) -> Any:
-    """Keeps code loaded to the very end: objects that outlive this module at shutdown still run it."""
+    """Keeps code loaded to the end: objects that outlive this module at shutdown run it."""
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
     return thing
 
@@ -154,14 +155,16 @@ class _Engine:
         return [library[name] for name in names]
 
 
-_lock = threading.RLock()
+# Starting any part of the runtime, and LLVM itself, happen under this one.
+lock = threading.RLock()
 _engine: _Engine | None = None
 _compiled = 0
 _loaded = 0
 _seconds = 0.0
 
-# A child must not inherit a lock that a thread of the parent held (llvmlite's own lock is only taken under ours).
-os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
+# A child must not inherit a lock that a thread of the parent held (llvmlite's own lock is only
+# taken under ours).
+os.register_at_fork(before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release)
 
 
 def _started() -> _Engine:
@@ -173,17 +176,17 @@ def _started() -> _Engine:
 
 def host() -> Host:
     """The processor that code is made for."""
-    with _lock:
+    with lock:
         return _started().host
 
 
 def statistics() -> Statistics:
-    """How many sources were compiled, how many came from the cache, and the seconds that both took."""
+    """Sources compiled and loaded so far, and the seconds that this took."""
     return Statistics(_compiled, _loaded, _seconds)
 
 
 def _link_cached(engine: _Engine, payload: bytes, names: Sequence[str]) -> list[int] | None:
-    """As `link`, but None where the object is not one that can be linked, so that it is built anew."""
+    """As `link`, but None where the object cannot be linked, so that it is built anew."""
     try:
         return engine.link(payload, names)
     except RuntimeError:
@@ -197,20 +200,23 @@ def compile(
     translate: Callable[[str], str] | None = None,
     optimize: bool = False,
 ) -> list[int]:
-    """Compile LLVM text and return the addresses of the functions (or globals) called `names`, in that order.
+    """Compile LLVM text; the addresses of the functions (or globals) `names`, in that order.
 
-    No middle-end pass runs unless `optimize` is true. Object code is cached on disk under a key of the source, LLVM's
-    version, and the processor. With `translate`, `source` is in another language and `translate(source)` gives the
-    LLVM text; it is called only when the object is not in the cache, so `source` must determine its result.
+    No middle-end pass runs unless `optimize` is true. Object code is cached on disk under a key of
+    the source, LLVM's version, and the processor. With `translate`, `source` is in another language
+    and `translate(source)` gives the LLVM text; it is called only when the object is not in the
+    cache, so `source` must determine its result.
 
     Raises RuntimeError when LLVM rejects the text or a symbol is missing.
     """
     global _compiled, _loaded, _seconds
-    with _lock:
+    with lock:
         started = time.perf_counter()
         engine = _started()
         text = f"{engine.identity}\0{optimize}\0{source}"
         key = hashlib.sha256(text.encode()).hexdigest()
+        if knobs.show and translate is None:
+            _show(source, optimize)
         path = os.path.join(knobs.cache, "objects", key[:2], key) if knobs.cache else None
         addresses = None
         payload = read_object(path) if path else None
@@ -228,9 +234,16 @@ def compile(
         return addresses
 
 
+def _show(text: str, optimize: bool) -> None:
+    if "llvm" in knobs.show:
+        print(text, file=sys.stderr)
+    if "asm" in knobs.show:
+        print(assembly(text, optimize=optimize), file=sys.stderr)
+
+
 def assembly(source: str, *, optimize: bool = False) -> str:
     """The assembler text that `compile` would run for LLVM text `source`."""
-    with _lock:
+    with lock:
         engine = _started()
         if engine.machine is None:
             engine.machine = engine._machine()

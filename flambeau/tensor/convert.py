@@ -6,7 +6,8 @@ import numpy
 
 from flambeau import runtime
 from flambeau.ops import adopt, find, modes
-from flambeau.types import DTYPES, PYTHON_TYPES, by_name, cpu, from_numpy as dtype_of_numpy, layout, promote
+from flambeau.types import DTYPES, PYTHON_TYPES, by_name, cpu, layout, promote
+from flambeau.types import from_numpy as dtype_of_numpy
 
 from . import tensor as tensor_module
 from .creation import as_device, as_dtype, empty, finish, full, shape_of

@@ -30,7 +30,7 @@ def shape_of(name, args, size=None):
             size = args
     if isinstance(size, float) or isinstance(size, str):
         raise _bad_size(name, size)
-    if not hasattr(size, "__iter__") or isinstance(size, Tensor) and not size.ndim:
+    if not hasattr(size, "__iter__") or (isinstance(size, Tensor) and not size.ndim):
         return (int(size),)
     shape = tuple([n if n.__class__ is int else _index(name, n) for n in size])
     if shape and min(shape) < 0 and name in ("zeros", "ones"):

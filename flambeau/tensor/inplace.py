@@ -19,6 +19,13 @@ OF_FUNCTION = (
 )
 
 
+OF_SEVERAL = (
+    "Output {} of {} is a view and is being modified inplace. This view is the output of a function that returns "
+    "multiple views. Such functions do not allow the output views to be modified inplace. You should replace the "
+    "inplace operation by an out-of-place one."
+)
+
+
 def write_back(op, args):
     """The in-place form of any op: the result out of place, written into the first argument, with its history."""
     target = args[0]
@@ -95,6 +102,8 @@ def check_view(view):
     node = view._node.node if view._node.__class__ is Output else view._node
     if isinstance(node, Node) and hasattr(node, "_forward_cls"):
         raise RuntimeError(OF_FUNCTION.format(view.output_nr, node._forward_cls.__name__))
+    if getattr(node, "made_together", False):
+        raise RuntimeError(OF_SEVERAL.format(view.output_nr, node.name()))
     if not any(r() is view for r in reversed(view._base._views or ())):
         raise RuntimeError(UNRECORDED)
 

@@ -12,7 +12,8 @@ from flambeau.runtime import Launch, Stage, core
 DTYPES = ("float32", "float64", "complex64", "complex128")
 # (m, n, k): vectors, single elements, an empty sum, and sizes that are cut into tiles.
 SIZES = [
-    (3, 4, 5), (1, 1, 1), (1, 70, 33), (70, 1, 33), (1, 1, 40), (5, 6, 0), (1, 6, 0), (0, 3, 2), (3, 0, 2),
+    (3, 4, 5), (1, 1, 1), (1, 70, 33), (70, 1, 33), (1, 1, 40),
+    (5, 6, 0), (1, 6, 0), (0, 3, 2), (3, 0, 2),
     (130, 77, 90), (33, 1100, 20), (1, 900, 700), (900, 1, 700),
 ]  # fmt: skip
 
@@ -34,7 +35,7 @@ def bound():
 
 
 def operand(generator, dtype, code, batch, rows, columns, extra):
-    """A stored batch of matrices with `extra` unused columns, and the matrices that it stands for."""
+    """A stored batch of matrices with `extra` unused columns, and the matrices it stands for."""
     shape = (rows, columns) if code in (111, 114) else (columns, rows)
     stored = generator.standard_normal((batch, shape[0], shape[1] + extra))
     if dtype.startswith("c"):
@@ -60,7 +61,9 @@ def product(dtype, codes, sizes, batch, add, extra=2):
     dims = struct.pack("12q", *codes, m, n, k, *leads, *strides, add)
     stage = Stage(runtime.gemm_kernel(dtype), (0, 1, 2), dims, batch, 1)
     launch = runtime.launcher(Launch("mtt", (size,) * 3, (), (stage,), batch % 2 == 1))
-    wrapped = [runtime.wrap(runtime.foreign(x.ctypes.data, x.nbytes, x), None, 0) for x in (c, a, b)]
+    wrapped = [
+        runtime.wrap(runtime.foreign(x.ctypes.data, x.nbytes, x), None, 0) for x in (c, a, b)
+    ]
     launch(*wrapped)
     assert (c[:, :, n:] == kept).all()
     scale = (numpy.abs(meant_a) @ numpy.abs(meant_b) + 1).max(initial=1)

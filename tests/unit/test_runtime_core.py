@@ -15,7 +15,16 @@ from flambeau.runtime import core
 class Bare:
     """A tensor class for these tests."""
 
-    __slots__ = ("__dict__", "__weakref__", "_base", "_node", "extra", "layout", "offset", "storage")
+    __slots__ = (
+        "__dict__",
+        "__weakref__",
+        "_base",
+        "_node",
+        "extra",
+        "layout",
+        "offset",
+        "storage",
+    )
 
 
 class Derived(Bare):
@@ -38,7 +47,9 @@ def view(storage, dtype="u1"):
 # Storage
 
 
-@pytest.mark.parametrize("nbytes", [1, 63, 64, 65, 512, 513, 640, 641, 1023, 1 << 20, (1 << 22) + 1])
+@pytest.mark.parametrize(
+    "nbytes", [1, 63, 64, 65, 512, 513, 640, 641, 1023, 1 << 20, (1 << 22) + 1]
+)
 def test_a_storage_is_writable_aligned_memory(nbytes):
     storage = runtime.empty(nbytes)
     assert storage.nbytes == nbytes and storage.ptr % 64 == 0
@@ -51,7 +62,11 @@ def test_a_storage_is_writable_aligned_memory(nbytes):
 
 def test_blocks_of_all_sizes_are_apart():
     held = []
-    for nbytes in [*range(1, 700, 13), *(1 << k for k in range(6, 20)), *((1 << k) + 1 for k in range(6, 20))]:
+    for nbytes in [
+        *range(1, 700, 13),
+        *(1 << k for k in range(6, 20)),
+        *((1 << k) + 1 for k in range(6, 20)),
+    ]:
         storage = runtime.empty(nbytes)
         view(storage)[:] = len(held) % 251
         held.append(storage)

@@ -118,7 +118,8 @@ def test_processes_at_once_share_one_folder(tmp_path):
         "import ctypes\n"
         "from flambeau.runtime import jit\n"
         "for n in range(12):\n"
-        "    source = 'define i64 @f(i64 %x) {\\n  %y = add i64 %x, ' + str(n) + '\\n  ret i64 %y\\n}\\n'\n"
+        "    text = 'define i64 @f(i64 %x) {\\n  %y = add i64 %x, NUMBER\\n  ret i64 %y\\n}\\n'\n"
+        "    source = text.replace('NUMBER', str(n))\n"
         "    address, = jit.compile(source, ['f'])\n"
         "    assert ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)(address)(1) == n + 1\n"
     )
@@ -155,7 +156,9 @@ def test_wrong_text_raises(folder, source):
 def test_a_missing_symbol_raises(folder, capfd):
     source = (
         "declare i64 @no_such_function_anywhere(i64)\n"
-        "define i64 @f(i64 %x) {\n  %y = call i64 @no_such_function_anywhere(i64 %x)\n  ret i64 %y\n}\n"
+        "define i64 @f(i64 %x) {\n"
+        "  %y = call i64 @no_such_function_anywhere(i64 %x)\n"
+        "  ret i64 %y\n}\n"
     )
     with pytest.raises(RuntimeError):
         jit.compile(source, ["f"])
@@ -180,7 +183,8 @@ def test_whole_vectors_are_used(folder):
     width = host.vector_bytes // 4
     text = jit.assembly(
         f"define void @f(ptr %p) {{\n  %x = load <{width} x float>, ptr %p\n"
-        f"  %y = fmul <{width} x float> %x, %x\n  store <{width} x float> %y, ptr %p\n  ret void\n}}\n"
+        f"  %y = fmul <{width} x float> %x, %x\n"
+        f"  store <{width} x float> %y, ptr %p\n  ret void\n}}\n"
     )
     register = {64: "zmm", 32: "ymm", 16: ""}[host.vector_bytes]
     assert register in text

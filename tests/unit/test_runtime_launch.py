@@ -1,4 +1,5 @@
-"""Launchers: arguments, results, references, failures, autograd's hook, the thread pool underneath."""
+"""Launchers: arguments, results, references, failures, autograd's hook, the thread pool
+underneath."""
 
 import gc
 import os
@@ -14,8 +15,10 @@ import pytest
 from flambeau import runtime
 from flambeau.runtime import Launch, Stage, core, jit
 
-# add: data = [out, a, b], element lo..hi in float64. fill: data = [out], scalars[0] into every element, and a count in
-# out[0] is not needed. code: returns scalars[0] where lo == 0. store: the words of scalars into out, as dims[0] says.
+# add: float64 sums of data[1] and data[2] into data[0]. store: the words of scalars into data[0].
+# code: returns scalars[0]. isnull: whether the pointer data[1] is null. dims: the second word of
+# dims. ranges: one more in each element of the range; 1 if the range is shorter than dims[0] and
+# not the last of dims[1]. nap: 20 ms.
 KERNELS = """
 define i64 @add(ptr %data, ptr %dims, ptr %scalars, i64 %lo, i64 %hi) {
 entry:
@@ -231,7 +234,12 @@ def test_numbers(kernels, letter, number, packed):
     ("letter", "number", "kind", "message"),
     [
         ("i", 1 << 63, RuntimeError, "value cannot be converted to type int64_t without overflow"),
-        ("i", -(1 << 63) - 1, RuntimeError, "value cannot be converted to type int64_t without overflow"),
+        (
+            "i",
+            -(1 << 63) - 1,
+            RuntimeError,
+            "value cannot be converted to type int64_t without overflow",
+        ),
         ("i", 1.5, TypeError, None),
         ("i", "1", TypeError, None),
         ("d", "1", TypeError, None),
@@ -400,7 +408,13 @@ def test_references_and_memory_stay_exact(kernels, release):
     kept = []
     add = adder(kernels, layout=layout, release=release, record=lambda *all: kept.append(len(all)))
     fails = runtime.launcher(
-        Launch("ti", (8, 0), ((layout, 8), (layout, 8)), (Stage(kernels["code"], (0,), b"", 1, 1),), release)
+        Launch(
+            "ti",
+            (8, 0),
+            ((layout, 8), (layout, 8)),
+            (Stage(kernels["code"], (0,), b"", 1, 1),),
+            release,
+        )
     )
     objects = (layout, a, a.storage, Bare, runtime.Storage, None, 0)
     allocated = runtime.memory().allocated
@@ -562,7 +576,8 @@ def test_fork():
         "n = 256\n"
         "dims = struct.pack('12q', 111, 111, n, n, n, n, n, n, 0, 0, 0, 0)\n"
         "stage = Stage(runtime.gemm_kernel('float32'), (-1, 0, 1), dims, 1, 1)\n"
-        "product = runtime.launcher(Launch('tt', (4, 4), ((None, 0), (0, 4 * n * n)), (stage._replace(data=(-2, 0, 1)),), True))\n"
+        "plan = Launch('tt', (4, 4), ((0, 4 * n * n),), (stage,), True)\n"
+        "product = runtime.launcher(plan)\n"
         "a = runtime.wrap(runtime.empty(4 * n * n), None, 0)\n"
         "numpy.frombuffer(a.storage, 'f4')[:] = 1\n"
         "def check():\n"

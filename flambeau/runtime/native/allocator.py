@@ -1,4 +1,4 @@
-"""Words: the caching allocator and the type `Storage`. All of it runs under the interpreter's lock."""
+"""Words: the caching allocator and the type `Storage`, run under the interpreter's lock."""
 
 ALLOCATOR = """
 # A Storage, in words: reference count, type, then
@@ -22,6 +22,7 @@ bytes_peak: word = 0
 bytes_reserved: word = 0      # taken from the system
 bytes_cached: word = 0        # of these, on the free lists
 cache_limit: word = 1 << 62
+reserve_limit: word = 1 << 62 # from here on, the cache is emptied before more is taken
 allocations: word = 0
 frees: word = 0
 spare_storages: word = 0      # dead Storage objects, linked through S_PTR
@@ -68,6 +69,8 @@ def system_block(size):
     alignment = 64
     if size >= HUGE:
         alignment = HUGE_PAGE
+    if bytes_reserved + size > reserve_limit:
+        drop_cache()
     if posix_memalign(place, alignment, size) != 0:
         drop_cache()
         if posix_memalign(place, alignment, size) != 0:
@@ -79,7 +82,12 @@ def system_block(size):
 
 @cold
 def no_memory(nbytes):
-    PyErr_Format(pointee(address(PyExc_RuntimeError)), "DefaultCPUAllocator: can't allocate memory: you tried to allocate %lld bytes. Error code 12 (Cannot allocate memory)", nbytes)
+    PyErr_Format(
+        pointee(address(PyExc_RuntimeError)),
+        "DefaultCPUAllocator: can't allocate memory: you tried to allocate %lld bytes. "
+        "Error code 12 (Cannot allocate memory)",
+        nbytes,
+    )
     return 0
 
 @cold
@@ -130,7 +138,10 @@ def give_block(block, nbytes):
     index = size_class(nbytes)
     size = class_bytes(index)
     if unlikely(bytes_cached + size > cache_limit):
-        return return_block(block, size)
+        if size > cache_limit:
+            return return_block(block, size)
+        # What waits may be of sizes that nobody asks for any more.
+        drop_cache()
     block[0] = free_lists[index]
     free_lists[index] = block
     bytes_cached += size
@@ -212,7 +223,9 @@ storage_slots: table = [
     (0, 0),
 ]
 # No instances from Python (bit 7), immutable (bit 8).
-storage_spec: table = [("flambeau.runtime.Storage", 8 * S_WORDS, (1 << 7) | (1 << 8), storage_slots)]
+storage_spec: table = [
+    ("flambeau.runtime.Storage", 8 * S_WORDS, (1 << 7) | (1 << 8), storage_slots),
+]
 
 def py_empty(module: ptr, size: ptr) -> ptr:
     nbytes = PyLong_AsLongLong(size)
@@ -264,6 +277,7 @@ def py_set_cache_limit(module: ptr, limit: ptr) -> ptr:
     if value == -1 and PyErr_Occurred():
         return 0
     cache_limit = value
+    reserve_limit = value + (value >> 1)
     if bytes_cached > value:
         drop_cache()
     return new_none()

@@ -1,7 +1,8 @@
 """Words: the launcher, the built-in function that an op's plan is.
 
-Its `self` is a tuple whose first item is a bytes object, the descriptor; the other items keep alive what the descriptor
-points to. The descriptor is a row of words (`L_…`) and tables at the byte offsets that it gives.
+Its `self` is a tuple whose first item is a bytes object, the descriptor; the other items keep alive
+what the descriptor points to. The descriptor is a row of words (`L_…`) and tables at the byte
+offsets that it gives.
 """
 
 # Words of a descriptor's head; its maker in core.py uses the same names.
@@ -18,7 +19,7 @@ HEAD = (
     "DATA",  # the largest number of data pointers of a stage
     "ARGUMENT_TABLE",  # rows of two words: kind, bytes of an element
     "OUTPUT_TABLE",  # rows of two words: layout or 0, bytes
-    "STAGE_TABLE",  # rows of six words: kernel, dims, total, grain, count of data pointers, their indices
+    "STAGE_TABLE",  # rows of six words: kernel, dims, total, grain, count of data, their indices
 )
 KINDS = "tmodic-"
 
@@ -38,7 +39,8 @@ MINUS_ONE = 0xBFF0000000000000 - (1 << 64)      # the double -1
 
 @cold
 def wrong_count(d, count):
-    PyErr_Format(pointee(address(PyExc_TypeError)), "expected %lld arguments, got %lld", d[L_ARGUMENTS], count)
+    kind = pointee(address(PyExc_TypeError))
+    PyErr_Format(kind, "expected %lld arguments, got %lld", d[L_ARGUMENTS], count)
     return 0
 
 @cold
@@ -77,7 +79,10 @@ def place_number(kind, object, place):
         overflow[0] = 0
         place[0] = PyLong_AsLongLongAndOverflow(object, overflow)
         if unlikely(overflow[0] != 0):
-            return error(address(PyExc_RuntimeError), "value cannot be converted to type int64_t without overflow")
+            return error(
+                address(PyExc_RuntimeError),
+                "value cannot be converted to type int64_t without overflow",
+            )
         return place[0] != -1 or PyErr_Occurred() == 0
     place[0] = PyComplex_RealAsDouble(object)
     if place[0] == MINUS_ONE and PyErr_Occurred():
@@ -85,7 +90,7 @@ def place_number(kind, object, place):
     place[1] = PyComplex_ImagAsDouble(object)
     return place[1] != MINUS_ONE or PyErr_Occurred() == 0
 
-# Fills the pointers and scalars of all arguments. 0; 1 if a tensor has a node; -1 with an exception.
+# Fills the pointers and scalars of all arguments: 0, 1 if a tensor has a node, -1 with an error.
 def gather(d, arguments, pointers, scalars):
     count = d[L_ARGUMENTS]
     row = d + d[L_ARGUMENT_TABLE]
@@ -162,7 +167,8 @@ def run_stages(d, pointers, scalars, data):
         stage += STAGE_BYTES
     return 0
 
-# The same without the interpreter's lock. Meanwhile other threads may give a tensor another storage: hold the present one.
+# The same without the interpreter's lock. Meanwhile other threads may give a tensor another
+# storage: hold the present one.
 @cold
 def run_released(d, arguments, pointers, scalars, data):
     count = d[L_ARGUMENTS]
@@ -345,7 +351,10 @@ def initialize() -> ptr:
     module = PyModule_New("flambeau.runtime.native")
     if storage_type == 0 or zero == 0 or module == 0:
         return 0
-    if PyModule_AddFunctions(module, methods) < 0 or PyModule_AddObjectRef(module, "Storage", storage_type) < 0:
+    failed = PyModule_AddFunctions(module, methods)
+    if failed == 0:
+        failed = PyModule_AddObjectRef(module, "Storage", storage_type)
+    if failed:
         decref(module)
         return 0
     return module

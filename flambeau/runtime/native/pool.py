@@ -1,16 +1,18 @@
 """Words: the thread pool.
 
-A job is a kernel and a range [0, total). The caller opens the job, wakes whom it needs, and works; every thread takes the
-next piece of the range until none is left. So a worker that wakes late costs nothing: its pieces are done by then. The
-caller then closes the job and waits for those still inside their last piece. One job runs at a time; who finds the pool
-taken (another Python thread, or a kernel inside a kernel) runs the whole range alone, so nobody ever waits for the pool.
+A job is a kernel and a range [0, total). The caller opens the job, wakes whom it needs, and works;
+every thread takes the next piece of the range until none is left. So a worker that wakes late costs
+nothing: its pieces are done by then. The caller then closes the job and waits for those still
+inside their last piece. One job runs at a time; who finds the pool taken (another Python thread, or
+a kernel inside a kernel) runs the whole range alone, so nobody ever waits for the pool.
 """
 
 import sys
 
 _LINUX = sys.platform.startswith("linux")
 
-POOL = f"""
+POOL = (
+    f"""
 SIG_BLOCK = {0 if _LINUX else 1}
 SIG_SETMASK = {2 if _LINUX else 3}
 MOST_WORKERS = 255
@@ -51,7 +53,8 @@ def pthread_mutex_unlock(mutex: ptr) -> i32: ...
 def pthread_cond_init(condition: ptr, attributes: ptr) -> i32: ...
 def pthread_cond_wait(condition: ptr, mutex: ptr) -> i32: ...
 def pthread_cond_signal(condition: ptr) -> i32: ...
-""" + """
+"""
+    + """
 def invoke(kernel, data, dims, scalars, low, high):
     return call("i64:ptr,ptr,ptr,i64,i64", kernel, data, dims, scalars, low, high)
 
@@ -77,7 +80,8 @@ def is_job_for(index, seen):
 def sleep_until_job(index, seen):
     state = pool_states + index * W_BYTES
     pthread_mutex_lock(state)
-    # The caller opens the job and then looks whether we sleep; we say that we sleep and then look for a job.
+    # The caller opens the job and then looks whether we sleep; we say that we sleep and then look
+    # for a job.
     atomic_store(state + W_SLEEPING, 1)
     while not is_job_for(index, seen):
         pthread_cond_wait(state + W_CONDITION, state)
@@ -136,7 +140,8 @@ def wake_workers(count):
             pthread_cond_signal(state + W_CONDITION)
             pthread_mutex_unlock(state)
 
-# Run kernel(data, dims, scalars, low, high) over ranges that partition [0, total); 0, or a code that a range returned.
+# Run kernel(data, dims, scalars, low, high) over ranges that partition [0, total); 0, or a code
+# that a range returned.
 def parallel_for(kernel, data, dims, scalars, total, grain):
     threads = pool_threads
     if threads <= 1 or total < 2 * grain or total < 2:
@@ -205,3 +210,4 @@ def py_set_num_threads(module: ptr, number: ptr) -> ptr:
 def py_get_num_threads(module: ptr, unused: ptr) -> ptr:
     return PyLong_FromLongLong(pool_threads)
 """
+)

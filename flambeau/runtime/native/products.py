@@ -1,7 +1,8 @@
 """Words: kernels for matrix products, which call OpenBLAS by pointer.
 
-OpenBLAS runs on one thread everywhere. A large product is cut into tiles of C that the pool shares out; a batch of small
-ones is shared out by the launcher. So there is one pool, no nesting, and a sum's order does not depend on the threads.
+OpenBLAS runs on one thread everywhere. A large product is cut into tiles of C that the pool shares
+out; a batch of small ones is shared out by the launcher. So there is one pool, no nesting, and a
+sum's order does not depend on the threads.
 """
 
 _REAL = "i32,i32,i32,i32,i32,i32,{0},ptr,i32,ptr,i32,{0},ptr,i32"
@@ -13,7 +14,8 @@ _TYPES = {
     "complex64": ("c", 8, "ptr"),
     "complex128": ("z", 16, "ptr"),
 }
-# Where the addresses of a type's two routines go in `routines`: the matrix product's, then the matrix-vector product's.
+# Where the addresses of a type's two routines go in `routines`: the matrix product's, then the
+# matrix-vector product's.
 ROUTINES = {
     dtype: (2 * index, f"{letter}gemm", f"{letter}gemv")
     for index, (dtype, (letter, _, _)) in enumerate(_TYPES.items())
@@ -79,7 +81,8 @@ def ceil_divide(a, b):
 def rounded_tile(size, parts):
     return ceil_divide(ceil_divide(size, parts), ROUND) * ROUND
 
-# Chooses tiles for `threads`; how many there are. Tiles as square as they can be, C's longer side cut first.
+# Chooses tiles for `threads`; how many there are. Tiles as square as they can be, C's longer side
+# cut first.
 def cut(dims, threads):
     down = 1
     across = 1
@@ -111,7 +114,10 @@ SCALARS
         if is_transposed(dims[G_TRANS_A]):
             rows = dims[G_K]
             columns = m
-        call("void:VECTOR", routines[INDEX + 1], ROW_MAJOR, dims[G_TRANS_A], rows, columns, ONE, a, dims[G_LDA], b, step, beta, c, dims[G_LDC])
+        call(
+            "void:VECTOR", routines[INDEX + 1], ROW_MAJOR, dims[G_TRANS_A], rows, columns,
+            ONE, a, dims[G_LDA], b, step, beta, c, dims[G_LDC],
+        )
         return 0
     if m == 1 and dims[G_K] > 0 and CONJUGATE_A == 0:
         step = 1
@@ -122,9 +128,15 @@ SCALARS
         if is_transposed(dims[G_TRANS_B]):
             rows = n
             columns = dims[G_K]
-        call("void:VECTOR", routines[INDEX + 1], ROW_MAJOR, flipped(dims[G_TRANS_B]), rows, columns, ONE, b, dims[G_LDB], a, step, beta, c, 1)
+        call(
+            "void:VECTOR", routines[INDEX + 1], ROW_MAJOR, flipped(dims[G_TRANS_B]), rows, columns,
+            ONE, b, dims[G_LDB], a, step, beta, c, 1,
+        )
         return 0
-    call("void:MATRIX", routines[INDEX], ROW_MAJOR, dims[G_TRANS_A], dims[G_TRANS_B], m, n, dims[G_K], ONE, a, dims[G_LDA], b, dims[G_LDB], beta, c, dims[G_LDC])
+    call(
+        "void:MATRIX", routines[INDEX], ROW_MAJOR, dims[G_TRANS_A], dims[G_TRANS_B], m, n,
+        dims[G_K], ONE, a, dims[G_LDA], b, dims[G_LDB], beta, c, dims[G_LDC],
+    )
 """
 _REAL_SCALARS = """    beta = 0
     if dims[G_ADD]:

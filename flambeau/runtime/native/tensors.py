@@ -1,4 +1,5 @@
-"""Words: making tensors. The tensor class is Python's; its slots are filled at the offsets that its members report."""
+"""Words: making tensors. The tensor class is Python's; its slots are filled at the offsets that its
+members report."""
 
 TENSORS = """
 tensor_type: word = 0
@@ -23,7 +24,7 @@ def slot_offset(descriptor):
 
 def py_configure(module: ptr, arguments: ptr, count: i64) -> ptr:
     if count < 7 or count > 71:
-        return error(address(PyExc_TypeError), "configure takes a type, a callable and member descriptors")
+        return error(address(PyExc_TypeError), "a type, a callable and member descriptors")
     incref(arguments[0])
     incref(arguments[1])
     T_STORAGE = slot_offset(arguments[2])
@@ -44,7 +45,8 @@ def slot(self, offset):
 def fill_slot(self, offset, value):
     (self + offset)[0] = value
 
-# A tensor; takes over the references to `storage`, `layout`, `offset` and `base`, also when it fails.
+# A tensor; takes over the references to `storage`, `layout`, `offset` and `base`, also when it
+# fails.
 def new_tensor(storage, layout, offset, base):
     self = PyType_GenericAlloc(tensor_type, 0)
     if self == 0:
@@ -79,12 +81,14 @@ def is_storage(object):
 @cold
 def not_tensor(position, object):
     type = object[1]
-    PyErr_Format(pointee(address(PyExc_TypeError)), "argument %lld must be a Tensor, not %.200s", position, type[3])
+    kind = pointee(address(PyExc_TypeError))
+    PyErr_Format(kind, "argument %lld must be a Tensor, not %.200s", position, type[3])
     return 0
 
 @cold
 def no_storage(position):
-    PyErr_Format(pointee(address(PyExc_TypeError)), "argument %lld is a Tensor without memory", position)
+    kind = pointee(address(PyExc_TypeError))
+    PyErr_Format(kind, "argument %lld is a Tensor without memory", position)
     return 0
 
 # Py_TPFLAGS_LONG_SUBCLASS is bit 24 of the flags, the 22nd word of a type.
@@ -96,7 +100,7 @@ def is_int(object):
 
 def py_wrap(module: ptr, arguments: ptr, count: i64) -> ptr:
     if unlikely(count != 3 or tensor_type == 0):
-        return error(address(PyExc_TypeError), "wrap(storage, layout, offset) takes three arguments")
+        return error(address(PyExc_TypeError), "wrap takes a storage, a layout, an offset")
     storage = arguments[0]
     if unlikely(not is_storage(storage) or not is_int(arguments[2])):
         return error(address(PyExc_TypeError), "wrap takes a Storage, a layout and an int")
@@ -108,7 +112,7 @@ def py_wrap(module: ptr, arguments: ptr, count: i64) -> ptr:
 
 def py_alias(module: ptr, arguments: ptr, count: i64) -> ptr:
     if unlikely(count != 3 or tensor_type == 0):
-        return error(address(PyExc_TypeError), "alias(tensor, layout, offset) takes three arguments")
+        return error(address(PyExc_TypeError), "alias takes a tensor, a layout, an offset")
     tensor = arguments[0]
     if unlikely(not is_tensor(tensor)):
         return not_tensor(0, tensor)

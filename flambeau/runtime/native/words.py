@@ -1,6 +1,7 @@
 """Translates *words*, a small language in Python's syntax, into LLVM text.
 
-The native core is written in it. Every value is a 64-bit word: an integer, an address, or the bits of a double.
+The native core is written in it. Every value is a 64-bit word: an integer, an address, or the bits
+of a double.
 
     LIMIT = 1 << 20                                      a constant
     count: word = 0                                      a global variable
@@ -8,15 +9,18 @@ The native core is written in it. Every value is a 64-bit word: an integer, an a
     methods: table = [("empty", empty, 8, 0), ...]       a constant table of words, row after row
     PyExc_TypeError: external                            the address of a C variable
 
-    def malloc(size: i64) -> ptr: ...                    a C function (the body is three dots); `*rest` if variadic
+    def malloc(size: i64) -> ptr: ...                    a C function; `*rest` if variadic
     @cold                                                rarely run: keep it out of line
-    def take(list, amount: i32) -> ptr: ...              a function; types matter at the border to C only
+    def take(list, amount: i32) -> ptr:                  a function; types matter at the border
+        return list[amount]                              to C only
 
-Statements: assignment, `if`, `while`, `for i in range(...)`, `break`, `continue`, `return`, calls. `p[i]` is the word at
-address `p + 8 * i`. Division, remainder, shifts and comparisons are signed. A function's name without a call is its
-address, and so is a string literal (zero-terminated). Built in: see the methods `_call_…` below.
+Statements: assignment, `if`, `while`, `for i in range(...)`, `break`, `continue`, `return`, calls.
+`p[i]` is the word at address `p + 8 * i`. Division, remainder, shifts and comparisons are signed. A
+function's name without a call is its address, and so is a string literal (zero-terminated). Built
+in: the methods `_call_…` below.
 
-Locals live in memory here; LLVM's passes turn them into registers, so words are compiled with `optimize=True`.
+Locals live in memory here; LLVM's passes turn them into registers, so words are compiled with
+`optimize=True`.
 """
 
 from __future__ import annotations
@@ -98,7 +102,7 @@ def _type_name(annotation: ast.expr | None) -> str:
 
 
 class Translator:
-    """One translation unit. `exports` are the functions and variables that other code may look up by name."""
+    """One translation unit. Other code may look up the functions and variables `exports`."""
 
     def __init__(self, source: str, exports: list[str]) -> None:
         self.tree = ast.parse(source)
@@ -163,7 +167,9 @@ class Translator:
         linkage = "" if name in self.exports else "internal "
         if isinstance(kind, ast.Subscript):
             length = self.integer(kind.slice)
-            self.lines.append(f"@{name} = {linkage}global [{length} x i64] zeroinitializer, align 64")
+            self.lines.append(
+                f"@{name} = {linkage}global [{length} x i64] zeroinitializer, align 64"
+            )
             return
         assert isinstance(kind, ast.Name)
         if kind.id == "external":
@@ -177,7 +183,9 @@ class Translator:
             _fail(node, "unknown kind of global")
         rows = [row.elts if isinstance(row, ast.Tuple) else [row] for row in node.value.elts]
         words = [self._table_word(item) for row in rows for item in row]
-        self.lines.append(f"@{name} = {linkage}global [{len(words)} x i64] [{', '.join(words)}], align 16")
+        self.lines.append(
+            f"@{name} = {linkage}global [{len(words)} x i64] [{', '.join(words)}], align 16"
+        )
 
     def _table_word(self, node: ast.expr) -> str:
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
@@ -219,14 +227,17 @@ class _Function:
         types = self.signature.parameters
         parameters = [f"{kind} %a{index}" for index, kind in enumerate(types)]
         linkage = "" if name in self.unit.exports else "internal "
-        cold = any(isinstance(mark, ast.Name) and mark.id == "cold" for mark in self.node.decorator_list)
+        cold = any(
+            isinstance(mark, ast.Name) and mark.id == "cold" for mark in self.node.decorator_list
+        )
         attributes = "nounwind noinline cold" if cold else "nounwind"
         for index, argument in enumerate(self.node.args.args):
             self._store_local(argument.arg, self._from_c(f"%a{index}", types[index]))
         self._block(self.node.body)
         if not self.ended:
             self._return("0")
-        head = f"define {linkage}{self.signature.result} @{name}({', '.join(parameters)}) {attributes} {{"
+        result = f"{linkage}{self.signature.result}"
+        head = f"define {result} @{name}({', '.join(parameters)}) {attributes} {{"
         slots = [f"  {slot} = alloca i64" for slot in self.locals.values()]
         return [head, *slots, *self.lines, "}"]
 
@@ -338,7 +349,11 @@ class _Function:
         self._store_local(target.id, value)
 
     def _store_local(self, name: str, value: str) -> None:
-        if name in self.unit.constants or name in self.unit.functions or name in self.unit.addresses:
+        if (
+            name in self.unit.constants
+            or name in self.unit.functions
+            or name in self.unit.addresses
+        ):
             _fail(self.node, f"{name} is taken")
         slot = self.locals.setdefault(name, f"%{name}.slot")
         self._emit(f"store i64 {value}, ptr {slot}")
@@ -490,14 +505,18 @@ class _Function:
         result = method(*[self._expression(argument) for argument in node.args])
         return result if isinstance(result, str) else "0"
 
-    def _invoke(self, signature: _Signature, target: str, given: list[ast.expr], node: ast.Call) -> str:
+    def _invoke(
+        self, signature: _Signature, target: str, given: list[ast.expr], node: ast.Call
+    ) -> str:
         if len(given) < len(signature.parameters):
             _fail(node, "too few arguments")
         if len(given) > len(signature.parameters) and not signature.variadic:
             _fail(node, "too many arguments")
         kinds = signature.parameters + ["i64"] * (len(given) - len(signature.parameters))
         values = [self._expression(argument) for argument in given]
-        passed = [f"{kind} {self._to_c(value, kind)}" for value, kind in zip(values, kinds, strict=True)]
+        passed = [
+            f"{kind} {self._to_c(value, kind)}" for value, kind in zip(values, kinds, strict=True)
+        ]
         text = f"call {signature.type()} {target}({', '.join(passed)})"
         if signature.result == "void":
             self._emit(text)
@@ -551,7 +570,9 @@ class _Function:
         """Tell the processor that this is a waiting loop."""
         machine = platform.machine().lower()
         if machine in ("x86_64", "amd64"):
-            name = self.unit.intrinsic("@llvm.x86.sse2.pause", "declare void @llvm.x86.sse2.pause()")
+            name = self.unit.intrinsic(
+                "@llvm.x86.sse2.pause", "declare void @llvm.x86.sse2.pause()"
+            )
             self._emit(f"call void {name}()")
         elif machine in ("aarch64", "arm64"):
             name = self.unit.intrinsic("@llvm.aarch64.hint", "declare void @llvm.aarch64.hint(i32)")

@@ -1,0 +1,180 @@
+"""Joining tensors: cat, stack and their kin; opaque ops that check their arguments."""
+
+import numpy
+
+from flambeau import runtime
+from flambeau.types import row_major
+
+from .family.opaque import Opaque, ndarray
+from .family.reduction import wrap_dim
+from .modes import state
+from .op import Op, composite
+from .promotion import result_type
+from .views import slice_
+
+
+class Checked(Opaque):
+    """An opaque op whose arguments are checked once for each kind: ``check(*args)`` raises."""
+
+    def __init__(self, schema, doc, run, gradients, check, **options):
+        super().__init__(schema, doc, run, gradients, **options)
+        self.check = check
+
+    def plan(self, args):
+        self.check(*args)
+        return super().plan(args)
+
+
+def checked(schema, doc, *, run, check, grad=None, **options):
+    """Declares an opaque op with a check: see `Checked`."""
+    return Checked(schema, doc, run, grad, check, **options)
+
+
+# Joining.
+
+
+def _check_cat(tensors, dim):
+    if not tensors:
+        raise ValueError("torch.cat(): expected a non-empty list of Tensors")
+    for i, t in enumerate(tensors):
+        if not hasattr(t, "layout"):
+            raise TypeError(f"expected Tensor as element {i} in argument 0, but got {type(t).__name__}")
+    layouts = [t.layout for t in tensors]
+    for i, x in enumerate(layouts):
+        if not x.ndim:
+            raise RuntimeError(f"zero-dimensional tensor (at position {i}) cannot be concatenated")
+    kept = [(i, x) for i, x in enumerate(layouts) if x.shape != (0,)] or [(0, layouts[0])]
+    first = kept[0][1]
+    dim = wrap_dim(dim, first.ndim)
+    for i, x in kept[1:]:
+        if x.ndim != first.ndim:
+            raise RuntimeError(f"Tensors must have same number of dimensions: got {first.ndim} and {x.ndim}")
+        for d in range(first.ndim):
+            if d != dim and x.shape[d] != first.shape[d]:
+                raise RuntimeError(
+                    f"Sizes of tensors must match except in dimension {dim}. Expected size {first.shape[d]} but got "
+                    f"size {x.shape[d]} for tensor number {i} in the list."
+                )
+
+
+def _cat_gradients(grad, tensors_layout, dim):
+    grads, start = [], 0
+    for x in tensors_layout:
+        if x.shape == (0,) and grad.layout.ndim != 1:
+            grads.append(grad.new_zeros((0,)).to(x.dtype))
+            continue
+        d = wrap_dim(dim, x.ndim)
+        part = slice_(grad, d, start, start + x.shape[d], 1)
+        start += x.shape[d]
+        if part.layout.dtype.kind == "c" and x.dtype.kind == "f":
+            part = part.real
+        grads.append(part if part.layout.dtype is x.dtype else part.to(x.dtype))
+    return grads
+
+
+class _Cat(Op):
+    """One block of memory, into which NumPy copies piece by piece."""
+
+    family = "opaque"
+
+    def plan(self, args):
+        tensors, dim = args
+        _check_cat(tensors, dim)
+        layouts = [t.layout for t in tensors]
+        dtype = result_type(layouts)
+        used = [i for i, x in enumerate(layouts) if x.shape != (0,)] or [0]
+        first = layouts[used[0]]
+        axis = wrap_dim(dim, first.ndim)
+        total = sum(layouts[i].shape[axis] for i in used)
+        made = first.reshaped(shape := (*first.shape[:axis], total, *first.shape[axis + 1 :]), row_major(shape))
+        made = made.plain(dtype)
+        record = self.rule(args).record
+        numpy_type, device_is_meta = dtype.numpy, first.device.type == "meta"
+        def join(tensors, dim):
+            if device_is_meta:
+                return runtime.wrap(runtime.foreign(0, 0, None), made, 0)
+            out = runtime.wrap(runtime.empty(made.nbytes), made, 0)
+            if made.numel:
+                block = numpy.ndarray(made.shape, numpy_type, out.storage)
+                numpy.concatenate([ndarray(tensors[i]) for i in used], axis, out=block, casting="unsafe")
+            if state.grad and any([t._node is not None for t in tensors]):
+                record(None, out, tensors, dim)
+            return out
+
+        return join
+
+
+cat = _Cat(
+    "aten::cat(Tensor[] tensors, int dim=0) -> Tensor",
+    """Tensors one after the other along an existing dimension.""",
+    dict(tensors=_cat_gradients),
+    method=False,
+)
+
+
+def alias_of(name, source):
+    doc = f"""The same as `{source.name}`."""
+
+    def body(*args):
+        return source.door(*args)
+
+    body.__doc__ = doc
+    _, _, rest = source.text.partition("(")
+    return composite(f"aten::{name}({rest}", method=source.method, function=source.function)(body)
+
+
+concat, concatenate = alias_of("concat", cat), alias_of("concatenate", cat)
+
+
+@composite("aten::stack(Tensor[] tensors, int dim=0) -> Tensor", method=False)
+def stack(tensors, dim):
+    """Tensors of one shape along a new dimension."""
+    if not tensors:
+        raise RuntimeError("stack expects a non-empty TensorList")
+    shape = tensors[0].layout.shape
+    dim = wrap_dim(dim, len(shape) + 1)
+    for i, t in enumerate(tensors):
+        if t.layout.shape != shape:
+            raise RuntimeError(
+                f"stack expects each tensor to be equal size, but got {list(shape)} at entry 0 and "
+                f"{list(t.layout.shape)} at entry {i}"
+            )
+    return cat([t.unsqueeze(dim) for t in tensors], dim)
+
+
+def _joined(name, doc, prepare, join):
+    def body(tensors):
+        if not tensors:
+            raise RuntimeError(f"{name} expects a non-empty TensorList")
+        return join([prepare(t) for t in tensors])
+
+    body.__doc__ = doc
+    return composite(f"aten::{name}(Tensor[] tensors) -> Tensor", method=False)(body)
+
+
+def at_least(tensor, rank):
+    """The tensor with dimensions of size 1 added as NumPy's atleast_1d, _2d, _3d add them."""
+    n = tensor.layout.ndim
+    if n >= rank:
+        return tensor
+    if n == 0:
+        return tensor.reshape((1,) * rank)
+    if rank == 3:
+        return tensor.unsqueeze(-1) if n == 2 else tensor.unsqueeze(0).unsqueeze(-1)
+    return tensor.unsqueeze(0)
+
+
+def _join_columns(tensors):
+    return cat(tensors, 0 if tensors[0].layout.ndim == 1 else 1)
+
+
+hstack = _joined("hstack", """Tensors side by side, column-wise.""", lambda t: at_least(t, 1), _join_columns)
+vstack = _joined("vstack", """Tensors below each other, row-wise.""", lambda t: at_least(t, 2), lambda ts: cat(ts, 0))
+row_stack = _joined("row_stack", """The same as `vstack`.""", lambda t: at_least(t, 2), lambda ts: cat(ts, 0))
+dstack = _joined("dstack", """Tensors along a third dimension.""", lambda t: at_least(t, 3), lambda ts: cat(ts, 2))
+column_stack = _joined(
+    "column_stack",
+    """Vectors as columns, matrices side by side.""",
+    lambda t: t.reshape(t.layout.numel, 1) if t.layout.ndim <= 1 else t,
+    lambda ts: cat(ts, 1),
+)
