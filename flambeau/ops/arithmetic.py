@@ -33,9 +33,10 @@ def real_only(message):
 
 def conj_of(value):
     """The conjugate factor in a derivative; real tensors and numbers are their own."""
-    if isinstance(value, complex):
-        return value.conjugate()
-    return value.conj() if hasattr(value, "layout") and value.layout.dtype.kind == "c" else value
+    try:
+        return value if value.layout.dtype.kind != "c" else value.conj()
+    except AttributeError:
+        return value.conjugate() if isinstance(value, complex) else value
 
 
 def _scaled(grad, alpha):

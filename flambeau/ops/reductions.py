@@ -56,7 +56,7 @@ def _as(grad, dtype):
 def spread(grad, layout, dim, keepdim):
     """A gradient of a reduction's result, expanded over the reduced dimensions."""
     if not grad.layout.ndim:  # everything was reduced: one number expands to any shape
-        return expand(grad, layout.shape)
+        return expand.door(grad, layout.shape)
     return keep_dims(grad, layout, dim, keepdim).expand(layout.shape)
 
 

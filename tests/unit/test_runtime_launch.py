@@ -357,7 +357,7 @@ def test_record_asks_for_the_grad_mode_only_when_told(kernels):
     add = adder(kernels, record=lambda *all: records.append(all))
     a = tensor([1, 2, 3, 4])
     try:
-        runtime.set_special(1)
+        runtime.set_special(2)  # two threads deviate: which ones, native code does not know
         mode = False
         add(a, a)
         assert not asked
@@ -366,6 +366,24 @@ def test_record_asks_for_the_grad_mode_only_when_told(kernels):
         assert asked == [1] and not records
         mode = True
         add(a, a)
+        assert len(records) == 1
+    finally:
+        runtime.set_special(0)
+
+
+def test_the_one_thread_without_grad_mode_is_known(kernels):
+    runtime.bind(Bare, lambda: pytest.fail("asked"))
+    records = []
+    add = adder(kernels, record=lambda *all: records.append(all))
+    a = tensor([1, 2, 3, 4])
+    a._node = "node"
+    try:
+        runtime.set_special(1)
+        add(a, a)
+        assert not records
+        other = threading.Thread(target=add, args=(a, a))
+        other.start()
+        other.join()
         assert len(records) == 1
     finally:
         runtime.set_special(0)

@@ -4,7 +4,8 @@ members report."""
 TENSORS = """
 tensor_type: word = 0
 grad_enabled: word = 0       # a callable
-special: word = 0            # 0: grad mode is on in every thread
+special: word = 0            # in how many threads grad mode is off
+special_thread: word = 0     # the id of the one thread where it is; 0 where that is not known
 zero: word = 0               # the int 0
 T_STORAGE: word = 0          # offsets of slots
 T_LAYOUT: word = 0
@@ -133,6 +134,8 @@ def py_alias(module: ptr, arguments: ptr, count: i64) -> ptr:
 def grad_mode():
     if special == 0:
         return 1
+    if special == 1 and special_thread != 0:
+        return PyThreadState_GetID(PyThreadState_Get()) != special_thread
     return ask_grad_mode()
 
 @cold
@@ -164,6 +167,9 @@ def py_set_special(module: ptr, number: ptr) -> ptr:
     value = PyLong_AsLongLong(number)
     if value == -1 and PyErr_Occurred():
         return 0
+    special_thread = 0
+    if value == 1 and special == 0:
+        special_thread = PyThreadState_GetID(PyThreadState_Get())
     special = value
     return new_none()
 """
