@@ -110,7 +110,7 @@ class Pickler(pickle._Pickler):
             return
         super().save_global(value, name)
 
-    dispatch = dict(pickle._Pickler.dispatch)
+    dispatch: dict = dict(pickle._Pickler.dispatch)
     dispatch[type(save_global)] = save_global
     dispatch[type] = lambda self, value: (
         self.save_global(value) if value not in (type(None), type(NotImplemented), type(...)) else self.save_type(value)

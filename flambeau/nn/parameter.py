@@ -10,7 +10,7 @@ from flambeau.tensor import Tensor
 from . import operations as ops
 
 
-class _ParameterMeta(type(Tensor)):
+class _ParameterMeta(type):
     """Lets a tensor of another class pass as a parameter once it carries ``_is_param``."""
 
     def __instancecheck__(cls, instance: Any) -> bool:
@@ -61,8 +61,7 @@ class Parameter(Tensor, metaclass=_ParameterMeta):
     def __reduce_ex__(self, protocol: Any) -> tuple:
         state = dict(getattr(self, "__dict__", None) or {})
         if state:
-            arguments = (self.data, self.requires_grad, OrderedDict(), state)
-            return _rebuild_parameter_with_state, arguments
+            return _rebuild_parameter_with_state, (self.data, self.requires_grad, OrderedDict(), state)
         return _rebuild_parameter, (self.data, self.requires_grad, OrderedDict())
 
 
@@ -80,7 +79,7 @@ def _parameter_from_custom(data: Any, requires_grad: bool) -> Any:
     return custom
 
 
-class _BufferMeta(type(Tensor)):
+class _BufferMeta(type):
     def __instancecheck__(cls, instance: Any) -> bool:
         if super().__instancecheck__(instance):
             return True
@@ -132,7 +131,7 @@ class UninitializedTensorMixin:
             "initialize the parameters before calling `module.share_memory()`."
         )
 
-    def __repr__(self) -> str:
+    def __repr__(self, *, tensor_contents: Any = None) -> str:
         return f"<{type(self).__name__}>"
 
 

@@ -4,7 +4,7 @@ from flambeau import ir
 from flambeau.ir import math
 from flambeau.types import by_name
 
-from .family import fused, pointwise
+from .family import Pointwise, fused, pointwise
 from .family.pointwise import int_to_float, same
 from .op import also, composite, find
 
@@ -101,7 +101,7 @@ def zero_divisor(self, other):
     return other.equals(0) if other.dtype.kind in "iu" else None
 
 
-class _Division(type(add)):
+class _Division(Pointwise):
     """True division promotes integers to the default dtype; the rounding forms do not, and refuse zero divisors."""
 
     def analyse(self, args):

@@ -182,20 +182,21 @@ def also(op: Op, *names: str) -> None:
         registry.setdefault(name, []).append(op)
 
 
-def find(name: str) -> Op | None:
-    """The (first) op of that name, with or without ``aten::``."""
+def find(name: str) -> Op:
+    """The (first) op of that name, with or without ``aten::``. Raises KeyError where none is declared."""
     name = name.removeprefix("aten::").replace("::", ".")
     if name in registry:
         return registry[name][0]
     base, _, overload = name.rpartition(".")
-    return next((op for op in registry.get(base, ()) if op.overload == overload), None)
+    found = next((op for op in registry.get(base, ()) if op.overload == overload), None)
+    if found is None:
+        raise KeyError(f"no op named {name}")
+    return found
 
 
 def explain(name: str) -> str:
     """Everything that one declaration implies, as text."""
     op = find(name)
-    if op is None:
-        raise KeyError(f"no op named {name}")
     schema = op.schema
     lines = [schema.text, "", f"  {(op.doc or '').strip()}", "", f"family       {op.family}"]
     forms = ([f"torch.{op.name}"] if op.function else []) + ([f"Tensor.{op.name}"] if op.method else [])

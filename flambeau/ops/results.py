@@ -9,10 +9,9 @@ def named(op: str, fields: str) -> type:
     """The tuple type that an op with several named results returns: ``named("max", "values indices")``."""
     key = (op, fields)
     if key not in _made:
-        made = namedtuple(op, fields)  # noqa: PYI024
-        made.__module__ = "torch.return_types"
-        made.__repr__ = _show
-        _made[key] = made
+        base: type = namedtuple(op, fields)  # type: ignore[misc]  # noqa: PYI024
+        members = {"__repr__": _show, "__module__": "torch.return_types", "__slots__": ()}
+        _made[key] = type(op, (base,), members)
     return _made[key]
 
 

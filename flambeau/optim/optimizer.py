@@ -268,7 +268,8 @@ class Optimizer:
                 return value.to(dtype=parameter.dtype, device=parameter.device, copy=True)
             return value.to(device=parameter.device, copy=True)
         if isinstance(value, Iterable) and not isinstance(value, str):
-            return type(value)(self._unpack_state(parameter, each) for each in value)
+            kind: Any = type(value)
+            return kind(self._unpack_state(parameter, each) for each in value)
         return value
 
     # --- groups ---------------------------------------------------------------------------------

@@ -60,6 +60,7 @@ def _note_step_calls(optimizer: Optimizer) -> None:
     @functools.wraps(function)
     def step(*args: Any, **kwargs: Any) -> Any:
         owner = reference()
+        assert owner is not None  # whoever calls its method holds it
         owner._opt_called = True
         return function.__get__(owner, type(owner))(*args, **kwargs)
 

@@ -8,6 +8,7 @@ import math
 import numbers
 import operator
 import re
+from typing import Any
 
 from .device import Device
 from .dtype import PYTHON_TYPES, DType, by_name
@@ -62,10 +63,12 @@ class Schema:
         match = _SIGNATURE.match(text.strip())
         if match is None:
             raise ValueError(f"not a schema: {text!r}")
-        self.text, self._normalise = text, None
+        self.text = text
+        self._normalise: Any = None
         namespace, self.name, overload, inside, returns = match.groups()
         self.namespace, self.overload = namespace or "aten", overload or ""
-        keyword, self.arguments = False, []
+        keyword = False
+        self.arguments: list[Argument] = []
         for piece in _split(inside):
             if piece == "*":
                 keyword = True
@@ -73,7 +76,7 @@ class Schema:
                 self.arguments.append(Argument(piece, keyword, len(self.arguments)))
         returns = returns.strip()
         pieces = _split(returns[1:-1]) if returns.startswith("(") else [returns]
-        self.returns = tuple(_ARGUMENT.match(p).group(6) or "" for p in pieces)
+        self.returns = tuple(p.partition(" ")[2].strip() for p in pieces)
         rest = [a for a in self.arguments if not a.keyword and a.name != "self"]
         # PyTorch lets x.view(2, 3) stand for x.view((2, 3)) where the list is all there is.
         alone = len(rest) == 1 and rest[0].list and rest[0].type == "int" and not rest[0].optional

@@ -135,6 +135,7 @@ def multi_head_attention_forward(
         k = ops.linear(key, k_proj_weight, biases[1])
         v = ops.linear(value, v_proj_weight, biases[2])
     else:
+        assert in_proj_weight is not None
         q, k, v = _in_projection_packed(query, key, value, in_proj_weight, in_proj_bias)
 
     attn_mask = _checked_mask(attn_mask, batch, num_heads, length, key.shape[0])

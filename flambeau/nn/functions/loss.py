@@ -244,17 +244,19 @@ def gaussian_nll_loss(
     if isinstance(var, float | int):
         if var < 0:
             raise ValueError("var has negative entry/entries")
-        var = var * ops.ones_like(input)
+        spread: Tensor = var * ops.ones_like(input)
     elif (var < 0).any():
         raise ValueError("var has negative entry/entries")
-    if var.size() != input.size():
-        if input.size()[:-1] == var.size():
-            var = var.unsqueeze(-1)
-        elif not (input.size()[:-1] == var.size()[:-1] and var.size(-1) == 1):
+    else:
+        spread = var
+    if spread.size() != input.size():
+        if input.size()[:-1] == spread.size():
+            spread = spread.unsqueeze(-1)
+        elif not (input.size()[:-1] == spread.size()[:-1] and spread.size(-1) == 1):
             raise ValueError("var is of incorrect size")
     reduction_code(reduction)
-    var = var.detach().clone().clamp_(min=eps) + (var - var.detach())
-    loss = 0.5 * (var.log() + (input - target) ** 2 / var)
+    spread = spread.detach().clone().clamp_(min=eps) + (spread - spread.detach())
+    loss = 0.5 * (spread.log() + (input - target) ** 2 / spread)
     if full:
         loss = loss + 0.5 * math.log(2 * math.pi)
     return _reduced(loss, reduction)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import Any
+from typing import Any, NoReturn
 
 from flambeau.tensor import Tensor
 
@@ -103,7 +103,7 @@ def _target_size(
     return size, [None] * rank if recompute else [float(scale) for scale in scales]
 
 
-def _raise_no_mode(input: Tensor, mode: str) -> None:
+def _raise_no_mode(input: Tensor, mode: str) -> NoReturn:
     needed = {"linear": 3, "bilinear": 4, "trilinear": 5}.get(mode)
     if input.dim() in (3, 4, 5) and needed is not None:
         raise NotImplementedError(

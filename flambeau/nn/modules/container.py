@@ -232,6 +232,7 @@ def _pairs(entries: Any, owner: str, item: str) -> Iterator[tuple[Any, Any]]:
     if isinstance(entries, Mapping | ModuleDict | ParameterDict):
         yield from entries.items()
         return
+    pair: Any
     for place, pair in enumerate(entries):
         if not isinstance(pair, Iterable):
             raise TypeError(

@@ -291,4 +291,5 @@ def _class_overrides(cls: type, name: str) -> bool:
 
 
 def _overrides(module: Any, name: str) -> bool:
-    return _class_overrides(type(module), name)
+    cls: Any = type(module)
+    return _class_overrides(cls, name)

@@ -67,7 +67,7 @@ class Registry(dict):
         for name, value in dict(*entries, **named).items():
             self[name] = value
 
-    def __ior__(self, entries: Any) -> Registry:
+    def __ior__(self, entries: Any) -> Registry:  # type: ignore[misc, override]
         self.update(entries)
         return self
 

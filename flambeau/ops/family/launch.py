@@ -85,7 +85,8 @@ def launch(kernel, slots: Slots, outputs, targets=(), axes=(), record=None, shap
     if any(o.device is meta for o in outputs) or any(i.device is meta for i in inputs):
         return _on_meta(made, targets, record)
     built = compile.build(kernel, outputs, inputs, axes)
-    fresh, sources = [], []
+    fresh: list[tuple[Layout | None, int]] = []
+    sources: list[int] = []
     for target, o, m in zip(targets, outputs, made, strict=True):
         if target is None:
             sources.append(-1 - len(fresh))

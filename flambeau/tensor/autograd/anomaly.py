@@ -77,7 +77,8 @@ class detect_anomaly:
     """Anomaly mode inside a with block: see `set_detect_anomaly`."""
 
     def __init__(self, check_nan: bool = True) -> None:
-        self.check_nan, self._before = check_nan, []
+        self.check_nan = check_nan
+        self._before: list = []
         warnings.warn(
             "Anomaly Detection has been enabled. This mode will increase the runtime and should only be enabled for "
             "debugging.",

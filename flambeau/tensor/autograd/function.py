@@ -34,7 +34,7 @@ class FunctionCtx(Node):
     """What forward leaves for backward: the node itself, with the attributes that the user sets on it."""
 
     # A class of each Function's own is made below it, with a __dict__.
-    _forward_cls: type = None
+    _forward_cls: type | None = None
 
     def __init__(self):
         self.order = 0
