@@ -110,8 +110,8 @@ class Pickler(pickle._Pickler):
             return
         super().save_global(value, name)
 
-    dispatch: dict = dict(pickle._Pickler.dispatch)
-    dispatch[type(save_global)] = save_global
+    dispatch = dict(pickle._Pickler.dispatch)  # type: ignore[misc]
+    dispatch[type(save_global)] = save_global  # type: ignore[assignment]
     dispatch[type] = lambda self, value: (
         self.save_global(value) if value not in (type(None), type(NotImplemented), type(...)) else self.save_type(value)
     )

@@ -135,7 +135,7 @@ class UninitializedTensorMixin:
         return f"<{type(self).__name__}>"
 
 
-class UninitializedParameter(UninitializedTensorMixin, Parameter):
+class UninitializedParameter(UninitializedTensorMixin, Parameter):  # type: ignore[misc]
     """A parameter whose shape is found at the first forward call of its lazy module."""
 
     cls_to_become = Parameter
@@ -153,7 +153,7 @@ class UninitializedParameter(UninitializedTensorMixin, Parameter):
         return copy
 
 
-class UninitializedBuffer(UninitializedTensorMixin, Tensor):
+class UninitializedBuffer(UninitializedTensorMixin, Tensor):  # type: ignore[misc]
     """A buffer whose shape is found at the first forward call of its lazy module."""
 
     cls_to_become = Tensor

@@ -140,7 +140,10 @@ def _prelude(op, aliases, names):
     if op.schema.variadic:
         v = op.schema.variadic
         lines.append(f"    if named: {v} = by_name(op, {v}, named)")
-        lines.append(f"    if len({v}) == 1 and {v}[0].__class__ is not int: {v} = unstar({v}[0])")
+        lines += [
+            f"    if len({v}) == 1 and ({v}_ := {v}[0]).__class__ is not int:",
+            f"        {v} = {v}_ if {v}_.__class__ is tuple else unstar({v}_)",
+        ]
     for name, alias, argument in aliases:
         lines.append(f"    if {alias} is not MISSING: {name} = {alias}")
         if not argument.has_default:

@@ -232,13 +232,13 @@ def _pairs(entries: Any, owner: str, item: str) -> Iterator[tuple[Any, Any]]:
     if isinstance(entries, Mapping | ModuleDict | ParameterDict):
         yield from entries.items()
         return
-    pair: Any
-    for place, pair in enumerate(entries):
-        if not isinstance(pair, Iterable):
+    for place, given in enumerate(entries):
+        if not isinstance(given, Iterable):
             raise TypeError(
                 f"{item} update sequence element #{place} should be Iterable; is"
-                + type(pair).__name__
+                + type(given).__name__
             )
+        pair: Any = given
         if not len(pair) == 2:
             raise ValueError(
                 f"{item} update sequence element #{place} has length {len(pair)}; 2 is required"
