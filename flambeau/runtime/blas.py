@@ -8,8 +8,8 @@ import os
 from typing import Any
 
 from . import jit
+from . import native as words
 from .core import pool_addresses
-from .native import PRODUCTS, ROUTINES, translate
 
 _PACKAGE = "scipy_openblas32"
 _PREFIX = "scipy_"
@@ -63,7 +63,7 @@ def gemm_kernel(dtype: str) -> int:
     `add` is 1 where the product is added to C. A code of 1 from the kernel means that a size
     exceeds 2**31 - 1.
     """
-    if dtype not in ROUTINES:
+    if dtype not in words.ROUTINES:
         raise ValueError(f"no matrix product for {dtype}")
     if not _kernels:
         _start()
@@ -72,17 +72,20 @@ def gemm_kernel(dtype: str) -> int:
 
 def _start() -> None:
     loaded = library()
-    names = [f"gemm_{dtype}" for dtype in ROUTINES]
+    names = [f"gemm_{dtype}" for dtype in words.ROUTINES]
     exports = ["routines", "pool", *names]
     with jit.lock:
         addresses = jit.compile(
-            PRODUCTS, exports, translate=lambda text: translate(text, exports), optimize=True
+            words.PRODUCTS,
+            exports,
+            translate=lambda text: words.translate(text, exports),
+            optimize=True,
         )
-        routines = (ctypes.c_int64 * (2 * len(ROUTINES))).from_address(addresses[0])
-        for index, *pair in ROUTINES.values():
+        routines = (ctypes.c_int64 * (2 * len(words.ROUTINES))).from_address(addresses[0])
+        for index, *pair in words.ROUTINES.values():
             for place, name in enumerate(pair, index):
                 entry = getattr(loaded, f"{_PREFIX}cblas_{name}")
                 routines[place] = ctypes.cast(entry, ctypes.c_void_p).value or 0
         pool = (ctypes.c_int64 * 2).from_address(addresses[1])
         pool[:] = list(pool_addresses())
-        _kernels.update(zip(ROUTINES, addresses[2:], strict=True))
+        _kernels.update(zip(words.ROUTINES, addresses[2:], strict=True))

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from . import jit
-from .native import CORE, HEAD, KINDS, translate
+from . import native as words
+from .native import HEAD, KINDS
 
 _EXPORTS = ["initialize", "parallel_for", "pool_threads"]
 _WORD = 8
@@ -85,7 +86,7 @@ def native() -> Any:
 def _start() -> None:
     global _native
     found = jit.compile(
-        CORE, _EXPORTS, translate=lambda text: translate(text, _EXPORTS), optimize=True
+        words.CORE, _EXPORTS, translate=lambda text: words.translate(text, _EXPORTS), optimize=True
     )
     _addresses.update(zip(_EXPORTS, found, strict=True))
     module = ctypes.PYFUNCTYPE(ctypes.py_object)(_addresses["initialize"])()
@@ -126,10 +127,10 @@ def _read_words(path: str) -> list[str]:
 
 def _core_quota(cores: int) -> int:
     """The cores that a container's quota allows, rounded up."""
-    words = _read_words("/sys/fs/cgroup/cpu.max")
-    if len(words) != 2 or not words[0].isdigit():
+    quota = _read_words("/sys/fs/cgroup/cpu.max")
+    if len(quota) != 2 or not quota[0].isdigit():
         return cores
-    return -(-int(words[0]) // int(words[1]))
+    return -(-int(quota[0]) // int(quota[1]))
 
 
 def _default_cache_limit() -> int:
@@ -138,9 +139,9 @@ def _default_cache_limit() -> int:
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (ValueError, OSError):
         memory = 4 << 30
-    words = _read_words("/sys/fs/cgroup/memory.max")
-    if words and words[0].isdigit():
-        memory = min(memory, int(words[0]))
+    limit = _read_words("/sys/fs/cgroup/memory.max")
+    if limit and limit[0].isdigit():
+        memory = min(memory, int(limit[0]))
     return memory // 2
 
 
@@ -197,8 +198,8 @@ def take_events() -> list[tuple[int, int]]:
 
     They are noted from `log_events(True)` on.
     """
-    words = memoryview(native().take_events()).cast("q").tolist()
-    return list(zip(words[::2], words[1::2], strict=True))
+    numbers = memoryview(native().take_events()).cast("q").tolist()
+    return list(zip(numbers[::2], numbers[1::2], strict=True))
 
 
 def launcher(launch: Launch) -> Callable[..., Any]:
@@ -245,17 +246,17 @@ def _descriptor(launch: Launch) -> bytes:
         position += len(padded)
         return start
 
-    def words(*values: int) -> bytes:
+    def pack(*values: int) -> bytes:
         return struct.pack(f"{len(values)}q", *values)
 
     kinds = [KINDS.index(letter) for letter in launch.arguments]
-    arguments = b"".join(map(words, kinds, launch.itemsizes))
+    arguments = b"".join(map(pack, kinds, launch.itemsizes))
     outputs = [(0 if layout is None else id(layout), nbytes) for layout, nbytes in launch.outputs]
     stages = b""
     for stage in launch.stages:
-        indices = words(*(k if k >= 0 else count - 1 - k for k in stage.data))
+        indices = pack(*(k if k >= 0 else count - 1 - k for k in stage.data))
         row = (stage.kernel, place(stage.dims), stage.total, max(stage.grain, 1), len(stage.data))
-        stages += words(*row, place(indices))
+        stages += pack(*row, place(indices))
     written = launch.arguments.find("m")
     values = {
         "ARGUMENTS": count,
@@ -269,7 +270,7 @@ def _descriptor(launch: Launch) -> bytes:
         "SCALARS": sum({"d": 1, "i": 1, "c": 2}.get(letter, 0) for letter in launch.arguments),
         "DATA": max((len(stage.data) for stage in launch.stages), default=0),
         "ARGUMENT_TABLE": place(arguments),
-        "OUTPUT_TABLE": place(b"".join(words(*output) for output in outputs)),
+        "OUTPUT_TABLE": place(b"".join(pack(*output) for output in outputs)),
         "STAGE_TABLE": place(stages),
     }
-    return words(*(values[name] for name in HEAD)) + b"".join(tables)
+    return pack(*(values[name] for name in HEAD)) + b"".join(tables)

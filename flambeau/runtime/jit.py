@@ -15,7 +15,6 @@ import hashlib
 import itertools
 import os
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -25,6 +24,7 @@ from flambeau._base import knobs
 
 _MAGIC = b"flambeau object 1\n"
 _DIGEST_BYTES = 32
+_files = itertools.count()
 
 
 class Host(NamedTuple):
@@ -65,16 +65,14 @@ def write_object(path: str, payload: bytes) -> bool:
     Other processes see the whole file or none of it, whoever of several writers comes last.
     """
     folder = os.path.dirname(path)
-    temporary = None
+    temporary = os.path.join(folder, f".new-{os.getpid()}-{next(_files)}")
     try:
         os.makedirs(folder, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=folder, prefix=".new-")
-        with os.fdopen(handle, "wb") as file:
+        with open(temporary, "wb") as file:
             file.write(_MAGIC + hashlib.sha256(payload).digest() + payload)
         os.replace(temporary, path)
     except OSError:
-        if temporary is not None:
-            _remove_quietly(temporary)
+        _remove_quietly(temporary)
         return False
     return True
 

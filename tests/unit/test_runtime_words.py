@@ -20,6 +20,7 @@ def gcd(a, b):
     return a
 
 def collatz(a, b):
+    a = a % 100000
     steps = 0
     while a > 1 and steps < 200:
         if a % 2 == 0:
