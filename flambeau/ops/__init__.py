@@ -9,6 +9,7 @@ from . import (
     convolution,
     creation,
     diagonals,
+    distances,
     embedding,
     extremes,
     indexing,
@@ -30,7 +31,9 @@ from . import (
     sorting,
     statistics,
     transcendental,
+    unfold,
     updates,
+    upsample,
     views,
 )
 from .creation import no_device
