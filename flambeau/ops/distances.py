@@ -107,13 +107,22 @@ distance = chain(
 )
 
 
+# How the Euclidean distance is computed in PyTorch; here always from the differences, which is never less exact.
+_MODES = (
+    None, "use_mm_for_euclid_dist_if_necessary", "use_mm_for_euclid_dist", "donot_use_mm_for_euclid_dist",
+)  # fmt: skip
+
+
 def _check_floating(name, *tensors):
     for t in tensors:
         if t.layout.dtype.kind != "f":
             raise RuntimeError(f"{name} only supports floating-point dtypes, X1 got: {type_name(t.layout.dtype)}")
 
 
-@composite("aten::cdist(Tensor x1, Tensor x2, float p=2, int? compute_mode=None) -> Tensor", method=False)
+@composite(
+    "aten::cdist(Tensor x1, Tensor x2, float p=2, str? compute_mode='use_mm_for_euclid_dist_if_necessary') -> Tensor",
+    method=False,
+)
 def cdist(x1, x2, p, compute_mode):
     """The p-norm distance between each row of x1 [*, P, M] and each of x2 [*, R, M]: [*, P, R]."""
     for t, name in ((x1, "X1"), (x2, "X2")):
@@ -124,13 +133,15 @@ def cdist(x1, x2, p, compute_mode):
             f"X1 and X2 must have the same number of columns. X1: {x1.layout.shape[-1]} X2: {x2.layout.shape[-1]}"
         )
     _check_floating("cdist", x1, x2)
+    if compute_mode not in _MODES:
+        raise ValueError(f"{compute_mode} is not a valid value for compute_mode")
     if p < 0:
         raise RuntimeError("cdist only supports non-negative p values")
     lead = broadcast((x1.layout.shape[:-2], x2.layout.shape[:-2]))
     a, b = (t.expand((*lead, *t.layout.shape[-2:])) if lead else t for t in (x1, x2))
     if not a.layout.shape[-1] or not a.layout.shape[-2] or not b.layout.shape[-2]:
         empty = x1.new_zeros((*lead, x1.layout.shape[-2], x2.layout.shape[-2]))
-        return empty + (x1.sum() + x2.sum()) * 0 if x1.requires_grad or x2.requires_grad else empty
+        return empty + (x1.sum() + x2.sum()) * 0
     return distance(a.unsqueeze(-2), b.unsqueeze(-3), p)
 
 
@@ -145,7 +156,7 @@ def pdist(self, p):
         raise RuntimeError("pdist only supports non-negative p values")
     first, second = (adopt(i) for i in numpy.triu_indices(self.layout.shape[0], 1))
     if not first.layout.numel or not self.layout.shape[1]:
-        return self.new_zeros((first.layout.numel,))
+        return self.new_zeros((first.layout.numel,)) + self.sum() * 0
     return distance(self.index_select(0, first), self.index_select(0, second), p)
 
 
