@@ -3,12 +3,15 @@
 import itertools
 import math
 
+import numpy
+
 from flambeau import ir
 from flambeau.types import by_name
 
 from .convolution import crop, fold_windows, output_size, windows, zero_pad
 from .creation import iota
-from .family import Fold, reduction
+from .family import Fold, opaque, reduction
+from .family.opaque import adopt
 from .op import composite, find
 from .views import slice_
 
@@ -300,3 +303,196 @@ def _declare_adaptive_average(rank):
 
 
 adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d = map(_declare_adaptive_average, (1, 2, 3))
+
+
+# Pooling whose windows are no strided view: gathered by index; the flat positions of the largest are kept.
+
+
+def _spread_back(grad, layout, indices, rank):
+    """Gradients of chosen elements, added at their flat places."""
+    lead = layout.shape[:-rank]
+    flat = grad.new_zeros((*lead, math.prod(layout.shape[-rank:])))
+    return flat.scatter_add(-1, indices.flatten(-rank), grad.flatten(-rank)).reshape(layout.shape)
+
+
+def _cells(n, out):
+    """[out, largest]: the elements of each cell along one dimension; shorter cells repeat their last one."""
+    bounds = _bounds(n, out)
+    longest = max((stop - start for start, stop in bounds), default=1)
+    starts, stops = (numpy.array(v, numpy.int64).reshape(-1, 1) for v in zip(*bounds, strict=True))
+    return numpy.minimum(starts + numpy.arange(longest), stops - 1)
+
+
+def _check_adaptive(name, self, sizes, rank):
+    ndim, shape = self.layout.ndim, self.layout.shape
+    if ndim not in (rank + 1, rank + 2):
+        raise RuntimeError(f"{name}(): Expected {rank + 1}D or {rank + 2}D tensor, but got: {list(shape)}")
+    for d in range(ndim - rank - 1, ndim):
+        if not shape[d]:
+            raise RuntimeError(
+                f"{name}(): Expected input to have non-zero size for non-batch dimensions, but input has sizes "
+                f"{list(shape)} with dimension {d} being empty"
+            )
+    if len(sizes) != rank:
+        raise RuntimeError(f"{name}(): internal error: output_size.size() must be {rank}")
+
+
+def _largest_of_cells(self, sizes):
+    """(values, flat indices) of the largest element in each cell of a grid laid over the last dimensions."""
+    rank = len(sizes)
+    lead, spatial = self.layout.shape[:-rank], self.layout.shape[-rank:]
+    if 0 in sizes:
+        empty = self.new_zeros((*lead, *sizes))
+        return empty, empty.to(INT64)
+    tables = [_cells(n, out) for n, out in zip(spatial, sizes, strict=True)]
+    apart = [v for t in tables for v in t.shape]
+    x, flat = self, numpy.zeros((), numpy.int64)
+    for d, table in enumerate(tables):
+        x = x.index_select(len(lead) + d, adopt(table.ravel()))
+        shape = [1] * (2 * rank)
+        shape[2 * d : 2 * d + 2] = table.shape
+        flat = flat * spatial[d] + table.reshape(shape)
+    dims = tuple(len(lead) + 2 * d + 1 for d in range(rank))
+    values, positions = window_max(x.reshape((*lead, *apart)), dims)
+    order = (*range(0, 2 * rank, 2), *range(1, 2 * rank, 2))
+    count = math.prod(t.shape[1] for t in tables)
+    places = adopt(numpy.broadcast_to(flat, apart).transpose(order).reshape(math.prod(sizes), count))
+    wanted = positions.reshape((-1, math.prod(sizes), 1))
+    found = places.expand((wanted.layout.shape[0], *places.layout.shape)).gather(2, wanted)
+    return values, found.reshape(values.layout.shape)
+
+
+def _declare_adaptive_max(rank):
+    name = f"adaptive_max_pool{rank}d"
+
+    @composite(
+        f"nn::{name}(Tensor self, int[{rank}] output_size) -> (Tensor values, Tensor indices)",
+        grad=dict(
+            self=lambda grad_values, self_layout, indices: _spread_back(grad_values, self_layout, indices, rank)
+        ),
+    )
+    def pool(self, output_size):
+        sizes = _tuple(output_size, rank)
+        _check_adaptive(name, self, sizes, rank)
+        return _largest_of_cells(self, sizes)
+
+    pool.doc = f"The largest element in each cell of a grid laid over the last {rank} dimensions, and its flat index."
+    return pool
+
+
+adaptive_max_pool1d, adaptive_max_pool2d, adaptive_max_pool3d = map(_declare_adaptive_max, (1, 2, 3))
+
+
+def _random_starts(samples, n, out, kernel):
+    """[*, out]: where windows of `kernel` elements start, spaced by a random sequence (Graham 2014, section 2)."""
+    kind = samples.dtype.type if samples.dtype.itemsize > 2 else numpy.float32
+    samples = samples.astype(kind)[..., None]
+    last = numpy.full((*samples.shape[:-1], 1), n - kernel)
+    if out == 1:
+        return last
+    alpha = kind(n - kernel) / kind(out - 1)
+    steps = ((numpy.arange(out - 1).astype(kind) + samples) * alpha).astype(numpy.int64)
+    return numpy.concatenate((steps - (samples * alpha).astype(numpy.int64), last), -1)
+
+
+def _random_windows(samples, spatial, sizes, kernel):
+    """Flat indices [N, C, *out, window] of the windows of fractional pooling."""
+    rank = len(sizes)
+    # In two dimensions the first sample is for the width.
+    order = (1, 0) if rank == 2 else tuple(range(rank))
+    flat = numpy.zeros((), numpy.int64)
+    for d, (n, out, k) in enumerate(zip(spatial, sizes, kernel, strict=True)):
+        places = _random_starts(samples[..., order[d]], n, out, k)[..., None] + numpy.arange(k)
+        shape = [1] * (2 * rank)
+        shape[d], shape[rank + d] = out, k
+        flat = flat * n + places.reshape((*places.shape[:-2], *shape))
+    return numpy.ascontiguousarray(flat.reshape((*flat.shape[:-rank], math.prod(kernel))))
+
+
+random_windows = opaque(
+    "aten::_random_windows(Tensor samples, int[] spatial, int[] sizes, int[] kernel) -> Tensor",
+    """Flat indices of the windows that the random `samples` [N, C, rank] choose.""",
+    run=_random_windows,
+    method=False,
+    function=False,
+)
+
+
+def _declare_fractional(rank):
+    name = f"fractional_max_pool{rank}d"
+
+    @composite(
+        f"nn::{name}(Tensor self, int[{rank}] kernel_size, int[{rank}] output_size, Tensor random_samples)"
+        " -> (Tensor values, Tensor indices)",
+        grad=dict(
+            self=lambda grad_values, self_layout, indices: _spread_back(grad_values, self_layout, indices, rank)
+        ),
+    )
+    def pool(self, kernel_size, output_size, random_samples):
+        kernel, sizes = _tuple(kernel_size, rank), _tuple(output_size, rank)
+        if self.layout.ndim not in (rank + 1, rank + 2):
+            raise RuntimeError(
+                f"{name}(): Expected {rank + 1}D or {rank + 2}D tensor, but got: {list(self.layout.shape)}"
+            )
+        spatial = self.layout.shape[-rank:]
+        for n, out, k, what in zip(spatial, sizes, kernel, ("time", "height", "width")[-rank:], strict=True):
+            if out + k - 1 > n:
+                raise RuntimeError(f"{name}_out(): pool {what} {k} too large relative to input {what} {n}")
+        x = self if self.layout.ndim == rank + 2 else self.unsqueeze(0)
+        places = random_windows(random_samples.reshape((*x.layout.shape[:2], rank)), spatial, sizes, kernel)
+        flat = x.reshape((*x.layout.shape[:2], math.prod(spatial)))
+        values, positions = window_max(flat.gather(2, places.flatten(2)).reshape(places.layout.shape), (2 + rank,))
+        indices = places.gather(-1, positions.unsqueeze(-1)).squeeze(-1)
+        return (values, indices) if x is self else (values.squeeze(0), indices.squeeze(0))
+
+    pool.doc = f"The largest elements of windows whose starts are random, over the last {rank} dimensions."
+    return pool
+
+
+fractional_max_pool2d, fractional_max_pool3d = map(_declare_fractional, (2, 3))
+
+
+def _unpool(name, self, indices, output_size, rank):
+    if indices.layout.dtype is not INT64:
+        raise RuntimeError(f"elements in indices should be type int64 but got: {indices.dtype.name}")
+    if len(output_size) != rank:
+        raise RuntimeError(
+            f"There should be exactly {('', 'two', 'three')[rank - 1]} elements in output_size, but got "
+            f"{len(output_size)} elements in output_size."
+        )
+    if self.layout.shape != indices.layout.shape:
+        raise RuntimeError(
+            f"Expected shape of indices to be same as that of the input tensor ({list(self.layout.shape)}) but got "
+            f"indices tensor with shape: {list(indices.layout.shape)}"
+        )
+    if self.layout.ndim not in (rank + 1, rank + 2):
+        raise RuntimeError(
+            f"Input to {name} should be a {rank + 1}d or {rank + 2}d Tensor, but got a tensor with "
+            f"{self.layout.ndim} dimensions"
+        )
+    count, lead = math.prod(output_size), self.layout.shape[:-rank]
+    flat = indices.reshape((*lead, -1)) if indices.layout.numel else indices.flatten(-rank)
+    if flat.layout.numel:
+        low, high = int(flat.min()), int(flat.max())
+        if low < 0 or high >= count:
+            sizes = "x".join(map(str, output_size))
+            raise RuntimeError(
+                f"Found an invalid max index: {high if high >= count else low} (output volumes are of size {sizes}"
+            )
+    return self.new_zeros((*lead, count)).scatter(-1, flat, self.flatten(-rank)).reshape((*lead, *output_size))
+
+
+@composite("nn::max_unpool2d(Tensor self, Tensor indices, int[2] output_size) -> Tensor")
+def max_unpool2d(self, indices, output_size):
+    """Zeros of `output_size` with each element at its flat index of the plane, which max pooling found."""
+    return _unpool("max_unpooling2d", self, indices, output_size, 2)
+
+
+@composite(
+    "nn::max_unpool3d(Tensor self, Tensor indices, int[3] output_size, int[3] stride, int[3] padding) -> Tensor"
+)
+def max_unpool3d(self, indices, output_size, stride, padding):
+    """Zeros of `output_size` with each element at its flat index of the volume, which max pooling found."""
+    if any(s <= 0 for s in stride):
+        raise RuntimeError(f"strides should be greater than zero, but got stride: ({', '.join(map(str, stride))})")
+    return _unpool("max_unpooling3d", self, indices, output_size, 3)
