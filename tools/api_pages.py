@@ -35,21 +35,41 @@ parts. `flambeau explain aten::NAME` prints more.
 def declared() -> list[ops.Op]:
     """Every op once, sorted by namespace and name."""
     found = {id(op): op for overloads in ops.registry.values() for op in overloads}
-    return sorted(found.values(), key=lambda op: (HOMES[op.namespace], op.name, op.overload))
+    return sorted(found.values(), key=lambda op: (section(op), op.name, op.overload))
+
+
+def section(op: ops.Op) -> str:
+    """The heading that the op stands under."""
+    return HOMES[op.namespace] if forms(op) else "used by other ops"
+
+
+def other_names() -> dict[int, list[str]]:
+    """The further names of each op, by its identity."""
+    found: dict[int, list[str]] = {}
+    for key, overloads in ops.registry.items():
+        for op in overloads:
+            if key.rpartition(".")[2] != op.name:
+                found.setdefault(id(op), []).append(key)
+    return found
 
 
 def forms(op: ops.Op) -> list[str]:
     """The public names under which the op can be called; none for an op that only others use."""
-    home = HOMES[op.namespace]
-    written = op.inplace_form and not op.name.startswith("_")
+    home, internal = HOMES[op.namespace], op.name.startswith("_")
     found = []
-    if op.function:
+    if op.function and not internal:
         found.append(f"{home}.{op.name}")
-    if op.method:
+    if op.method and not internal:
         found.append(f"Tensor.{op.name}")
-    if written:
+    if op.inplace_form and not internal:
         found.append(f"Tensor.{op.name}_" if home == "torch" else f"{home}.{op.name}_")
     return found
+
+
+def public(key: str) -> str:
+    """The function that a registry's key stands for."""
+    namespace, _, name = key.rpartition(".")
+    return f"{HOMES[namespace]}.{name}"
 
 
 def first_sentence(text: str) -> str:
@@ -58,27 +78,28 @@ def first_sentence(text: str) -> str:
     return re.split(r"(?<=[.!?]) (?=[A-Z])", line, maxsplit=1)[0]
 
 
-def entry(op: ops.Op) -> str:
-    names = ", ".join(f"`{name}`" for name in forms(op)) or "internal"
+def entry(op: ops.Op, others: list[str]) -> str:
+    listed = forms(op) + [public(name) for name in others]
+    names = ", ".join(f"`{name}`" for name in listed)
     gradients = ", ".join(f"`{name}`" for name in op.gradients)
     facts = [op.family] + ([f"gradient: {gradients}"] if gradients else [])
     title = f"### {op.name}{'.' + op.overload if op.overload else ''}"
     signature = " ".join(op.schema.text.split())
     return "\n".join(
         [title, "", f"    {signature}", "", first_sentence(op.doc or ""), "",
-         f"{names} · {' · '.join(facts)}", ""]
+         " · ".join([names] * bool(names) + facts), ""]
     )  # fmt: skip
 
 
 def page() -> str:
     listed = declared()
     parts = [HEAD.format(count=len(listed))]
-    home = None
+    names, last = other_names(), None
     for op in listed:
-        if HOMES[op.namespace] != home:
-            home = HOMES[op.namespace]
-            parts.append(f"## {home}\n")
-        parts.append(entry(op))
+        if section(op) != last:
+            last = section(op)
+            parts.append(f"## {last}\n")
+        parts.append(entry(op, names.get(id(op), [])))
     return "\n".join(parts)
 
 
