@@ -335,6 +335,7 @@ copy = pointwise(
     method=False,
     grad=dict(self=lambda grad: grad * 0, src=lambda grad: grad),
 )
+copy.mixes_devices = True
 fill = pointwise(
     "aten::fill(Tensor self, Tensor value) -> Tensor",
     """Every element replaced by the one value.""",

@@ -6,9 +6,9 @@ to `Op.slow`, an active interpreter to `perform`.
 
 import keyword
 
-from flambeau.types import TENSOR_TYPES
+from flambeau.types import TENSOR_TYPES, cpu
 
-from . import modes
+from . import facts, modes
 
 MISSING = type("Missing", (), {"__repr__": lambda self: "<not given>"})()
 
@@ -176,7 +176,7 @@ def _compile(op, name, lines, extra):
     names = {"op": op, "plans": op.plans, "slow": op.slow, "unstar": unstar, "missing": missing, "perform": perform,
              "by_name": by_name}  # fmt: skip
     local = scope | defaults | names | extra
-    exec(compile("\n".join(lines), "<flambeau door>", "exec"), local)
+    exec(compile("\n".join(lines), f"<flambeau {op.name}>", "exec"), local)
     function = local[name]
     function.__doc__ = op.doc
     function.__module__ = "torch"
@@ -259,13 +259,38 @@ def make_inplace(op):
 
 def inplace_plan(op, plans, raw):
     """The plan of the in-place form for these arguments, made on the first call."""
+    try:
+        return _inplace_plan(op, plans, raw)
+    except Exception as error:
+        told = facts.tell(op, raw, error, "_")
+        if told is error:
+            raise
+        raise told from error
+
+
+def _inplace_plan(op, plans, raw):
     args = op.schema.normalise(raw)
+    if not is_tensor(args[0]):
+        raise TypeError(f"{op.name}_(): argument 'input' (position 1) must be Tensor, not {type(args[0]).__name__}")
+    check_devices(op, args)
     key = op.key(args)
     plan = plans.get(key)
     if plan is None:
         plan = plans[key] = op.plan_inplace(args)
     normal = list(raw) == args or all(a is b for a, b in zip(raw, args, strict=True))
     return plan if normal else lambda *_: plan(*args)
+
+
+def check_devices(op, args):
+    """Raises where tensors lie on different devices. 0-dim tensors of the cpu go with all: they count as numbers."""
+    found = [v.layout for v in args if is_tensor(v)]
+    found += [t.layout for v in args if v.__class__ is tuple for t in v if is_tensor(t)]
+    if op.mixes_devices or len({v.device for v in found}) < 2:
+        return
+    home = next((v.device for v in found if v.ndim), next(v.device for v in found if v.device is not cpu))
+    other = next((v.device for v in found if v.device is not home and (v.ndim or v.device is not cpu)), None)
+    if other is not None:
+        raise RuntimeError(f"Tensor on device {other} is not on the expected device {home}!")
 
 
 OVERLAP = (

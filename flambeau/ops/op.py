@@ -9,7 +9,7 @@ import functools
 from flambeau import runtime
 from flambeau.types import PLAIN, Schema
 
-from . import door
+from . import door, facts
 from .modes import set_grad, state
 from .tape import Rule
 
@@ -26,6 +26,7 @@ class Op:
     family = "op"
     inplace_form = False
     unkeyed: frozenset = frozenset()  # arguments that plans do not depend on: they may come as they are
+    mixes_devices = False  # whether tensor arguments may lie on different devices: copies
     bakes_numbers = False  # whether the values of numbers are part of the plan, not only their types
 
     def __init__(self, schema: str, doc: str | None, gradients=None, *, method=True, function=True):
@@ -101,8 +102,18 @@ class Op:
         return tuple(door.part(self, a, v) for a, v in zip(self.schema.arguments, args, strict=True))
 
     def slow(self, raw):
-        """The door's other way: checks and normalises, makes the plan, calls it."""
+        """The door's other way: checks and normalises, makes the plan, calls it. Errors get their facts here."""
+        try:
+            return self._planned(raw)
+        except Exception as error:
+            told = facts.tell(self, raw, error)
+            if told is error:
+                raise
+            raise told from error
+
+    def _planned(self, raw):
         args = self.schema.normalise(raw)
+        door.check_devices(self, args)
         key = self.key(args)
         plan = self.plans.get(key)
         if plan is None:
@@ -145,7 +156,7 @@ class Composite(Op):
     def make_door(self, slow=None):
         return door.make_composite(self, slow)
 
-    def slow(self, raw):
+    def _planned(self, raw):
         args = self.schema.normalise(raw)
         if self.gradients and state.grad and any(t._node is not None for t in _tensors(args)):
             return self._recorded(args)

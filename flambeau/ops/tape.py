@@ -278,7 +278,7 @@ class Rule:
             "_Kind": self.kind, "_next": next_order, "_alone": alone, "_watchers": watchers, "_dress": _dress,
             "_hang": hang,
         }  # fmt: skip
-        exec(compile("\n".join(lines), "<flambeau tape>", "exec"), scope)
+        exec(compile("\n".join(lines), "<flambeau generated>", "exec"), scope)
         return scope["recorder"]
 
     def _saved_source(self, name):
@@ -323,7 +323,7 @@ class Rule:
             "_fit": _fit, "_reopen": _reopen, "_check_list": _check_list, "_modified": modified, "_state": state,
             "_attach": _attach,
         }  # fmt: skip
-        exec(compile("\n".join(lines), "<flambeau tape>", "exec"), scope)
+        exec(compile("\n".join(lines), "<flambeau generated>", "exec"), scope)
         return scope["run"]
 
     def _call(self, argument):

@@ -152,8 +152,29 @@ def alone_with(tensor, node):
     return other
 
 
+def check_out(op, result, out):
+    """Raises where `out` cannot take `result`, before anything is written."""
+    if isinstance(result, tuple):
+        if not isinstance(out, tuple | list):
+            raise TypeError(f"{op.name}(): argument 'out' must be tuple of Tensors, not {type(out).__name__}")
+        if len(out) != len(result):
+            raise TypeError(f"{op.name}(): argument 'out' must hold {len(result)} tensors, not {len(out)}")
+        for r, o in zip(result, out, strict=True):
+            check_out(op, r, o)
+        return
+    if not hasattr(out, "layout"):
+        raise TypeError(f"{op.name}(): argument 'out' must be Tensor, not {type(out).__name__}")
+    if out.layout.device is not result.layout.device:
+        raise RuntimeError(
+            f"Attempting to copy from device {result.layout.device} to device {out.layout.device}, "
+            "but cross-device copies are not allowed!"
+        )
+    can_write(result.dtype, out.dtype)
+
+
 def write_out(op, result, out):
     """The `out=` form: `result` (or several) written into `out`, which takes the result's shape."""
+    check_out(op, result, out)
     if isinstance(result, tuple):
         outs = tuple(write_out(op, r, o) for r, o in zip(result, out, strict=True))
         return type(result)(*outs) if hasattr(result, "_fields") else outs
@@ -162,7 +183,6 @@ def write_out(op, result, out):
             f"{op.name}(): functions with out=... arguments don't support automatic differentiation, but one of the "
             "arguments requires grad."
         )
-    can_write(result.dtype, out.dtype)
     if result.layout.shape != out.layout.shape:
         out.resize_(result.layout.shape)
     raw_copy(out, result)

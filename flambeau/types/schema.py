@@ -118,7 +118,7 @@ def _make_normalise(schema):
             wrong = f"{name} is not None and ({wrong})"
         lines.append(f"    if {wrong}: {name} = convert(schema, of_{name}, {name})")
     lines.append(f"    return [{', '.join(names)}]")
-    exec("\n".join(lines), scope)
+    exec(compile("\n".join(lines), "<flambeau generated>", "exec"), scope)
     return scope["normalise"]
 
 

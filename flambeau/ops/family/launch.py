@@ -2,7 +2,7 @@
 
 from flambeau import compile, runtime
 from flambeau.ir import cast, load, param
-from flambeau.types import PYTHON_TYPES, Layout, by_name, layout, meta
+from flambeau.types import PYTHON_TYPES, Layout, by_name, cpu, layout, meta
 
 _LETTERS = {bool: "i", int: "i", float: "d", complex: "c"}
 _SLOT_TYPES = {bool: by_name("int64"), int: by_name("int64"), float: by_name("float64"), complex: by_name("complex128")}
@@ -15,7 +15,7 @@ def broadcast(shapes) -> tuple[int, ...]:
     result = [1] * rank
     for shape in shapes:
         start = rank - len(shape)
-        for d, n in enumerate(shape, start):
+        for d, n in reversed(list(enumerate(shape, start))):
             if n != 1 and n != result[d]:
                 if result[d] != 1:
                     raise RuntimeError(
@@ -31,6 +31,8 @@ def expand(source: Layout, shape: tuple[int, ...]) -> Layout:
     if source.shape == shape:
         return source
     lead = len(shape) - source.ndim
+    if lead < 0 or any(have not in (1, want) for have, want in zip(source.shape, shape[lead:], strict=True)):
+        raise RuntimeError(f"a tensor of shape {list(source.shape)} cannot be broadcast to {list(shape)}")
     strides = [0] * lead + [
         0 if have == 1 and want != 1 else stride
         for have, want, stride in zip(source.shape, shape[lead:], source.strides, strict=True)
@@ -83,6 +85,8 @@ def launch(kernel, slots: Slots, outputs, targets=(), axes=(), record=None, shap
     inputs = [expand(i, shape) if shape is not None else i for i in slots.inputs]
     made = result_layouts or outputs
     if any(o.device is meta for o in outputs) or any(i.device is meta for i in inputs):
+        if not all(o.device is meta for o in outputs):
+            raise NotImplementedError("Cannot copy out of meta tensor; no data!")
         return _on_meta(made, targets, record)
     built = compile.build(kernel, outputs, inputs, axes)
     fresh: list[tuple[Layout | None, int]] = []
@@ -134,7 +138,7 @@ def same_device(operands, name) -> "object":
             f"Expected all tensors to be on the same device, but found at least two devices, {first} and {second}! "
             f"(when checking argument in method {name})"
         )
-    return next(iter(devices))
+    return next(iter(devices), cpu)
 
 
 __all__ = ["Slots", "broadcast", "expand", "launch", "layout", "same_device"]

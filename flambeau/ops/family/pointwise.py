@@ -92,6 +92,9 @@ class Pointwise(Op):
     def plan(self, args):
         operands, _, compute, result = self.analyse(args)
         layouts = [o for o in operands.values() if isinstance(o, Layout)]
+        if not layouts and sum(a.is_tensor for a in self.schema.arguments) == 1:
+            found = type(args[0]).__name__
+            raise TypeError(f"{self.name}(): argument 'input' (position 1) must be Tensor, not {found}")
         shape = broadcast([o.shape for o in layouts])
         device = same_device(layouts, self.name)
         slots = Slots()

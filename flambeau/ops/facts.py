@@ -1,0 +1,100 @@
+"""What an error says beyond its first line: the op with its arguments' layouts, and the user's line.
+
+Ops raise PyTorch's first line; the ways that lead to them (`Op.slow` and its like) add the rest, on the error path only.
+"""
+
+import struct
+
+from flambeau._base import user_line
+from flambeau.types import TENSOR_TYPES, meta
+
+# Errors of these very types get facts: subclasses may print themselves in their own way.
+TOLD = frozenset((RuntimeError, TypeError, ValueError, IndexError, NotImplementedError))
+# What our own code trips over where an argument is not what the schema says.
+STUMBLES = (AttributeError, KeyError, StopIteration, UnboundLocalError, ZeroDivisionError, struct.error)
+LEVELS = 3  # ops around the failing one that are named
+MOST = 2**63
+
+
+def is_tensor(value) -> bool:
+    return isinstance(value, tuple(TENSOR_TYPES))
+
+
+class Facts:
+    """What is known of one error: PyTorch's message, the ops from inner to outer, the user's line."""
+
+    __slots__ = ("line", "message", "ops")
+
+    def __init__(self, message: str, line: str):
+        self.message, self.ops, self.line = message, [], line
+
+    def __str__(self):
+        lines = [self.message, *(f"  {op}" for op in self.ops[:1]), *(f"  in {op}" for op in self.ops[1:])]
+        return "\n".join([*lines, f"  at {self.line}"] if self.line else lines)
+
+
+def tell(op, args, error, suffix="") -> Exception:
+    """The error to raise for `error`, which `op` met with `args`: itself, with facts, or the user's mistake behind it."""
+    mistake = None if hasattr(error, "facts") else behind(op, args, error)
+    error = mistake or error
+    if type(error) not in TOLD:
+        return error
+    facts = getattr(error, "facts", None)
+    if facts is None:
+        if len(error.args) != 1 or not isinstance(error.args[0], str):
+            return error
+        facts = error.facts = Facts(error.args[0], user_line())
+    if len(facts.ops) < LEVELS and not (facts.ops and op.name.startswith("_")):
+        facts.ops.append(call_text(op, args, suffix))
+        error.args = (str(facts),)
+    return error
+
+
+def behind(op, args, error):
+    """The user's mistake that made our code stumble; None where `error` is what should be raised."""
+    if isinstance(error, MemoryError):
+        return RuntimeError(f"DefaultCPUAllocator: can't allocate memory: {error}")
+    if isinstance(error, TypeError) and "'Pair'" in str(error):  # the scalar body orders complex numbers
+        return NotImplementedError(f"\"{op.name}_cpu\" not implemented for 'Complex'")
+    if not isinstance(error, (*STUMBLES, TypeError, OverflowError)):
+        return None
+    for a, v in zip(op.schema.arguments, args, strict=True):
+        wrong = not_fitting(a, v)
+        if wrong:
+            position = "" if a.keyword else f" (position {a.position + 1})"
+            kind = "tuple of Tensors" if a.list else "Tensor"
+            name = "input" if a.name == "self" else a.name
+            return TypeError(f"{op.name}(): argument '{name}'{position} must be {kind}, not {wrong}")
+    if any(isinstance(v, int) and not -MOST <= v < MOST for a in args for v in (a if isinstance(a, tuple | list) else (a,))):
+        return ValueError("Overflow when unpacking long long")
+    return None
+
+
+def not_fitting(argument, value) -> str:
+    """The type of what stands where a tensor should, or ""."""
+    if not argument.is_tensor or (value is None and argument.optional):
+        return ""
+    values = value if argument.list and isinstance(value, tuple | list) else (value,)
+    return next((type(v).__name__ for v in values if not is_tensor(v) and not (argument.list and v is None)), "")
+
+
+def call_text(op, args, suffix="") -> str:
+    """The call as its schema sees it: ``mm(self: float32[2, 3], mat2: float32[4, 5])``."""
+    shown = []
+    for a, v in zip(op.schema.arguments, args, strict=True):
+        if a.has_default and not is_tensor(v) and (v is a.default or v == a.default):
+            continue
+        shown.append(f"{a.name}{': ' if a.is_tensor else '='}{value_text(v)}")
+    space = "" if op.namespace in ("", "aten") else op.namespace + "."
+    return f"{space}{op.name}{suffix}({', '.join(shown)})"
+
+
+def value_text(value) -> str:
+    """A short text for an argument: a tensor's layout, anything else as Python prints it."""
+    if is_tensor(value):
+        return f"{value.layout!r}" + (" on meta" if value.layout.device is meta else "")
+    if isinstance(value, tuple | list):
+        inside = ", ".join(map(value_text, value[:8])) + (", …" if len(value) > 8 else "")
+        return f"[{inside}]"
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "…"
