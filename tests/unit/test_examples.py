@@ -3,6 +3,7 @@
 import ast
 import gzip
 import importlib.util
+import os
 import pathlib
 import struct
 import subprocess
@@ -152,3 +153,35 @@ def test_chargpt_trains_under_pytorch(tmp_path):
     done = run_under_pytorch(arguments, tmp_path)
     assert done.returncode == 0, done.stderr
     assert "step 20: training loss" in done.stdout
+
+
+def run_under_flambeau(arguments, directory):
+    command = [sys.executable, "-m", "flambeau", *map(str, arguments)]
+    environment = dict(os.environ, PYTHONPATH=str(EXAMPLES.parent))
+    return subprocess.run(
+        command, cwd=directory, capture_output=True, text=True, timeout=300, env=environment
+    )
+
+
+def test_digits_train_under_flambeau(tmp_path):
+    script = EXAMPLES / "mnist" / "train.py"
+    done = run_under_flambeau([script, "--epochs", 2, "--limit", 2000], tmp_path)
+    assert done.returncode == 0, done.stderr
+    accuracy = [float(line.split("test accuracy ")[1].split("%")[0]) for line in done.stdout.splitlines()
+                if "test accuracy" in line]  # fmt: skip
+    assert accuracy[-1] > 90 and accuracy[-1] > accuracy[0]
+    assert f"reloaded, it scores {accuracy[-1]:.2f}%" in done.stdout
+
+
+def test_chargpt_trains_under_flambeau(tmp_path):
+    script = EXAMPLES / "chargpt" / "train.py"
+    arguments = [script, "--steps", 30, "--megabytes", 0.2, "--length", 20, "--sample-every", 15]
+    arguments += ["--layers", 1, "--width", 32, "--heads", 2, "--context", 32, "--warmup", 5]
+    done = run_under_flambeau(arguments, tmp_path)
+    assert done.returncode == 0, done.stderr
+    losses = [
+        float(line.split("training loss ")[1].split(",")[0])
+        for line in done.stdout.splitlines()
+        if "training loss" in line
+    ]
+    assert losses and losses[-1] < 4.0
