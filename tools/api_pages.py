@@ -1,7 +1,7 @@
 """Writes docs/api.md: every declared op, from its declaration.
 
-    python tools/api_pages.py              docs/api.md
-    python tools/api_pages.py --out FILE
+python tools/api_pages.py              docs/api.md
+python tools/api_pages.py --out FILE
 """
 
 import argparse
@@ -26,10 +26,11 @@ HOMES = {
 }
 HEAD = """# The ops
 
-{count} declared ops, written by `tools/api_pages.py` from their declarations. A function takes the schema's arguments
-(`self` is called `input`); of a method, `self` is the tensor. Under the schema: what the op does, its family (see
-[design.md](design.md)), and the arguments that have a gradient. A composite without gradients of its own has those of its
-parts. `flambeau explain aten::NAME` prints more.
+{count} declared ops, written by `tools/api_pages.py` from their declarations. A function takes the
+schema's arguments (`self` is called `input`); of a method, `self` is the tensor. Under the schema:
+what the op does, its public names, its family (see [design.md](design.md)), and the arguments that
+have a gradient. A composite without gradients of its own has those of its parts. `flambeau explain
+aten::NAME` prints more.
 """
 
 
