@@ -68,7 +68,8 @@ def picture(results: dict) -> str:
         x, kind = place(tick), "one" if tick == 1 else "grid"
         out.append(f'<line class="{kind}" x1="{x:.1f}" y1="{HEAD}" x2="{x:.1f}" y2="{bottom}"/>')
         out.append(
-            f'<text class="small" x="{x:.1f}" y="{bottom + 15}" text-anchor="middle">{tick:g}</text>'
+            f'<text class="small" x="{x:.1f}" y="{bottom + 15}" text-anchor="middle">'
+            f"{tick:g}</text>"
         )
     for i, (name, row) in enumerate(rows.items()):
         out += bar(HEAD + ROW * i, name, row, place)
