@@ -1,7 +1,7 @@
 """Writes docs/api.md: every declared op, from its declaration.
 
-    python tools/api_pages.py              docs/api.md
-    python tools/api_pages.py --out FILE
+python tools/api_pages.py              docs/api.md
+python tools/api_pages.py --out FILE
 """
 
 import argparse
@@ -12,7 +12,8 @@ import sys
 TOP = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(TOP))
 
-from flambeau import ops  # noqa: E402  (this checkout's)
+import flambeau  # noqa: E402  (this checkout's)
+from flambeau import ops  # noqa: E402
 
 # Where a schema's namespace is public; ops without one are torch's.
 HOMES = {
@@ -25,10 +26,11 @@ HOMES = {
 }
 HEAD = """# The ops
 
-{count} declared ops, written by `tools/api_pages.py` from their declarations. A function takes the schema's arguments
-(`self` is called `input`); of a method, `self` is the tensor. Under the schema: what the op does, its family (see
-[design.md](design.md)), and the arguments that have a gradient. A composite without gradients of its own has those of its
-parts. `flambeau explain aten::NAME` prints more.
+{count} declared ops, written by `tools/api_pages.py` from their declarations. A function takes the
+schema's arguments (`self` is called `input`); of a method, `self` is the tensor. Under the schema:
+what the op does, its public names, its family (see [design.md](design.md)), and the arguments that
+have a gradient. A composite without gradients of its own has those of its parts. `flambeau explain
+aten::NAME` prints more.
 """
 
 
@@ -47,29 +49,32 @@ def other_names() -> dict[int, list[str]]:
     """The further names of each op, by its identity."""
     found: dict[int, list[str]] = {}
     for key, overloads in ops.registry.items():
+        namespace, _, name = key.rpartition(".")
         for op in overloads:
-            if key.rpartition(".")[2] != op.name:
-                found.setdefault(id(op), []).append(key)
+            if name != op.name:
+                found.setdefault(id(op), []).append(f"{HOMES[namespace]}.{name}")
     return found
+
+
+OTHERS = other_names()
 
 
 def forms(op: ops.Op) -> list[str]:
     """The public names under which the op can be called; none for an op that only others use."""
-    home, internal = HOMES[op.namespace], op.name.startswith("_")
-    found = []
-    if op.function and not internal:
-        found.append(f"{home}.{op.name}")
-    if op.method and not internal:
-        found.append(f"Tensor.{op.name}")
-    if op.inplace_form and not internal:
-        found.append(f"Tensor.{op.name}_" if home == "torch" else f"{home}.{op.name}_")
-    return found
+    if op.name.startswith("_"):
+        return []
+    home = HOMES[op.namespace]
+    places = (home, "Tensor") if home == "torch" else (home,)
+    names = [f"{place}.{name}" for name in (op.name, op.name + "_") for place in places]
+    return [name for name in [*names, *OTHERS.get(id(op), [])] if exists(name)]
 
 
-def public(key: str) -> str:
-    """The function that a registry's key stands for."""
-    namespace, _, name = key.rpartition(".")
-    return f"{HOMES[namespace]}.{name}"
+def exists(name: str) -> bool:
+    """Whether a public name, such as torch.nn.functional.gelu, is there."""
+    place: object = flambeau
+    for part in name.removeprefix("torch.").split("."):
+        place = getattr(place, part, None)
+    return place is not None
 
 
 def first_sentence(text: str) -> str:
@@ -78,9 +83,8 @@ def first_sentence(text: str) -> str:
     return re.split(r"(?<=[.!?]) (?=[A-Z])", line, maxsplit=1)[0]
 
 
-def entry(op: ops.Op, others: list[str]) -> str:
-    listed = forms(op) + [public(name) for name in others]
-    names = ", ".join(f"`{name}`" for name in listed)
+def entry(op: ops.Op) -> str:
+    names = ", ".join(f"`{name}`" for name in forms(op))
     gradients = ", ".join(f"`{name}`" for name in op.gradients)
     facts = [op.family] + ([f"gradient: {gradients}"] if gradients else [])
     title = f"### {op.name}{'.' + op.overload if op.overload else ''}"
@@ -94,12 +98,12 @@ def entry(op: ops.Op, others: list[str]) -> str:
 def page() -> str:
     listed = declared()
     parts = [HEAD.format(count=len(listed))]
-    names, last = other_names(), None
+    last = None
     for op in listed:
         if section(op) != last:
             last = section(op)
             parts.append(f"## {last}\n")
-        parts.append(entry(op, names.get(id(op), [])))
+        parts.append(entry(op))
     return "\n".join(parts)
 
 

@@ -28,23 +28,25 @@ VERDICTS = {
 
 # Entry (a regular expression on its name without dtype) -> why it is no fault of flambeau's.
 REMARKS = {
-    r"as_strided_scatter(\..*)?": "PyTorch's gradient is wrong where the target is strided: it is "
-    "brought to the target's strides as if these were contiguous. flambeau's agrees with finite "
-    "differences.",
-    r"(bool|byte|char|short|int|long|half|bfloat16|float|double|cfloat|cdouble|chalf)": "Named like "
-    "a dtype: the comparison looks the entry up as `torch.NAME`, which is the dtype, and calls that. "
-    "The method exists.",
+    r"as_strided_scatter": "PyTorch's gradient of `self` is not 0 where `src` was written, which "
+    "`torch.autograd.gradcheck` rejects on the database's own samples. flambeau's passes the same "
+    "check.",
+    r"bool|byte|char|short|int|long|half|bfloat16|float|double|cfloat|cdouble": "Named like a "
+    "dtype: the comparison finds the dtype `torch.NAME` under that name, and calls it. The method "
+    "of that name is there.",
     r"nn\.functional\.triplet_margin_with_distance_loss(\..*)?": "The sample's `distance_function` "
     "is one of PyTorch's own functions, which takes PyTorch's tensors only.",
 }
 
 HEAD = """# Parity with PyTorch
 
-`./dev parity` feeds the samples of PyTorch's own operator database (`torch.testing`, release 2.13) to PyTorch and to
-flambeau and compares what comes back. An entry passes when all of its samples agree. What passes is recorded in
-[tests/parity](../tests/parity) and must go on passing. This page is written by `tools/parity_page.py`.
+`./dev parity` feeds the samples of PyTorch's own operator database (`torch.testing`, release 2.13)
+to PyTorch and to flambeau and compares what comes back. An entry passes when all of its samples
+agree. What passes is recorded in [tests/parity](../tests/parity) and must go on passing. This page
+is written by `tools/parity_page.py`.
 
-An entry that is not there does not mean that an op is wrong, but that a program which uses it stops with a message.
+An entry that is not there does not mean that an op is wrong, but that a program which uses it stops
+with a message.
 """
 
 
@@ -96,7 +98,8 @@ def listing(rows: dict[str, tuple[str, str]]) -> str:
             lines.append(", ".join(f"`{e.partition('[')[0]}`" for e in sorted(group)) + "\n")
         else:
             lines += ["| entry | what happens |", "|---|---|"]
-            lines += [f"| `{e.partition('[')[0]}` | {cell(why)} |" for e, why in sorted(group.items())]
+            for entry, why in sorted(group.items()):
+                lines.append(f"| `{entry.partition('[')[0]}` | {cell(why)} |")
             lines.append("")
         parts.append("\n".join(lines))
     return "\n".join(parts) or "Every entry passes, but for those with remarks.\n"

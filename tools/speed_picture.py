@@ -60,14 +60,17 @@ def picture(results: dict) -> str:
         f"<style>{STYLE}</style>",
         f'<text class="title" x="8" y="18">PyTorch\'s time divided by flambeau\'s: '
         f"geometric mean {mean(rows):.2f} over {len(rows)} workloads</text>",
-        '<text class="small" x="8" y="34">right of 1, flambeau is faster; thin lines: the range over '
-        "the rounds</text>",
+        '<text class="small" x="8" y="34">right of 1, flambeau is faster; thin lines: the range '
+        "over the rounds</text>",
     ]
     bottom = HEAD + ROW * len(rows)
     for tick in (t for t in TICKS if first <= math.log2(t) <= last):
         x, kind = place(tick), "one" if tick == 1 else "grid"
         out.append(f'<line class="{kind}" x1="{x:.1f}" y1="{HEAD}" x2="{x:.1f}" y2="{bottom}"/>')
-        out.append(f'<text class="small" x="{x:.1f}" y="{bottom + 15}" text-anchor="middle">{tick:g}</text>')
+        out.append(
+            f'<text class="small" x="{x:.1f}" y="{bottom + 15}" text-anchor="middle">'
+            f"{tick:g}</text>"
+        )
     for i, (name, row) in enumerate(rows.items()):
         out += bar(HEAD + ROW * i, name, row, place)
     return "\n".join([*out, "</svg>", ""])
@@ -94,8 +97,8 @@ def summary(results: dict) -> str:
     failing = [k for k, v in results.items() if isinstance(v, dict) and "error" in v]
     lines = ["![PyTorch's time over flambeau's, for each workload](docs/speed.svg)", ""]
     lines.append(
-        f"PyTorch 2.13 and flambeau in turns, eager, in one run; above 1 flambeau is faster. Geometric "
-        f"mean {mean(rows):.2f} over {len(rows)} workloads."
+        "PyTorch 2.13 and flambeau in turns, eager, in one run; above 1 flambeau is faster. "
+        f"Geometric mean {mean(rows):.2f} over {len(rows)} workloads."
     )
     if failing:
         lines.append(f"Not running yet: {', '.join(f'`{name}`' for name in failing)}.")

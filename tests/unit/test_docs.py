@@ -9,9 +9,11 @@ import sys
 import xml.etree.ElementTree as xml
 
 import pytest
-from api_pages import declared, page as api_page
+from api_pages import declared
+from api_pages import page as api_page
 from layers import TOP
-from parity_page import load, page as parity_page
+from parity_page import load
+from parity_page import page as parity_page
 from run_page import run_page
 from speed_picture import mean, measured, picture, put
 
@@ -47,7 +49,10 @@ def test_a_page_that_is_wrong_is_found(text, failed, tmp_path, monkeypatch, caps
     assert run_page(path) == failed
 
 
-@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")) + [TOP / "README.md"], ids=lambda p: p.name)
+PAGES = [*sorted(DOCS.glob("*.md")), TOP / "README.md"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
 def test_links_lead_somewhere(page: pathlib.Path):
     text = page.read_text(encoding="utf-8")
     for link in re.findall(r"\]\(([^)#\s]+)", text):
