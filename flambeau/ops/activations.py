@@ -346,8 +346,7 @@ def rrelu(self, lower, upper, training, generator):
     """leaky_relu whose slope is drawn from [lower, upper] for each negative element, or their mean outside training."""
     if not training:
         return leaky_relu(self, (lower + upper) / 2)
-    slope = find("empty_like").door(self.detach()).uniform_(lower, upper, generator=generator)
-    return where(self < 0, self * slope, self)
+    return self * find("_leaks").door(self.detach(), lower, upper, generator)
 
 
 rrelu.inplace_form = True

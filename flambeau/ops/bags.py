@@ -85,7 +85,7 @@ def embedding_bag(
     bags = offsets.layout.numel - (1 if include_last_offset else 0)
     bag = bags_of(offsets, n, include_last_offset)
     counts = (indices.ne(padding_idx) if padding_idx is not None else indices.eq(indices)) & (bag < bags)
-    rows = embedding(weight, indices, -1 if padding_idx is None else padding_idx, scale_grad_by_freq)
+    rows = embedding(weight, indices, -1 if padding_idx is None else padding_idx, scale_grad_by_freq and mode != MAX)
     sizes = bag.new_zeros((bags + 1,)).index_add(0, bag, counts.long()).narrow(0, 0, bags)
     if mode == MAX:
         largest = largest_of(rows.detach(), bag, counts, bags)
@@ -99,9 +99,10 @@ def embedding_bag(
     rows = rows.masked_fill(~counts.unsqueeze(-1), 0)
     zeros = rows.new_zeros((bags + 1, weight.layout.shape[1]))
     out = zeros.index_add(0, bag, rows).narrow(0, 0, bags)
-    if mode == MEAN:
-        out = out / sizes.clamp_min(1).unsqueeze(-1)
-    return out, bag, sizes, sizes
+    if mode == SUM:  # PyTorch does not count here
+        none = sizes * 0
+        return out, bag, none, none.clone()
+    return out / sizes.clamp_min(1).unsqueeze(-1), bag, sizes, sizes.clone()
 
 
 @composite("aten::embedding_renorm_(Tensor self, Tensor indices, float max_norm, float norm_type) -> Tensor",

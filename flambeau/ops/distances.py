@@ -18,7 +18,7 @@ from .reductions import accumulator
 
 def _power(x, p):
     """|x| to a power."""
-    size = scalar.abs(x)
+    size = abs(x)
     return size if p == 1 else x * x if p == 2 else scalar.pow(size, ir.const(p, x.dtype))
 
 
@@ -30,7 +30,7 @@ def _fold(p, inner):
         gap = ir.cast(a, inner) - ir.cast(b, inner)
         if p == 0:
             return (ir.select(gap.differs(ir.const(0, inner)), ir.const(1, wide), ir.const(0, wide)),)
-        return (ir.cast(scalar.abs(gap) if p == math.inf else _power(gap, p), wide),)
+        return (ir.cast(abs(gap) if p == math.inf else _power(gap, p), wide),)
 
     def combine(a, b):
         if p != math.inf:

@@ -436,8 +436,9 @@ def _declare_fractional(rank):
             )
         spatial = self.layout.shape[-rank:]
         for n, out, k, what in zip(spatial, sizes, kernel, ("time", "height", "width")[-rank:], strict=True):
-            if out + k - 1 > n:
-                raise RuntimeError(f"{name}_out(): pool {what} {k} too large relative to input {what} {n}")
+            if out + k - (1 if rank == 2 else 0) > n:  # PyTorch's bounds
+                where = name + ("_out" if rank == 3 else "")
+                raise RuntimeError(f"{where}(): pool {what} {k} too large relative to input {what} {n}")
         x = self if self.layout.ndim == rank + 2 else self.unsqueeze(0)
         places = random_windows(random_samples.reshape((*x.layout.shape[:2], rank)), spatial, sizes, kernel)
         flat = x.reshape((*x.layout.shape[:2], math.prod(spatial)))

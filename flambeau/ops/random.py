@@ -172,6 +172,24 @@ multinomial = opaque(
 )
 
 
+def _leaks(x, lower, upper, generator):
+    """One number in double precision for each element that is not positive, in their order, as PyTorch draws them."""
+    if lower > upper:
+        raise RuntimeError(f"Lower bound should be less than or equal to the upper bound, but got {lower} and {upper}")
+    leaks, low = numpy.ones(x.shape, x.dtype), x <= 0
+    leaks[low] = stream_of(generator).uniform((int(low.sum()),), numpy.dtype(numpy.float64), lower, upper)
+    return leaks
+
+
+leaks_of = opaque(
+    "aten::_leaks(Tensor self, float lower, float upper, Generator? generator=None) -> Tensor",
+    """Factors for rrelu: 1 where an element is positive, elsewhere uniform in [lower, upper).""",
+    run=_leaks,
+    function=False,
+    method=False,
+)
+
+
 def _normal(mean, std, generator):
     """Standard normals, scaled and shifted element by element."""
     if numpy.iscomplexobj(std) or (std < 0).any():

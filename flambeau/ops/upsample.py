@@ -25,11 +25,10 @@ class Taps:
         self.index, self.weight = adopt(index), adopt(weight[:1, :1].copy() if exact else weight)
         back_index, back_weight = transposed(index, weight, n)
         self.back_index, self.back_weight = adopt(back_index), adopt(back_weight)
-        # Where each input element is simply repeated, a broadcast does it.
+        # How often each input element is simply repeated: a broadcast does that. 0 where it is not so simple.
         out = index.shape[1]
-        self.repeats = out // n if exact and out % n == 0 else 0
-        if self.repeats and not numpy.array_equal(index[0], numpy.arange(out) // self.repeats):
-            self.repeats = 0
+        times = out // n if out % n == 0 and (weight[0] == 1).all() and not weight[1:].any() else 0
+        self.repeats = times if times and numpy.array_equal(index[0], numpy.arange(out) // times) else 0
 
 
 def transposed(index, weight, n):
@@ -88,10 +87,6 @@ def _ratio(n, out, align_corners, scale, kind):
 def _nearest(n, out, scale, offset):
     """The input element of each output element; PyTorch finds it in single precision."""
     place = numpy.arange(out)
-    if out == n:
-        return place
-    if out == 2 * n and not offset:
-        return place // 2
     ratio = _ratio(n, out, False, scale, numpy.float32)
     found = numpy.floor((place.astype(numpy.float32) + numpy.float32(offset)) * ratio)
     return numpy.minimum(found.astype(numpy.int64), n - 1)
@@ -125,7 +120,7 @@ def _cubic(x, a):
 def _bicubic(n, out, align_corners, scale, kind):
     place = numpy.arange(out)
     ratio = _ratio(n, out, align_corners, scale, kind)
-    source = _source(place, ratio, align_corners, kind) if n != out else place.astype(kind)
+    source = _source(place, ratio, align_corners, kind)
     low = numpy.floor(source)
     part = numpy.clip(source - low, 0, 1).astype(kind)
     steps = numpy.arange(-1, 3)[:, None]
@@ -212,7 +207,7 @@ def _resize(x, mode, sizes, align_corners, scales):
     y = x.float() if wide else x
     for dim in range(rank + 1, 1, -1):
         t = taps[dim - 2]
-        if sizes[dim - 2] != y.layout.shape[dim] or mode.startswith("aa-"):
+        if t.repeats != 1:
             y = resample(y, dim, t.index, t.weight, t.back_index, t.back_weight)
     if wide:
         y = y.to(dtype) if dtype.kind == "f" else y.round().clamp(0, 255).to(dtype)

@@ -53,6 +53,10 @@ def interpolate(
                 "interpolating modes: linear | bilinear | bicubic | trilinear"
             )
     align_corners = bool(align_corners)
+    if mode == "lanczos" and align_corners:
+        raise ValueError("Lanczos mode does not support align_corners=True")
+    if mode == "lanczos" and not antialias:
+        raise ValueError("Lanczos mode requires antialias=True")
     rank = input.dim() - 2
     size, scales = _target_size(input, size, scale_factor, rank, recompute_scale_factor)
     if antialias and not (mode in _ANTIALIASED and input.ndim == 4):
