@@ -105,8 +105,17 @@ def ways(request: Request, strides) -> list[str]:
 
 
 def width(kernel: Kernel, target: Target) -> int:
-    """Lanes such that a vector of the widest type fills a register."""
-    types = {e.dtype for e in expressions(kernel)} | {
+    """Lanes such that a vector of the widest type fills a register. What is the same for all
+    elements is computed once, in whatever width.
+    """
+    uniform: set = set()
+    types = set()
+    for e in expressions(kernel):
+        if e.op in ("param", "const", "count") or (e.args and uniform.issuperset(e.args)):
+            uniform.add(e)
+        else:
+            types.add(e.dtype)
+    types |= {
         d.to_real() for d in (*kernel.inputs, *kernel.outputs)
     }
     return target.vector_bytes // max((dtype.itemsize for dtype in types), default=8)

@@ -433,18 +433,36 @@ def substitute(value, mapping: dict):
 
 
 def show(expr) -> str:
-    """The expression as text: leaves as %0 (load), $0 (param), constants with their type."""
-    if isinstance(expr, Pair):
-        return f"({show(expr.re)}, {show(expr.im)})"
-    match expr.op:
+    """The value as text: %0 a load, $0 a param, constants with their type. What is used more than
+    once is a line of its own, `t0 = …`, before the value.
+    """
+    roots = parts(expr)
+    order = topological(roots)
+    uses: dict[Expr, int] = {}
+    for e in order:
+        for a in e.args:
+            uses[a] = uses.get(a, 0) + 1
+    text: dict[Expr, str] = {}
+    lines = []
+    for e in order:
+        text[e] = _show_one(e, [text[a] for a in e.args])
+        if e.args and uses.get(e, 0) > 1:
+            lines.append(f"t{len(lines)} = {text[e]}")
+            text[e] = f"t{len(lines) - 1}"
+    value = text[roots[0]] if len(roots) == 1 else f"({', '.join(text[r] for r in roots)})"
+    return "\n".join([*lines, value])
+
+
+def _show_one(e: Expr, args: list[str]) -> str:
+    match e.op:
         case "load":
-            return f"%{expr.value}{'.' + expr.part if expr.part else ''}"
+            return f"%{e.value}{'.' + e.part if e.part else ''}"
         case "param":
-            return f"${expr.value}"
+            return f"${e.value}"
         case "const":
-            return f"{expr.value}:{expr.dtype.name}"
+            return f"{e.value}:{e.dtype.name}"
         case "state" | "other":
-            return f"{expr.op}{expr.value}"
+            return f"{e.op}{e.value}"
         case "cast" | "bitcast":
-            return f"{expr.op}({show(expr.args[0])}, {expr.dtype.name})"
-    return f"{expr.op}({', '.join(map(show, expr.args))})" if expr.args else expr.op
+            return f"{e.op}({args[0]}, {e.dtype.name})"
+    return f"{e.op}({', '.join(args)})" if args else e.op

@@ -97,6 +97,10 @@ class Op:
         """record(result, *args) for a plan with these arguments. `shapes`: layouts that gradients are brought to."""
         return self.rule(args).recorder(shapes)
 
+    def describe(self) -> list[str]:
+        """What the family adds to `explain`."""
+        return []
+
     def key(self, args):
         """What a plan depends on: must equal what the generated door computes."""
         return tuple(door.part(self, a, v) for a, v in zip(self.schema.arguments, args, strict=True))
@@ -196,8 +200,9 @@ def also(op: Op, *names: str) -> None:
 def find(name: str) -> Op:
     """The (first) op of that name, with or without ``aten::``. Raises KeyError where none is declared."""
     name = name.removeprefix("aten::").replace("::", ".")
-    if name in registry:
-        return registry[name][0]
+    for key in (name, f"nn.{name}"):
+        if key in registry:
+            return registry[key][0]
     base, _, overload = name.rpartition(".")
     found = next((op for op in registry.get(base, ()) if op.overload == overload), None)
     if found is None:
@@ -205,16 +210,27 @@ def find(name: str) -> Op:
     return found
 
 
+_HOMES = {"": "torch", "aten": "torch", "nn": "torch.nn.functional"}
+
+
 def explain(name: str) -> str:
-    """Everything that one declaration implies, as text."""
-    op = find(name)
-    schema = op.schema
-    lines = [schema.text, "", f"  {(op.doc or '').strip()}", "", f"family       {op.family}"]
-    forms = ([f"torch.{op.name}"] if op.function else []) + ([f"Tensor.{op.name}"] if op.method else [])
-    forms += [f"Tensor.{op.name}_"] if op.inplace_form else []
-    lines.append(f"forms        {', '.join(forms)}")
-    for a in schema.arguments:
-        role = "gradient" if a.name in op.gradients else ""
-        lines.append(f"  argument   {a!r:40} {role}".rstrip())
-    lines += op.describe() if hasattr(op, "describe") else []
-    return "\n".join(lines)
+    """Everything that the declarations of a name imply, as text. Raises KeyError where none is there."""
+    first = find(name)
+    declared = next(ops for ops in registry.values() if first in ops)
+    return "\n\n".join("\n".join(_explain_one(op)) for op in declared)
+
+
+def _explain_one(op: Op) -> list[str]:
+    home = _HOMES.get(op.namespace, f"torch.{op.namespace}")
+    forms = [f"{home}.{op.name}"] if op.function else []
+    forms += [f"Tensor.{op.name}"] if op.method else []
+    forms += [f"Tensor.{op.name}_"] if op.method and op.inplace_form else []
+    lines = [op.schema.text, "", f"  {(op.doc or '').strip()}", "", f"family       {op.family}"]
+    lines.append(f"forms        {', '.join(forms) or 'none: other ops use it'}")
+    lines += [f"argument     {a!r}" for a in op.schema.arguments]
+    for argument, function in op.gradients.items():
+        reads = function.__code__.co_varnames[: function.__code__.co_argcount]
+        lines.append(f"gradient     of {argument}, from {', '.join(reads)}")
+    if not op.gradients:
+        lines.append("gradient     " + ("its parts'" if "composite" in op.family else "none"))
+    return lines + op.describe()

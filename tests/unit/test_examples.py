@@ -1,4 +1,4 @@
-"""The digits of examples/mnist: the bundled file and the IDX reader. (Training: parity only.)"""
+"""The examples: their data, its readers, and that they train."""
 
 import ast
 import gzip

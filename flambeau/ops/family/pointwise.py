@@ -131,7 +131,25 @@ class Pointwise(Op):
         return launch(kernel, slots, [target], (0,), shape=shape, fail=self.fail)
 
     def describe(self):
-        return [f"dtype rule   {self.dtype.__name__}: {(self.dtype.__doc__ or '').strip()}"]
+        rule = f"dtype rule   {self.dtype.__name__}: {(self.dtype.__doc__ or '').strip()}"
+        return [rule, *self._describe_body()]
+
+    def _describe_body(self):
+        """The scalar body for float32 operands, where default values suffice for everything else."""
+        values, count = [], 0
+        for a in self.schema.arguments:
+            if a.is_tensor and not (a.has_default and a.default is None):
+                values.append(ir.load(count, FLOAT32))
+                count += 1
+            elif a.type == "Scalar" and a.default is not None:
+                values.append(ir.const(a.default, FLOAT32))
+            elif a.has_default:
+                values.append(a.default)
+            else:
+                return []
+        body = self.scalar(*values)
+        shown = [ir.show(v) for v in (body if isinstance(body, tuple) else (body,))]
+        return [f"float32 body {line}" for text in shown for line in text.splitlines()]
 
 
 def check_target(op, target: Layout, shape, result: DType):
