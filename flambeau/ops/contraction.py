@@ -3,7 +3,7 @@
 import math
 import struct
 
-from flambeau import compile, ir, runtime
+from flambeau import compiler, ir, runtime
 from flambeau.types import Layout, by_name, contiguous
 
 from .arithmetic import conj_of
@@ -297,7 +297,7 @@ class Linear(Op):
         stages = []
         if bias is not None:
             kernel = ir.Pointwise("spread", [x.dtype], [x.dtype], (ir.load(0, x.dtype),))
-            built = compile.build(kernel, [flat], [expand(bias, flat.shape)])
+            built = compiler.build(kernel, [flat], [expand(bias, flat.shape)])
             for address, _, dims, total, grain in built.stages:
                 stages.append(runtime.Stage(address, (-1, 2), dims, total, grain))
         stages.append(gemm_stage(flat, rows, flipped, (-1, 0, 1), add=bias is not None))

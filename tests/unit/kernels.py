@@ -5,7 +5,7 @@ import itertools
 
 import numpy
 
-from flambeau.compile import link, plan
+from flambeau.compiler import link, plan
 from flambeau.types import by_name, from_numpy, layout
 
 FUNCTION = ctypes.CFUNCTYPE(

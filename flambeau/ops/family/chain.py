@@ -4,7 +4,7 @@ Softmax is the model: a maximum, a sum of exponentials, and the quotient, with o
 no tensor between.
 """
 
-from flambeau import compile, ir, runtime
+from flambeau import compiler, ir, runtime
 from flambeau.types import DType, Layout, contiguous, meta
 
 from ..modes import state
@@ -101,7 +101,7 @@ class Steps:
     def _stage(self, kernel, outputs, written, operands, shape, axes):
         if self.device is meta:
             return
-        built = compile.build(kernel, written, [expand(o.layout, shape) for o in operands], axes)
+        built = compiler.build(kernel, written, [expand(o.layout, shape) for o in operands], axes)
         sources = [b.source for b in (*outputs, *operands)]
         for nbytes in built.scratch:
             self.fresh.append((None, nbytes))

@@ -1,6 +1,6 @@
 """From a kernel and layouts to a launcher: what the pointwise and reduction families share."""
 
-from flambeau import compile, runtime
+from flambeau import compiler, runtime
 from flambeau.ir import cast, load, param
 from flambeau.types import PYTHON_TYPES, Layout, by_name, cpu, layout, meta
 
@@ -88,7 +88,7 @@ def launch(kernel, slots: Slots, outputs, targets=(), axes=(), record=None, shap
         if not all(o.device is meta for o in outputs):
             raise NotImplementedError("Cannot copy out of meta tensor; no data!")
         return _on_meta(made, targets, record)
-    built = compile.build(kernel, outputs, inputs, axes)
+    built = compiler.build(kernel, outputs, inputs, axes)
     fresh: list[tuple[Layout | None, int]] = []
     sources: list[int] = []
     for target, o, m in zip(targets, outputs, made, strict=True):

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kernels import Guarded, call, like, run
 
-from flambeau.compile import link, plan
-from flambeau.compile.target import PLAIN
+from flambeau.compiler import link, plan
+from flambeau.compiler.target import PLAIN
 from flambeau.ir import (
     Pair,
     Reduce,

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kernels import Guarded, call, like, run, to_memory
 
-from flambeau.compile import link, plan
-from flambeau.compile.build import host
-from flambeau.compile.target import PLAIN
+from flambeau.compiler import link, plan
+from flambeau.compiler.build import host
+from flambeau.compiler.target import PLAIN
 from flambeau.ir import (
     Pointwise,
     bitcast,
