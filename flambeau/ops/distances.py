@@ -8,9 +8,9 @@ from flambeau import ir
 from flambeau.ir import math as scalar
 
 from .family import Fold, chain
+from .family.launch import broadcast
 from .family.opaque import adopt
 from .family.pointwise import type_name
-from .family.launch import broadcast
 from .op import composite
 from .promotion import compute_type
 from .reductions import accumulator

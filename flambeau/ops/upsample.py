@@ -5,7 +5,6 @@ has taps as well: for each input element, the outputs that it goes into. So one 
 """
 
 import functools
-import math
 
 import numpy
 
@@ -13,7 +12,6 @@ from .family.opaque import adopt
 from .family.pointwise import type_name
 from .op import composite, find
 from .promotion import HALVES, compute_type
-
 
 
 class Taps:
@@ -181,7 +179,9 @@ def _check(x, sizes, rank):
     if any(n <= 0 for n in (*spatial, *sizes)):
         letters = ("W", "H", "D")[:rank][::-1]
         shown = (", ".join(f"{c}: {n}" for c, n in zip(letters, s, strict=True)) for s in (spatial, sizes))
-        raise RuntimeError("Input and output sizes should be greater than 0, but got input ({}) output ({})".format(*shown))
+        raise RuntimeError(
+            "Input and output sizes should be greater than 0, but got input ({}) output ({})".format(*shown)
+        )
     if any(n == 0 for n in x.layout.shape[1:]):
         raise RuntimeError(
             f"Non-empty {rank + 2}D data tensor expected but got a tensor with sizes {list(x.layout.shape)}"
@@ -209,8 +209,10 @@ def _resize(x, mode, sizes, align_corners, scales):
         t = taps[dim - 2]
         if t.repeats != 1:
             y = resample(y, dim, t.index, t.weight, t.back_index, t.back_weight)
+            if wide and dtype.kind != "f":  # a byte again after each axis
+                y = (y + 0.5).floor().clamp(0, 255)
     if wide:
-        y = y.to(dtype) if dtype.kind == "f" else y.round().clamp(0, 255).to(dtype)
+        y = y.to(dtype)
     return y.clone() if y is x else y
 
 
@@ -240,13 +242,13 @@ def _declare(name, mode, rank, corners, doc):
 
 
 for _rank in (1, 2, 3):
-    _declare(f"upsample_nearest{_rank}d", "nearest", _rank, False,
-             f"The last {_rank} dimensions of [N, C, …] resized to `output_size`: the element at floor(i / scale).")  # fmt: skip
-    _declare(f"_upsample_nearest_exact{_rank}d", "nearest-exact", _rank, False,
-             f"As `upsample_nearest{_rank}d`, with the element whose centre is nearest.")  # fmt: skip
+    _shown = f"The last {_rank} dimensions of [N, C, …] resized to `output_size`: the element at floor(i / scale)."
+    _declare(f"upsample_nearest{_rank}d", "nearest", _rank, False, _shown)
+    _shown = f"As `upsample_nearest{_rank}d`, with the element whose centre is nearest."
+    _declare(f"_upsample_nearest_exact{_rank}d", "nearest-exact", _rank, False, _shown)
 _declare("upsample_linear1d", "linear", 1, True, "The last dimension of [N, C, L] resized by linear interpolation.")
-_declare("upsample_bilinear2d", "linear", 2, True, "The last two dimensions resized by linear interpolation in each.")
-_declare("upsample_trilinear3d", "linear", 3, True, "The last three dimensions resized by linear interpolation in each.")
+_declare("upsample_bilinear2d", "linear", 2, True, "The last two dimensions resized by linear interpolation.")
+_declare("upsample_trilinear3d", "linear", 3, True, "The last three dimensions resized by linear interpolation.")
 _declare("upsample_bicubic2d", "cubic", 2, True, "The last two dimensions resized by cubic convolution (Keys 1981).")
 _declare("_upsample_bilinear2d_aa", "aa-linear", 2, True, "As `upsample_bilinear2d`, smoothed first where it shrinks.")
 _declare("_upsample_bicubic2d_aa", "aa-cubic", 2, True, "As `upsample_bicubic2d`, smoothed first where it shrinks.")
