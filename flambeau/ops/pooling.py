@@ -242,7 +242,8 @@ def _declare_average(rank):
         single = self.layout.ndim == rank + 1
         x = self.unsqueeze(0) if single else self
         w = _Windows(x.layout.shape[2:], kernel, stride, padding, (1,) * rank, ceil_mode)
-        total, count = sum_pool(x, kernel, stride, padding, ceil_mode), _divisors(x, w, count_include_pad, divisor_override)
+        total = sum_pool(x, kernel, stride, padding, ceil_mode)
+        count = _divisors(x, w, count_include_pad, divisor_override)
         out = total / count if x.layout.dtype.kind == "f" else total.div(count, rounding_mode="trunc")
         return out.squeeze(0) if single else out
 
