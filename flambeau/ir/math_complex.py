@@ -298,7 +298,7 @@ def _arc(x: Expr, y: Expr):
     h = select(far, h_far, h)
     endless = _is_infinite(x) | _is_infinite(y)
     h = select(unsure & ~endless, x + y, h)
-    return select(far, y, select(unsure, x + y, d)), h, one
+    return select(far, y, select(unsure, x + y, d)), h
 
 
 def asin(z: Pair) -> Pair:

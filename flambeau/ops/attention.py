@@ -35,7 +35,7 @@ def scaled_dot_product_attention(query, key, value, attn_mask, dropout_p, is_cau
     if enable_gqa:
         times = query.layout.shape[-3] // key.layout.shape[-3]
         key, value = (x.repeat_interleave(times, -3) for x in (key, value))
-    scale = 1 / math.sqrt(query.layout.shape[-1]) if scale is None else scale
+    scale = 1 / math.sqrt(max(query.layout.shape[-1], 1)) if scale is None else scale
     scores = _mask_scores((query * scale).matmul(key.transpose(-2, -1)), attn_mask, is_causal)
     weights = scores.softmax(-1)
     if attn_mask is not None:

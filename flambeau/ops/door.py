@@ -186,7 +186,7 @@ def _compile(op, name, lines, extra):
 
 def make(op, slow=None):
     """The door of an op with plans. `slow` replaces `Op.slow`, for operators."""
-    has_out = op.name not in _NO_OUT and not any(a.name == "out" for a in op.schema.arguments)
+    has_out = _takes_out(op)
     parameters, names, aliases = signature(op, out=has_out)
     name, call = _function_name(op), ", ".join(names)
     tuple_of = f"({call},)" if len(names) == 1 else f"({call})"
@@ -205,12 +205,14 @@ def make(op, slow=None):
     return _compile(op, name, lines, {"into": into} | ({"slow": slow} if slow else {}))
 
 
-_NO_OUT: set = set()
+def _takes_out(op) -> bool:
+    """Ops named with an underscore write into their first argument and nowhere else."""
+    return not op.name.endswith("_") and not any(a.name == "out" for a in op.schema.arguments)
 
 
 def make_composite(op, slow=None):
     """The door of a composite: its body; where that fails on arguments, the schema's error."""
-    has_out = not any(a.name == "out" for a in op.schema.arguments) and op.name not in _NO_OUT
+    has_out = _takes_out(op)
     parameters, names, aliases = signature(op, out=has_out)
     name, call = _function_name(op), ", ".join(names)
     tuple_of = f"({call},)" if len(names) == 1 else f"({call})"

@@ -54,7 +54,7 @@ def behind(op, args, error):
     """The user's mistake that made our code stumble; None where `error` is what should be raised."""
     if isinstance(error, MemoryError):
         return RuntimeError(f"DefaultCPUAllocator: can't allocate memory: {error}")
-    if isinstance(error, TypeError) and "'Pair'" in str(error):  # the scalar body orders complex numbers
+    if isinstance(error, TypeError | AttributeError) and "'Pair'" in str(error):  # the scalar body orders complex numbers
         return NotImplementedError(f"\"{op.name}_cpu\" not implemented for 'Complex'")
     if not isinstance(error, (*STUMBLES, TypeError, OverflowError)):
         return None

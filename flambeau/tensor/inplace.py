@@ -29,6 +29,8 @@ OF_SEVERAL = (
 def write_back(op, args):
     """The in-place form of any op: the result out of place, written into the first argument, with its history."""
     target = args[0]
+    if not hasattr(target, "layout"):
+        raise TypeError(f"{op.name}_(): argument 'input' (position 1) must be Tensor, not {type(target).__name__}")
     check_writable(target)
     if modes.state.grad and _reads_target(op, args):  # backward needs the values from before
         args = (find("clone").door(target), *args[1:])
@@ -162,6 +164,8 @@ def check_out(op, result, out):
         for r, o in zip(result, out, strict=True):
             check_out(op, r, o)
         return
+    if not hasattr(result, "layout"):
+        raise TypeError(f"{op.name}() got an unexpected keyword argument 'out'")
     if not hasattr(out, "layout"):
         raise TypeError(f"{op.name}(): argument 'out' must be Tensor, not {type(out).__name__}")
     if out.layout.device is not result.layout.device:

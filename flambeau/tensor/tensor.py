@@ -448,7 +448,7 @@ def _represent(tensor):
     made = layout(tensor.layout.shape, tensor.layout.strides, tensor.layout.dtype)
     node = tensor.grad_fn
     if tensor.layout.device.type == "meta":
-        array = numpy.empty(0)
+        array = None
     else:
         array = ndarray(tensor)
     return tensor_repr(

@@ -64,6 +64,8 @@ def _make(key):
     made.shape, made.strides, made.dtype, made.device, made.conj, made.neg = key
     made.ndim = len(made.shape)
     made.numel = math.prod(made.shape)
+    if made.numel > LIMIT:
+        raise RuntimeError("numel: integer multiplication overflow")
     made.itemsize = made.dtype.itemsize
     made.contiguous = is_contiguous(made.shape, made.strides)
     made.span = 0 if made.numel == 0 else 1 + sum((n - 1) * s for n, s in zip(made.shape, made.strides, strict=True))

@@ -134,7 +134,8 @@ def _split(text):
     return pieces + ([current.strip()] if current.strip() else [])
 
 
-_EXPECTED = {"ScalarType": "torch.dtype", "Device": "torch.device", "Scalar": "Number"}
+_EXPECTED = {"ScalarType": "torch.dtype", "Device": "torch.device", "Scalar": "Number",
+             "Generator": "torch.Generator", "MemoryFormat": "torch.memory_format"}
 
 
 def _convert(schema, argument, value):
@@ -170,8 +171,9 @@ def _refuse(schema, argument, value):
     kind = _EXPECTED.get(argument.type, argument.type)
     if argument.list:
         kind = {"int": "tuple of ints", "float": "tuple of floats", "Tensor": "tuple of Tensors"}.get(kind, kind)
+    name = "input" if argument.name == "self" else argument.name
     raise TypeError(
-        f"{schema.name}(): argument '{argument.name}' (position {argument.position + 1}) must be {kind}, "
+        f"{schema.name}(): argument '{name}' (position {argument.position + 1}) must be {kind}, "
         f"not {type(value).__name__}"
     )
 
@@ -239,6 +241,15 @@ def _device(schema, argument, value):
     _refuse(schema, argument, value)
 
 
+def _duck(attribute):
+    """A converter for types that this layer does not know: they are told by an attribute."""
+
+    def convert(schema, argument, value):
+        return value if hasattr(value, attribute) else _refuse(schema, argument, value)
+
+    return convert
+
+
 def _string(schema, argument, value):
     return value if isinstance(value, str) else _refuse(schema, argument, value)
 
@@ -249,7 +260,7 @@ def _keep(schema, argument, value):
 
 _CONVERT = {
     "Tensor": _tensor, "int": _int, "SymInt": _int, "float": _float, "bool": _bool, "Scalar": _scalar, "str": _string,
-    "ScalarType": _scalar_type, "Device": _device,
+    "ScalarType": _scalar_type, "Device": _device, "Generator": _duck("stream"), "MemoryFormat": _duck("preserves"),
 }  # fmt: skip
 
 # Argument values that may be part of a plan's key as they are.

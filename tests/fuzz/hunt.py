@@ -79,7 +79,7 @@ def huge(arguments) -> bool:
         elif isinstance(value, int | float) and not isinstance(value, bool) and value == value:
             yield abs(value)
 
-    return any(1000 < n < 2**40 for v in arguments for n in sizes(v))
+    return any(1000 < n < 2**62 for v in arguments for n in sizes(v))
 
 
 def shown(value) -> str:

@@ -120,7 +120,6 @@ class Pointwise(Op):
         target = args[0].layout
         shape = broadcast([o.shape for o in operands.values() if isinstance(o, Layout)])
         check_target(self, target, shape, result)
-        same_device([o for o in operands.values() if isinstance(o, Layout)], self.name)
         slots = Slots()
         body = self.body(args, operands, compute, slots)
         if target.conj:
