@@ -4,6 +4,7 @@ from .caller import user_frame, user_line
 from .errors import explain
 from .handle import RemovableHandle
 from .knobs import DECLARATIONS, Knobs, knobs
+from .lazy import numpy
 from .names import missing, nearest, public_name
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "knobs",
     "missing",
     "nearest",
+    "numpy",
     "public_name",
     "user_frame",
     "user_line",

@@ -1,6 +1,5 @@
 """What to say about a name that does not exist: so, and which one does."""
 
-import difflib
 import importlib
 import sys
 from collections.abc import Callable, Iterable
@@ -11,6 +10,8 @@ PACKAGE = __name__.partition(".")[0]
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
     """The one of `names` most like `name`, upper and lower case alike; None if none is like it."""
+    import difflib  # for messages only, and not quick to load
+
     by_folded = {candidate.casefold(): candidate for candidate in names}
     found = difflib.get_close_matches(name.casefold(), by_folded, n=1)
     return by_folded[found[0]] if found else None

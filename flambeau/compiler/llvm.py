@@ -6,8 +6,8 @@ selection and registers LLVM's. Nothing here may be poison or trap for any input
 
 import struct
 
-import numpy
 
+from flambeau._base import numpy
 from flambeau.ir import Expr, topological
 from flambeau.types import DType, by_name
 

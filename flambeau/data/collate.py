@@ -3,8 +3,8 @@
 import collections.abc
 import copy
 
-import numpy
 
+from flambeau._base import numpy
 from flambeau.tensor import Tensor
 from flambeau.types import by_name
 

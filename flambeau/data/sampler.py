@@ -3,8 +3,8 @@
 import itertools
 import math
 
-import numpy
 
+from flambeau._base import numpy
 from flambeau.runtime import Generator, Stream, default_generator
 
 _DRAWN_AT_ONCE = 32  # PyTorch draws with replacement in groups of 32

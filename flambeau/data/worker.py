@@ -8,8 +8,8 @@ import random
 import threading
 import traceback
 
-import numpy
 
+from flambeau._base import numpy
 from flambeau import runtime
 
 from .fetch import fetcher

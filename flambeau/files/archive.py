@@ -11,8 +11,8 @@ import sys
 import tempfile
 import zipfile
 
-import numpy
 
+from flambeau._base import numpy
 from flambeau import runtime
 from flambeau.types import Device
 

@@ -1,6 +1,7 @@
 """Sums, means and maxima of bags of table rows; limiting the norm of rows."""
 
-import numpy
+
+from flambeau._base import numpy
 
 from .embedding import embedding
 from .family import opaque

@@ -1,9 +1,11 @@
 """New tensors: filled, empty, ranges; copies in another dtype or memory order."""
 
+from __future__ import annotations
+
 import operator
 
-import numpy
 
+from flambeau._base import numpy
 from flambeau import ir, runtime
 from flambeau.types import DType, Layout, by_name, contiguous, cpu, dense_like, layout
 

@@ -1,12 +1,16 @@
 """Connectionist temporal classification (Graves, Fernández, Gomez, Schmidhuber 2006)."""
 
-import numpy
+from __future__ import annotations
+
+import math
+
+from flambeau._base import numpy
 
 from .family import opaque
 from .family.pointwise import type_name
 from .op import composite, is_tensor
 
-NOTHING = -numpy.inf
+NOTHING = -math.inf
 
 
 def _labels(targets, target_lengths, blank):

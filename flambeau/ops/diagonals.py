@@ -1,7 +1,9 @@
 """Diagonals, triangles, and writing into part of a copy; padding."""
 
-import numpy
+from __future__ import annotations
 
+
+from flambeau._base import numpy
 from flambeau.types import by_name
 
 from .family import opaque
@@ -75,8 +77,8 @@ def _triangle(name, function, doc):
     return op
 
 
-tril = _triangle("tril", numpy.tril, """The lower triangle, zeros above it.""")
-triu = _triangle("triu", numpy.triu, """The upper triangle, zeros below it.""")
+tril = _triangle("tril", lambda x, k: numpy.tril(x, k), """The lower triangle, zeros above it.""")
+triu = _triangle("triu", lambda x, k: numpy.triu(x, k), """The upper triangle, zeros below it.""")
 
 
 @composite("aten::vander(Tensor x, int? N=None, bool increasing=False) -> Tensor", method=False)

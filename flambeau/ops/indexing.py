@@ -1,7 +1,9 @@
 """Reading and writing at places given by index tensors and masks."""
 
-import numpy
+from __future__ import annotations
 
+
+from flambeau._base import numpy
 from flambeau.types import by_name
 
 from .family.opaque import adopt, ndarray

@@ -1,7 +1,7 @@
 """Joining tensors: cat, stack and their kin; opaque ops that check their arguments."""
 
-import numpy
 
+from flambeau._base import numpy
 from flambeau import runtime
 from flambeau.types import row_major
 

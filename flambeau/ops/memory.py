@@ -1,6 +1,9 @@
 """Tensors' memory as NumPy sees it, for ops that write into tensors without a kernel."""
 
-import numpy
+from __future__ import annotations
+
+
+from flambeau._base import numpy
 
 from . import door
 from .family.opaque import ndarray

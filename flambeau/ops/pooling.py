@@ -3,8 +3,8 @@
 import itertools
 import math
 
-import numpy
 
+from flambeau._base import numpy
 from flambeau import ir
 from flambeau.types import by_name
 

@@ -1,7 +1,7 @@
 """Random numbers: fills in place, and what draws by given weights. The streams are the runtime's."""
 
-import numpy
 
+from flambeau._base import numpy
 from flambeau.runtime import random as streams
 from flambeau.types import by_name
 

@@ -1,9 +1,11 @@
 """New tensors whose values follow a rule: ranges, identity matrices, indices of triangles."""
 
+from __future__ import annotations
+
 import math
 
-import numpy
 
+from flambeau._base import numpy
 from flambeau import ir, runtime
 from flambeau.types import by_name, contiguous
 
@@ -97,7 +99,7 @@ def _triangle(pick):
         if row < 0 or col < 0:
             name, size = ("row", row) if row < 0 else ("col", col)
             raise RuntimeError(f"{name} must be non-negative, got{size}")
-        return numpy.stack(pick(numpy.ones((row, col), numpy.bool_), offset).nonzero())
+        return numpy.stack(getattr(numpy, pick)(numpy.ones((row, col), numpy.bool_), offset).nonzero())
 
     return indices
 
@@ -113,10 +115,10 @@ logspace = made(
 )
 eye = made("eye(int n, int m, *", """Ones on the diagonal.""", _eye)
 tril_indices = made(
-    "tril_indices(int row, int col, int offset, *", """Where a lower triangle lies.""", _triangle(numpy.tril)
+    "tril_indices(int row, int col, int offset, *", """Where a lower triangle lies.""", _triangle("tril")
 )
 triu_indices = made(
-    "triu_indices(int row, int col, int offset, *", """Where an upper triangle lies.""", _triangle(numpy.triu)
+    "triu_indices(int row, int col, int offset, *", """Where an upper triangle lies.""", _triangle("triu")
 )
 
 

@@ -1,7 +1,9 @@
 """Gathering from and scattering to places along a dimension; masks; searching."""
 
-import numpy
+from __future__ import annotations
 
+
+from flambeau._base import numpy
 from flambeau import ir
 from flambeau.types import by_name
 
@@ -376,7 +378,7 @@ def scatter_value_reduced(self, dim, index, value, reduce):
     return scatter_reduce(self, dim, index, self.new_full(index.layout.shape, value), _REDUCE[reduce])
 
 
-_UFUNCS = {"sum": numpy.add, "mean": numpy.add, "prod": numpy.multiply, "amax": numpy.maximum, "amin": numpy.minimum}
+_UFUNCS = {"sum": "add", "mean": "add", "prod": "multiply", "amax": "maximum", "amin": "minimum"}
 
 
 def _scatter_reduce(array, dim, index, src, reduce, include_self):
@@ -390,7 +392,7 @@ def _scatter_reduce(array, dim, index, src, reduce, include_self):
     if not include_self:
         flat[at] = _identity(reduce, flat.dtype)
     with numpy.errstate(all="ignore"):
-        _UFUNCS[reduce].at(flat, at, values)
+        getattr(numpy, _UFUNCS[reduce]).at(flat, at, values)
         if reduce == "mean":
             count = numpy.full(flat.shape, int(include_self), numpy.int64)
             numpy.add.at(count, at, 1)

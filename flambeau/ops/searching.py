@@ -1,7 +1,9 @@
 """Distinct elements, membership, places in sorted sequences, repetition by counts."""
 
-import numpy
+from __future__ import annotations
 
+
+from flambeau._base import numpy
 from flambeau.types import by_name
 
 from .family import opaque

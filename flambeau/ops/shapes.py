@@ -2,8 +2,8 @@
 
 import math
 
-import numpy
 
+from flambeau._base import numpy
 from flambeau.types import by_name, layout
 
 from . import splitting

@@ -1,7 +1,7 @@
 """Order: sorting, the k-th, the middle, the most frequent, quantiles. NumPy finds the places."""
 
-import numpy
 
+from flambeau._base import numpy
 from flambeau.types import by_name
 
 from .arithmetic import masked

@@ -2,8 +2,8 @@
 
 import math
 
-import numpy
 
+from flambeau._base import numpy
 from flambeau import ir
 from flambeau.types import by_name
 

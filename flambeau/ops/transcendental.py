@@ -4,7 +4,6 @@ import math as _math
 
 from flambeau import ir
 from flambeau.ir import math
-from flambeau.types import by_name
 
 from .arithmetic import conj_of, masked
 from .family import fused, pointwise
@@ -370,36 +369,3 @@ heaviside = pointwise(
 def ldexp(self, other):
     """``self * 2 ** other``."""
     return self * find("exp2").door(other)
-
-
-def _complex_of(real, imag):
-    return ir.Pair(real, imag)
-
-
-complex_ = pointwise(
-    "aten::complex(Tensor real, Tensor imag) -> Tensor",
-    """Complex numbers from real and imaginary parts.""",
-    scalar=_complex_of,
-    dtype=lambda common: (common, common.to_complex()),
-    method=False,
-    grad=dict(real=lambda grad: grad.real, imag=lambda grad: grad.imag),
-)
-polar = pointwise(
-    "aten::polar(Tensor abs, Tensor angle) -> Tensor",
-    """Complex numbers from moduli and arguments.""",
-    scalar=lambda size, angle: ir.Pair(size * math.cos(angle), size * math.sin(angle)),
-    dtype=lambda common: (common, common.to_complex()),
-    method=False,
-    grad=dict(
-        abs=lambda grad, angle: (grad * complex_(angle.cos(), -angle.sin())).real,
-        angle=lambda grad, result: (grad * (result * 1j).conj()).real,
-    ),
-)
-conj_physical = pointwise(
-    "aten::conj_physical(Tensor self) -> Tensor",
-    """The conjugate, in new memory.""",
-    scalar=lambda self: self.conj() if self.dtype.kind == "c" else self,
-    grad=dict(self=lambda grad: grad.conj()),
-)
-
-FLOAT64 = by_name("float64")

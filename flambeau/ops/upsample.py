@@ -4,9 +4,12 @@ The taps of an axis are two tables [taps, out], places and weights. The transpos
 has taps as well: for each input element, the outputs that it goes into. So one op, `resample`, is both directions.
 """
 
+from __future__ import annotations
+
 import functools
 
-import numpy
+
+from flambeau._base import numpy
 
 from .family.opaque import adopt
 from .family.pointwise import type_name

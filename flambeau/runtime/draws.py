@@ -1,17 +1,18 @@
 """What turns uniform words into numbers of a distribution: arithmetic on arrays, no state."""
+from flambeau._base import numpy
+
 
 import math
 import warnings
 
-import numpy
 
 INT64_MIN, INT64_MAX = -(1 << 63), (1 << 63) - 1
 BLOCK = 16  # PyTorch turns uniforms into normals in blocks of 16
-FLOAT32, FLOAT64, INT64 = numpy.dtype("float32"), numpy.dtype("float64"), numpy.dtype("int64")
+FLOAT32, FLOAT64, INT64 = "float32", "float64", "int64"
 DIGITS = {"float64": 53, "float32": 24, "float16": 11, "bfloat16": 8}
 LARGEST = {
-    "float64": float(numpy.finfo("f8").max),
-    "float32": float(numpy.finfo("f4").max),
+    "float64": 1.7976931348623157e308,
+    "float32": 3.4028234663852886e38,
     "float16": 65504.0,
     "bfloat16": 3.3895313892515355e38,
 }
@@ -58,7 +59,7 @@ def fused(values, factor, term):
     if term == 0:
         return values if factor == 1 else values * values.dtype.type(factor)
     if values.dtype == FLOAT32:
-        wide = values * FLOAT64.type(factor)
+        wide = values * numpy.float64(factor)
         wide += term
         return wide.astype(FLOAT32)
     product = values * factor

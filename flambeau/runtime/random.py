@@ -10,12 +10,15 @@ normals drawn fewer than 16 at a time. Longer normal fills in float32 differ in 
 where PyTorch's vector sine and logarithm do.
 """
 
+from __future__ import annotations
+
+import functools
 import math
 import operator
 import os
 
-import numpy
 
+from flambeau._base import numpy
 from flambeau.types import Device
 
 from .draws import (
@@ -45,23 +48,26 @@ from .draws import (
 )
 
 _WORDS_OF_STATE = 624
-_STATE = numpy.dtype(
-    [
-        ("seed", "<u8"),
-        ("left", "<i4"),
-        ("seeded", "<i4"),
-        ("next", "<u8"),
-        ("key", "<u8", _WORDS_OF_STATE),
-        ("unused_x", "<f8"),
-        ("spare", "<f8"),
-        ("unused_rho", "<f8"),
-        ("has_spare", "<i4"),
-        ("padding", "<i4"),
-        ("float_spare", "<f4"),
-        ("has_float_spare", "u1"),
-        ("tail", "u1", 3),
-    ]
-)
+_STATE_FIELDS = [
+    ("seed", "<u8"),
+    ("left", "<i4"),
+    ("seeded", "<i4"),
+    ("next", "<u8"),
+    ("key", "<u8", _WORDS_OF_STATE),
+    ("unused_x", "<f8"),
+    ("spare", "<f8"),
+    ("unused_rho", "<f8"),
+    ("has_spare", "<i4"),
+    ("padding", "<i4"),
+    ("float_spare", "<f4"),
+    ("has_float_spare", "u1"),
+    ("tail", "u1", 3),
+]
+
+
+@functools.cache
+def _state_type():
+    return numpy.dtype(_STATE_FIELDS)
 
 _CHUNK = 1 << 15  # elements worked on at a time: a few arrays of them fit the L2 cache
 _FEW = 4096  # words below which `random_raw` beats `randint`, whose call costs more
@@ -119,7 +125,7 @@ class Stream:
         if self._bits is None:
             self._start()
         inner = self._bits.state["state"]
-        record = numpy.zeros(1, _STATE)
+        record = numpy.zeros(1, _state_type())
         record["seed"], record["seeded"], record["key"] = self._seed, 1, inner["key"]
         record["next"] = 0 if self._untouched else inner["pos"]
         record["left"] = 1 if self._untouched else _WORDS_OF_STATE + 1 - inner["pos"]
@@ -132,13 +138,13 @@ class Stream:
         state = numpy.ascontiguousarray(state)
         if state.dtype != numpy.uint8:
             raise TypeError("RNG state must be a torch.ByteTensor")
-        if state.size != _STATE.itemsize:
+        if state.size != _state_type().itemsize:
             raise RuntimeError(
-                f"Expected a CPUGeneratorImplState of size {_STATE.itemsize} but found the input "
+                f"Expected a CPUGeneratorImplState of size {_state_type().itemsize} but found the input "
                 f"RNG state size to "
                 f"be {state.size}"
             )
-        record = state.reshape(-1).view(_STATE)[0]
+        record = state.reshape(-1).view(_state_type())[0]
         left, position = int(record["left"]), int(record["next"])
         if record["seeded"] != 1 or not 0 < left <= _WORDS_OF_STATE or position > _WORDS_OF_STATE:
             raise RuntimeError("Invalid mt19937 state")
@@ -509,7 +515,7 @@ class Stream:
 
     # ---- choices ----
 
-    def bernoulli(self, p=0.5, shape=(), dtype=numpy.bool_) -> numpy.ndarray:
+    def bernoulli(self, p=0.5, shape=(), dtype="bool") -> numpy.ndarray:
         """Ones with probability `p`, else zeros; a 53-bit uniform each."""
         dtype = numpy.dtype(dtype)
         if not 0 <= p <= 1:

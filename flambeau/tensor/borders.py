@@ -4,8 +4,8 @@ import copy
 import ctypes
 import weakref
 
-import numpy
 
+from flambeau._base import numpy
 from flambeau import runtime
 from flambeau.ops import find, memory, modes, ndarray
 from flambeau.types import DType, by_name, cpu, layout

@@ -1,7 +1,7 @@
 """Random tensors and the generators behind them."""
 
-import numpy
 
+from flambeau._base import numpy
 from flambeau.ops import adopt, find
 from flambeau.runtime import random as streams
 from flambeau.types import by_name

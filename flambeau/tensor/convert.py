@@ -2,8 +2,8 @@
 
 import warnings
 
-import numpy
 
+from flambeau._base import numpy
 from flambeau import runtime
 from flambeau.ops import adopt, find, modes
 from flambeau.types import DTYPES, PYTHON_TYPES, by_name, cpu, layout, promote

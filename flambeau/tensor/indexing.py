@@ -6,8 +6,8 @@ What a view can express is one; index tensors and masks that remain go to the op
 import operator
 import warnings
 
-import numpy
 
+from flambeau._base import numpy
 from flambeau.ops import find, modes
 from flambeau.types import by_name
 

@@ -2,8 +2,8 @@
 
 import numbers
 
-import numpy
 
+from flambeau._base import numpy
 from flambeau.ops import registry
 
 from .convert import as_tensor

@@ -7,12 +7,14 @@ The text of the elements is settled in three steps: `_shown_part` picks the elem
 seen, `_element_texts` formats them all alike, `_layout` arranges them in brackets and lines.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-import numpy as np
+from flambeau._base import numpy as np
 
 __all__ = ["get_printoptions", "printoptions", "set_printoptions", "tensor_repr"]
 

@@ -1,7 +1,7 @@
 """Defaults, questions about tensors and dtypes: `set_default_dtype`, `result_type`, `finfo`, …"""
 
-import numpy
 
+from flambeau._base import numpy
 from flambeau import runtime
 from flambeau.ops import modes
 from flambeau.ops import result_type as common_type

@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-import numpy
 
+from flambeau._base import numpy
 from flambeau import ops, runtime
 from flambeau.ops import AccumulateGrad, Output, add_hook, adopt, find, modes, ndarray, no_device
 from flambeau.types import Device, DType, Layout, layout

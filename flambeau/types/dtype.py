@@ -1,6 +1,9 @@
 """Element types, and the rules by which they combine."""
 
-import numpy
+from __future__ import annotations
+from flambeau._base import numpy
+
+
 
 
 class DType:

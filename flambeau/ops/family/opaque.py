@@ -1,7 +1,9 @@
 """Opaque ops: NumPy, BLAS or LAPACK on the storages, where no kernel of our own does it (yet)."""
 
-import numpy
+from __future__ import annotations
 
+
+from flambeau._base import numpy
 from flambeau import runtime
 from flambeau.types import contiguous, from_numpy, meta
 

@@ -2,8 +2,8 @@
 
 import warnings
 
-import numpy
 
+from flambeau._base import numpy
 from flambeau.ops import find, ndarray
 
 from ..tensor import Tensor
