@@ -50,10 +50,15 @@ def tell(op, args, error, suffix="") -> Exception:
     return error
 
 
+def no_memory(error: MemoryError) -> RuntimeError:
+    """PyTorch's error for memory that NumPy could not have."""
+    return RuntimeError(f"DefaultCPUAllocator: can't allocate memory: {error}")
+
+
 def behind(op, args, error):
     """The user's mistake that made our code stumble; None where `error` is what should be raised."""
     if isinstance(error, MemoryError):
-        return RuntimeError(f"DefaultCPUAllocator: can't allocate memory: {error}")
+        return no_memory(error)
     if isinstance(error, TypeError | AttributeError) and "'Pair'" in str(error):  # the scalar body orders complex numbers
         return NotImplementedError(f"\"{op.name}_cpu\" not implemented for 'Complex'")
     if not isinstance(error, (*STUMBLES, TypeError, OverflowError)):
