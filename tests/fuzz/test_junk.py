@@ -1,4 +1,7 @@
-"""Every registered op, called with junk in a process of its own: it may refuse, but never crash, stumble or half-write."""
+"""Every registered op, called with junk in a process of its own.
+
+It may refuse, but never crash, stumble over its own code or leave a half-written tensor.
+"""
 
 import os
 import pathlib
@@ -21,5 +24,7 @@ def test_junk_is_refused(part, tmp_path):
         capture_output=True, text=True, timeout=300, env=environment,
     )  # fmt: skip
     last = trace.read_text() if trace.exists() else "no call"
-    assert done.returncode in (0, 1), f"crashed ({done.returncode}) in {last}\n{done.stderr[-2000:]}"
+    assert done.returncode in (0, 1), (
+        f"crashed ({done.returncode}) in {last}\n{done.stderr[-2000:]}"
+    )
     assert done.returncode == 0, done.stdout + done.stderr[-2000:]

@@ -12,9 +12,19 @@ import flambeau as ft
 
 # The rows and columns are these types; each cell names the common type, in short: PyTorch's documented table.
 SHORT = {
-    "u8": ft.uint8, "i8": ft.int8, "i16": ft.int16, "i32": ft.int32, "i64": ft.int64, "f16": ft.float16,
-    "f32": ft.float32, "f64": ft.float64, "c64": ft.complex64, "c128": ft.complex128, "b": ft.bool, "bf": ft.bfloat16,
-}  # fmt: skip
+    "u8": ft.uint8,
+    "i8": ft.int8,
+    "i16": ft.int16,
+    "i32": ft.int32,
+    "i64": ft.int64,
+    "f16": ft.float16,
+    "f32": ft.float32,
+    "f64": ft.float64,
+    "c64": ft.complex64,
+    "c128": ft.complex128,
+    "b": ft.bool,
+    "bf": ft.bfloat16,
+}
 TABLE = """
         u8   i8   i16  i32  i64  f16  f32  f64  c64  c128 b    bf
 u8      u8   i16  i16  i32  i64  f16  f32  f64  c64  c128 u8   bf
@@ -80,15 +90,27 @@ def test_default_dtype(chosen):
     ft.set_default_dtype(chosen)
     try:
         assert ft.get_default_dtype() is chosen
-        for made in (ft.zeros(2), ft.tensor(1.5), ft.tensor([1, 2.5]), ft.arange(3) / 2, ft.arange(0, 1, 0.5),
-                     ft.linspace(0, 1, 3), ft.full((2,), 1.5), ft.eye(2), ft.ones(2, dtype=ft.int64) * 1.5, ft.rand(2),
-                     ft.ones(2, dtype=ft.int64).exp()):  # fmt: skip
+        for made in (
+            ft.zeros(2),
+            ft.tensor(1.5),
+            ft.tensor([1, 2.5]),
+            ft.arange(3) / 2,
+            ft.arange(0, 1, 0.5),
+            ft.linspace(0, 1, 3),
+            ft.full((2,), 1.5),
+            ft.eye(2),
+            ft.ones(2, dtype=ft.int64) * 1.5,
+            ft.rand(2),
+            ft.ones(2, dtype=ft.int64).exp(),
+        ):
             assert made.dtype is chosen
         assert ft.tensor(1).dtype is ft.int64
         assert ft.tensor(1j).dtype is (ft.complex128 if chosen is ft.float64 else ft.complex64)
     finally:
         ft.set_default_dtype(ft.float32)
-    with pytest.raises(TypeError, match="only floating-point types are supported as the default type"):
+    with pytest.raises(
+        TypeError, match="only floating-point types are supported as the default type"
+    ):
         ft.set_default_dtype(ft.int64)
     assert ft.zeros(1).dtype is ft.float32
 
@@ -118,7 +140,9 @@ def test_bfloat16_rounds_to_nearest_even():
 def test_properties_and_copies_of_dtypes(name):
     dtype = SHORT[name]
     assert pickle.loads(pickle.dumps(dtype)) is dtype and copy.deepcopy(dtype) is dtype
-    assert dtype.is_floating_point == (name[0] == "f" or name == "bf") and dtype.is_complex == (name[0] == "c")
+    assert dtype.is_floating_point == (name[0] == "f" or name == "bf") and dtype.is_complex == (
+        name[0] == "c"
+    )
     assert repr(dtype) == f"torch.{dtype.name}" and getattr(ft, dtype.name) is dtype
     assert ft.ones(1, dtype=dtype).element_size() == dtype.itemsize
 

@@ -10,8 +10,20 @@ import pytest
 
 import flambeau as ft
 
-NAMES = ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32", "float64", "complex64",
-         "complex128")  # fmt: skip
+NAMES = (
+    "bool",
+    "uint8",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "float16",
+    "bfloat16",
+    "float32",
+    "float64",
+    "complex64",
+    "complex128",
+)
 
 
 PYTHON = {"b": bool, "u": int, "i": int, "f": float, "c": complex}
@@ -33,7 +45,12 @@ def test_creation(dtype):
     assert ft.full((2,), 1, dtype=dtype).tolist() == ones[0, :2].tolist()
     assert ft.tensor([[1, 0]], dtype=dtype).tolist() == [[1, 0]]
     assert ft.empty(0, 3, dtype=dtype).shape == (0, 3) and ft.empty(0, dtype=dtype).tolist() == []
-    for like in (ft.zeros_like(ones), ones.new_zeros(2, 3), ft.full_like(ones, 0), ones.new_tensor([[0] * 3] * 2)):
+    for like in (
+        ft.zeros_like(ones),
+        ones.new_zeros(2, 3),
+        ft.full_like(ones, 0),
+        ones.new_tensor([[0] * 3] * 2),
+    ):
         assert like.dtype is dtype and like.tolist() == zeros.tolist()
     assert ft.eye(2, dtype=dtype).tolist() == [[1, 0], [0, 1]]
 
@@ -50,14 +67,18 @@ def test_metadata(dtype):
 def test_numbers(dtype):
     one = ft.tensor(1, dtype=dtype)
     assert bool(one) is True and bool(ft.tensor(0, dtype=dtype)) is False
-    assert complex(one) == 1 and one.item() == 1 and type(one.item()) is PYTHON.get(
-        np.dtype(reference(dtype.name)).kind, float
+    assert (
+        complex(one) == 1
+        and one.item() == 1
+        and type(one.item()) is PYTHON.get(np.dtype(reference(dtype.name)).kind, float)
     )
     if not dtype.is_complex:
         assert float(one) == 1.0 and type(float(one)) is float
         assert int(one) == 1 and type(int(one)) is int
     if dtype.is_floating_point or dtype.is_complex:
-        with pytest.raises(TypeError, match="only integer tensors of a single element can be converted to an index"):
+        with pytest.raises(
+            TypeError, match="only integer tensors of a single element can be converted to an index"
+        ):
             [0, 1][one]
     else:
         assert [0, 7][one] == 7 and list(range(one)) == [0]
@@ -66,7 +87,9 @@ def test_numbers(dtype):
 def test_iteration(dtype):
     x = ft.tensor([[1, 0], [0, 1]], dtype=dtype)
     rows = list(x)
-    assert [r.tolist() for r in rows] == x.tolist() and all(r.data_ptr() >= x.data_ptr() for r in rows)
+    assert [r.tolist() for r in rows] == x.tolist() and all(
+        r.data_ptr() >= x.data_ptr() for r in rows
+    )
     (a, b), (c, d) = x
     assert (a.item(), b.item(), c.item(), d.item()) == (1, 0, 0, 1)
     assert 1 in x and 5 not in x
@@ -77,18 +100,31 @@ def test_iteration(dtype):
 
 
 def test_printing(dtype):
-    for x in (ft.ones(2, 3, dtype=dtype), ft.ones((), dtype=dtype), ft.ones(0, 2, dtype=dtype), ft.ones(50, 50, dtype=dtype),
-              ft.ones(2, 3, dtype=dtype).t(), ft.ones(2, 3, dtype=dtype, device="meta")):  # fmt: skip
+    for x in (
+        ft.ones(2, 3, dtype=dtype),
+        ft.ones((), dtype=dtype),
+        ft.ones(0, 2, dtype=dtype),
+        ft.ones(50, 50, dtype=dtype),
+        ft.ones(2, 3, dtype=dtype).t(),
+        ft.ones(2, 3, dtype=dtype, device="meta"),
+    ):
         text = repr(x)
-        assert text.startswith("tensor(") and text.endswith(")") and str(x) == text and f"{x}" == (
-            text if x.ndim or x.device.type == "meta" else format(x.item(), "")
-        )  # fmt: skip
-        assert ("dtype=torch." in text) == (dtype.name not in ("float32", "int64", "bool", "complex64") or
-                                            (0 in x.shape and dtype.name != "float32") or
-                                            (x.device.type == "meta" and dtype.name != "float32"))  # fmt: skip
+        assert (
+            text.startswith("tensor(")
+            and text.endswith(")")
+            and str(x) == text
+            and f"{x}" == (text if x.ndim or x.device.type == "meta" else format(x.item(), ""))
+        )
+        assert ("dtype=torch." in text) == (
+            dtype.name not in ("float32", "int64", "bool", "complex64")
+            or (0 in x.shape and dtype.name != "float32")
+            or (x.device.type == "meta" and dtype.name != "float32")
+        )
 
 
-@pytest.mark.parametrize("again", [lambda x: pickle.loads(pickle.dumps(x)), copy.deepcopy, lambda x: saved(x)])
+@pytest.mark.parametrize(
+    "again", [lambda x: pickle.loads(pickle.dumps(x)), copy.deepcopy, lambda x: saved(x)]
+)
 def test_copies(dtype, again):
     x = ft.tensor([[1, 0, 1], [0, 0, 1]], dtype=dtype)
     for view in (x, x.t(), x[:, 1], x[0, 0], x[:0]):
@@ -128,7 +164,7 @@ def test_numpy_round_trip_shares_memory(dtype):
     for seen in (array, array.T, array[:, ::2], array[1, 1:], array[:0]):
         x = ft.from_numpy(seen)
         back = x.numpy()
-        assert x.shape == seen.shape and back.strides == seen.strides or not seen.size
+        assert (x.shape == seen.shape and back.strides == seen.strides) or not seen.size
         assert x.data_ptr() == seen.ctypes.data or not seen.size
         assert back.ctypes.data == seen.ctypes.data or not seen.size
         np.testing.assert_array_equal(back, seen)
@@ -141,7 +177,11 @@ def test_dlpack_round_trip_shares_memory(dtype):
     x = ft.tensor([[1, 0, 1], [0, 0, 1]], dtype=dtype)
     for view in (x, x.t(), x[1:, ::2]):
         y = ft.from_dlpack(view)
-        assert y.data_ptr() == view.data_ptr() and y.tolist() == view.tolist() and y.stride() == view.stride()
+        assert (
+            y.data_ptr() == view.data_ptr()
+            and y.tolist() == view.tolist()
+            and y.stride() == view.stride()
+        )
     y = ft.from_dlpack(x.__dlpack__())
     del x
     assert y.tolist() == [[1, 0, 1], [0, 0, 1]]
@@ -172,6 +212,8 @@ def test_attributes():
     assert x.note == "mine" and not hasattr(x, "other")
     with pytest.raises(AttributeError):
         x.shape = 3
-    with pytest.raises(TypeError, match="assigned grad expected to be a Tensor or None but got grad of type"):
+    with pytest.raises(
+        TypeError, match="assigned grad expected to be a Tensor or None but got grad of type"
+    ):
         x.grad = 3
     assert hash(x) == hash(x) and {x: 1}[x] == 1 and x is not x.view(2, 3)
