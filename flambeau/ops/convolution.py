@@ -177,6 +177,7 @@ def _weight(grad, input, weight_layout, stride, padding, dilation, transposed, g
 def convolution(input, weight, bias, stride, padding, dilation, transposed, output_padding, groups):
     """The convolution of input [N, C, *S] with weight [O, C/groups, *K] (transposed: [C, O/groups, *K])."""
     rank = weight.layout.ndim - 2
+    _check("convolution", input, weight, bias, stride, dilation, groups, rank, transposed)
     stride, padding, dilation, output_padding = (
         v * rank if len(v) == 1 else v for v in (stride, padding, dilation, output_padding)
     )

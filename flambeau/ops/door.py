@@ -236,7 +236,7 @@ def make_inplace(op):
     if not hasattr(op, "plan_inplace"):
         lines.append(f"    return write_back(op, {tuple_of})")
         return _compile(op, name, lines, {})
-    plans: dict = {}
+    plans = op.inplace_plans
     lines += [
         "    try:",
         f"        plan = plans[{', '.join(keys)},]",

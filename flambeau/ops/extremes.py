@@ -271,7 +271,7 @@ def _prefix_grad(grad_values, indices, self_layout, dim):
 
 
 def _running(name, greater, doc):
-    return scan(
+    op = scan(
         f"aten::{name}(Tensor self, int dim) -> (Tensor values, Tensor indices)",
         doc,
         fold=place_fold(greater, latest=True),
@@ -279,6 +279,8 @@ def _running(name, greater, doc):
         grad=dict(self=_prefix_grad),
         results=named(name, "values indices"),
     )
+    op.inplace_form = False  # two results
+    return op
 
 
 cummax = _running(

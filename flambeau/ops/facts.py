@@ -1,6 +1,7 @@
-"""What an error says beyond its first line: the op with its arguments' layouts, and the user's line.
+"""What an error says beyond its first line: the op with its arguments' layouts, the user's line.
 
-Ops raise PyTorch's first line; the ways that lead to them (`Op.slow` and its like) add the rest, on the error path only.
+Ops raise PyTorch's first line; the ways that lead to them (`Op.slow` and its like) add the rest,
+on the error path only.
 """
 
 import struct
@@ -11,7 +12,14 @@ from flambeau.types import TENSOR_TYPES, meta
 # Errors of these very types get facts: subclasses may print themselves in their own way.
 TOLD = frozenset((RuntimeError, TypeError, ValueError, IndexError, NotImplementedError))
 # What our own code trips over where an argument is not what the schema says.
-STUMBLES = (AttributeError, KeyError, StopIteration, UnboundLocalError, ZeroDivisionError, struct.error)
+STUMBLES = (
+    AttributeError,
+    KeyError,
+    StopIteration,
+    UnboundLocalError,
+    ZeroDivisionError,
+    struct.error,
+)
 LEVELS = 3  # ops around the failing one that are named
 MOST = 2**63
 
@@ -21,7 +29,7 @@ def is_tensor(value) -> bool:
 
 
 class Facts:
-    """What is known of one error: PyTorch's message, the ops from inner to outer, the user's line."""
+    """What is known of an error: PyTorch's message, ops from inner to outer, the user's line."""
 
     __slots__ = ("line", "message", "ops")
 
@@ -29,12 +37,19 @@ class Facts:
         self.message, self.ops, self.line = message, [], line
 
     def __str__(self):
-        lines = [self.message, *(f"  {op}" for op in self.ops[:1]), *(f"  in {op}" for op in self.ops[1:])]
+        lines = [
+            self.message,
+            *(f"  {op}" for op in self.ops[:1]),
+            *(f"  in {op}" for op in self.ops[1:]),
+        ]
         return "\n".join([*lines, f"  at {self.line}"] if self.line else lines)
 
 
 def tell(op, args, error, suffix="") -> Exception:
-    """The error to raise for `error`, which `op` met with `args`: itself, with facts, or the user's mistake behind it."""
+    """The error to raise for `error`, which `op` met with `args`.
+
+    That is `error` itself, with facts, or the user's mistake behind it.
+    """
     mistake = None if hasattr(error, "facts") else behind(op, args, error)
     error = mistake or error
     if type(error) not in TOLD:
@@ -50,11 +65,18 @@ def tell(op, args, error, suffix="") -> Exception:
     return error
 
 
+def no_memory(error: MemoryError) -> RuntimeError:
+    """PyTorch's error for memory that NumPy could not have."""
+    return RuntimeError(f"DefaultCPUAllocator: can't allocate memory: {error}")
+
+
 def behind(op, args, error):
     """The user's mistake that made our code stumble; None where `error` is what should be raised."""
     if isinstance(error, MemoryError):
-        return RuntimeError(f"DefaultCPUAllocator: can't allocate memory: {error}")
-    if isinstance(error, TypeError | AttributeError) and "'Pair'" in str(error):  # the scalar body orders complex numbers
+        return no_memory(error)
+    if isinstance(error, TypeError | AttributeError) and "'Pair'" in str(
+        error
+    ):  # the scalar body orders complex numbers
         return NotImplementedError(f"\"{op.name}_cpu\" not implemented for 'Complex'")
     if not isinstance(error, (*STUMBLES, TypeError, OverflowError)):
         return None
@@ -64,8 +86,14 @@ def behind(op, args, error):
             position = "" if a.keyword else f" (position {a.position + 1})"
             kind = "tuple of Tensors" if a.list else "Tensor"
             name = "input" if a.name == "self" else a.name
-            return TypeError(f"{op.name}(): argument '{name}'{position} must be {kind}, not {wrong}")
-    if any(isinstance(v, int) and not -MOST <= v < MOST for a in args for v in (a if isinstance(a, tuple | list) else (a,))):
+            return TypeError(
+                f"{op.name}(): argument '{name}'{position} must be {kind}, not {wrong}"
+            )
+    if any(
+        isinstance(v, int) and not -MOST <= v < MOST
+        for a in args
+        for v in (a if isinstance(a, tuple | list) else (a,))
+    ):
         return ValueError("Overflow when unpacking long long")
     return None
 
@@ -75,7 +103,14 @@ def not_fitting(argument, value) -> str:
     if not argument.is_tensor or (value is None and argument.optional):
         return ""
     values = value if argument.list and isinstance(value, tuple | list) else (value,)
-    return next((type(v).__name__ for v in values if not is_tensor(v) and not (argument.list and v is None)), "")
+    return next(
+        (
+            type(v).__name__
+            for v in values
+            if not is_tensor(v) and not (argument.list and v is None)
+        ),
+        "",
+    )
 
 
 def call_text(op, args, suffix="") -> str:

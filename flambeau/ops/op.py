@@ -37,6 +37,7 @@ class Op:
         self.gradients = gradients or {}
         self.method, self.function = method, function
         self.plans: dict = {}
+        self.inplace_plans: dict = {}
         self._rules: dict = {}
         plain = self.namespace in ("", "aten")
         self.method = self.method and plain
@@ -195,6 +196,14 @@ def also(op: Op, *names: str) -> None:
     """Further names of an op."""
     for name in names:
         registry.setdefault(name, []).append(op)
+
+
+def forget_plans() -> None:
+    """Drops what was planned for all ops: something changed that plans depend on and their keys do not name."""
+    for declared in registry.values():
+        for op in declared:
+            op.plans.clear()
+            op.inplace_plans.clear()
 
 
 def find(name: str) -> Op:

@@ -267,6 +267,7 @@ def _adaptive(x, sizes, fold):
     rank = len(sizes)
     spatial = x.layout.shape[-rank:]
     sizes = tuple(n if s is None else s for n, s in zip(spatial, sizes, strict=True))
+    x.new_empty((*x.layout.shape[:-rank], *sizes))  # refuses sizes that no memory can hold
     columns = []
     for cell in itertools.product(*(_bounds(n, s) for n, s in zip(spatial, sizes, strict=True))):
         part = x
@@ -346,6 +347,7 @@ def _largest_of_cells(self, sizes):
     if 0 in sizes:
         empty = self.new_zeros((*lead, *sizes))
         return empty, empty.to(INT64)
+    self.new_empty((*lead, *sizes))  # refuses sizes that no memory can hold before the cells are listed
     tables = [_cells(n, out) for n, out in zip(spatial, sizes, strict=True)]
     apart = [v for t in tables for v in t.shape]
     x, flat = self, numpy.zeros((), numpy.int64)

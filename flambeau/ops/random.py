@@ -155,7 +155,7 @@ def _poisson(rate, generator):
         raise RuntimeError("invalid Poisson rate, expected rate to be non-negative")
     seed = [int(w) for w in stream_of(generator).words(4)]
     made = numpy.random.Generator(numpy.random.PCG64(seed)).poisson(rate.astype(numpy.float64))
-    return made.astype(numpy.float32).astype(rate.dtype)
+    return numpy.asarray(made).astype(numpy.float32).astype(rate.dtype)
 
 
 poisson = opaque(

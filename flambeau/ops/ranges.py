@@ -11,6 +11,7 @@ from flambeau.types import by_name, contiguous
 
 from .creation import new_layout
 from .family import pointwise
+from .facts import no_memory
 from .family.opaque import adopt
 from .family.pointwise import type_name
 from .modes import defaults
@@ -37,7 +38,10 @@ class Made(Op):
         def make(*raw):
             args = normalise(raw)
             dtype = args[at_dtype] or defaults.dtype
-            values = rounded(run(*args[:at_dtype]), dtype)
+            try:
+                values = rounded(run(*args[:at_dtype]), dtype)
+            except MemoryError as error:
+                raise no_memory(error) from None
             if args[at_device] is not None and args[at_device].type == "meta":
                 return runtime.wrap(runtime.foreign(0, 0, None), contiguous(values.shape, dtype, args[at_device]), 0)
             new_layout((), dtype, args[at_device])  # refuses devices that are not there

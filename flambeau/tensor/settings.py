@@ -3,7 +3,7 @@
 
 from flambeau._base import numpy
 from flambeau import runtime
-from flambeau.ops import modes
+from flambeau.ops import forget_plans, modes
 from flambeau.ops import result_type as common_type
 from flambeau.types import Device, DType, by_name
 
@@ -24,7 +24,9 @@ def set_default_dtype(d, /):
         raise TypeError("only floating-point types are supported as the default type")
     if not isinstance(d, DType):
         raise TypeError(f"invalid dtype object: only floating-point types are supported as the default type, not {d}")
-    _defaults.dtype = d
+    if d is not _defaults.dtype:
+        _defaults.dtype = d
+        forget_plans()  # plans hold result types that the default decides
 
 
 def set_default_tensor_type(t, /):

@@ -409,7 +409,7 @@ class Tensor:
         return _represent(self)
 
     def __format__(self, spec):
-        if self.layout.ndim == 0 and spec and self.layout.device.type != "meta":
+        if self.layout.ndim == 0 and self.__class__ is Tensor and self.layout.device.type != "meta":
             return format(self.item(), spec)
         return object.__format__(self, spec)
 

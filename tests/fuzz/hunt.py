@@ -1,9 +1,9 @@
-"""Calls every registered op with junk and reports what no user should see. Run by test_junk.py, in a process of its own.
+"""Calls every registered op with junk and reports what no user should see. Run by test_junk.py.
 
     python tests/fuzz/hunt.py SEED ROUNDS PART PARTS
 
-Prints one line for each finding, and the op in hand before each call to the file named by FLAMBEAU_HUNT, so that after
-a crash the guilty call is known.
+Prints one line for each finding. The call in hand is written to the file named by FLAMBEAU_HUNT, so
+that after a crash the guilty one is known.
 """
 
 import os
@@ -15,39 +15,148 @@ import numpy as np
 import flambeau as ft
 from flambeau.ops import registry
 
-ALLOWED = (TypeError, RuntimeError, ValueError, IndexError, NotImplementedError, OverflowError, MemoryError)
+ALLOWED = (
+    TypeError,
+    RuntimeError,
+    ValueError,
+    IndexError,
+    NotImplementedError,
+    OverflowError,
+    MemoryError,
+)
 # Ops that wait, or that are free to use all memory they are asked for.
 SKIPPED = frozenset(("empty", "new_empty"))
+# Ops whose work a number decides: as many pieces, columns or steps as asked for.
+COUNTED = frozenset(
+    (
+        "chunk",
+        "dsplit",
+        "hsplit",
+        "split",
+        "tensor_split",
+        "vander",
+        "vsplit",
+        "matrix_power",
+        "mvlgamma",
+    )
+)
 
 
 def tensors(chance: random.Random) -> list:
     """Tensors of all kinds, made anew for each call, with their memory."""
     base = ft.arange(24, dtype=ft.float32)
     whole = ft.arange(24)
-    made = [
-        base.view(2, 3, 4), base.view(4, 6), base.view(4, 6).t(), base[1:4], base[::5], base[3], base[:0].view(0, 3),
-        base[:1].expand(3, 2), base.as_strided((3, 3), (1, 1)), base.view(2, 3, 4).permute(2, 0, 1), base.double(),
-        base.half(), base.bfloat16().view(4, 6), whole.view(4, 6), whole[:3], whole[0], whole.int()[:5], whole.to(ft.uint8),
-        whole > 3, (whole > 3).view(4, 6), ft.tensor(True), base.to(ft.complex64)[:4], base[:4].to(ft.complex128).conj(),
-        base.to(ft.complex64)[:4].conj().imag, ft.tensor([]), ft.tensor(float("nan")), ft.tensor([-1, 100, 2**40]),
-        ft.zeros(3, 4, requires_grad=True), ft.zeros(3, requires_grad=True).exp(), base.view(1, 1, 4, 6),
-        ft.zeros(2, 3, device="meta"), ft.zeros(0, 0), ft.zeros((1,) * 12),
-    ]  # fmt: skip
-    return made
+    return [
+        base.view(2, 3, 4),
+        base.view(4, 6),
+        base.view(4, 6).t(),
+        base[1:4],
+        base[::5],
+        base[3],
+        base[:0].view(0, 3),
+        base[:1].expand(3, 2),
+        base.as_strided((3, 3), (1, 1)),
+        base.view(2, 3, 4).permute(2, 0, 1),
+        base.double(),
+        base.half(),
+        base.bfloat16().view(4, 6),
+        whole.view(4, 6),
+        whole[:3],
+        whole[0],
+        whole.int()[:5],
+        whole.to(ft.uint8),
+        whole > 3,
+        (whole > 3).view(4, 6),
+        ft.tensor(True),
+        base.to(ft.complex64)[:4],
+        base[:4].to(ft.complex128).conj(),
+        base.to(ft.complex64)[:4].conj().imag,
+        ft.tensor([]),
+        ft.tensor(float("nan")),
+        ft.tensor([-1, 100, 2**40]),
+        ft.zeros(3, 4, requires_grad=True),
+        ft.zeros(3, requires_grad=True).exp(),
+        base.view(1, 1, 4, 6),
+        ft.zeros(2, 3, device="meta"),
+        ft.zeros(0, 0),
+        ft.zeros((1,) * 12),
+    ]
 
 
-SCALARS = (0, 1, -1, 2, 3, 7, 2**31, 2**62, 2**63, -(2**63), 2**70, 0.5, -1.5, 1e308, float("nan"), float("inf"), True, False,
-           1 + 2j, None, "mean", "none", "junk", "", b"x", (), (1,), (0, 1), (2, 3), [1, -1], (-1,), (2**40, 2**40), (0, 0),
-           (1, 2, 3), ((1, 2), (3,)), {}, {"a": 1}, object, object(), ft.float32, ft.int64, ft.bool, ft.complex64, "cpu", "meta",
-           "cuda:3", slice(None), ..., np.float32(2), np.zeros(3), np.int64(1), lambda x: x)  # fmt: skip
+SCALARS = (
+    0,
+    1,
+    -1,
+    2,
+    3,
+    7,
+    2**31,
+    2**62,
+    2**63,
+    -(2**63),
+    2**70,
+    0.5,
+    -1.5,
+    1e308,
+    float("nan"),
+    float("inf"),
+    True,
+    False,
+    1 + 2j,
+    None,
+    "mean",
+    "none",
+    "junk",
+    "",
+    b"x",
+    (),
+    (1,),
+    (0, 1),
+    (2, 3),
+    [1, -1],
+    (-1,),
+    (2**40, 2**40),
+    (0, 0),
+    (1, 2, 3),
+    ((1, 2), (3,)),
+    {},
+    {"a": 1},
+    object,
+    object(),
+    ft.float32,
+    ft.int64,
+    ft.bool,
+    ft.complex64,
+    "cpu",
+    "meta",
+    "cuda:3",
+    slice(None),
+    ...,
+    np.float32(2),
+    np.zeros(3),
+    np.int64(1),
+    lambda x: x,
+)
 # What fits an argument's type, more often than not: junk of the right type reaches deeper.
 FITTING = {
-    "int": (0, 1, -1, 2, 3, -4, 5, 100, -(2**63), 2**63 - 1, 2**40), "SymInt": (0, 1, -1, 2, 100, 2**40),
-    "float": (0.0, 1.0, -0.5, 1e-300, float("nan"), float("-inf")), "bool": (True, False),
-    "Scalar": (0, 1, -3, 2**62, 0.5, float("nan"), True, 1 + 1j), "str": ("mean", "sum", "none", "junk", "ij", "nearest"),
-    "ScalarType": (ft.float32, ft.float64, ft.int64, ft.bool, ft.complex64, ft.float16, ft.uint8, None),
+    "int": (0, 1, -1, 2, 3, -4, 5, 100, -(2**63), 2**63 - 1, 2**40),
+    "SymInt": (0, 1, -1, 2, 100, 2**40),
+    "float": (0.0, 1.0, -0.5, 1e-300, float("nan"), float("-inf")),
+    "bool": (True, False),
+    "Scalar": (0, 1, -3, 2**62, 0.5, float("nan"), True, 1 + 1j),
+    "str": ("mean", "sum", "none", "junk", "ij", "nearest"),
+    "ScalarType": (
+        ft.float32,
+        ft.float64,
+        ft.int64,
+        ft.bool,
+        ft.complex64,
+        ft.float16,
+        ft.uint8,
+        None,
+    ),
     "Device": ("cpu", "meta", None),
-}  # fmt: skip
+}
 
 
 def argument(a, pool, chance: random.Random):
@@ -70,8 +179,9 @@ def argument(a, pool, chance: random.Random):
     return chance.choice(fitting)
 
 
-def huge(arguments) -> bool:
+def huge(op, arguments) -> bool:
     """Whether the numbers could ask for more work than a test has time for."""
+
     def sizes(value):
         if isinstance(value, list | tuple):
             for v in value:
@@ -79,7 +189,8 @@ def huge(arguments) -> bool:
         elif isinstance(value, int | float) and not isinstance(value, bool) and value == value:
             yield abs(value)
 
-    return any(1000 < n < 2**62 for v in arguments for n in sizes(v))
+    limit = float("inf") if op.name in COUNTED else 2**62
+    return any(1000 < n < limit for v in arguments for n in sizes(v))
 
 
 def shown(value) -> str:
@@ -94,9 +205,7 @@ def shown(value) -> str:
 def contents(tensor) -> bytes:
     if tensor.device.type == "meta":
         return b""
-    return ft.tensor([], dtype=ft.uint8).set_(tensor.untyped_storage()).numpy().tobytes() if False else bytes(
-        memoryview(tensor.storage)
-    )
+    return bytes(memoryview(tensor.storage))
 
 
 def state_of(pool):
@@ -124,7 +233,11 @@ def one(op, chance, trace, found) -> None:
     pool = tensors(chance)
     args = [argument(a, pool, chance) for a in op.schema.arguments]
     positional = sum(not a.keyword for a in op.schema.arguments)
-    keywords = {a.name: v for a, v in zip(op.schema.arguments, args, strict=True) if a.keyword and v is not None}
+    keywords = {
+        a.name: v
+        for a, v in zip(op.schema.arguments, args, strict=True)
+        if a.keyword and v is not None
+    }
     args = args[:positional]
     luck = chance.random()
     if luck < 0.03:
@@ -134,9 +247,9 @@ def one(op, chance, trace, found) -> None:
     elif luck < 0.08:
         keywords["nonsense"] = 1
     elif luck < 0.14:
-        keywords["out"] = chance.choice(pool + [None, 3, (pool[0], pool[1])])
+        keywords["out"] = chance.choice([*pool, None, 3, (pool[0], pool[1])])
     function = op.inplace if op.inplace_form and chance.random() < 0.3 else op.door
-    if huge([*args, *keywords.values()]):
+    if huge(op, [*args, *keywords.values()]):
         return
     text = f"{op!r} {function.__name__}({', '.join(map(shown, args))}, {', '.join(f'{k}={shown(v)}' for k, v in keywords.items())})"
     if trace:
@@ -153,6 +266,8 @@ def one(op, chance, trace, found) -> None:
         if type(error) not in ALLOWED and type(error).__module__ == "builtins":
             found.add(f"KIND {text}: {type(error).__name__}: {error}")
     except Exception as error:
+        if isinstance(error, AssertionError) and "CUDA" in str(error):  # as PyTorch's
+            return
         place = error.__traceback__
         while place.tb_next:
             place = place.tb_next

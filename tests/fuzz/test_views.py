@@ -1,4 +1,4 @@
-"""Random chains of views, then an op on what they see, against NumPy on the same view of the same memory.
+"""Random chains of views, then an op on what they see, against NumPy on the same view.
 
 What a view does not see must stay as it was: every storage is compared whole, byte for byte.
 """
@@ -12,10 +12,17 @@ from hypothesis import strategies as st
 import flambeau as ft
 
 DTYPES = {
-    "float32": np.float32, "float64": np.float64, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16,
-    "int64": np.int64, "int32": np.int32, "int8": np.int8, "uint8": np.uint8, "bool": np.bool_,
+    "float32": np.float32,
+    "float64": np.float64,
+    "float16": np.float16,
+    "bfloat16": ml_dtypes.bfloat16,
+    "int64": np.int64,
+    "int32": np.int32,
+    "int8": np.int8,
+    "uint8": np.uint8,
+    "bool": np.bool_,
     "complex64": np.complex64,
-}  # fmt: skip
+}
 FUZZ = settings(max_examples=60, derandomize=True, deadline=None, database=None)
 as_strided = np.lib.stride_tricks.as_strided
 
@@ -33,15 +40,20 @@ class Pair:
         """The whole memories are equal (close: up to rounding)."""
         have, want = values(self.base), self.memory
         if close:
-            np.testing.assert_allclose(wide(have), wide(want), rtol=tolerance(want.dtype), atol=1e-5)
+            np.testing.assert_allclose(
+                wide(have), wide(want), rtol=tolerance(want.dtype), atol=1e-5
+            )
         else:
             assert have.tobytes() == want.tobytes()
 
 
 def values(tensor):
     """The elements as a NumPy array with ml_dtypes' bfloat16."""
-    return np.array(tensor.detach().numpy() if tensor.dtype is not ft.bfloat16 else
-                    tensor.contiguous().view(ft.int16).numpy().view(ml_dtypes.bfloat16))  # fmt: skip
+    return np.array(
+        tensor.detach().numpy()
+        if tensor.dtype is not ft.bfloat16
+        else tensor.contiguous().view(ft.int16).numpy().view(ml_dtypes.bfloat16)
+    )
 
 
 def tolerance(dtype):
@@ -62,7 +74,9 @@ def fresh(draw, dtype, shape):
     seed = draw(st.integers(0, 2**32 - 1))
     drawn = np.random.default_rng(seed).integers(-8, 9, size)
     kind = DTYPES[dtype]
-    memory = (drawn % 2 if dtype == "bool" else abs(drawn) if dtype == "uint8" else drawn).astype(kind)
+    memory = (drawn % 2 if dtype == "bool" else abs(drawn) if dtype == "uint8" else drawn).astype(
+        kind
+    )
     if dtype == "complex64":
         memory = (memory + 1j * np.roll(memory, 1)).astype(kind)
     copy = memory.copy()
@@ -76,8 +90,23 @@ def fresh(draw, dtype, shape):
 def step(draw, pair):
     """One more view."""
     t, a = pair.tensor, pair.array
-    kind = draw(st.sampled_from(("slice", "select", "transpose", "expand", "strided", "unfold", "diagonal", "permute",
-                                 "unsqueeze", "squeeze", "narrow")))  # fmt: skip
+    kind = draw(
+        st.sampled_from(
+            (
+                "slice",
+                "select",
+                "transpose",
+                "expand",
+                "strided",
+                "unfold",
+                "diagonal",
+                "permute",
+                "unsqueeze",
+                "squeeze",
+                "narrow",
+            )
+        )
+    )
     if kind == "unsqueeze" and a.ndim < 5:
         d = draw(st.integers(0, a.ndim))
         return pair.seen(t.unsqueeze(d), np.expand_dims(a, d))
@@ -86,7 +115,11 @@ def step(draw, pair):
     d = draw(st.integers(0, a.ndim - 1))
     n = a.shape[d]
     if kind == "slice":
-        start, stop, by = draw(st.integers(-n - 1, n + 1)), draw(st.integers(-n - 1, n + 1)), draw(st.integers(1, 3))
+        start, stop, by = (
+            draw(st.integers(-n - 1, n + 1)),
+            draw(st.integers(-n - 1, n + 1)),
+            draw(st.integers(1, 3)),
+        )
         index = (slice(None),) * d + (slice(start, stop, by),)
         return pair.seen(t[index], a[index])
     if kind == "select" and n:
@@ -100,13 +133,17 @@ def step(draw, pair):
         return pair.seen(t.permute(order), a.transpose(order))
     if kind == "expand" and a.ndim < 5 and a.size <= 400:
         times = draw(st.integers(0, 3))
-        return pair.seen(t.expand(times, *a.shape), as_strided(a, (times, *a.shape), (0, *a.strides)))
+        return pair.seen(
+            t.expand(times, *a.shape), as_strided(a, (times, *a.shape), (0, *a.strides))
+        )
     if kind == "strided":
         return strided(draw, pair)
     if kind == "unfold" and n and a.ndim < 5:
         size, by = draw(st.integers(1, n)), draw(st.integers(1, 3))
         windows = np.lib.stride_tricks.sliding_window_view(a, size, d, writeable=True)
-        return pair.seen(t.unfold(d, size, by), windows[(slice(None),) * d + (slice(None, None, by),)])
+        return pair.seen(
+            t.unfold(d, size, by), windows[(slice(None),) * d + (slice(None, None, by),)]
+        )
     if kind == "diagonal" and a.ndim > 1:
         e, offset = draw(st.integers(0, a.ndim - 1)), draw(st.integers(-2, 2))
         if d != e:
@@ -118,7 +155,9 @@ def step(draw, pair):
     if kind == "narrow":
         start = draw(st.integers(0, n))
         length = draw(st.integers(0, n - start))
-        return pair.seen(t.narrow(d, start, length), a[(slice(None),) * d + (slice(start, start + length),)])
+        return pair.seen(
+            t.narrow(d, start, length), a[(slice(None),) * d + (slice(start, start + length),)]
+        )
     return pair
 
 
@@ -141,7 +180,9 @@ def strided(draw, pair):
 @st.composite
 def viewed(draw, dtypes=tuple(DTYPES), steps=5):
     """A pair after up to `steps` views."""
-    pair = fresh(draw, draw(st.sampled_from(dtypes)), tuple(draw(st.lists(st.integers(0, 5), max_size=4))))
+    pair = fresh(
+        draw, draw(st.sampled_from(dtypes)), tuple(draw(st.lists(st.integers(0, 5), max_size=4)))
+    )
     for _ in range(draw(st.integers(0, steps))):
         pair = step(draw, pair)
     assert tuple(pair.tensor.shape) == pair.array.shape
@@ -155,7 +196,9 @@ def same(result, want, exact=True):
     if exact:
         np.testing.assert_array_equal(wide(have), wide(want.astype(have.dtype)))
     else:
-        np.testing.assert_allclose(wide(have), wide(want), rtol=tolerance(have.dtype), atol=tolerance(have.dtype))
+        np.testing.assert_allclose(
+            wide(have), wide(want), rtol=tolerance(have.dtype), atol=tolerance(have.dtype)
+        )
 
 
 NUMERIC = tuple(d for d in DTYPES if d != "bool")
@@ -203,7 +246,13 @@ def test_functions(pair, name):
 @given(viewed(REAL), st.data())
 def test_reductions(pair, data):
     a, x = wide(pair.array), pair.tensor
-    axes = data.draw(st.none() | st.lists(st.integers(0, a.ndim - 1), unique=True, min_size=1).map(tuple)) if a.ndim else None
+    axes = (
+        data.draw(
+            st.none() | st.lists(st.integers(0, a.ndim - 1), unique=True, min_size=1).map(tuple)
+        )
+        if a.ndim
+        else None
+    )
     keep = data.draw(st.booleans())
     same(x.sum(axes, keep), np.asarray(np.sum(a, axes, keepdims=keep)), exact=False)
     if a.size:
@@ -228,7 +277,11 @@ def overlaps(array):
 
 
 @FUZZ
-@given(viewed(NUMERIC), st.sampled_from(("add", "mul", "fill", "zero", "copy", "neg", "masked", "set")), st.data())
+@given(
+    viewed(NUMERIC),
+    st.sampled_from(("add", "mul", "fill", "zero", "copy", "neg", "masked", "set")),
+    st.data(),
+)
 def test_in_place(pair, kind, data):
     x, a = pair.tensor, pair.array
     if overlaps(a):  # writing there is undefined, or refused; either way nothing else may move
@@ -283,7 +336,10 @@ def test_indexing(pair, data):
     if n:
         where = np.random.default_rng(1).integers(0, n, a.shape)
         same(x.gather(d, ft.from_numpy(where)), np.take_along_axis(a, where, d))
-        same(ft.zeros(a.shape, dtype=x.dtype).scatter(d, ft.from_numpy(np.argsort(where, d)), x), put(a, where, d))
+        same(
+            ft.zeros(a.shape, dtype=x.dtype).scatter(d, ft.from_numpy(np.argsort(where, d)), x),
+            put(a, where, d),
+        )
     with pytest.raises(IndexError):
         x.index_select(d, ft.tensor([n]))
     pair.agree()
@@ -304,7 +360,11 @@ def test_products(left, right):
             return
         want = wide(a) @ np.swapaxes(wide(a), -1, -2)
         same(x @ x.transpose(-1, -2), want, exact=False)
-    if left.array.dtype == np.float32 and left.array.shape[-1] == right.array.shape[-1] and right.array.ndim == 2:
+    if (
+        left.array.dtype == np.float32
+        and left.array.shape[-1] == right.array.shape[-1]
+        and right.array.ndim == 2
+    ):
         want = wide(left.array) @ wide(right.array).T
         same(ft.nn.functional.linear(left.tensor, right.tensor), want, exact=False)
     left.agree()

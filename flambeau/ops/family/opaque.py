@@ -7,6 +7,7 @@ from flambeau._base import numpy
 from flambeau import runtime
 from flambeau.types import contiguous, from_numpy, meta
 
+from ..facts import no_memory
 from ..modes import state
 from ..op import Op, is_tensor
 
@@ -62,7 +63,10 @@ class Opaque(Op):
                 arrays[i] = ndarray(args[i])
             for i in lists:
                 arrays[i] = [ndarray(t) for t in args[i] or ()]
-            result = run(*arrays)
+            try:
+                result = run(*arrays)
+            except MemoryError as error:
+                raise no_memory(error) from None
             result = tuple(map(_adopt, result)) if isinstance(result, tuple) else _adopt(result)
             if record is not None and state.grad:
                 inputs = [args[i] for i in tensors] + [t for i in lists for t in args[i] or ()]

@@ -1,0 +1,337 @@
+"""What users get wrong: the error's type, PyTorch's first line, the facts below it.
+
+Also memory that cannot be had, sizes that overflow, signals, threads and forks.
+"""
+
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+
+import numpy as np
+import pytest
+
+import flambeau as ft
+
+F = ft.nn.functional
+SHAPES = "The size of tensor a (3) must match the size of tensor b (5) at non-singleton dimension 1"
+
+
+def a():
+    return ft.zeros(2, 3)
+
+
+def b():
+    return ft.zeros(4, 5)
+
+
+# Each: a call, the type of its error, and the first line as PyTorch 2.13 prints it.
+WRONG = [
+    (
+        lambda: ft.mm(a(), b()),
+        RuntimeError,
+        "mat1 and mat2 shapes cannot be multiplied (2x3 and 4x5)",
+    ),
+    (lambda: ft.mm(a(), ft.zeros(3)), RuntimeError, "mat2 must be a matrix"),
+    (
+        lambda: ft.nn.Linear(4, 2)(a()),
+        RuntimeError,
+        "mat1 and mat2 shapes cannot be multiplied (2x3 and 4x2)",
+    ),
+    (lambda: a() + b(), RuntimeError, SHAPES),
+    (lambda: a().add_(b()), RuntimeError, SHAPES),
+    (lambda: ft.where(a() > 0, a(), b()), RuntimeError, SHAPES),
+    (
+        lambda: a().add_(ft.zeros(2, 2, 3)),
+        RuntimeError,
+        "output with shape [2, 3] doesn't match the broadcast shape [2, 2, 3]",
+    ),
+    (
+        lambda: ft.zeros(2, dtype=ft.int64).add_(1.5),
+        RuntimeError,
+        "result type Float can't be cast to the desired output type Long",
+    ),
+    (lambda: a().view(7), RuntimeError, "shape '[7]' is invalid for input of size 6"),
+    (lambda: a().view(-1, -1), RuntimeError, "only one dimension can be inferred"),
+    (
+        lambda: a().sum(5),
+        IndexError,
+        "Dimension out of range (expected to be in range of [-2, 1], but got 5)",
+    ),
+    (
+        lambda: a().transpose(0, 4),
+        IndexError,
+        "Dimension out of range (expected to be in range of [-2, 1], but got 4)",
+    ),
+    (lambda: a()[5], IndexError, "index 5 is out of bounds for dimension 0 with size 2"),
+    (lambda: a()[0, 0, 0], IndexError, "too many indices for tensor of dimension 2"),
+    (lambda: a().index_select(0, ft.tensor([9])), IndexError, "index out of range in self"),
+    (
+        lambda: ft.cat([a(), ft.zeros(2)]),
+        RuntimeError,
+        "Tensors must have same number of dimensions: got 2 and 1",
+    ),
+    (
+        lambda: a().expand(3, 3),
+        RuntimeError,
+        "The expanded size of the tensor (3) must match the existing size (2) at non-singleton dimension 0.  "
+        "Target sizes: [3, 3].  Tensor sizes: [2, 3]",
+    ),
+    (lambda: ft.zeros(-1), RuntimeError, "zeros: Dimension size must be non-negative."),
+    (
+        lambda: ft.zeros(2, 3, 4).t(),
+        RuntimeError,
+        "t() expects a tensor with <= 2 dimensions, but self is 3D",
+    ),
+    (
+        lambda: ft.exp("x"),
+        TypeError,
+        "exp(): argument 'input' (position 1) must be Tensor, not str",
+    ),
+    (lambda: ft.exp(3), TypeError, "exp(): argument 'input' (position 1) must be Tensor, not int"),
+    (
+        lambda: F.relu("x"),
+        TypeError,
+        "relu(): argument 'input' (position 1) must be Tensor, not str",
+    ),
+    (lambda: ft.exp(a(), out=3), TypeError, "exp(): argument 'out' must be Tensor, not int"),
+    (
+        lambda: a() + ft.zeros(2, 3, device="meta"),
+        RuntimeError,
+        "Tensor on device meta is not on the expected device cpu!",
+    ),
+    (
+        lambda: a().copy_(ft.zeros(2, 3, device="meta")),
+        NotImplementedError,
+        "Cannot copy out of meta tensor; no data!",
+    ),
+    (
+        lambda: ft.group_norm(ft.zeros(2, 3), 0),
+        RuntimeError,
+        "Expected num groups to be greater than 0, got 0",
+    ),
+    (
+        lambda: F.batch_norm(ft.zeros(2, 3), ft.zeros(5), ft.ones(5), training=True),
+        RuntimeError,
+        "running_mean should contain 3 elements not 5",
+    ),
+    (
+        lambda: ft.rand(2, generator="x"),
+        TypeError,
+        "uniform_(): argument 'generator' (position 4) must be torch.Generator",
+    ),
+    (lambda: a().item(), RuntimeError, "a Tensor with 6 elements cannot be converted to Scalar"),
+    (
+        lambda: bool(a()),
+        RuntimeError,
+        "Boolean value of Tensor with more than one value is ambiguous",
+    ),
+    (
+        lambda: a().backward(),
+        RuntimeError,
+        "element 0 of tensors does not require grad and does not have a grad_fn",
+    ),
+    (lambda: F.cross_entropy(a(), ft.tensor([5, 0])), IndexError, "Target 5 is out of bounds."),
+]
+
+
+@pytest.mark.parametrize(("call", "kind", "line"), WRONG, ids=[line[:40] for _, _, line in WRONG])
+def test_first_lines(call, kind, line):
+    with pytest.raises(kind) as caught:
+        call()
+    assert type(caught.value) is kind
+    assert str(caught.value).splitlines()[0].startswith(line)
+
+
+def test_facts_name_the_call_and_the_line():
+    left, right = ft.zeros(2, 3), ft.zeros(4, 5)
+    with pytest.raises(RuntimeError) as caught:
+        ft.mm(left, right)
+    first, call, where = str(caught.value).splitlines()
+    assert first == "mat1 and mat2 shapes cannot be multiplied (2x3 and 4x5)"
+    assert call == "  mm(self: float32[2, 3], mat2: float32[4, 5])"
+    assert (
+        where.startswith("  at ")
+        and where.endswith("ft.mm(left, right)")
+        and "test_bad_input.py:" in where
+    )
+
+
+def test_facts_name_the_ops_around():
+    with pytest.raises(RuntimeError) as caught:
+        ft.matmul(ft.zeros(2, 2, 3), ft.zeros(2, 4, 5).transpose(1, 2))
+    lines = str(caught.value).splitlines()
+    assert any(
+        "matmul(self: float32[2, 2, 3], other: float32[2, 5, 4], strides=[20, 1, 5])" in line
+        for line in lines
+    )
+    assert sum(line.startswith("  at ") for line in lines) == 1
+
+
+def test_programs_that_match_messages_still_work():
+    """The first line is in str(e), as in PyTorch: `in`, `startswith` and re.search find it."""
+    with pytest.raises(RuntimeError, match=r"^shape '\[7\]' is invalid for input of size 6"):
+        a().view(7)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: ft.empty(2**46),
+        lambda: ft.zeros(2**46),
+        lambda: ft.ones(2**46),
+        lambda: ft.rand(2**46),
+        lambda: ft.zeros(1).expand(2**46).contiguous(),
+        lambda: ft.zeros(1).expand(2**46) + 1,
+        lambda: ft.full((2**46,), 3),
+        lambda: ft.arange(2**46),
+        lambda: ft.zeros(1).expand(2**46).clone(),
+        lambda: ft.eye(2**23),
+        lambda: ft.zeros(2**23, 1) @ ft.zeros(1, 2**23),
+        lambda: ft.cat([ft.zeros(1).expand(2**45)] * 2),
+    ],
+)
+def test_memory_that_cannot_be_had(make):
+    before = ft.ones(3)
+    with pytest.raises(RuntimeError, match="can't allocate memory"):
+        make()
+    assert (before + 1).tolist() == [2, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("make", "kind"),
+    [
+        (lambda: ft.empty(2**40, 2**40), RuntimeError),
+        (lambda: ft.zeros(2**63), (RuntimeError, TypeError)),
+        (lambda: ft.zeros(2, -3), RuntimeError),
+        (lambda: ft.zeros(1).expand(2**62).expand(4, 2**62), RuntimeError),
+        (lambda: ft.zeros(2).as_strided((2,), (2**62,)), RuntimeError),
+        (lambda: ft.zeros(2).repeat(2**62), RuntimeError),
+        (lambda: ft.zeros(2).view(2**63), (RuntimeError, TypeError)),
+        (lambda: ft.zeros(2)[2**63], (IndexError, ValueError)),
+        (lambda: ft.zeros(2).as_strided((3,), (1,)), RuntimeError),
+        (lambda: ft.zeros(2).as_strided((1,), (1,), 5), RuntimeError),
+        (lambda: ft.zeros(2).as_strided((1,), (-1,)), RuntimeError),
+        (lambda: ft.zeros(4)[2:].as_strided((1,), (1,), -1), RuntimeError),
+        (lambda: ft.zeros(2).unfold(0, 1, 0), RuntimeError),
+        (lambda: ft.zeros(2).sum(-(2**63)), IndexError),
+    ],
+)
+def test_sizes_that_overflow(make, kind):
+    with pytest.raises(kind):
+        make()
+    assert ft.ones(2).sum().item() == 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda x: x.add_(ft.zeros(7)),
+        lambda x: x.copy_(ft.zeros(7)),
+        lambda x: x.mul_(1j),
+        lambda x: x.index_add_(0, ft.tensor([0, 9]), ft.ones(2, 3)),
+        lambda x: x.index_copy_(0, ft.tensor([0, 9]), ft.ones(2, 3)),
+        lambda x: x.scatter_(0, ft.tensor([[0, 0, 9]]), 1.0),
+        lambda x: x.index_fill_(0, ft.tensor([0, 9]), 1.0),
+        lambda x: x.index_put_((ft.tensor([0, 9]),), ft.tensor(1.0)),
+        lambda x: x.__setitem__(ft.tensor([0, 9]), 1.0),
+        lambda x: x.masked_fill_(ft.ones(2, 3), 1.0),
+        lambda x: x.put_(ft.tensor([0, 99]), ft.ones(2)),
+        lambda x: ft.exp(ft.ones(2, 3, dtype=ft.complex64), out=x),
+        lambda x: x.normal_(0, -1),
+        lambda x: x.clamp_(),
+        lambda x: x.scatter_add_(0, ft.tensor([[0, 0, -9]]), ft.ones(1, 3)),
+        lambda x: x.bernoulli_(2),
+        lambda x: x.masked_scatter_(ft.tensor([True, True, True]), ft.ones(1)),
+    ],
+)
+def test_what_fails_changes_nothing(change):
+    x = ft.arange(6.0).view(2, 3)
+    version = x._version
+    with pytest.raises((RuntimeError, IndexError, TypeError, ValueError)):
+        change(x)
+    assert x.tolist() == [[0, 1, 2], [3, 4, 5]] and x._version == version
+
+
+def python(program, **options):
+    """Runs a program in a process of its own; its output."""
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        **options,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no SIGINT to send")
+@pytest.mark.parametrize(
+    "work", ["x = x * 1.0001 + 0.5", "big.sin_()", "(big * 2).sum().backward()"]
+)
+def test_interrupts_arrive_and_leave_the_library_working(work):
+    out = python(f"""
+        import os, signal, threading, time
+        import flambeau as ft
+        x, big = ft.ones(10), ft.ones(300_000)
+        if "backward" in {work!r}:
+            big.requires_grad_()
+        {work}
+        threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+        started = time.monotonic()
+        try:
+            while time.monotonic() - started < 20:
+                {work}
+            print("never")
+        except KeyboardInterrupt:
+            print("soon" if time.monotonic() - started < 5 else "late")
+        y = ft.ones(3, requires_grad=True)
+        (y * 2).sum().backward()
+        print(y.grad.tolist(), ft.is_grad_enabled(), ft.ones(300_000).sum().item())
+    """)
+    assert out.split("\n")[:2] == ["soon", "[2.0, 2.0, 2.0] True 300000.0"]
+
+
+def test_threads_compute_at_once():
+    wrong = []
+
+    def work(seed):
+        try:
+            generator = np.random.default_rng(seed)
+            for n in range(1, 40):
+                w = generator.standard_normal((n, 7))
+                x = ft.from_numpy(w).requires_grad_()
+                (x.exp() * seed + x @ x.new_ones(7, 1)).sum().backward()
+                np.testing.assert_allclose(x.grad.numpy(), np.exp(w) * seed + 7, rtol=1e-6)
+        except BaseException as error:
+            wrong.append(error)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(1, 7)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join(60)
+    assert not wrong and not any(t.is_alive() for t in threads)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_a_forked_child_computes():
+    out = python("""
+        import os, warnings
+        import flambeau as ft
+        warnings.simplefilter("ignore")
+        big = ft.ones(2_000_000)
+        big.sum().item(), (ft.ones(300, 300) @ ft.ones(300, 300)).sum().item()
+        for _ in range(3):
+            child = os.fork()
+            if child == 0:
+                x = ft.ones(2_000_000, requires_grad=True)
+                (x * 2 + big).sum().backward()
+                good = x.grad[5].item() == 2 and (ft.ones(300, 300) @ ft.ones(300, 300)).sum().item() == 300.0**3
+                os._exit(0 if good and big.sum().item() == 2_000_000 else 1)
+            _, status = os.waitpid(child, 0)
+            print(os.waitstatus_to_exitcode(status), big.sum().item())
+    """)
+    assert out == "0 2000000.0\n" * 3
