@@ -55,6 +55,7 @@ from .family.opaque import adopt, ndarray
 from .family.pointwise import can_write, check_target, type_name
 from .family.reduction import wrap_dim, wrap_dims
 from .family.view import register
+from .matrices import LinAlgError
 from .op import Composite, Op, composite, explain, find, registry
 from .promotion import result_type
 from .tape import FREED, AccumulateGrad, Extra, Handle, Node, Output, Packed, add_hook, alone, extras, kind_of, modified, next_order, watchers
@@ -73,7 +74,7 @@ def __getattr__(name):
 
 __all__ = [
     "FREED", "AccumulateGrad", "Composite", "Extra", "Fold", "Fused", "Handle", "Node", "Op", "Opaque", "Output", "Packed", "Pointwise",
-    "Reduction", "View", "add_hook", "adopt", "alone", "bind_doors", "bind_tape", "broadcast", "call", "can_write",
+    "LinAlgError", "Reduction", "View", "add_hook", "adopt", "alone", "bind_doors", "bind_tape", "broadcast", "call", "can_write",
     "check_overlap", "check_target", "composite", "expand", "explain", "extras", "find", "fused", "inplace_plan", "kind_of", "modes", "modified", "next_order", "ndarray", "no_device", "opaque",
     "pointwise", "reduction", "register", "registry", "result_type", "scan", "type_name", "view", "watchers", "wrap_dim",
     "AccumulateGrad",
@@ -82,6 +83,7 @@ __all__ = [
     "FREED",
     "Fold",
     "Fused",
+    "LinAlgError",
     "Handle",
     "Node",
     "Op",

@@ -360,7 +360,7 @@ def linalg_matrix_power(A, n):
             f"linalg.matrix_power: A must be batches of square matrices, but they are {shape[-2]} by {shape[-1]} matrices"
         )
     if n == 0:
-        return A.new_zeros(shape) + find("eye").door(shape[-1], shape[-1], dtype=A.layout.dtype)
+        return A.clone().zero_() + find("eye").door(shape[-1], shape[-1], dtype=A.layout.dtype)
     if n < 0:
         A, n = find("linalg.inv").door(A), -n
     out = None
