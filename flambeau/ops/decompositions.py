@@ -13,7 +13,17 @@ from .contraction import expand_batches, matmul
 from .family import opaque
 from .joining import cat
 from .matrices import (
-    LinAlgError, adjoint, check_float, check_matrix, check_square, each, failed, half_diagonal, identity, recorded,
+    LinAlgError,
+    adjoint,
+    check_float,
+    check_input,
+    check_matrix,
+    check_square,
+    each,
+    failed,
+   
+    identity,
+    recorded,
 )  # fmt: skip
 from .op import composite
 from .results import named
@@ -36,10 +46,10 @@ def _cholesky(a, name, check):
 
 
 def _cholesky_gradient(grad_L, L):
-    phi = half_diagonal(adjoint(L).matmul(grad_L))
+    half = adjoint(L).matmul(grad_L)
+    phi = half.tril() + adjoint(half.tril(-1))
     inner = triangular_op(adjoint(L), phi, True, True, False)
-    g = triangular_op(L, inner, False, False, False)
-    return (g + adjoint(g)) * 0.5
+    return triangular_op(L, inner, False, False, False) * 0.5
 
 
 cholesky_op = opaque(
@@ -144,7 +154,7 @@ def _checked_lu(name, a, pivot):
     check_matrix(name, a)
     check_float(name, a)
     if not pivot:
-        raise RuntimeError(f"{name}: LU without pivoting is not implemented on the CPU")
+        raise RuntimeError("linalg.lu_factor: LU without pivoting is not implemented on the CPU")
     return lu_op(a)
 
 
@@ -159,11 +169,12 @@ def lu_factor(A, pivot):
 def _raise_zero_pivot(info, name):
     codes = info.numpy()
     if codes.any():
-        raise failed(
+        error = failed(
             name, codes, "U[{info},{info}] is zero and using it on lu_solve would result in a division by zero. If you "
             "still want to perform the factorization, consider calling linalg.lu(A, pivot) or linalg.lu_factor_ex(A, "
             "pivot)",
         )  # fmt: skip
+        raise RuntimeError(str(error))
 
 
 @composite(
@@ -312,7 +323,7 @@ geqrf_op = opaque(
 @composite("aten::geqrf(Tensor self) -> (Tensor a, Tensor tau)")
 def geqrf(self):
     """R of the QR factorisation, with the Householder vectors below its diagonal, and their factors."""
-    check_matrix("torch.geqrf", self, "input")
+    check_input("torch.geqrf", self)
     check_float("geqrf", self)
     return named("geqrf", "a tau")(*geqrf_op(self.detach()))
 
@@ -332,7 +343,7 @@ def _reflect(vectors, tau, x, indices, flipped):
 @composite("linalg::householder_product(Tensor input, Tensor tau) -> Tensor")
 def householder_product(input, tau):
     """The first columns of the product of the Householder reflectors that `geqrf` gives."""
-    check_matrix("torch.linalg.householder_product", input, "input")
+    check_input("torch.linalg.householder_product", input)
     m, n = input.layout.shape[-2:]
     if m < n:
         raise RuntimeError(

@@ -153,7 +153,7 @@ def cond(A, p):
             return values.new_zeros(values.layout.shape[:-1])
         largest, smallest = values[..., 0], values[..., -1]
         return smallest / largest if p == -2 else largest / smallest
-    check_square("linalg.cond", A)
+    check_square(f"linalg.cond(ord={p})", A)
     if not A.layout.shape[-1]:
         return A.new_zeros(A.layout.shape[:-2], dtype=A.layout.dtype.to_real())
     inverse, info = inverse_op(A, "linalg.cond", False)

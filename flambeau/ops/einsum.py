@@ -117,8 +117,7 @@ def _without(tensor, labels, gone):
     dims = tuple(d for d, x in enumerate(labels) if x in gone)
     if not dims:
         return tensor, labels
-    total = tensor.sum(dims) if tensor.layout.dtype.kind in "fc" else tensor.sum(dims, dtype=tensor.layout.dtype)
-    return total, [x for x in labels if x not in gone]
+    return tensor.sum(dims, dtype=tensor.layout.dtype), [x for x in labels if x not in gone]
 
 
 def _arranged(tensor, labels, groups):
@@ -199,6 +198,10 @@ def einsum(equation, tensors):
     return tensor.permute([labels.index(x) for x in wanted]) if labels != wanted else tensor
 
 
+def _total(x, dim):
+    return x.sum(dim, True, dtype=x.layout.dtype)
+
+
 def _pairs_of(dims, a, b):
     """The dimensions of both tensors that a tensordot sums over."""
     if hasattr(dims, "layout"):
@@ -223,15 +226,16 @@ def tensordot(a, b, dims):
     lists them for each."""
     x, y = a.layout, b.layout
     first, second = _pairs_of(dims, x, y)
+    counted = isinstance(dims, int)
     for d, e in zip(first, second, strict=True):
         m, n = x.shape[d], y.shape[e]
         if m != n and 1 not in (m, n):
             raise RuntimeError(
-                f"contracted dimensions need to match, but first has size {m} in dim {d} and second has size {n} in "
-                f"dim {e}"
+                f"contracted dimensions need to match, but first has size {m} in dim {d - x.ndim * counted} "
+                f"and second has size {n} in dim {e}"
             )
         if m != n:  # the sum of the other one's elements
-            a, b = (a, b.sum(e, True)) if m == 1 else (a.sum(d, True), b)
+            a, b = (a, _total(b, e)) if m == 1 else (_total(a, d), b)
     x, y = a.layout, b.layout
     left, right = ([d for d in range(z.ndim) if d not in used] for z, used in ((x, first), (y, second)))
     inner = math.prod(x.shape[d] for d in first)

@@ -23,6 +23,12 @@ def check_matrix(name, a, argument="A"):
         raise RuntimeError(f"{name}: The input tensor {argument} must have at least 2 dimensions.")
 
 
+def check_input(name, a):
+    """As `check_matrix`, in the words of the older ops."""
+    if a.layout.ndim < 2:
+        raise RuntimeError(f"{name}: input must have at least 2 dimensions.")
+
+
 def check_float(name, a):
     """Raises unless LAPACK has the tensor's dtype."""
     dtype = a.layout.dtype
@@ -72,17 +78,12 @@ def identity(like, n):
     return find("eye").door(n, n, dtype=like.layout.dtype)
 
 
-def half_diagonal(x):
-    """The lower triangle, its diagonal halved."""
-    return x.tril() - x.diagonal(0, -2, -1).diag_embed() * 0.5
-
-
 def recorded(*tensors):
     """Whether results of these are recorded for backward."""
     return state.grad and any(t._node is not None for t in tensors)
 
 
 __all__ = [
-    "LinAlgError", "adjoint", "check_float", "check_matrix", "check_square", "each", "failed", "half_diagonal", "identity",
+    "LinAlgError", "adjoint", "check_float", "check_input", "check_matrix", "check_square", "each", "failed", "identity",
     "recorded",
 ]  # fmt: skip

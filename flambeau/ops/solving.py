@@ -13,7 +13,16 @@ from flambeau.runtime import lapack
 from .contraction import expand_batches, matmul
 from .family import opaque
 from .family.pointwise import type_name
-from .matrices import adjoint, check_float, check_matrix, check_square, each, failed, identity, recorded
+from .matrices import (
+    adjoint,
+    check_float,
+    check_matrix,
+    check_square,
+    each,
+    failed,
+    identity,
+    recorded,
+)
 from .op import composite, find
 from .results import named
 
@@ -135,7 +144,7 @@ def spread(a, b):
 
 
 def _solve(name, A, B, left, check):
-    check_matrix(name, A)
+    check_matrix(name.removeprefix("torch."), A)
     vector = _is_vector(A, B)
     if vector and not left:
         raise RuntimeError(
@@ -155,7 +164,7 @@ def _solve(name, A, B, left, check):
 @composite("linalg::solve(Tensor A, Tensor B, *, bool left=True) -> Tensor")
 def solve(A, B, left):
     """X with ``A X = B`` (``X A = B`` where not `left`); B may be vectors. LinAlgError where A is singular."""
-    return _solve("linalg.solve", A, B, left, True)[0]
+    return _solve("torch.linalg.solve", A, B, left, True)[0]
 
 
 @composite(
@@ -163,7 +172,7 @@ def solve(A, B, left):
 )
 def solve_ex(A, B, left, check_errors):
     """As `solve`, with the index of the first zero pivot for each matrix."""
-    return named("linalg_solve_ex", "result info")(*_solve("linalg.solve_ex", A, B, left, check_errors))
+    return named("linalg_solve_ex", "result info")(*_solve("torch.linalg.solve_ex", A, B, left, check_errors))
 
 
 # Triangular systems.
@@ -214,9 +223,22 @@ def triangular_solve(self, A, upper, transpose, unitriangular):
     return named("triangular_solve", "solution cloned_coefficient")(out, A.clone())
 
 
-@composite("aten::cholesky_solve(Tensor self, Tensor input2, bool upper=False) -> Tensor")
+def _cholesky_solve_gradient(grad, input2, result, upper):
+    """With Y = A^-1 G: -(Y X^H + X Y^H) L. Also what is not read has a gradient then, as in PyTorch."""
+    product = cholesky_solve(grad, input2, upper).matmul(adjoint(result))
+    both = product + adjoint(product)
+    return -input2.triu().matmul(both) if upper else -both.matmul(input2.tril())
+
+
+@composite(
+    "aten::cholesky_solve(Tensor self, Tensor input2, bool upper=False) -> Tensor",
+    grad=dict(self=lambda grad, input2, upper: cholesky_solve(grad, input2, upper), input2=_cholesky_solve_gradient),
+)
 def cholesky_solve(self, input2, upper):
     """X with ``A X = self``, where `input2` is the Cholesky factor of A."""
+    if input2.layout.ndim >= 2 and input2.layout.shape[-1] != input2.layout.shape[-2]:
+        rows, columns = input2.layout.shape[-2:]
+        raise RuntimeError(f"A must be batches of square matrices, but they are {rows} by {columns} matrices")
     check_square("cholesky_solve", input2)
     b, factor = self, input2
     first = adjoint(factor) if upper else factor
@@ -315,7 +337,11 @@ def tolerances(a, atol, rtol):
 )
 def pinv(A, rcond, hermitian, atol, rtol):
     """The Moore-Penrose pseudoinverse; singular values up to ``max(atol, rtol * largest)`` count as 0."""
-    check_matrix("linalg.pinv", A)
+    if A.layout.ndim < 2 or A.layout.dtype.kind not in "fc":
+        raise RuntimeError(
+            f"linalg.pinv({type_name(A.layout.dtype)}{{{list(A.layout.shape)}}}): expected a tensor with 2 or more "
+            "dimensions of float, double, cfloat or cdouble types"
+        )
     check_float("linalg.pinv", A)
     if hermitian:
         check_square("linalg.pinv", A)
@@ -352,11 +378,11 @@ _DRIVERS = ("gels", "gelsy", "gelsd", "gelss")
 
 
 @composite(
-    "linalg::lstsq(Tensor self, Tensor b, float? rcond=None, *, str? driver=None) -> (Tensor solution, Tensor residuals, "
-    "Tensor rank, Tensor singular_values)"
+    "linalg::lstsq(Tensor self, Tensor b, float? rcond=None, *, str? driver=None) -> (Tensor solution, "
+    "Tensor residuals, Tensor rank, Tensor singular_values)"
 )
 def lstsq(self, b, rcond, driver):
-    """X that makes ``|self X - b|`` least; with it the residuals, ranks and singular values, where `driver` gives them."""
+    """X that makes ``|self X - b|`` least; the residuals, ranks and singular values too, where `driver` gives them."""
     check_matrix("torch.linalg.lstsq", self, "input")
     check_float("torch.linalg.lstsq", self)
     driver = driver or "gelsy"
@@ -376,8 +402,8 @@ def lstsq(self, b, rcond, driver):
     solution, rank, values = lstsq_op(a.detach(), right.detach(), eps if rcond is None else rcond)
     if recorded(self, b):
         solution = matmul(pinv_op(a, 0.0, eps if rcond is None else rcond, False), right)
-    residuals = a.new_empty((0,), dtype=a.layout.dtype.to_real())
-    if m > n and driver != "gelsy" and (driver == "gels" or math.prod(rank.layout.shape) == 0 or bool((rank == n).all())):
+    residuals = solution.reshape((-1,))[:0].abs()  # empty, but part of the graph, as in PyTorch
+    if m > n and driver != "gelsy" and (driver == "gels" or bool((rank == n).all())):
         residuals = (matmul(a, solution) - right).abs().square().sum(-2)
     nothing = (rank.new_empty((0,)), a.new_empty((0,), dtype=a.layout.dtype.to_real()))
     return named("linalg_lstsq", "solution residuals rank singular_values")(

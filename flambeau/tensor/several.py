@@ -49,7 +49,7 @@ def _subscripts(numbers):
     text = ""
     for n in numbers:
         if n is not Ellipsis and not 0 <= n < len(letters):
-            raise ValueError("not in list" if n is None else f"einsum(): subscript {n} is not within the valid range [0, 52)")
+            raise ValueError(f"einsum(): subscript {n} is not within the valid range [0, 52)")
         text += "..." if n is Ellipsis else letters[n]
     return text
 
