@@ -10,10 +10,14 @@ from . import (
     convolution,
     creation,
     ctc,
+    decompositions,
+    determinants,
     diagonals,
     distances,
+    einsum,
     embedding,
     extremes,
+    fourier,
     indexing,
     logic,
     losses,
@@ -31,6 +35,7 @@ from . import (
     searching,
     shapes,
     softmax,
+    solving,
     sorting,
     statistics,
     transcendental,
@@ -51,6 +56,8 @@ from .family.pointwise import can_write, check_target, type_name
 from .family.reduction import wrap_dim, wrap_dims
 from .family.view import register
 from .op import Composite, Op, composite, explain, find, forget_plans, registry
+from .matrices import LinAlgError
+from .op import Composite, Op, composite, explain, find, registry
 from .promotion import result_type
 from .tape import FREED, AccumulateGrad, Extra, Handle, Node, Output, Packed, add_hook, alone, extras, kind_of, modified, next_order, watchers
 from .tape import bind as bind_tape
@@ -70,6 +77,8 @@ __all__ = [
     "FREED", "AccumulateGrad", "Composite", "Extra", "Fold", "Fused", "Handle", "Node", "Op", "Opaque", "Output", "Packed", "Pointwise",
     "Reduction", "View", "add_hook", "adopt", "alone", "bind_doors", "bind_tape", "broadcast", "call", "can_write",
     "check_overlap", "check_target", "composite", "expand", "explain", "extras", "find", "forget_plans", "fused", "inplace_plan", "kind_of", "modes", "modified", "next_order", "ndarray", "no_device", "opaque",
+    "LinAlgError", "Reduction", "View", "add_hook", "adopt", "alone", "bind_doors", "bind_tape", "broadcast", "call", "can_write",
+    "check_overlap", "check_target", "composite", "expand", "explain", "extras", "find", "fused", "inplace_plan", "kind_of", "modes", "modified", "next_order", "ndarray", "no_device", "opaque",
     "pointwise", "reduction", "register", "registry", "result_type", "scan", "type_name", "view", "watchers", "wrap_dim",
     "AccumulateGrad",
     "Composite",
@@ -77,6 +86,7 @@ __all__ = [
     "FREED",
     "Fold",
     "Fused",
+    "LinAlgError",
     "Handle",
     "Node",
     "Op",

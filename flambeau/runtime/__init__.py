@@ -6,6 +6,7 @@ the core; the first look-up of one starts it, and later look-ups find them direc
 
 from typing import Any
 
+from . import lapack
 from .blas import gemm_kernel
 from .core import Launch, Memory, Stage, bind, launcher, memory, native, take_events
 from .random import Generator, Stream, default_generator
@@ -45,6 +46,7 @@ __all__ = [
     "bind",
     "default_generator",
     "gemm_kernel",
+    "lapack",
     "launcher",
     "memory",
     "take_events",

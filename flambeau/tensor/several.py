@@ -31,6 +31,35 @@ def meshgrid(*tensors, indexing="ij"):
     return find("meshgrid").door(_listed(tensors), indexing=indexing)
 
 
+def einsum(equation, *operands):
+    """Products summed over named dimensions: ``einsum("ij,jk", a, b)``, or ``einsum(a, [0, 1], b, [1, 2], [0, 2])``."""
+    if isinstance(equation, str):
+        return find("einsum").door(equation, _listed(operands))
+    given = (equation, *operands)
+    lists, result = given[1::2], given[-1] if len(given) % 2 else None
+    text = ",".join(map(_subscripts, lists[: len(given) // 2]))
+    if result is not None:
+        text += "->" + _subscripts(result)
+    return find("einsum").door(text, list(given[: len(given) - len(given) % 2 : 2]))
+
+
+def _subscripts(numbers):
+    """Subscripts that are given as numbers, as letters."""
+    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+    text = ""
+    for n in numbers:
+        if n is not Ellipsis and not 0 <= n < len(letters):
+            raise ValueError(f"einsum(): subscript {n} is not within the valid range [0, 52)")
+        text += "..." if n is Ellipsis else letters[n]
+    return text
+
+
+def chain_matmul(*matrices, out=None):
+    """The product of a chain of matrices, in the order that needs the fewest operations."""
+    given = _listed(matrices)
+    return given[0] if len(given) == 1 else find("linalg.multi_dot").door(given, out=out)
+
+
 def broadcast_shapes(*shapes):
     """The common shape of `shapes` by the broadcasting rule."""
     from_empty = [(s,) if isinstance(s, int) else tuple(s) for s in shapes]
@@ -95,6 +124,7 @@ def install():
 
 
 PUBLIC = (
+    "einsum", "chain_matmul",
     "atleast_1d", "atleast_2d", "atleast_3d", "block_diag", "broadcast_shapes", "broadcast_tensors", "cartesian_prod",
     "meshgrid", "where",
 )  # fmt: skip
