@@ -1,8 +1,12 @@
-"""Derives the coefficients of flambeau/ir/coefficients.py: `python tools/minimax.py > flambeau/ir/coefficients.py`.
+"""Derives the coefficients of flambeau/ir/coefficients.py: `python tools/minimax.py >
+flambeau/ir/coefficients.py`.
 
-Each entry is the polynomial or rational function that minimises the greatest weighted error on an interval, found by
-Remez' exchange (E. Remez, 1934; the rational form as in Cody, Fraser & Hart, Numer. Math. 12, 1968) on a fine grid
-in 60 digits. The degree is the lowest one that reaches the wanted number of bits. Needs mpmath; takes minutes.
+Each entry is the polynomial or rational function that minimises the greatest weighted error on an
+interval, found by
+Remez' exchange (E. Remez, 1934; the rational form as in Cody, Fraser & Hart, Numer. Math. 12, 1968)
+on a fine grid
+in 60 digits. The degree is the lowest one that reaches the wanted number of bits. Needs mpmath;
+takes minutes.
 """
 
 import sys
@@ -15,7 +19,9 @@ BITS = {"float32": 28, "float64": 57}
 
 
 def exchange(target, weight, grid, above, below, fixed):
-    """Coefficients (p, q) and error of the best p(x)/(1 + x q(x)) of degrees `above`, `below`; p starts at `fixed`."""
+    """Coefficients (p, q) and error of the best p(x)/(1 + x q(x)) of degrees `above`, `below`; p
+    starts at `fixed`.
+    """
     free = above + 1 - (fixed is not None)
     unknowns = free + below + 1
     nodes = [len(grid) * (2 * i + 1) // (2 * unknowns) for i in range(unknowns)]
@@ -32,7 +38,10 @@ def exchange(target, weight, grid, above, below, fixed):
         p = ([] if fixed is None else [mpf(fixed)]) + solved[:free]
         q = [mpf(1), *solved[free : free + below]]
         bottom = [mpmath.polyval(q[::-1], x) for x in grid]
-        errors = [weight[n] * (mpmath.polyval(p[::-1], x) / bottom[n] - target[n]) for n, x in enumerate(grid)]
+        errors = [
+            weight[n] * (mpmath.polyval(p[::-1], x) / bottom[n] - target[n])
+            for n, x in enumerate(grid)
+        ]
         level, worst = abs(solved[-1]), max(map(abs, errors))
         if worst < level * mpf("1.02") or level == 0:
             break
@@ -59,15 +68,23 @@ def alternation(errors, wanted):
 
 
 def fit(function, weight, low, high, bits, below=None, fixed=None, start=1):
-    """The lowest-degree fit to 2**-bits. `below`: None for polynomials, else degree of denominator minus numerator."""
+    """The lowest-degree fit to 2**-bits. `below`: None for polynomials, else degree of denominator
+    minus numerator.
+    """
     count = 400
-    grid = [(low + high) / 2 - (high - low) / 2 * mpmath.cospi(mpf(2 * i + 1) / (2 * count)) for i in range(count)]
+    grid = [
+        (low + high) / 2 - (high - low) / 2 * mpmath.cospi(mpf(2 * i + 1) / (2 * count))
+        for i in range(count)
+    ]
     target, scale = [function(x) for x in grid], [weight(x) for x in grid]
     for degree in range(start, 40):
         under = 0 if below is None else degree + below
         p, q, error = exchange(target, scale, grid, degree, under, fixed)
         if error < mpf(2) ** -bits:
-            print(f"  degree {degree}/{under}: 2**{mpmath.nstr(mpmath.log(error, 2), 5)}", file=sys.stderr)
+            print(
+                f"  degree {degree}/{under}: 2**{mpmath.nstr(mpmath.log(error, 2), 5)}",
+                file=sys.stderr,
+            )
             return p, q
     raise ValueError("no fit")
 
@@ -80,7 +97,7 @@ digamma_root = mpmath.findroot(mpmath.digamma, 1.46)
 
 def odd(function):
     """(target, weight) of f(x) = x + x z P(z), z = x*x."""
-    ratio = lambda z: function(mpmath.sqrt(z)) / mpmath.sqrt(z)  # noqa: E731
+    ratio = lambda z: function(mpmath.sqrt(z)) / mpmath.sqrt(z)
     return (lambda z: (ratio(z) - 1) / z), (lambda z: z / ratio(z))
 
 
@@ -94,7 +111,9 @@ def beside(part, function):
 
 
 def erfcx_scaled(t):
-    """(x + 5/2) exp(x*x) erfc(x) at x = 5/2 (1 + t)/(1 - t), after M. Shepherd & J. Laframboise, Math. Comp. 36, 1981."""
+    """(x + 5/2) exp(x*x) erfc(x) at x = 5/2 (1 + t)/(1 - t), after M. Shepherd & J. Laframboise,
+    Math. Comp. 36, 1981.
+    """
     x = (1 + t) / (1 - t) * 5 / 2
     if x < 60:
         return (x + 2.5) * mpmath.exp(x * x) * mpmath.erfc(x)
@@ -126,7 +145,9 @@ def lgamma_middle(t):
 
 def stirling(v):
     x = 1 / mpmath.sqrt(v)
-    return (mpmath.loggamma(x) - ((x - 0.5) * mpmath.log(x) - x + mpmath.log(2 * mpmath.pi) / 2)) * x
+    return (
+        mpmath.loggamma(x) - ((x - 0.5) * mpmath.log(x) - x + mpmath.log(2 * mpmath.pi) / 2)
+    ) * x
 
 
 def digamma_tail(v):
@@ -136,20 +157,25 @@ def digamma_tail(v):
 
 def bessel_small(order):
     start = 1 / mpf(order + 1)
-    ratio = lambda t: mpmath.besseli(order, 2 * mpmath.sqrt(t)) / mpmath.sqrt(t) ** order  # noqa: E731
+    ratio = lambda t: mpmath.besseli(order, 2 * mpmath.sqrt(t)) / mpmath.sqrt(t) ** order
     return (lambda t: (ratio(t) - 1) / t), (lambda t: start * t / ratio(t))
 
 
 def bessel_large(order):
     """sqrt(x) exp(-x) I(x) at 1/x = (s + 1)/16."""
-    return relative(lambda s: mpmath.besseli(order, 16 / (s + 1)) * mpmath.exp(-16 / (s + 1)) * 4 / mpmath.sqrt(s + 1))
+    return relative(
+        lambda s: (
+            mpmath.besseli(order, 16 / (s + 1)) * mpmath.exp(-16 / (s + 1)) * 4 / mpmath.sqrt(s + 1)
+        )
+    )
 
 
 def tail_of_normal(w):
     return mpmath.sqrt(2) * inverse_erfc(mpmath.log(2) - w * w / 2) / w
 
 
-# name: (target, weight), interval per type or for both, options (`below`: rational; `fixed`: first coefficient)
+# name: (target, weight), interval per type or for both, options (`below`: rational; `fixed`: first
+# coefficient)
 tiny = mpf(10) ** -12
 SPECS = {
     # exp(r) = 1 + r + r*r*P(r); the weight serves expm1 too.
@@ -181,8 +207,10 @@ SPECS = {
     "erf": ((lambda z: mpmath.erf(mpmath.sqrt(z)) / mpmath.sqrt(z) - 1,
              lambda z: mpmath.sqrt(z) / mpmath.erf(mpmath.sqrt(z))), (tiny, mpf(1)), {}),
     "erfcx": (relative(erfcx_scaled), (mpf(-1), mpf(1) - tiny), {"start": 9}),
-    # erfinv(x) = x + x R(9/16 - z) near 0, w + w R(w - 1) with w = sqrt(-log(1 - |x|)) in the tails; likewise the quantile of
-    # the normal distribution, 2.5 x + x R(0.16 - z) and w + w R(w - 2) with w = sqrt(-2 log p). Rational functions are of
+    # erfinv(x) = x + x R(9/16 - z) near 0, w + w R(w - 1) with w = sqrt(-log(1 - |x|)) in the
+    # tails; likewise the quantile of
+    # the normal distribution, 2.5 x + x R(0.16 - z) and w + w R(w - 2) with w = sqrt(-2 log p).
+    # Rational functions are of
     # the distance from the left end, which makes all coefficients of one sign.
     "erfinv": (beside(1, lambda v: mpmath.erfinv(mpmath.sqrt(0.5625 - v)) / mpmath.sqrt(0.5625 - v)),
                (mpf(0), mpf("0.5625") - tiny),
@@ -194,7 +222,8 @@ SPECS = {
     "ndtri_tail": (beside(1, lambda v: tail_of_normal(v + 2)),
                    {"float32": (mpf("0.14"), mpf("12.5")), "float64": (mpf("0.14"), mpf("36.8"))},
                    {"below": 0, "start": 4}),
-    # log gamma(x) = (x - 1)(x - 2) (7/16 + R(x - 1/2)) from 0.6 to 3 or 4; Stirling's remainder times x as a function of 1/x**2
+    # log gamma(x) = (x - 1)(x - 2) (7/16 + R(x - 1/2)) from 0.6 to 3 or 4; Stirling's remainder
+    # times x as a function of 1/x**2
     "lgamma": (beside(mpf("0.4375"), lgamma_middle), {"float32": (mpf("0.1"), mpf("2.5")), "float64": (mpf("0.1"), mpf("3.5"))}, {"below": 0}),
     "stirling": ((stirling, lambda v: mpmath.sqrt(v) / mpmath.loggamma(1 / mpmath.sqrt(v))),
                  {"float32": (tiny, mpf(1) / 9), "float64": (tiny, mpf(1) / 16)}, {}),
@@ -249,7 +278,8 @@ def constants(bits):
         "root_half": parts(mpmath.sqrt(mpf("0.5")), (bits, bits)),
         "third": parts(mpf(1) / 3, (bits, bits)),
         "digamma_root": parts(digamma_root, (bits, bits)),
-        # 1/(2 pi): digits whose product with 24 bits is exact in float64; or words of a window that is moved along
+        # 1/(2 pi): digits whose product with 24 bits is exact in float64; or words of a window that
+        # is moved along
         "turn": [d * mpf(2) ** (-29 * i) for i, d in enumerate(window(turn, 29, 5))] if bits == 24 else
                 window(turn, 53, 24),
     }  # fmt: skip
@@ -260,7 +290,11 @@ def constants(bits):
 
 
 def text(values, bits):
-    return "(" + ", ".join(repr(float(rounded(x, 53 if abs(bits) == 53 else 24))) for x in values) + ",)"
+    return (
+        "("
+        + ", ".join(repr(float(rounded(x, 53 if abs(bits) == 53 else 24))) for x in values)
+        + ",)"
+    )
 
 
 def emit(name, values, bits):
@@ -275,7 +309,9 @@ def emit(name, values, bits):
 
 
 def main():
-    print('"""Coefficients and constants of the elementary functions. Written by tools/minimax.py: edit that."""\n')
+    print(
+        '"""Coefficients and constants of the elementary functions. Written by tools/minimax.py: edit that."""\n'
+    )
     for dtype, bits in (("float32", 24), ("float64", 53)):
         print(f"{dtype} = {{")
         for name, ((function, weight), interval, options) in SPECS.items():

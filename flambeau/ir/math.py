@@ -1,10 +1,16 @@
-"""The mathematical functions of scalar expressions: Python functions that build expressions over the primitives.
+"""The mathematical functions of scalar expressions: Python functions that build expressions over
+the primitives.
 
-Arguments are float32 or float64 expressions (half types are cast first), or a `Pair` for a complex number where a
-function is analytic; arithmetic takes integers too. Second arguments may be numbers. Nothing looks anything up:
-arguments are reduced, a polynomial or a rational function is evaluated, and special cases are selected, so that all
-lanes of a vector do the same. Errors are below 1.5 units in the last place for most functions, below 4 (float32) and
-2.1 (float64) for all, away from zeros of lgamma and digamma left of 0; complex results are good to a few units of the
+Arguments are float32 or float64 expressions (half types are cast first), or a `Pair` for a complex
+number where a
+function is analytic; arithmetic takes integers too. Second arguments may be numbers. Nothing looks
+anything up:
+arguments are reduced, a polynomial or a rational function is evaluated, and special cases are
+selected, so that all
+lanes of a vector do the same. Errors are below 1.5 units in the last place for most functions,
+below 4 (float32) and
+2.1 (float64) for all, away from zeros of lgamma and digamma left of 0; complex results are good to
+a few units of the
 larger part. Coefficients are made by tools/minimax.py.
 """
 
@@ -77,7 +83,7 @@ def reciprocal(x):
     return _complex.reciprocal(x) if isinstance(x, Pair) else 1.0 / x
 
 
-def abs(x):  # noqa: A001
+def abs(x):
     """|x|; of complex numbers without overflow on the way."""
     return hypot(x.re, x.im) if isinstance(x, Pair) else builtins.abs(x)
 
@@ -96,7 +102,7 @@ _POWERS = {
 }
 
 
-def pow(x, y):  # noqa: A001
+def pow(x, y):
     """x**y with C99's special values. Small whole numbers as exponents are products."""
     if isinstance(y, int | float):
         short = _POWERS.get(float(y)) if isinstance(x, Expr) else None
