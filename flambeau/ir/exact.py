@@ -1,7 +1,8 @@
 """Fused multiply-add in NumPy, rounded once, where numpy has none.
 
-The sum is rounded to odd before the last rounding, which makes the second one harmless: S. Boldo and G. Melquiond,
-"Emulation of a FMA and correctly rounded sums", IEEE Trans. Computers 57(4), 2008.
+The sum is rounded to odd before the last rounding, which makes the second one harmless: S. Boldo
+and G. Melquiond, "Emulation of a FMA and correctly rounded sums", IEEE Trans. Computers 57(4),
+2008.
 """
 from flambeau._base import numpy
 
@@ -18,7 +19,9 @@ def two_sum(a, b):
 
 
 def two_product(a, b):
-    """(p, e) with p = fl(a b) and p + e = a b exactly, for factors of moderate size (Dekker, Veltkamp)."""
+    """(p, e) with p = fl(a b) and p + e = a b exactly, for factors of moderate size (Dekker,
+    Veltkamp).
+    """
     p = a * b
     t = _SPLIT * a
     a1 = t - (t - a)
@@ -50,7 +53,8 @@ def fma64(a, b, c):
     finite = numpy.isfinite(a) & numpy.isfinite(b)
     plain = numpy.where(finite & ~numpy.isfinite(c), c, a * b + c)
     (ma, ea), (mb, eb), (mc, ec) = map(numpy.frexp, (a, b, c))
-    # The addend in units of 2**(ea + eb); beyond 200 bits apart only its sign and being non-zero matter.
+    # The addend in units of 2**(ea + eb); beyond 200 bits apart only its sign and being non-zero
+    # matter.
     apart = numpy.where(c == 0, 0, ec - ea - eb)
     near = numpy.clip(apart, -200, 200)
     unit = ea + eb + numpy.maximum(apart - near, 0)
@@ -63,6 +67,8 @@ def fma64(a, b, c):
     # A denormal result was rounded twice: undo where the first rounding made or broke a tie.
     dropped = exact - numpy.ldexp(result, -unit)
     half = numpy.ldexp(0.5, numpy.clip(-1074 - unit, -1000, 1000))
-    step = numpy.where((dropped == half) & (left > 0), 1, 0) - numpy.where((dropped == -half) & (left < 0), 1, 0)
+    step = numpy.where((dropped == half) & (left > 0), 1, 0) - numpy.where(
+        (dropped == -half) & (left < 0), 1, 0
+    )
     result = numpy.where(step == 0, result, result + step * 5e-324)
     return numpy.where(finite & numpy.isfinite(c) & (a != 0) & (b != 0), result, plain)

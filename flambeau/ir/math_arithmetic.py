@@ -1,4 +1,6 @@
-"""Division with remainder, whole powers, neighbours: arithmetic on integer and floating expressions."""
+"""Division with remainder, whole powers, neighbours: arithmetic on integer and floating
+expressions.
+"""
 
 from .loop import Expr, bitcast, const, copysign, floor, rem, select
 from .math_pieces import bits
@@ -18,7 +20,9 @@ def remainder(a: Expr, b: Expr) -> Expr:
 
 
 def floor_divide(a: Expr, b: Expr) -> Expr:
-    """floor(a/b); for floats that of the exact quotient, a/b where b is 0; on integers 0 where b is 0."""
+    """floor(a/b); for floats that of the exact quotient, a/b where b is 0; on integers 0 where b is
+    0.
+    """
     if a.dtype.kind in "ub":
         return a / b
     part = rem(a, b)
@@ -40,8 +44,9 @@ def _crosses(part: Expr, b: Expr) -> Expr:
 def ipow(x: Expr, n: "Expr | int") -> Expr:
     """x**n of integers, modulo 2**bits. A negative n gives 0, but for x = 1 and -1.
 
-    With a number for n, the products of repeated squaring. Otherwise half the squarings: for odd x, 2**j-th powers
-    are 1 modulo 2**(j+2), so that their own powers are linear: (1 + v)**m = 1 + m v modulo v*v.
+    With a number for n, the products of repeated squaring. Otherwise half the squarings: for odd x,
+    2**j-th powers are 1 modulo 2**(j+2), so that their own powers are linear: (1 + v)**m = 1 + m v
+    modulo v*v.
     """
     if isinstance(n, int):
         return _fixed_power(x, n)
@@ -89,5 +94,3 @@ def nextafter(x: Expr, y: Expr) -> Expr:
     moved = select(x.equals(0.0), least, moved)
     result = select(x.equals(y), y, moved)
     return select(x.equals(x) & y.equals(y), result, x + y)
-
-

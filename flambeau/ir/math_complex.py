@@ -1,7 +1,8 @@
 """Elementary functions of complex numbers, pairs of real expressions.
 
-Special values are those of C99, annex G; branch cuts lie where NumPy and PyTorch have them, and the sign of a zero
-says on which side of a cut a number is (W. Kahan, Branch cuts for complex elementary functions, 1987).
+Special values are those of C99, annex G; branch cuts lie where NumPy and PyTorch have them, and the
+sign of a zero says on which side of a cut a number is (W. Kahan, Branch cuts for complex elementary
+functions, 1987).
 """
 
 from . import math_exponential as real
@@ -9,8 +10,22 @@ from . import math_trigonometric as circular
 from .loop import Expr, Pair, cast, const, copysign, float32, float64, fma, rint, select
 from .loop import sqrt as root_of
 from .math_pieces import (
-    INFINITY, at_least, at_most, exp_fraction, fast_two_sum, form, is_negative, log1p_sum, log_sum, pick, polynomial,
-    power_of_two, scale, split_log, two_product, two_sum,
+    INFINITY,
+    at_least,
+    at_most,
+    exp_fraction,
+    fast_two_sum,
+    form,
+    is_negative,
+    log1p_sum,
+    log_sum,
+    pick,
+    polynomial,
+    power_of_two,
+    scale,
+    split_log,
+    two_product,
+    two_sum,
 )  # fmt: skip
 
 
@@ -63,7 +78,9 @@ def expm1(z: Pair) -> Pair:
 
 
 def _log_modulus(x: Expr, y: Expr, x_low: Expr | None = None, doubled=False) -> Expr:
-    """log|x + x_low + i y|, or with `doubled` log of twice that: the square as a sum of two, scaled."""
+    """log|x + x_low + i y|, or with `doubled` log of twice that: the square as a sum of two,
+    scaled.
+    """
     a, b = abs(x), abs(y)
     large = select(a < b, b, a)
     far, near = large > pick(x, 2.0**60, 2.0**500), large < pick(x, 2.0**-40, 2.0**-450)
@@ -82,7 +99,9 @@ def _log_modulus(x: Expr, y: Expr, x_low: Expr | None = None, doubled=False) -> 
     k = k - shift * 2.0
     if doubled:
         k = k + 2.0
-    result = log_sum(k, fma(low, power_of_two(-(k + shift * 2.0 - (2.0 if doubled else 0.0))), f)) * 0.5
+    result = (
+        log_sum(k, fma(low, power_of_two(-(k + shift * 2.0 - (2.0 if doubled else 0.0))), f)) * 0.5
+    )
     result = select(h.equals(0.0), const(-INFINITY, x.dtype), select(h < INFINITY, result, h))
     return select(_is_infinite(x) | _is_infinite(y), const(INFINITY, x.dtype), result)
 
@@ -120,8 +139,12 @@ def sqrt(z: Pair) -> Pair:
     a, b = abs(x), abs(y)
     large = select(a < b, b, a)
     far, near = large > pick(x, 2.0**120, 2.0**1000), large < pick(x, 2.0**-100, 2.0**-900)
-    down = select(far, const(0.0625, x.dtype), select(near, const(pick(x, 2.0**60, 2.0**200), x.dtype), 1.0))
-    up = select(far, const(4.0, x.dtype), select(near, const(pick(x, 2.0**-30, 2.0**-100), x.dtype), 1.0))
+    down = select(
+        far, const(0.0625, x.dtype), select(near, const(pick(x, 2.0**60, 2.0**200), x.dtype), 1.0)
+    )
+    up = select(
+        far, const(4.0, x.dtype), select(near, const(pick(x, 2.0**-30, 2.0**-100), x.dtype), 1.0)
+    )
     a, b = a * down, b * down
     t = root_of((a + circular.hypot(a, b)) * 0.5)
     other = b / (t + t)
@@ -188,7 +211,9 @@ def _power(z: Pair, w: Pair) -> Pair:
 
 
 def _hyperbolic(x: Expr):
-    """(sinh x, cosh x, k, p): the first two where |x| is below the overflow, exp|x| = p 2**k anyhow."""
+    """(sinh x, cosh x, k, p): the first two where |x| is below the overflow, exp|x| = p 2**k
+    anyhow.
+    """
     a = abs(x)
     k, p = exp_fraction(at_most(a, pick(x, 130.0, 800.0)))
     half = scale(p, k - 1.0)
@@ -204,7 +229,9 @@ def sinh(z: Pair) -> Pair:
     first, second, k, p = _hyperbolic(x)
     cosine, sine = circular.cos(y), circular.sin(y)
     large = abs(x) > pick(x, 80.0, 690.0)
-    re = select(large, scale(p * cosine, k - 1.0) * copysign(const(1.0, x.dtype), x), first * cosine)
+    re = select(
+        large, scale(p * cosine, k - 1.0) * copysign(const(1.0, x.dtype), x), first * cosine
+    )
     im = select(large, scale(p * sine, k - 1.0), second * sine)
     re = select(x.equals(0.0) | (_is_infinite(x) & ~_finite(y)), x, re)
     still = y.equals(0.0)
@@ -270,8 +297,8 @@ def sinc(z: Pair) -> Pair:
 def _arc(x: Expr, y: Expr):
     """(d, h) for x, y >= 0: asin(x + i y) = atan2(x, d) + i h, acos = atan2(d, x) - i h.
 
-    T. Hull, T. Fairgrieve & P. Tang, ACM TOMS 23(3), 1997; their formulas for the critical regions serve everywhere
-    but far away.
+    T. Hull, T. Fairgrieve & P. Tang, ACM TOMS 23(3), 1997; their formulas for the critical regions
+    serve everywhere but far away.
     """
     limit = pick(x, 2.0**50, 2.0**400)
     far = ~((x < limit) & (y < limit))
@@ -292,7 +319,11 @@ def _arc(x: Expr, y: Expr):
     h = log1p_sum(a_less + grown)
     h = select(a_less + grown < pick(x, 2.0**-26, 2.0**-55), a_less + grown, h)
     reach = a + u
-    d = select(inside | gap.equals(0.0), root_of(reach * 0.5 * fma(v_tiny, first, gap)), v * root_of(reach * q))
+    d = select(
+        inside | gap.equals(0.0),
+        root_of(reach * 0.5 * fma(v_tiny, first, gap)),
+        v * root_of(reach * q),
+    )
     unsure = ~(x.equals(x) & y.equals(y))
     h_far = _log_modulus(x, y, doubled=True)
     h = select(far, h_far, h)

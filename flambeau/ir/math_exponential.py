@@ -2,8 +2,28 @@
 
 from .loop import Expr, bitcast, cast, const, copysign, float32, float64, fma, rint, select, sqrt
 from .math_pieces import (
-    INFINITY, NAN, at_least, at_most, bits, exp_between, exp_fraction, fast_two_sum, form, log1p_sum, log_edges,
-    log_pair, log_sum, pick, polynomial, power_of_two, reduce_exp, root_tail, scale, split_log, two_product, two_sum,
+    INFINITY,
+    NAN,
+    at_least,
+    at_most,
+    bits,
+    exp_between,
+    exp_fraction,
+    fast_two_sum,
+    form,
+    log1p_sum,
+    log_edges,
+    log_pair,
+    log_sum,
+    pick,
+    polynomial,
+    power_of_two,
+    reduce_exp,
+    root_tail,
+    scale,
+    split_log,
+    two_product,
+    two_sum,
 )  # fmt: skip
 
 
@@ -125,7 +145,11 @@ def asinh(x: Expr) -> Expr:
     high, rest = two_sum(root - 1.0, a)
     rest = rest + root_tail(root, square, low + p_low)
     large = a > pick(x, 2.0**30, 2.0**60)
-    result = select(a < 0.5, small, log1p_sum(select(large, a, high), select(large, const(0.0, x.dtype), rest), large))
+    result = select(
+        a < 0.5,
+        small,
+        log1p_sum(select(large, a, high), select(large, const(0.0, x.dtype), rest), large),
+    )
     return copysign(select(a < INFINITY, result, a), x)
 
 
@@ -160,7 +184,11 @@ def atanh(x: Expr) -> Expr:
 def power(x: Expr, y: Expr) -> Expr:
     """x**y with the special values of C99, F.9.4.4."""
     a = abs(x)
-    size = cast(_power_single(cast(a, float64), cast(y, float64)), float32) if x.dtype is float32 else _power(a, y)
+    size = (
+        cast(_power_single(cast(a, float64), cast(y, float64)), float32)
+        if x.dtype is float32
+        else _power(a, y)
+    )
     whole = rint(y).equals(y)
     half = y * 0.5
     odd = whole & rint(half).differs(half)
@@ -180,7 +208,9 @@ def _power_single(a: Expr, y: Expr) -> Expr:
     table = form(a).table
     k, f = split_log(a, denormals=False)
     square = f * f
-    log_a = fma(k, table["log2"][0], fma(square, fma(f, polynomial(f, table["log_short"]), -0.5), f))
+    log_a = fma(
+        k, table["log2"][0], fma(square, fma(f, polynomial(f, table["log_short"]), -0.5), f)
+    )
     t = at_least(at_most(y * _log_limits(a, log_a), 200.0), -200.0)
     n = rint(t * table["log2e"][0])
     r = fma(n, -table["log2"][0], t)
@@ -234,15 +264,17 @@ def ldexp(x: Expr, k: Expr) -> Expr:
 
 
 def frexp(x: Expr):
-    """(m, e): x = m 2**e, 1/2 <= |m| < 1, e an integer as wide as x; zero, inf and nan stay and have e = 0."""
+    """(m, e): x = m 2**e, 1/2 <= |m| < 1, e an integer as wide as x; zero, inf and nan stay and
+    have e = 0.
+    """
     f = form(x)
     small = abs(x) < f.least
     lift = f.width + 2
     b = bits(select(small, x * 2.0**lift, x))
     field = (1 << (f.integer.itemsize * 8 - 1)) - (1 << f.width)
     regular = (abs(x) > 0.0) & (abs(x) < INFINITY)
-    exponent = ((b & field) >> f.width) - select(small, const(lift + f.bias - 1, f.integer), f.bias - 1)
+    exponent = ((b & field) >> f.width) - select(
+        small, const(lift + f.bias - 1, f.integer), f.bias - 1
+    )
     from_bits = (b & ~field) | ((f.bias - 1) << f.width)
     return select(regular, bitcast(from_bits, x.dtype), x), select(regular, exponent, 0)
-
-

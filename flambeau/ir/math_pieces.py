@@ -1,9 +1,9 @@
-"""What the elementary functions are made of: exponents as bits, sums of two numbers, the cores of exp and log."""
-
-
+"""What the elementary functions are made of: exponents as bits, sums of two numbers, the cores of
+exp and log.
+"""
 
 from . import coefficients
-from .loop import Expr, bitcast, cast, const, fma, float32, float64, int32, int64, rint, select
+from .loop import Expr, bitcast, cast, const, float32, float64, fma, int32, int64, rint, select
 
 INFINITY, NAN = float("inf"), float("nan")
 
@@ -11,7 +11,18 @@ INFINITY, NAN = float("inf"), float("nan")
 class Format:
     """What the bits of a floating type mean, and its coefficients."""
 
-    __slots__ = ("bias", "integer", "largest", "least", "magic", "one", "root_half", "sign", "table", "width")
+    __slots__ = (
+        "bias",
+        "integer",
+        "largest",
+        "least",
+        "magic",
+        "one",
+        "root_half",
+        "sign",
+        "table",
+        "width",
+    )
 
     def __init__(self, integer, width, bias, root_half, table):
         self.integer, self.width, self.bias, self.table = integer, width, bias, table
@@ -20,7 +31,9 @@ class Format:
         self.sign = -1 << (integer.itemsize * 8 - 1)
         self.largest = (2.0 - 2.0**-width) * 2.0**bias
         self.least = 2.0 ** (1 - bias)  # the smallest normal number
-        self.magic = 1.5 * 2.0**width  # adding it rounds to an integer, which the last bits then hold
+        self.magic = (
+            1.5 * 2.0**width
+        )  # adding it rounds to an integer, which the last bits then hold
 
 
 _FORMATS = {
@@ -52,7 +65,9 @@ def polynomial(x: Expr, numbers) -> Expr:
 
 
 def fast_two_sum(a: Expr, b: Expr):
-    """(s, e): s = fl(a + b), s + e = a + b, provided |a| >= |b| or a = 0 (T. Dekker, Numer. Math. 18, 1971)."""
+    """(s, e): s = fl(a + b), s + e = a + b, provided |a| >= |b| or a = 0 (T. Dekker, Numer. Math.
+    18, 1971).
+    """
     s = a + b
     return s, b - (s - a)
 
@@ -86,7 +101,9 @@ def bits(x: Expr) -> Expr:
 
 
 def low_bits(k: Expr) -> Expr:
-    """An integer whose last bits are those of the integer-valued `k`, below 2**22; nan gives something."""
+    """An integer whose last bits are those of the integer-valued `k`, below 2**22; nan gives
+    something.
+    """
     return bits(k + form(k).magic)
 
 
@@ -108,7 +125,9 @@ def is_negative(x: Expr) -> Expr:
 
 
 def reduce_exp(x: Expr, low: Expr | None = None):
-    """(k, r, t) with exp(x + low) = 2**k (1 + r + t), |r| <= 0.35, t smaller (W. Cody & W. Waite, 1980)."""
+    """(k, r, t) with exp(x + low) = 2**k (1 + r + t), |r| <= 0.35, t smaller (W. Cody & W. Waite,
+    1980).
+    """
     table = form(x).table
     log2, log2_low = table["log2"]
     k = rint(x * table["log2e"][0])
@@ -215,5 +234,3 @@ def root_tail(root: Expr, square: Expr, low: Expr | None = None) -> Expr:
     if low is not None:
         rest = rest + low
     return rest / (root + root + form(root).least)
-
-

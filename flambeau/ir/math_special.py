@@ -2,7 +2,24 @@
 
 from .loop import Expr, const, copysign, fma, rint, select, sqrt
 from .math_pieces import (
-    INFINITY, NAN, at_least, at_most, exp_between, fast_two_sum, form, log_pair, log_sum, pick, polynomial, power_of_two, reduce_exp, root_tail, scale, split_log, two_product, two_sum,
+    INFINITY,
+    NAN,
+    at_least,
+    at_most,
+    exp_between,
+    fast_two_sum,
+    form,
+    log_pair,
+    log_sum,
+    pick,
+    polynomial,
+    power_of_two,
+    reduce_exp,
+    root_tail,
+    scale,
+    split_log,
+    two_product,
+    two_sum,
 )  # fmt: skip
 from .math_trigonometric import sinpi_fraction
 
@@ -14,7 +31,9 @@ def _erfcx(a: Expr) -> Expr:
 
 
 def _erfcx_pair(a: Expr, a_low: Expr | None = None):
-    """The same at a + a_low as a sum of two numbers (M. Shepherd & J. Laframboise, Math. Comp. 36, 1981)."""
+    """The same at a + a_low as a sum of two numbers (M. Shepherd & J. Laframboise, Math. Comp. 36,
+    1981).
+    """
     table = form(a).table
     first, *others = table["erfcx"]
     top, base = a - 2.5, a + 2.5
@@ -102,7 +121,9 @@ def log_ndtr(x: Expr) -> Expr:
     lost = select(left, ratio_low, lost)
     k, f = split_log(select(left, ratio, rest), denormals=False)
     value = log_sum(k, fma(lost, power_of_two(-k), f))
-    result = select(left, value - low - square, select(tail < pick(x, 2.0**-30, 2.0**-60), -tail, value))
+    result = select(
+        left, value - low - square, select(tail < pick(x, 2.0**-30, 2.0**-60), -tail, value)
+    )
     result = select(left & (a >= limit), a * (a * -0.5), result)
     return select(x.equals(x), result, x)
 
@@ -121,7 +142,9 @@ def _log_root(p: Expr, factor: float):
 
 
 def erfinv(x: Expr) -> Expr:
-    """Inverse of `erf`, infinite at -1 and 1, nan outside (rational forms as in J. Blair et al., Math. Comp. 30, 1976)."""
+    """Inverse of `erf`, infinite at -1 and 1, nan outside (rational forms as in J. Blair et al.,
+    Math. Comp. 30, 1976).
+    """
     a = abs(x)
     z = x * x
     small = fma(a, _ratio(0.5625 - z, "erfinv"), a)
@@ -169,7 +192,8 @@ def lgamma(x: Expr) -> Expr:
     high, low = log_pair(k, f)
     large = a >= pick(x, 3.0, 4.0)
     value = select(large, _stirling(a, high, low), middle)
-    # gamma(x) gamma(-x) = -pi/(x sin(pi x)); below 0.6 the factor a is that of gamma(a + 1) = a gamma(a).
+    # gamma(x) gamma(-x) = -pi/(x sin(pi x)); below 0.6 the factor a is that of gamma(a + 1) = a
+    # gamma(a).
     wave = abs(sinpi_fraction(x - rint(x)))
     product = select(below, wave, wave * a)
     mirrored = 1.1447298858494002 - log_sum(*split_log(product)) - value

@@ -2,7 +2,16 @@
 
 from .loop import Expr, bitcast, cast, const, copysign, float32, float64, fma, rint, select, sqrt
 from .math_pieces import (
-    bits, fast_two_sum, form, is_negative, low_bits, pick, polynomial, root_tail, two_product, two_sum,
+    bits,
+    fast_two_sum,
+    form,
+    is_negative,
+    low_bits,
+    pick,
+    polynomial,
+    root_tail,
+    two_product,
+    two_sum,
 )  # fmt: skip
 
 
@@ -67,10 +76,12 @@ def _turned(value: Expr, quarter: Expr) -> Expr:
 
 
 def reduce_angle(x: Expr):
-    """(k, r, low): x = k pi/2 + r + low modulo 2 pi, |r| <= pi/4, k a small integer; nan for inf and nan.
+    """(k, r, low): x = k pi/2 + r + low modulo 2 pi, |r| <= pi/4, k a small integer; nan for inf
+    and nan.
 
-    W. Cody & W. Waite (1980) with fused steps below a bound; M. Payne & R. Hanek (SIGNUM 18, 1983) above it, where the
-    select is marked rare: generated code may skip that side when no lane takes it.
+    W. Cody & W. Waite (1980) with fused steps below a bound; M. Payne & R. Hanek (SIGNUM 18, 1983)
+    above it, where the select is marked rare: generated code may skip that side when no lane takes
+    it.
     """
     first, second, third = form(x).table["half_pi"]
     k = rint(x * (1.0 / first))
@@ -83,7 +94,9 @@ def reduce_angle(x: Expr):
 
 
 def _far_single(x: Expr):
-    """`reduce_angle` by x/(2 pi) in float64: products with 29-bit digits are exact, so are their fractions."""
+    """`reduce_angle` by x/(2 pi) in float64: products with 29-bit digits are exact, so are their
+    fractions.
+    """
     wide = cast(x, float64)
     *digits, last = form(x).table["turn"]
     turns = wide * last
@@ -96,14 +109,19 @@ def _far_single(x: Expr):
 
 
 def _far_double(x: Expr):
-    """`reduce_angle` for 2**26 <= |x|: the five words of 1/(2 pi) that matter, moved into place by halving steps."""
+    """`reduce_angle` for 2**26 <= |x|: the five words of 1/(2 pi) that matter, moved into place by
+    halving steps.
+    """
     words = [const(w, float64) for w in form(x).table["turn"]]
     for step in (16, 8, 4, 2, 1):
         # Below 2**52 scaled, x times earlier words would not be a whole number of turns.
         far = abs(x) >= 2.0 ** (52 + 53 * step)
         x = select(far, x * 2.0 ** (-53 * step), x)
         kept = min(len(words), step + 4)
-        words = [select(far, words[i + step], w) if i + step < len(words) else w for i, w in enumerate(words[:kept])]
+        words = [
+            select(far, words[i + step], w) if i + step < len(words) else w
+            for i, w in enumerate(words[:kept])
+        ]
     p0, e0 = two_product(x, words[0])
     p1, e1 = two_product(x * 2.0**-53, words[1])
     p2, e2 = two_product(x * 2.0**-106, words[2])
@@ -140,11 +158,15 @@ def sinc(x: Expr) -> Expr:
     result = wave / fma(x, pi, x * pi_low)
     result = select(abs(x) < form(x).least, const(1.0, x.dtype), result)
     # Beyond these all numbers are whole, or the product overflows.
-    return select(abs(x) < pick(x, 2.0**24, 2.0**53), result, select(x.equals(x), const(0.0, x.dtype), x))
+    return select(
+        abs(x) < pick(x, 2.0**24, 2.0**53), result, select(x.equals(x), const(0.0, x.dtype), x)
+    )
 
 
 def _arc(x: Expr):
-    """(big, s, tail, rest) with asin(a) = s + tail for a = |x| <= 1/2, else pi/2 - 2 (s + tail), s = sqrt((1 - a)/2)."""
+    """(big, s, tail, rest) with asin(a) = s + tail for a = |x| <= 1/2, else pi/2 - 2 (s + tail), s
+    = sqrt((1 - a)/2).
+    """
     a = abs(x)
     big = a > 0.5
     z = select(big, 0.5 - a * 0.5, x * x)
@@ -185,7 +207,9 @@ def atan(x: Expr) -> Expr:
     t = select(big, const(-1.0, x.dtype), a) / select(big, a, 1.0)
     z = t * t
     zero = const(0.0, x.dtype)
-    low = fma(t * z, polynomial(z, form(x).table["atan"]), select(big, const(half_pi_low, x.dtype), zero))
+    low = fma(
+        t * z, polynomial(z, form(x).table["atan"]), select(big, const(half_pi_low, x.dtype), zero)
+    )
     return copysign(select(big, const(half_pi, x.dtype), zero) + (t + low), x)
 
 
@@ -198,7 +222,9 @@ def atan2(y: Expr, x: Expr) -> Expr:
     one, zero = const(1.0, x.dtype), const(0.0, x.dtype)
     t = select(a.equals(b), select(a.equals(0.0), zero, one), t)
     base = select(steep, const(pi * 0.5, x.dtype), select(left, const(pi, x.dtype), zero))
-    base_low = select(steep, const(pi_low * 0.5, x.dtype), select(left, const(pi_low, x.dtype), zero))
+    base_low = select(
+        steep, const(pi_low * 0.5, x.dtype), select(left, const(pi_low, x.dtype), zero)
+    )
     t = select(steep ^ left, -t, t)
     z = t * t
     low = fma(t * z, polynomial(z, form(x).table["atan"]), base_low)
@@ -206,7 +232,8 @@ def atan2(y: Expr, x: Expr) -> Expr:
 
 
 def hypot(x: Expr, y: Expr) -> Expr:
-    """sqrt(x*x + y*y) without overflow or underflow on the way; inf if either is, even beside nan."""
+    """sqrt(x*x + y*y) without overflow or underflow on the way; inf if either is, even beside nan.
+    """
     if x.dtype is float32:
         wide, other = cast(x, float64), cast(y, float64)
         size = cast(sqrt(fma(wide, wide, other * other)), float32)
