@@ -365,9 +365,7 @@ def emit(name, values, bits):
 
 
 def main():
-    print(
-        '"""Coefficients and constants of the functions in math.py. Written by tools/minimax.py."""\n'
-    )
+    print('"""Coefficients and constants of the functions in math.py, by tools/minimax.py."""\n')
     for dtype, bits in (("float32", 24), ("float64", 53)):
         print(f"{dtype} = {{")
         for name, ((function, weight), interval, options) in SPECS.items():

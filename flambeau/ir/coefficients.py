@@ -1,4 +1,4 @@
-"""Coefficients and constants of the functions in math.py. Written by tools/minimax.py."""
+"""Coefficients and constants of the functions in math.py, by tools/minimax.py."""
 
 float32 = {
     "exp": (0.5, 0.1666666716337204, 0.04166632518172264, 0.008333219215273857,

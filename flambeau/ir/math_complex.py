@@ -186,7 +186,16 @@ def rsqrt(z: Pair) -> Pair:
 
 def sigmoid(z: Pair) -> Pair:
     """1/(1 + e**-z)."""
-    return reciprocal(exp(-z) + 1.0)
+    # |1 + e**-z|**2 = (1 - t)**2 + 4 t cos(y/2)**2 for t = exp(-|x|), also near the poles, where
+    # 1 + exp(-z) would cancel.
+    x, y = z.re, z.im
+    a = abs(x)
+    t, less = real.exp(-a), -real.expm1(-a)
+    cosine, sine = circular.cos(y * 0.5), circular.sin(y * 0.5)
+    square = cosine * cosine * 2.0
+    below = fma(less, less, t * (square + square))
+    re = select(x < 0.0, t * (square - less), fma(t, square, less)) / below
+    return Pair(re, t * (sine * cosine * 2.0) / below)
 
 
 def power(z: Pair, w: Pair) -> Pair:
@@ -233,7 +242,7 @@ def sinh(z: Pair) -> Pair:
         large, scale(p * cosine, k - 1.0) * copysign(const(1.0, x.dtype), x), first * cosine
     )
     im = select(large, scale(p * sine, k - 1.0), second * sine)
-    re = select(x.equals(0.0) | (_is_infinite(x) & ~_finite(y)), x, re)
+    re = select((x.equals(0.0) | _is_infinite(x)) & ~_finite(y), x, re)
     still = y.equals(0.0)
     return Pair(select(still & _is_infinite(x), x, re), select(still, y, im))
 
