@@ -4,7 +4,7 @@ import numpy
 import pytest
 from kernels import call, like
 
-from flambeau.compile import link, plan
+from flambeau.compiler import link, plan
 from flambeau.ir import Pair, Pointwise, evaluate, load, math, parts
 from flambeau.types import by_name
 
