@@ -91,24 +91,24 @@ CASES = {
     "atanh": (mp.atanh, (-1, 1), [(-1, 1), (0.4, 0.6), (0.9, 1)], 1, 1),
     "sin": (mp.sin, ANY, [(-4, 4), (-1e5, 1e5), (1e5, 1e7)], 1.6, 1.4),
     "cos": (mp.cos, ANY, [(-4, 4), (-1e5, 1e5), (1e5, 1e7)], 1.6, 1.4),
-    "tan": (mp.tan, ANY, [(-4, 4), (-1e5, 1e5), (1e5, 1e7)], 2.7, 2.1),
+    "tan": (mp.tan, ANY, [(-4, 4), (-1e5, 1e5), (1e5, 1e7)], 3, 2.1),
     "asin": (mp.asin, (-1, 1), [(-1, 1), (0.45, 0.55), (0.99, 1)], 1, 1),
     "acos": (mp.acos, (-1, 1), [(-1, 1), (0.45, 0.55), (0.99, 1)], 1.3, 1.3),
     "atan": (mp.atan, ANY, [(-1, 1), (0.5, 1.5), (-10, 10)], 1.3, 1.3),
     "sinc": (mp.sincpi, (-1e6, 1e6), [(-5, 5)], 2.5, 2.5),
     "erf": (mp.erf, MODEST, [(-1.2, 1.2), (-6, 6)], 1.3, 1.3),
-    "erfc": (mp.erfc, (-30, 30), [(-1, 1), (0, 10.2), (9, 27.5)], 2, 2.1),
+    "erfc": (mp.erfc, (-30, 30), [(-1, 1), (0, 10.2), (9, 27.5)], 2.3, 2.1),
     "erfcx": (erfcx, (-27, 1e6), [(-1, 1), (0, 10), (-10, 0)], 2, 2.1),
-    "ndtr": (mp.ncdf, (-40, 40), [(-1, 1), (-15, 8), (-39, 0)], 2, 2),
-    "log_ndtr": (log_ndtr, (-1000, 40), [(-1, 1), (-15, 8), (-39, 0)], 2.3, 2.1),
+    "ndtr": (mp.ncdf, (-40, 40), [(-1, 1), (-15, 8), (-39, 0)], 2.3, 2),
+    "log_ndtr": (log_ndtr, (-1000, 40), [(-1, 1), (-15, 8), (-39, 0)], 3.3, 2.1),
     "erfinv": (erfinv, (-1, 1), [(-1, 1), (0.74, 0.76), (0.99, 1)], 2.1, 1.5),
-    "ndtri": (ndtri, (0, 1), [(0, 1), (0.09, 0.11), (0.89, 0.91), (0, 1e-4)], 2, 2),
+    "ndtri": (ndtri, (0, 1), [(0, 1), (0.09, 0.11), (0.89, 0.91), (0, 1e-4)], 2.2, 2),
     "lgamma": (mp.loggamma, (1e-30, 1e30), [(0, 5), (0.5, 2.1), (2, 10)], 2, 2.1),
     "digamma": (mp.digamma, (1e-30, 1e30), [(0, 5), (1.4, 1.5), (2, 10)], 2, 2.2),
-    "i0": (lambda x: mp.besseli(0, x), (-700, 700), [(-10, 10), (-90, 90)], 2, 2),
+    "i0": (lambda x: mp.besseli(0, x), (-700, 700), [(-10, 10), (-90, 90)], 3, 2),
     "i0e": (scaled_bessel(0), (-700, 700), [(-10, 10), (-90, 90)], 2, 2),
-    "i1": (lambda x: mp.besseli(1, x), (-700, 700), [(-10, 10), (-90, 90)], 2.2, 2),
-    "i1e": (scaled_bessel(1), (-700, 700), [(-10, 10), (-90, 90)], 2.3, 2),
+    "i1": (lambda x: mp.besseli(1, x), (-700, 700), [(-10, 10), (-90, 90)], 2.5, 2),
+    "i1e": (scaled_bessel(1), (-700, 700), [(-10, 10), (-90, 90)], 2.6, 2),
 }
 SLOW = {"erfinv", "ndtri", "lgamma", "digamma", "i0", "i0e", "i1", "i1e", "log_ndtr", "erfcx"}
 
@@ -179,7 +179,7 @@ def test_angles_of_any_size_near_multiples_of_a_quarter_turn(name, dtype):
             (error(float(b), getattr(mp, name)(mpmath.mpf(float(a))), BITS[dtype]), float(a))
             for a, b in zip(x, y, strict=True)
         )
-    assert worst[0] <= (2.7 if dtype == "float32" else 2.1), worst
+    assert worst[0] <= (3 if dtype == "float32" else 2.1), worst
 
 
 def pairs(dtype, count=400):
@@ -308,9 +308,16 @@ EDGES = {
         (INFINITY, INFINITY),
         (NAN, NAN),
     ],
-    "i0": [(0.0, 1.0), (INFINITY, INFINITY), (-INFINITY, INFINITY), (NAN, NAN)],
+    "i0": [(1e16, INFINITY), (0.0, 1.0), (INFINITY, INFINITY), (-INFINITY, INFINITY), (NAN, NAN)],
     "i0e": [(0.0, 1.0), (INFINITY, 0.0), (-INFINITY, 0.0), (NAN, NAN)],
-    "i1": [(0.0, 0.0), (-0.0, -0.0), (INFINITY, INFINITY), (-INFINITY, -INFINITY), (NAN, NAN)],
+    "i1": [
+        (1e16, INFINITY),
+        (0.0, 0.0),
+        (-0.0, -0.0),
+        (INFINITY, INFINITY),
+        (-INFINITY, -INFINITY),
+        (NAN, NAN),
+    ],
     "i1e": [(0.0, 0.0), (-0.0, -0.0), (INFINITY, 0.0), (-INFINITY, -0.0), (NAN, NAN)],
     "sinc": [(0.0, 1.0), (-0.0, 1.0), (INFINITY, 0.0), (-INFINITY, 0.0), (NAN, NAN)],
 }
