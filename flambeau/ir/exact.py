@@ -6,8 +6,6 @@ and G. Melquiond, "Emulation of a FMA and correctly rounded sums", IEEE Trans. C
 """
 from flambeau._base import numpy
 
-
-
 _SPLIT = 134217729.0  # 2**27 + 1
 
 

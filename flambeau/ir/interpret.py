@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from flambeau._base import numpy
 
 from .exact import fma32, fma64
