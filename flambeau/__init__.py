@@ -1,6 +1,7 @@
 """flambeau: deep learning with PyTorch's API, in Python, compiled by LLVM while it runs.
 
-``import flambeau as torch`` is the one-line switch. The names are PyTorch's; ops are listed by their declarations and
+``import flambeau as torch`` is the one-line switch. The names are PyTorch's; ops are listed by
+their declarations and
 appear here on first use.
 """
 
@@ -12,12 +13,19 @@ from flambeau.tensor import (
     PUBLIC as _PUBLIC,
 )
 from flambeau.tensor import (
-    Size, Tensor, enable_grad, function_of, inference_mode, is_grad_enabled, is_inference_mode_enabled, no_grad,
+    Size,
+    Tensor,
+    enable_grad,
+    function_of,
+    inference_mode,
+    is_grad_enabled,
+    is_inference_mode_enabled,
+    no_grad,
     set_grad_enabled,
 )  # fmt: skip
+from flambeau.types import DTYPES as _dtypes
 from flambeau.types import Device as device
 from flambeau.types import DType as dtype
-from flambeau.types import DTYPES as _dtypes
 from flambeau.types import can_cast
 from flambeau.types import promote as promote_types
 
@@ -27,17 +35,40 @@ for _dtype in _dtypes:
     globals()[_dtype.name] = _dtype
     for _alias in _dtype.aliases:
         globals()[_alias] = _dtype
-int, float, bool = (next(d for d in _dtypes if d.name == n) for n in ("int32", "float32", "bool"))  # noqa: A001
+int, float, bool = (next(d for d in _dtypes if d.name == n) for n in ("int32", "float32", "bool"))
 globals().update(_PUBLIC)
 inf, nan, pi, e = _math.inf, _math.nan, _math.pi, _math.e
 
 
 # Names whose packages are imported on first use, so that `import flambeau` stays quick.
 _LATER = {"save": "files", "load": "files"}
-_SUBMODULES = ("autograd", "cuda", "fft", "linalg", "nn", "optim", "serialization", "special", "utils")
-__getattr__ = _missing(globals(), submodules=_SUBMODULES, find=function_of, more=_registry, later=_LATER)
+_SUBMODULES = (
+    "autograd",
+    "cuda",
+    "fft",
+    "linalg",
+    "nn",
+    "optim",
+    "serialization",
+    "special",
+    "utils",
+)
+__getattr__ = _missing(
+    globals(), submodules=_SUBMODULES, find=function_of, more=_registry, later=_LATER
+)
 
 __all__ = [
-    "Size", "Tensor", "can_cast", "device", "dtype", "enable_grad", "inference_mode", "is_grad_enabled",
-    "is_inference_mode_enabled", "no_grad", "promote_types", "set_grad_enabled", *_PUBLIC,
+    "Size",
+    "Tensor",
+    "can_cast",
+    "device",
+    "dtype",
+    "enable_grad",
+    "inference_mode",
+    "is_grad_enabled",
+    "is_inference_mode_enabled",
+    "no_grad",
+    "promote_types",
+    "set_grad_enabled",
+    *_PUBLIC,
 ]

@@ -12,8 +12,8 @@ import sys
 TOP = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(TOP))
 
-import flambeau  # noqa: E402  (this checkout's)
-from flambeau import ops  # noqa: E402
+import flambeau
+from flambeau import ops
 
 # Where a schema's namespace is public; ops without one are torch's.
 HOMES = {

@@ -5,7 +5,9 @@ import types
 
 
 class _Numpy(types.ModuleType):
-    """Stands for the module until an attribute is asked for; from then on holds all of its names."""
+    """Stands for the module until an attribute is asked for; from then on holds all of its
+    names.
+    """
 
     def __getattr__(self, name):
         import numpy  # the one place

@@ -34,7 +34,8 @@ def missing(
     """A module's ``__getattr__``: names made on first use, and AttributeError for all others.
 
     `space` is the module's ``globals()``. A name in `submodules` is imported; one in `later` comes
-    from the submodule that it is mapped to, imported on first use; any other is asked of `find`, which answers None for what it has not; either is kept in `space`. The error says that
+    from the submodule that it is mapped to, imported on first use; any other is asked of `find`,
+    which answers None for what it has not; either is kept in `space`. The error says that
     flambeau has no such name, and the nearest one of those in `space`, `submodules` and `more`.
     In a module::
 

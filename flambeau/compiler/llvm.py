@@ -6,7 +6,6 @@ selection and registers LLVM's. Nothing here may be poison or trap for any input
 
 import struct
 
-
 from flambeau._base import numpy
 from flambeau.ir import Expr, topological
 from flambeau.types import DType, by_name

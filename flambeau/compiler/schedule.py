@@ -115,9 +115,7 @@ def width(kernel: Kernel, target: Target) -> int:
             uniform.add(e)
         else:
             types.add(e.dtype)
-    types |= {
-        d.to_real() for d in (*kernel.inputs, *kernel.outputs)
-    }
+    types |= {d.to_real() for d in (*kernel.inputs, *kernel.outputs)}
     return target.vector_bytes // max((dtype.itemsize for dtype in types), default=8)
 
 

@@ -3,7 +3,6 @@
 import collections.abc
 import copy
 
-
 from flambeau._base import numpy
 from flambeau.tensor import Tensor
 from flambeau.types import by_name

@@ -3,7 +3,6 @@
 import itertools
 import math
 
-
 from flambeau._base import numpy
 from flambeau.runtime import Generator, Stream, default_generator
 

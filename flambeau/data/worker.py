@@ -8,9 +8,8 @@ import random
 import threading
 import traceback
 
-
-from flambeau._base import numpy
 from flambeau import runtime
+from flambeau._base import numpy
 
 from .fetch import fetcher
 from .info import WorkerInfo, become

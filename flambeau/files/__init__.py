@@ -3,4 +3,11 @@
 from .archive import load, save
 from .pickled import add_safe_globals, clear_safe_globals, get_safe_globals, safe_globals
 
-__all__ = ["add_safe_globals", "clear_safe_globals", "get_safe_globals", "load", "safe_globals", "save"]
+__all__ = [
+    "add_safe_globals",
+    "clear_safe_globals",
+    "get_safe_globals",
+    "load",
+    "safe_globals",
+    "save",
+]

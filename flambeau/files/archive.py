@@ -1,6 +1,6 @@
 """PyTorch's zip format: a pickle, and one uncompressed, aligned member for each storage.
 
-    NAME/data.pkl   NAME/byteorder   NAME/data/0, /1, …   NAME/version
+NAME/data.pkl   NAME/byteorder   NAME/data/0, /1, …   NAME/version
 """
 
 import io
@@ -11,9 +11,8 @@ import sys
 import tempfile
 import zipfile
 
-
-from flambeau._base import numpy
 from flambeau import runtime
+from flambeau._base import numpy
 from flambeau.types import Device
 
 from .pickled import Unpickler, dumps
@@ -25,7 +24,8 @@ _HEADER = 30  # bytes of a zip member's local header before its name
 def save(obj, f, pickle_module=None, pickle_protocol=2, _use_new_zipfile_serialization=True):
     """Writes `obj` to the path or binary file `f`, in a format that PyTorch reads.
 
-    A path is written in one step: whoever reads it sees the old file or the whole new one, also after a crash or on a
+    A path is written in one step: whoever reads it sees the old file or the whole new one, also
+    after a crash or on a
     full disk. Raises OSError where the file cannot be written.
     """
     data, storages = dumps(obj, pickle_protocol)
@@ -65,7 +65,9 @@ def _write(file, name, data, storages):
         for key, storage in enumerate(storages):
             info = zipfile.ZipInfo(f"{name}/data/{key}", (1980, 1, 1, 0, 0, 0))
             _align(info, archive)
-            archive.writestr(info, memoryview(storage).cast("B")[: storage.nbytes] if storage.nbytes else b"")
+            archive.writestr(
+                info, memoryview(storage).cast("B")[: storage.nbytes] if storage.nbytes else b""
+            )
         archive.writestr(f"{name}/version", "3\n")
 
 
@@ -76,11 +78,15 @@ def _align(info, archive):
     info.extra = b"FB" + gap.to_bytes(2, "little") + b"Z" * gap
 
 
-def load(f, map_location=None, pickle_module=None, *, weights_only=None, mmap=None, **pickle_load_args):
+def load(
+    f, map_location=None, pickle_module=None, *, weights_only=None, mmap=None, **pickle_load_args
+):
     """What `save` wrote, or PyTorch did, from the path or binary file `f`.
 
-    By default only tensors, containers and plain values are built, and no code of the file runs; `weights_only=False`
-    lifts that. `map_location` must name a device that is there. `mmap` maps the file instead of reading it. Raises
+    By default only tensors, containers and plain values are built, and no code of the file runs;
+    `weights_only=False`
+    lifts that. `map_location` must name a device that is there. `mmap` maps the file instead of
+    reading it. Raises
     RuntimeError or `pickle.UnpicklingError` for files that are damaged or of another kind.
     """
     _check_location(map_location)
@@ -99,7 +105,9 @@ def _check_location(where):
     if isinstance(where, str | Device):
         device = Device(where)
         if device.type not in ("cpu", "meta"):
-            raise RuntimeError(f"Attempting to deserialize object on a {device.type} device, but none is there")
+            raise RuntimeError(
+                f"Attempting to deserialize object on a {device.type} device, but none is there"
+            )
 
 
 def _read(file, weights_only, mapped):
@@ -116,23 +124,40 @@ def _read(file, weights_only, mapped):
         if len(pickles) != 1:
             raise RuntimeError("PytorchStreamReader failed locating file data.pkl: file not found")
         name = pickles[0].removesuffix("/data.pkl")
-        order = _member(archive, members, f"{name}/byteorder") if f"{name}/byteorder" in members else b""
+        order = (
+            _member(archive, members, f"{name}/byteorder")
+            if f"{name}/byteorder" in members
+            else b""
+        )
         if order and order.decode().strip() != sys.byteorder:
-            raise RuntimeError(f"the file was written on a machine of other byte order: {order.decode()!r}")
+            raise RuntimeError(
+                f"the file was written on a machine of other byte order: {order.decode()!r}"
+            )
         made: dict = {}
 
         def storage_of(key, dtype, numel):
             if key not in made:
                 made[key] = _storage(archive, members, f"{name}/data/{key}", mapped)
             if numel * dtype.itemsize > made[key].nbytes:
-                raise RuntimeError(f"storage {key} should hold {numel} elements, but has {made[key].nbytes} bytes")
+                raise RuntimeError(
+                    f"storage {key} should hold {numel} elements, but has {made[key].nbytes} bytes"
+                )
             return made[key]
 
         stream = io.BytesIO(_member(archive, members, pickles[0]))
         try:
             return Unpickler(stream, storage_of, weights_only).load()
-        except (EOFError, IndexError, KeyError, UnicodeDecodeError, AttributeError, ValueError) as error:
-            raise pickle.UnpicklingError(f"the file's pickle is damaged: {type(error).__name__}: {error}") from None
+        except (
+            EOFError,
+            IndexError,
+            KeyError,
+            UnicodeDecodeError,
+            AttributeError,
+            ValueError,
+        ) as error:
+            raise pickle.UnpicklingError(
+                f"the file's pickle is damaged: {type(error).__name__}: {error}"
+            ) from None
 
 
 def _member(archive, members, name):
@@ -162,4 +187,9 @@ def _storage(archive, members, name, mapped):
 
 def _start(mapped, header):
     lengths = mapped[header + 26 : header + 30]
-    return header + _HEADER + int.from_bytes(lengths[:2], "little") + int.from_bytes(lengths[2:], "little")
+    return (
+        header
+        + _HEADER
+        + int.from_bytes(lengths[:2], "little")
+        + int.from_bytes(lengths[2:], "little")
+    )

@@ -1,6 +1,8 @@
-"""Pickles in PyTorch's dialect: tensors refer to storages kept beside the pickle, classes have PyTorch's names.
+"""Pickles in PyTorch's dialect: tensors refer to storages kept beside the pickle, classes have
+PyTorch's names.
 
-Reading calls nothing but what is on a list: the names below, and those that the user added. `weights_only=False` lifts
+Reading calls nothing but what is on a list: the names below, and those that the user added.
+`weights_only=False` lifts
 that, for files that the user trusts.
 """
 
@@ -24,7 +26,9 @@ _NAME_OF = {dtype: name for name, dtype in STORAGE_TYPES.items()}
 
 
 class Global:
-    """A name in some module, as a pickle refers to it, whether or not the module can be imported."""
+    """A name in some module, as a pickle refers to it, whether or not the module can be
+    imported.
+    """
 
     def __init__(self, module, name):
         self.module, self.name = module, name
@@ -48,7 +52,9 @@ def root(storage):
 
 
 class Pickler(pickle._Pickler):
-    """Writes protocol 2 with PyTorch's names; collects the storages it meets in `storages`, in order."""
+    """Writes protocol 2 with PyTorch's names; collects the storages it meets in `storages`, in
+    order.
+    """
 
     def __init__(self, file, protocol=2):
         super().__init__(file, protocol)
@@ -104,7 +110,9 @@ class Pickler(pickle._Pickler):
     def save_global(self, value, name=None):
         module = pickle.whichmodule(value, name or value.__qualname__)
         if module.partition(".")[0] == __name__.partition(".")[0]:
-            reference = Global("torch" + module[len(__name__.partition(".")[0]) :], name or value.__qualname__)
+            reference = Global(
+                "torch" + module[len(__name__.partition(".")[0]) :], name or value.__qualname__
+            )
             self.write(pickle.GLOBAL + f"{reference.module}\n{reference.name}\n".encode())
             self.memoize(value)
             return
@@ -113,7 +121,9 @@ class Pickler(pickle._Pickler):
     dispatch = dict(pickle._Pickler.dispatch)  # type: ignore[misc]
     dispatch[type(save_global)] = save_global  # type: ignore[assignment]
     dispatch[type] = lambda self, value: (
-        self.save_global(value) if value not in (type(None), type(NotImplemented), type(...)) else self.save_type(value)
+        self.save_global(value)
+        if value not in (type(None), type(NotImplemented), type(...))
+        else self.save_type(value)
     )
 
 
@@ -167,12 +177,18 @@ ALLOWED = {
 }  # fmt: skip
 ALLOWED |= {("torch", d.name): d for d in DTYPES}
 ALLOWED |= {("torch", name): by_name(dtype) for name, dtype in STORAGE_TYPES.items()}
-ALLOWED |= {("__builtin__", name): value for (module, name), value in list(ALLOWED.items()) if module == "builtins"}
+ALLOWED |= {
+    ("__builtin__", name): value
+    for (module, name), value in list(ALLOWED.items())
+    if module == "builtins"
+}
 _added: list = []
 
 
 def add_safe_globals(globals_):
-    """Lets `load` with ``weights_only=True`` build instances of these classes and call these functions."""
+    """Lets `load` with ``weights_only=True`` build instances of these classes and call these
+    functions.
+    """
     _added.extend(globals_)
 
 
@@ -215,10 +231,12 @@ class Unpickler(pickle.Unpickler):
                 return known
         if self._weights_only:
             raise pickle.UnpicklingError(
-                "Weights only load failed. This file can still be loaded, to do so you have two options, do those "
+                "Weights only load failed. This file can still be loaded, to do so you have two "
+                "options, do those "
                 "steps only if you trust the source of the checkpoint.\n"
                 f"  it refers to {module}.{name}, which is not on the list of what may be called\n"
-                "  load(..., weights_only=False) runs whatever the file says: only for files that you trust\n"
+                "  load(..., weights_only=False) runs whatever the file says: only for files that "
+                "you trust\n"
                 f"  add_safe_globals([{name}]) allows this one"
             )
         value = importlib.import_module(_ours(module))
@@ -228,7 +246,9 @@ class Unpickler(pickle.Unpickler):
 
     def persistent_load(self, identifier):
         if not isinstance(identifier, tuple) or len(identifier) < 5 or identifier[0] != "storage":
-            raise pickle.UnpicklingError(f"unknown reference to data outside the pickle: {str(identifier)[:80]}")
+            raise pickle.UnpicklingError(
+                f"unknown reference to data outside the pickle: {str(identifier)[:80]}"
+            )
         _, dtype, key, _, numel = identifier[:5]
         if not isinstance(dtype, DType) or not isinstance(numel, int):
             raise pickle.UnpicklingError(f"unknown kind of storage: {str(dtype)[:80]}")

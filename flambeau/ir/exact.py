@@ -4,6 +4,7 @@ The sum is rounded to odd before the last rounding, which makes the second one h
 and G. Melquiond, "Emulation of a FMA and correctly rounded sums", IEEE Trans. Computers 57(4),
 2008.
 """
+
 from flambeau._base import numpy
 
 _SPLIT = 134217729.0  # 2**27 + 1

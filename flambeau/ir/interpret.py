@@ -21,7 +21,8 @@ _UNARY = {
 def evaluate(values, loads, params=(), leaves=None):
     """The arrays (or pairs of arrays) that `values` stand for.
 
-    `loads` and `params` are sequences of arrays or scalars; `leaves` maps other leaf nodes (state, position) to arrays.
+    `loads` and `params` are sequences of arrays or scalars; `leaves` maps other leaf nodes (state,
+    position) to arrays.
     """
     done = dict(leaves or {})
     roots = [e for v in values for e in ((v.re, v.im) if isinstance(v, Pair) else (v,))]
@@ -44,7 +45,11 @@ def _evaluate(e: Expr, args, loads, params):
     if e.op in _BINARY:
         return getattr(numpy, _BINARY[e.op])(*args)
     if e.op in _UNARY:
-        return numpy.logical_not(args[0]) if e.op == "not" and dtype == bool else getattr(numpy, _UNARY[e.op])(args[0])
+        return (
+            numpy.logical_not(args[0])
+            if e.op == "not" and dtype == bool
+            else getattr(numpy, _UNARY[e.op])(args[0])
+        )
     if e.op in ("div", "rem"):
         return _divide(e.op, *args)
     if e.op in ("shl", "shr"):
@@ -78,4 +83,6 @@ def _shift(op, a, b):
     count = numpy.where(inside, b, 0).astype(a.dtype)
     if op == "shl":
         return numpy.where(inside, numpy.left_shift(a, count), 0).astype(a.dtype)
-    return numpy.where(inside, numpy.right_shift(a, count), numpy.where(a < 0, -1, 0)).astype(a.dtype)
+    return numpy.where(inside, numpy.right_shift(a, count), numpy.where(a < 0, -1, 0)).astype(
+        a.dtype
+    )

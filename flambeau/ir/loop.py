@@ -1,7 +1,9 @@
 """Scalar expressions and the kernels made of them.
 
-An `Expr` is a value of one lane: a hash-consed node over the real-valued primitives listed in `PRIMITIVES`, so that
-equal expressions are the same object. Half types occur only as types of operands: they are cast on load and on store.
+An `Expr` is a value of one lane: a hash-consed node over the real-valued primitives listed in
+`PRIMITIVES`, so that
+equal expressions are the same object. Half types occur only as types of operands: they are cast on
+load and on store.
 A complex value is a `Pair` of real ones. A kernel is a body of expressions and how it is repeated:
 
 * `Pointwise`: outputs[i] = body[i](loads, params) for each point
@@ -19,9 +21,12 @@ bool_, uint8, int8, int16, int32, int64, float16, bfloat16, float32, float64, co
               "complex64", "complex128")
 )  # fmt: skip
 
-# What every primitive means. Integers wrap; `div` and `rem` on integers truncate, and a zero divisor gives 0 (whoever
-# must raise says so with `Pointwise.check`). Comparisons give bool, false on nan but for `ne`. `min`/`max` take nan
-# from either side. `shr` is arithmetic on signed types; a shift count outside the width gives 0 (or the sign).
+# What every primitive means. Integers wrap; `div` and `rem` on integers truncate, and a zero
+# divisor gives 0 (whoever
+# must raise says so with `Pointwise.check`). Comparisons give bool, false on nan but for `ne`.
+# `min`/`max` take nan
+# from either side. `shr` is arithmetic on signed types; a shift count outside the width gives 0 (or
+# the sign).
 PRIMITIVES = {
     "load": "operand `value` at this point (`part` re or im of a complex operand)",
     "param": "run-time scalar number `value`",
@@ -43,7 +48,9 @@ PRIMITIVES = {
 
 
 class Expr:
-    """A node: `op` from `PRIMITIVES`, `args`, the `dtype` of its value, and a constant `value` where the op has one."""
+    """A node: `op` from `PRIMITIVES`, `args`, the `dtype` of its value, and a constant `value`
+    where the op has one.
+    """
 
     __slots__ = ("__weakref__", "args", "dtype", "op", "part", "value")
     op: str
@@ -162,7 +169,9 @@ class Pair:
         if isinstance(other, Expr):
             return Pair(self.re * other, self.im * other)
         other = self._lift(other)
-        return Pair(self.re * other.re - self.im * other.im, self.re * other.im + self.im * other.re)
+        return Pair(
+            self.re * other.re - self.im * other.im, self.re * other.im + self.im * other.re
+        )
 
     def __rmul__(self, other):
         return self * other if isinstance(other, Expr) else self._lift(other) * self
@@ -171,7 +180,8 @@ class Pair:
         if isinstance(other, Expr):
             return Pair(self.re / other, self.im / other)
         other = self._lift(other)
-        # Smith's method (R. L. Smith, CACM 5(8), 1962): scale by the larger part, so that squares cannot overflow.
+        # Smith's method (R. L. Smith, CACM 5(8), 1962): scale by the larger part, so that squares
+        # cannot overflow.
         wide = abs(other.im) <= abs(other.re)
         big, small = select(wide, other.re, other.im), select(wide, other.im, other.re)
         zero = big.equals(0.0)
@@ -203,7 +213,9 @@ _COMPARE = {"lt", "le", "eq", "ne"}
 
 
 def node(op: str, *args: Expr, dtype: DType | None = None, value=None, part: str = "") -> Expr:
-    """The one node with these properties. The dtype follows from the arguments but for leaves and casts."""
+    """The one node with these properties. The dtype follows from the arguments but for leaves and
+    casts.
+    """
     if dtype is None:
         dtype = bool_ if op in _COMPARE else args[1 if op == "select" else 0].dtype
         operands = args[1:] if op == "select" else args
@@ -236,14 +248,19 @@ def load(index: int, dtype: DType):
     """Operand number `index`; a `Pair` for complex types."""
     if dtype.kind == "c":
         part = dtype.to_real()
-        return Pair(node("load", dtype=part, value=index, part="re"), node("load", dtype=part, value=index, part="im"))
+        return Pair(
+            node("load", dtype=part, value=index, part="re"),
+            node("load", dtype=part, value=index, part="im"),
+        )
     return node("load", dtype=dtype, value=index)
 
 
 def param(index: int, dtype: DType):
-    """Run-time scalar in slot `index` of the kernel's 8-byte scalar slots: int64, float64, or complex in two slots.
+    """Run-time scalar in slot `index` of the kernel's 8-byte scalar slots: int64, float64, or
+    complex in two slots.
 
-    `dtype` is one of int64, float64, complex128: what the slot holds; cast it to what the body wants.
+    `dtype` is one of int64, float64, complex128: what the slot holds; cast it to what the body
+    wants.
     """
     if dtype.kind == "c":
         return Pair(param(index, float64), param(index + 1, float64))
@@ -261,14 +278,18 @@ def cast(x, dtype: DType):
         return x.differs(0.0) if dtype is bool_ else cast(x.re, dtype)
     if x.dtype is dtype:
         return x
-    if x.op == "const" and (dtype.kind not in "iu" or (math.isfinite(x.value) and _fits(int(x.value), dtype))):
+    if x.op == "const" and (
+        dtype.kind not in "iu" or (math.isfinite(x.value) and _fits(int(x.value), dtype))
+    ):
         return const(x.value, dtype)
     return node("cast", x, dtype=dtype)
 
 
 def _fits(value: int, dtype: DType) -> bool:
     bits = dtype.itemsize * 8
-    return 0 <= value < 2**bits if dtype.kind == "u" else -(2 ** (bits - 1)) <= value < 2 ** (bits - 1)
+    return (
+        0 <= value < 2**bits if dtype.kind == "u" else -(2 ** (bits - 1)) <= value < 2 ** (bits - 1)
+    )
 
 
 def bitcast(x: Expr, dtype: DType) -> Expr:
@@ -319,7 +340,8 @@ Value = Expr | Pair
 class Kernel:
     """What all kernels have: the types of tensor operands, of run-time scalar slots, of outputs.
 
-    `inputs` and `outputs` may be of any dtype; loads of half types have that dtype and must be cast before use, and an
+    `inputs` and `outputs` may be of any dtype; loads of half types have that dtype and must be cast
+    before use, and an
     output expression is cast to its output's dtype on store.
     """
 
@@ -349,7 +371,9 @@ class Kernel:
 
 
 class Pointwise(Kernel):
-    """outputs[i] = body[i]. `check`, a bool Expr or None: where it holds at any point the kernel returns code 1."""
+    """outputs[i] = body[i]. `check`, a bool Expr or None: where it holds at any point the kernel
+    returns code 1.
+    """
 
     __slots__ = ("body",)
     kind = "pointwise"
@@ -363,11 +387,15 @@ class Pointwise(Kernel):
 
 
 class Reduce(Kernel):
-    """A fold. For each kept point: state = init; for each element: state = combine(state, element); finish(state).
+    """A fold. For each kept point: state = init; for each element: state = combine(state, element);
+    finish(state).
 
-    `init`: constants. `element`: expressions over loads, params, `position`. `combine`: expressions over `state` and
-    `other` leaves, associative and commutative up to rounding. `finish`: expressions over `state`, `count`, params.
-    All of `init`, `element`, `combine` have equal length and types; complex state is written as two components.
+    `init`: constants. `element`: expressions over loads, params, `position`. `combine`: expressions
+    over `state` and
+    `other` leaves, associative and commutative up to rounding. `finish`: expressions over `state`,
+    `count`, params.
+    All of `init`, `element`, `combine` have equal length and types; complex state is written as two
+    components.
     """
 
     __slots__ = ("combine", "element", "finish", "init")
@@ -375,7 +403,9 @@ class Reduce(Kernel):
 
     def __init__(self, name, inputs, outputs, init, element, combine, finish):
         super().__init__(name, inputs, outputs)
-        self.init, self.element, self.combine, self.finish = map(tuple, (init, element, combine, finish))
+        self.init, self.element, self.combine, self.finish = map(
+            tuple, (init, element, combine, finish)
+        )
 
     def values(self):
         return (self.init, self.element, self.combine, self.finish)
@@ -406,7 +436,9 @@ def parts(value: Value) -> tuple[Expr, ...]:
 
 
 def topological(roots) -> list[Expr]:
-    """Every node that `roots` reach, arguments before users, each once. Iterative: bodies may be deep."""
+    """Every node that `roots` reach, arguments before users, each once. Iterative: bodies may be
+    deep.
+    """
     order, seen, todo = [], set(), [(e, False) for e in reversed(list(roots))]
     while todo:
         e, ready = todo.pop()
@@ -428,7 +460,9 @@ def substitute(value, mapping: dict):
         if e in done:
             continue
         args = tuple(done[a] for a in e.args)
-        done[e] = e if args == e.args else node(e.op, *args, dtype=e.dtype, value=e.value, part=e.part)
+        done[e] = (
+            e if args == e.args else node(e.op, *args, dtype=e.dtype, value=e.value, part=e.part)
+        )
     return done[value]
 
 

@@ -231,7 +231,8 @@ def atan2(y: Expr, x: Expr) -> Expr:
 
 
 def hypot(x: Expr, y: Expr) -> Expr:
-    """sqrt(x*x + y*y) without overflow or underflow on the way; inf if either is, even beside nan.
+    """sqrt(x*x + y*y) without overflow or underflow on the way; inf if either is, even beside
+    nan.
     """
     if x.dtype is float32:
         wide, other = cast(x, float64), cast(y, float64)

@@ -61,7 +61,12 @@ class Parameter(Tensor, metaclass=_ParameterMeta):
     def __reduce_ex__(self, protocol: Any) -> tuple:
         state = dict(getattr(self, "__dict__", None) or {})
         if state:
-            return _rebuild_parameter_with_state, (self.data, self.requires_grad, OrderedDict(), state)
+            return _rebuild_parameter_with_state, (
+                self.data,
+                self.requires_grad,
+                OrderedDict(),
+                state,
+            )
         return _rebuild_parameter, (self.data, self.requires_grad, OrderedDict())
 
 
@@ -109,9 +114,7 @@ class UninitializedTensorMixin:
 
     def materialize(self, shape: Any, device: Any = None, dtype: Any = None) -> Any:
         """Return a real parameter or buffer of the given shape, with uninitialised values."""
-        data = ops.empty(
-            shape, device=device or self.device, dtype=dtype or self.dtype
-        )
+        data = ops.empty(shape, device=device or self.device, dtype=dtype or self.dtype)
         if self.cls_to_become is Parameter:
             return Parameter(data, self.requires_grad)
         return data

@@ -48,23 +48,50 @@ from .creation import no_device
 from .door import bind as bind_doors
 from .door import call, check_overlap, inplace_plan
 from .family import (
-    Fold, Fused, Opaque, Pointwise, Reduction, View, fused, opaque, pointwise, reduction, scan, view,
+    Fold,
+    Fused,
+    Opaque,
+    Pointwise,
+    Reduction,
+    View,
+    fused,
+    opaque,
+    pointwise,
+    reduction,
+    scan,
+    view,
 )  # fmt: skip
 from .family.launch import broadcast, expand
 from .family.opaque import adopt, ndarray
 from .family.pointwise import can_write, check_target, type_name
 from .family.reduction import wrap_dim, wrap_dims
 from .family.view import register
-from .op import Composite, Op, composite, explain, find, forget_plans, registry
 from .matrices import LinAlgError
-from .op import Composite, Op, composite, explain, find, registry
+from .op import Composite, Op, composite, explain, find, forget_plans, registry
 from .promotion import result_type
-from .tape import FREED, AccumulateGrad, Extra, Handle, Node, Output, Packed, add_hook, alone, extras, kind_of, modified, next_order, watchers
+from .tape import (
+    FREED,
+    AccumulateGrad,
+    Extra,
+    Handle,
+    Node,
+    Output,
+    Packed,
+    add_hook,
+    alone,
+    extras,
+    kind_of,
+    modified,
+    next_order,
+    watchers,
+)
 from .tape import bind as bind_tape
 
 
 def __getattr__(name):
-    """A declared op as a function, by its name: `ops.relu`, `ops.mse_loss` (an `nn::` op), `ops.relu_`."""
+    """A declared op as a function, by its name: `ops.relu`, `ops.mse_loss` (an `nn::` op),
+    `ops.relu_`.
+    """
     for key in (name, f"nn.{name}"):
         if key in registry:
             return registry[key][0].door
@@ -74,19 +101,12 @@ def __getattr__(name):
 
 
 __all__ = [
-    "FREED", "AccumulateGrad", "Composite", "Extra", "Fold", "Fused", "Handle", "Node", "Op", "Opaque", "Output", "Packed", "Pointwise",
-    "Reduction", "View", "add_hook", "adopt", "alone", "bind_doors", "bind_tape", "broadcast", "call", "can_write",
-    "check_overlap", "check_target", "composite", "expand", "explain", "extras", "find", "forget_plans", "fused", "inplace_plan", "kind_of", "modes", "modified", "next_order", "ndarray", "no_device", "opaque",
-    "LinAlgError", "Reduction", "View", "add_hook", "adopt", "alone", "bind_doors", "bind_tape", "broadcast", "call", "can_write",
-    "check_overlap", "check_target", "composite", "expand", "explain", "extras", "find", "fused", "inplace_plan", "kind_of", "modes", "modified", "next_order", "ndarray", "no_device", "opaque",
-    "pointwise", "reduction", "register", "registry", "result_type", "scan", "type_name", "view", "watchers", "wrap_dim",
+    "FREED",
     "AccumulateGrad",
     "Composite",
     "Extra",
-    "FREED",
     "Fold",
     "Fused",
-    "LinAlgError",
     "Handle",
     "Node",
     "Op",
@@ -102,6 +122,7 @@ __all__ = [
     "bind_doors",
     "bind_tape",
     "broadcast",
+    "call",
     "can_write",
     "check_overlap",
     "check_target",
@@ -110,15 +131,17 @@ __all__ = [
     "explain",
     "extras",
     "find",
+    "forget_plans",
     "fused",
     "inplace_plan",
     "kind_of",
     "modes",
     "modified",
-    "ndarray",
     "next_order",
+    "ndarray",
     "no_device",
     "opaque",
+    "LinAlgError",
     "pointwise",
     "reduction",
     "register",

@@ -5,10 +5,8 @@ import math as _math
 from flambeau import ir
 from flambeau.ir import math
 
-
 from .arithmetic import masked
 from .family import fused, pointwise
-
 from .op import also, composite, find
 
 ROOT_HALF, ROOT_TWO_OVER_PI = _math.sqrt(0.5), _math.sqrt(2 / _math.pi)
@@ -32,7 +30,9 @@ def _no_complex(common, *args):
 positive_only = pointwise(
     "aten::_positive_only(Tensor self, Tensor sign) -> Tensor",
     """`self` where `sign` is positive or nan, else 0.""",
-    scalar=lambda self, sign: ir.select(sign <= ir.const(0, sign.dtype), ir.const(0, self.dtype), self),
+    scalar=lambda self, sign: ir.select(
+        sign <= ir.const(0, sign.dtype), ir.const(0, self.dtype), self
+    ),
     promotes=("self",),
     method=False,
     function=False,
@@ -41,7 +41,9 @@ positive_only = pointwise(
 relu = pointwise(
     "aten::relu(Tensor self) -> Tensor",
     """``max(self, 0)``.""",
-    scalar=lambda self: ir.maximum(self, ir.const(0, self.dtype)) if self.dtype.kind != "b" else self,
+    scalar=lambda self: (
+        ir.maximum(self, ir.const(0, self.dtype)) if self.dtype.kind != "b" else self
+    ),
     check=_no_complex,
     grad=dict(self=lambda grad, result: positive_only(grad, result)),
 )
@@ -90,10 +92,15 @@ def _elu(self, alpha, scale, input_scale):
     return ir.select(self > 0, self * scale, math.expm1(self * input_scale) * (alpha * scale))
 
 
-@private("_elu_backward(Tensor grad, Tensor self, Scalar alpha, Scalar scale, Scalar input_scale) -> Tensor")
+@private(
+    "_elu_backward(Tensor grad, Tensor self, Scalar alpha, Scalar scale, Scalar input_scale) -> "
+    "Tensor"
+)
 def _elu_backward(grad, self, alpha, scale, input_scale):
     """The derivative of elu."""
-    return where(self > 0, grad * scale, grad * (self * input_scale).exp() * (alpha * scale * input_scale))
+    return where(
+        self > 0, grad * scale, grad * (self * input_scale).exp() * (alpha * scale * input_scale)
+    )
 
 
 elu = pointwise(
@@ -102,7 +109,9 @@ elu = pointwise(
     scalar=_elu,
     promotes=("self",),
     grad=dict(
-        self=lambda grad, self, alpha, scale, input_scale: _elu_backward(grad, self, alpha, scale, input_scale)
+        self=lambda grad, self, alpha, scale, input_scale: _elu_backward(
+            grad, self, alpha, scale, input_scale
+        )
     ),
 )
 
@@ -154,12 +163,16 @@ def _check_gelu(common, self, approximate):
 
 gelu = pointwise(
     "nn::gelu(Tensor self, *, str approximate='none') -> Tensor",
-    """``x * Phi(x)`` with the normal distribution function Phi, or its tanh approximation (Hendrycks & Gimpel, 2016).""",
+    """``x * Phi(x)`` with the normal distribution function Phi, or its tanh approximation
+    (Hendrycks & Gimpel, 2016).
+    """,
     scalar=_gelu,
     check=_check_gelu,
     grad=dict(
         self=lambda grad, self, approximate: (
-            _gelu_tanh_backward(grad, self) if approximate == "tanh" else _gelu_erf_backward(grad, self)
+            _gelu_tanh_backward(grad, self)
+            if approximate == "tanh"
+            else _gelu_erf_backward(grad, self)
         )
     ),
 )
@@ -197,7 +210,9 @@ softplus = pointwise(
     """Smooth relu, ``log(1 + exp(beta * x)) / beta``; the identity where beta * x > threshold.""",
     scalar=_softplus,
     promotes=("self",),
-    grad=dict(self=lambda grad, self, beta, threshold: _softplus_backward(grad, self, beta, threshold)),
+    grad=dict(
+        self=lambda grad, self, beta, threshold: _softplus_backward(grad, self, beta, threshold)
+    ),
 )
 
 
@@ -228,7 +243,9 @@ mish = pointwise(
 log_sigmoid = pointwise(
     "nn::log_sigmoid(Tensor self) -> Tensor",
     """``log(sigmoid(x))`` without overflow.""",
-    scalar=lambda self: ir.minimum(self, ir.const(0, self.dtype)) - math.log1p(math.exp(-abs(self))),
+    scalar=lambda self: (
+        ir.minimum(self, ir.const(0, self.dtype)) - math.log1p(math.exp(-abs(self)))
+    ),
     grad=dict(self=lambda grad, self: grad * (-self).sigmoid()),
 )
 also(log_sigmoid, "nn.logsigmoid")
@@ -236,7 +253,9 @@ also(log_sigmoid, "nn.logsigmoid")
 hardsigmoid = pointwise(
     "nn::hardsigmoid(Tensor self) -> Tensor",
     """``min(max(x + 3, 0), 6) / 6``.""",
-    scalar=lambda self: ir.minimum(ir.maximum(self + 3, ir.const(0, self.dtype)), ir.const(6, self.dtype)) / 6,
+    scalar=lambda self: (
+        ir.minimum(ir.maximum(self + 3, ir.const(0, self.dtype)), ir.const(6, self.dtype)) / 6
+    ),
     grad=dict(self=lambda grad, self: masked(grad / 6, (self > -3) & (self < 3))),
 )
 
@@ -250,15 +269,19 @@ def _hardswish_backward(grad, self):
 hardswish = pointwise(
     "nn::hardswish(Tensor self) -> Tensor",
     """``x * hardsigmoid(x)``.""",
-    scalar=lambda self: self
-    * ir.minimum(ir.maximum(self + 3, ir.const(0, self.dtype)), ir.const(6, self.dtype))
-    / 6,
+    scalar=lambda self: (
+        self
+        * ir.minimum(ir.maximum(self + 3, ir.const(0, self.dtype)), ir.const(6, self.dtype))
+        / 6
+    ),
     grad=dict(self=lambda grad, self: _hardswish_backward(grad, self)),
 )
 hardshrink = pointwise(
     "aten::hardshrink(Tensor self, Scalar lambd=0.5) -> Tensor",
     """0 where |x| <= lambd, else x.""",
-    scalar=lambda self, lambd: ir.select((self >= -lambd) & (self <= lambd), ir.const(0, self.dtype), self),
+    scalar=lambda self, lambd: ir.select(
+        (self >= -lambd) & (self <= lambd), ir.const(0, self.dtype), self
+    ),
     promotes=("self",),
     grad=dict(self=lambda grad, self, lambd: masked(grad, ~((self >= -lambd) & (self <= lambd)))),
 )
@@ -266,7 +289,9 @@ softshrink = pointwise(
     "nn::softshrink(Tensor self, Scalar lambd=0.5) -> Tensor",
     """x drawn towards 0 by lambd.""",
     scalar=lambda self, lambd: ir.select(
-        self > lambd, self - lambd, ir.select(self < -lambd, self + lambd, self * ir.const(0, self.dtype))
+        self > lambd,
+        self - lambd,
+        ir.select(self < -lambd, self + lambd, self * ir.const(0, self.dtype)),
     ),
     promotes=("self",),
     check=lambda common, self, lambd: _check_softshrink(lambd),
@@ -343,7 +368,9 @@ def tanhshrink(self):
 @composite("aten::rrelu(Tensor self, Scalar lower=0.125, Scalar upper=0.3333333333333333, bool training=False, "
            "Generator? generator=None) -> Tensor", method=False)  # fmt: skip
 def rrelu(self, lower, upper, training, generator):
-    """leaky_relu whose slope is drawn from [lower, upper] for each negative element, or their mean outside training."""
+    """leaky_relu whose slope is drawn from [lower, upper] for each negative element, or their mean
+    outside training.
+    """
     if not training:
         return leaky_relu(self, (lower + upper) / 2)
     return self * find("_leaks").door(self.detach(), lower, upper, generator)
@@ -355,7 +382,11 @@ rrelu.inplace_form = True
 
 
 def _keep_mask(self, shape, p):
-    return self.detach().new_empty(shape).bernoulli_(1 - p).div_(1 - p) if p < 1 else self.new_zeros(shape)
+    return (
+        self.detach().new_empty(shape).bernoulli_(1 - p).div_(1 - p)
+        if p < 1
+        else self.new_zeros(shape)
+    )
 
 
 def _check_p(p):
@@ -365,7 +396,9 @@ def _check_p(p):
 
 @composite("aten::dropout(Tensor input, float p, bool train) -> Tensor", method=False)
 def dropout(input, p, train):
-    """Zeroes each element with probability `p` in training, and scales the others by ``1 / (1 - p)``."""
+    """Zeroes each element with probability `p` in training, and scales the others by ``1 / (1 -
+    p)``.
+    """
     _check_p(p)
     if not train or p == 0 or input.layout.numel == 0:
         return input
@@ -388,7 +421,9 @@ def _channels(input):
 
 
 def _alpha(input, shape, p):
-    """Keeps mean and variance of selu's output: dropped elements become -selu's limit, then an affine correction."""
+    """Keeps mean and variance of selu's output: dropped elements become -selu's limit, then an
+    affine correction.
+    """
     limit = SELU_ALPHA * SELU_SCALE
     if p == 1:
         return input * 0
@@ -401,16 +436,23 @@ def _alpha(input, shape, p):
 def alpha_dropout(input, p, train):
     """Dropout that keeps the mean and variance of self-normalising networks."""
     _check_p(p)
-    return input if not train or p == 0 or input.layout.numel == 0 else _alpha(input, input.layout.shape, p)
+    return (
+        input
+        if not train or p == 0 or input.layout.numel == 0
+        else _alpha(input, input.layout.shape, p)
+    )
 
 
 @composite("aten::feature_alpha_dropout(Tensor input, float p, bool train) -> Tensor", method=False)
 def feature_alpha_dropout(input, p, train):
     """As `alpha_dropout`, for whole channels."""
     _check_p(p)
-    return input if not train or p == 0 or input.layout.numel == 0 else _alpha(input, _channels(input), p)
+    return (
+        input
+        if not train or p == 0 or input.layout.numel == 0
+        else _alpha(input, _channels(input), p)
+    )
 
 
 for _op in (dropout, feature_dropout, alpha_dropout, feature_alpha_dropout):
     _op.inplace_form = True
-

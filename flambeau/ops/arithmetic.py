@@ -59,7 +59,8 @@ add = pointwise(
     grad=dict(self=lambda grad: grad, other=lambda grad, alpha: _scaled(grad, alpha)),
 )
 _SUB_BOOL = (
-    "Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or `logical_xor()` operator "
+    "Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or "
+    "`logical_xor()` operator "
     "instead."
 )
 sub = pointwise(
@@ -83,7 +84,10 @@ mul = pointwise(
     "aten::mul(Tensor self, Tensor other) -> Tensor",
     """``self * other``.""",
     scalar=lambda self, other: self & other if self.dtype.kind == "b" else self * other,
-    grad=dict(self=lambda grad, other: grad * conj_of(other), other=lambda grad, self: grad * conj_of(self)),
+    grad=dict(
+        self=lambda grad, other: grad * conj_of(other),
+        other=lambda grad, self: grad * conj_of(self),
+    ),
 )
 also(mul, "multiply")
 
@@ -102,13 +106,16 @@ def zero_divisor(self, other):
 
 
 class _Division(Pointwise):
-    """True division promotes integers to the default dtype; the rounding forms do not, and refuse zero divisors."""
+    """True division promotes integers to the default dtype; the rounding forms do not, and refuse
+    zero divisors.
+    """
 
     def analyse(self, args):
         mode = args[2]
         if mode not in (None, "trunc", "floor"):
             raise RuntimeError(
-                f"div expected rounding_mode to be one of None, 'trunc', or 'floor' but found '{mode}'"
+                "div expected rounding_mode to be one of None, 'trunc', or 'floor' but found "
+                f"'{mode}'"
             )
         operands, common, compute, result = super().analyse(args)
         if mode is None:
@@ -124,7 +131,9 @@ def _divided(grad, other, rounding_mode):
 
 div = _Division(
     "aten::div(Tensor self, Tensor other, *, str? rounding_mode=None) -> Tensor",
-    """``self / other``; `rounding_mode` "trunc" or "floor" rounds the quotient and keeps integers.""",
+    """``self / other``; `rounding_mode` "trunc" or "floor" rounds the quotient and keeps
+    integers.
+    """,
     _divide,
     same,
     dict(
@@ -159,7 +168,8 @@ neg = pointwise(
     """``-self``.""",
     scalar=lambda self: -self,
     check=no_bool(
-        "Negation, the `-` operator, on a bool tensor is not supported. If you are trying to invert a mask, use the "
+        "Negation, the `-` operator, on a bool tensor is not supported. If you are trying to "
+        "invert a mask, use the "
         "`~` or `logical_not()` operator instead."
     ),
     grad=dict(self=lambda grad: -grad),
@@ -172,7 +182,8 @@ remainder = pointwise(
     refuses=zero_divisor,
     check=real_only("\"remainder_cpu\" not implemented for 'ComplexFloat'"),
     grad=dict(
-        self=lambda grad: grad, other=lambda grad, self, other: -grad * div(self, other, rounding_mode="floor")
+        self=lambda grad: grad,
+        other=lambda grad, self, other: -grad * div(self, other, rounding_mode="floor"),
     ),
 )
 fmod = pointwise(
@@ -182,7 +193,8 @@ fmod = pointwise(
     refuses=zero_divisor,
     check=real_only("\"fmod_cpu\" not implemented for 'ComplexFloat'"),
     grad=dict(
-        self=lambda grad: grad, other=lambda grad, self, other: -grad * div(self, other, rounding_mode="trunc")
+        self=lambda grad: grad,
+        other=lambda grad, self, other: -grad * div(self, other, rounding_mode="trunc"),
     ),
 )
 reciprocal = pointwise(
@@ -230,7 +242,9 @@ addcdiv = pointwise(
     grad=dict(
         self=lambda grad: grad,
         tensor1=lambda grad, tensor2, value: grad * conj_of(value / tensor2),
-        tensor2=lambda grad, tensor1, tensor2, value: -grad * conj_of(value * tensor1 / (tensor2 * tensor2)),
+        tensor2=lambda grad, tensor1, tensor2, value: (
+            -grad * conj_of(value * tensor1 / (tensor2 * tensor2))
+        ),
     ),
 )
 
@@ -238,14 +252,20 @@ addcdiv = pointwise(
 def _no_integer_division(common):
     if common.kind not in "fc":
         raise RuntimeError(
-            "Integer division with addcdiv is no longer supported, and in a future  release addcdiv will perform a true "
+            "Integer division with addcdiv is no longer supported, and in a future  release "
+            "addcdiv will perform a true "
             "division of tensor1 and tensor2."
         )
 
 
 def _lerp(self, end, weight):
-    # Two forms, so that both ends are met exactly; which one is decided by the weight, as in the reference.
-    small = abs(weight) < 0.5 if weight.dtype.kind != "c" else (weight.re * weight.re + weight.im * weight.im) < 0.25
+    # Two forms, so that both ends are met exactly; which one is decided by the weight, as in the
+    # reference.
+    small = (
+        abs(weight) < 0.5
+        if weight.dtype.kind != "c"
+        else (weight.re * weight.re + weight.im * weight.im) < 0.25
+    )
     return ir.select(small, self + (end - self) * weight, end - (end - self) * (1 - weight))
 
 
@@ -281,10 +301,14 @@ def _pow_exponent(grad, self, exponent, result):
     if not hasattr(self, "layout"):
         logarithm = find("scalar_log").door(grad, self)
         flat = exponent.real >= 0 if exponent.layout.dtype.kind == "c" else exponent >= 0
-        return find("where").door(flat, 0, grad * conj_of(result * logarithm)) if self == 0 else (
-            grad * conj_of(result * logarithm)
+        return (
+            find("where").door(flat, 0, grad * conj_of(result * logarithm))
+            if self == 0
+            else (grad * conj_of(result * logarithm))
         )
-    flat = (self == 0) & ((exponent.real if getattr(exponent, "is_complex", bool)() else exponent) >= 0)
+    flat = (self == 0) & (
+        (exponent.real if getattr(exponent, "is_complex", bool)() else exponent) >= 0
+    )
     return find("where").door(flat, 0, grad * conj_of(result * self.log()))
 
 
@@ -318,7 +342,11 @@ def float_power(self, exponent):
     """The power, computed in float64 or complex128."""
     from_types = [x.dtype for x in (self, exponent) if hasattr(x, "layout")]
     wide = DOUBLE
-    if any(d.kind == "c" for d in from_types) or isinstance(self, complex) or isinstance(exponent, complex):
+    if (
+        any(d.kind == "c" for d in from_types)
+        or isinstance(self, complex)
+        or isinstance(exponent, complex)
+    ):
         wide = COMPLEX
     self, exponent = (x.to(wide) if hasattr(x, "layout") else x for x in (self, exponent))
     return pow_(self, exponent)
@@ -404,7 +432,8 @@ clamp_min = pointwise(
     scalar=lambda self, min: ir.maximum(self, min),
     check=real_only("clamp is not supported for complex types"),
     grad=dict(
-        self=lambda grad, self, min: masked(grad, self >= min), min=lambda grad, self, min: masked(grad, self < min)
+        self=lambda grad, self, min: masked(grad, self >= min),
+        min=lambda grad, self, min: masked(grad, self < min),
     ),
 )
 clamp_max = pointwise(
@@ -413,7 +442,8 @@ clamp_max = pointwise(
     scalar=lambda self, max: ir.minimum(self, max),
     check=real_only("clamp is not supported for complex types"),
     grad=dict(
-        self=lambda grad, self, max: masked(grad, self <= max), max=lambda grad, self, max: masked(grad, self > max)
+        self=lambda grad, self, max: masked(grad, self <= max),
+        max=lambda grad, self, max: masked(grad, self > max),
     ),
 )
 masked = pointwise(
@@ -433,7 +463,11 @@ def _nan_to_num(self, nan, posinf, neginf):
     if self.dtype.kind == "c":
         return ir.Pair(*(_nan_to_num(p, nan, posinf, neginf) for p in ir.parts(self)))
     top = LARGEST[self.dtype.name]
-    nan, posinf, neginf = nan or 0.0, top if posinf is None else posinf, -top if neginf is None else neginf
+    nan, posinf, neginf = (
+        nan or 0.0,
+        top if posinf is None else posinf,
+        -top if neginf is None else neginf,
+    )
     infinite = ir.select(self > top, ir.const(posinf, self.dtype), ir.select(self < -top, ir.const(neginf, self.dtype),
                                                                             self))  # fmt: skip
     return ir.select(self.differs(self), ir.const(nan, self.dtype), infinite)
@@ -441,7 +475,8 @@ def _nan_to_num(self, nan, posinf, neginf):
 
 LARGEST = {"float32": 3.4028234663852886e38, "float64": 1.7976931348623157e308}
 nan_to_num = pointwise(
-    "aten::nan_to_num(Tensor self, float? nan=None, float? posinf=None, float? neginf=None) -> Tensor",
+    "aten::nan_to_num(Tensor self, float? nan=None, float? posinf=None, float? neginf=None) -> "
+    "Tensor",
     """nan, inf and -inf replaced: by 0 and the largest finite values, unless others are given.""",
     scalar=_nan_to_num,
     grad=dict(self=lambda grad, self: masked(grad, find("isfinite").door(self))),

@@ -5,7 +5,9 @@ from .family.pointwise import to_bool
 
 
 def _compare(name, doc, scalar):
-    return pointwise(f"aten::{name}(Tensor self, Tensor other) -> Tensor", doc, scalar=scalar, dtype=to_bool)
+    return pointwise(
+        f"aten::{name}(Tensor self, Tensor other) -> Tensor", doc, scalar=scalar, dtype=to_bool
+    )
 
 
 eq = _compare("eq", """Whether elements are equal.""", lambda self, other: self.equals(other))

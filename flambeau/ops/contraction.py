@@ -14,11 +14,18 @@ from .op import Op, composite
 
 BLAS_TYPES = ("float32", "float64", "complex64", "complex128")
 HALVES = ("float16", "bfloat16")
-NO_TRANS, TRANS, CONJ_TRANS, CONJ_NO_TRANS = 111, 112, 113, 114  # CBLAS codes; the last is OpenBLAS' own
+NO_TRANS, TRANS, CONJ_TRANS, CONJ_NO_TRANS = (
+    111,
+    112,
+    113,
+    114,
+)  # CBLAS codes; the last is OpenBLAS' own
 
 
 def blas_form(layout: Layout):
-    """(transposition code, leading dimension) under which BLAS reads the last two dimensions, or None."""
+    """(transposition code, leading dimension) under which BLAS reads the last two dimensions, or
+    None.
+    """
     (rows, columns), (down, across) = layout.shape[-2:], layout.strides[-2:]
     if (across == 1 or columns == 1) and (down >= max(columns, 1) or rows == 1):
         code, leading = NO_TRANS, max(down if rows > 1 else columns, columns, 1)
@@ -32,14 +39,29 @@ def blas_form(layout: Layout):
 
 
 def gemm_stage(out: Layout, a: Layout, b: Layout, data, add=False):
-    """The launcher stage ``out = a @ b`` (`add`: plus what is there). Three dimensions mean a batch."""
+    """The launcher stage ``out = a @ b`` (`add`: plus what is there). Three dimensions mean a
+    batch.
+    """
     (code_a, lda), (code_b, ldb) = blas_form(a), blas_form(b)
     batch = out.shape[0] if out.ndim == 3 else 1
     steps = [y.strides[0] if y.ndim == 3 else 0 for y in (a, b, out)]
     m, n, k = out.shape[-2], out.shape[-1], a.shape[-1]
-    numbers = (code_a, code_b, m, n, k, lda, ldb, max(out.strides[-2] if m > 1 else n, n, 1), *steps, int(add))
+    numbers = (
+        code_a,
+        code_b,
+        m,
+        n,
+        k,
+        lda,
+        ldb,
+        max(out.strides[-2] if m > 1 else n, n, 1),
+        *steps,
+        int(add),
+    )
     kernel = runtime.gemm_kernel(out.dtype.name)
-    grain = max(1, math.ceil(60_000 / max(m * n * k, 1)))  # products of about 60,000 multiplications for each thread
+    grain = max(
+        1, math.ceil(60_000 / max(m * n * k, 1))
+    )  # products of about 60,000 multiplications for each thread
     return runtime.Stage(kernel, data, struct.pack("12q", *numbers), batch if m and n else 0, grain)
 
 
@@ -62,7 +84,8 @@ class Product(Op):
         self.check(a, b)
         if a.dtype is not b.dtype:
             raise RuntimeError(
-                f"expected m1 and m2 to have the same dtype, but got: {a.dtype.name} != {b.dtype.name}"
+                f"expected m1 and m2 to have the same dtype, but got: {a.dtype.name} != "
+                f"{b.dtype.name}"
             )
         out = contiguous((*a.shape[:-1], b.shape[-1]), a.dtype, a.device)
         if a.device.type == "meta":
@@ -99,17 +122,21 @@ class _Matrices(Product):
                 raise RuntimeError(f"{name} must be a matrix")
         if a.shape[1] != b.shape[0]:
             raise RuntimeError(
-                f"mat1 and mat2 shapes cannot be multiplied ({a.shape[0]}x{a.shape[1]} and {b.shape[0]}x{b.shape[1]})"
+                f"mat1 and mat2 shapes cannot be multiplied ({a.shape[0]}x{a.shape[1]} and "
+                f"{b.shape[0]}x{b.shape[1]})"
             )
 
 
 class _Batches(Product):
     def check(self, a, b):
         if a.ndim != 3 or b.ndim != 3:
-            raise RuntimeError("batch1 must be a 3D tensor" if a.ndim != 3 else "batch2 must be a 3D tensor")
+            raise RuntimeError(
+                "batch1 must be a 3D tensor" if a.ndim != 3 else "batch2 must be a 3D tensor"
+            )
         if a.shape[0] != b.shape[0] or a.shape[2] != b.shape[1]:
             raise RuntimeError(
-                f"Expected size for first two dimensions of batch2 tensor to be: [{a.shape[0]}, {a.shape[2]}] but got: "
+                f"Expected size for first two dimensions of batch2 tensor to be: [{a.shape[0]}, "
+                f"{a.shape[2]}] but got: "
                 f"[{b.shape[0]}, {b.shape[1]}]."
             )
 
@@ -123,9 +150,13 @@ _gradients = dict(
     self=lambda grad, mat2: grad.matmul(adjoint(mat2)),
     mat2=lambda grad, self: adjoint(self).matmul(grad),
 )
-mm = _Matrices("aten::mm(Tensor self, Tensor mat2) -> Tensor", """The product of two matrices.""", _gradients)
+mm = _Matrices(
+    "aten::mm(Tensor self, Tensor mat2) -> Tensor", """The product of two matrices.""", _gradients
+)
 bmm = _Batches(
-    "aten::bmm(Tensor self, Tensor mat2) -> Tensor", """The products of two batches of matrices.""", _gradients
+    "aten::bmm(Tensor self, Tensor mat2) -> Tensor",
+    """The products of two batches of matrices.""",
+    _gradients,
 )
 integer_product = opaque(
     "aten::_integer_mm(Tensor self, Tensor mat2) -> Tensor",
@@ -141,11 +172,15 @@ def dot(self, tensor):
     """The sum of the products of two vectors' elements."""
     for x in (self, tensor):
         if x.ndim != 1:
-            raise RuntimeError(f"1D tensors expected, but got {self.ndim}D and {tensor.ndim}D tensors")
+            raise RuntimeError(
+                f"1D tensors expected, but got {self.ndim}D and {tensor.ndim}D tensors"
+            )
     if self.layout.shape != tensor.layout.shape:
         raise RuntimeError(
-            f"inconsistent tensor size, expected tensor [{self.shape[0]}] and src [{tensor.shape[0]}] to have the "
-            f"same number of elements, but got {self.shape[0]} and {tensor.shape[0]} elements respectively"
+            f"inconsistent tensor size, expected tensor [{self.shape[0]}] and src "
+            f"[{tensor.shape[0]}] to have the "
+            f"same number of elements, but got {self.shape[0]} and {tensor.shape[0]} elements "
+            "respectively"
         )
     if self.layout.dtype is not tensor.layout.dtype:
         raise RuntimeError(
@@ -168,7 +203,8 @@ def mv(self, vec):
         raise RuntimeError(f"vector + matrix @ vector expected, got 1, {self.ndim}, {vec.ndim}")
     if self.layout.shape[1] != vec.layout.shape[0]:
         raise RuntimeError(
-            f"size mismatch, got input ({self.shape[0]}), mat ({self.shape[0]}x{self.shape[1]}), vec ({vec.shape[0]})"
+            f"size mismatch, got input ({self.shape[0]}), mat ({self.shape[0]}x{self.shape[1]}), "
+            f"vec ({vec.shape[0]})"
         )
     return mm(self, vec.unsqueeze(1)).squeeze(1)
 
@@ -200,7 +236,8 @@ def _batched(self, other):
     a, b = self.layout.shape, other.layout.shape
     if a[-1] != b[-2]:
         raise RuntimeError(
-            f"Expected size for first two dimensions of batch2 tensor to be: [{math.prod(b[:-2])}, {a[-1]}] but got: "
+            f"Expected size for first two dimensions of batch2 tensor to be: [{math.prod(b[:-2])}, "
+            f"{a[-1]}] but got: "
             f"[{math.prod(b[:-2])}, {b[-2]}]."
         )
     from_both = expand_batches(a[:-2], b[:-2])
@@ -217,7 +254,8 @@ def expand_batches(a, b):
     for d, (x, y) in enumerate(zip(a, b, strict=True)):
         if x != y and 1 not in (x, y):
             raise RuntimeError(
-                f"The size of tensor a ({x}) must match the size of tensor b ({y}) at non-singleton dimension {d}"
+                f"The size of tensor a ({x}) must match the size of tensor b ({y}) at "
+                f"non-singleton dimension {d}"
             )
     return tuple(y if x == 1 else x for x, y in zip(a, b, strict=True))
 
@@ -230,31 +268,43 @@ def _weighted(self, product, beta, alpha):
     return scaled + (self if beta == 1 else self * beta)
 
 
-@composite("aten::addmm(Tensor self, Tensor mat1, Tensor mat2, *, Scalar beta=1, Scalar alpha=1) -> Tensor")
+@composite(
+    "aten::addmm(Tensor self, Tensor mat1, Tensor mat2, *, Scalar beta=1, Scalar alpha=1) -> Tensor"
+)
 def addmm(self, mat1, mat2, beta, alpha):
     """``beta * self + alpha * (mat1 @ mat2)``."""
     return _weighted(self, mm(mat1, mat2), beta, alpha)
 
 
-@composite("aten::addmv(Tensor self, Tensor mat, Tensor vec, *, Scalar beta=1, Scalar alpha=1) -> Tensor")
+@composite(
+    "aten::addmv(Tensor self, Tensor mat, Tensor vec, *, Scalar beta=1, Scalar alpha=1) -> Tensor"
+)
 def addmv(self, mat, vec, beta, alpha):
     """``beta * self + alpha * (mat @ vec)``."""
     return _weighted(self, mv(mat, vec), beta, alpha)
 
 
-@composite("aten::addr(Tensor self, Tensor vec1, Tensor vec2, *, Scalar beta=1, Scalar alpha=1) -> Tensor")
+@composite(
+    "aten::addr(Tensor self, Tensor vec1, Tensor vec2, *, Scalar beta=1, Scalar alpha=1) -> Tensor"
+)
 def addr(self, vec1, vec2, beta, alpha):
     """``beta * self + alpha * outer(vec1, vec2)``."""
     return _weighted(self, outer(vec1, vec2), beta, alpha)
 
 
-@composite("aten::baddbmm(Tensor self, Tensor batch1, Tensor batch2, *, Scalar beta=1, Scalar alpha=1) -> Tensor")
+@composite(
+    "aten::baddbmm(Tensor self, Tensor batch1, Tensor batch2, *, Scalar beta=1, Scalar alpha=1) -> "
+    "Tensor"
+)
 def baddbmm(self, batch1, batch2, beta, alpha):
     """``beta * self + alpha * (batch1 @ batch2)`` for each matrix of the batches."""
     return _weighted(self, bmm(batch1, batch2), beta, alpha)
 
 
-@composite("aten::addbmm(Tensor self, Tensor batch1, Tensor batch2, *, Scalar beta=1, Scalar alpha=1) -> Tensor")
+@composite(
+    "aten::addbmm(Tensor self, Tensor batch1, Tensor batch2, *, Scalar beta=1, Scalar alpha=1) -> "
+    "Tensor"
+)
 def addbmm(self, batch1, batch2, beta, alpha):
     """``beta * self + alpha * sum(batch1 @ batch2)`` over the batch."""
     return _weighted(self, bmm(batch1, batch2).sum(0), beta, alpha)
@@ -278,19 +328,37 @@ class Linear(Op):
     family = "contraction"
 
     def plan(self, args):
-        x, weight, bias = args[0].layout, args[1].layout, args[2].layout if args[2] is not None else None
-        if weight.ndim != 2 or x.ndim == 0 or x.dtype.name not in BLAS_TYPES or x.device.type == "meta":
+        x, weight, bias = (
+            args[0].layout,
+            args[1].layout,
+            args[2].layout if args[2] is not None else None,
+        )
+        if (
+            weight.ndim != 2
+            or x.ndim == 0
+            or x.dtype.name not in BLAS_TYPES
+            or x.device.type == "meta"
+        ):
             return _linear_by_parts
         k, n = weight.shape[1], weight.shape[0]
         if x.shape[-1] != k:
             rows = math.prod(x.shape[:-1])
-            raise RuntimeError(f"mat1 and mat2 shapes cannot be multiplied ({rows}x{x.shape[-1]} and {k}x{n})")
-        same = all(y is None or (y.dtype is x.dtype and not y.conj and not y.neg) for y in (x, weight, bias))
+            raise RuntimeError(
+                f"mat1 and mat2 shapes cannot be multiplied ({rows}x{x.shape[-1]} and {k}x{n})"
+            )
+        same = all(
+            y is None or (y.dtype is x.dtype and not y.conj and not y.neg)
+            for y in (x, weight, bias)
+        )
         if not same:
             return _linear_by_parts
         rows = contiguous((math.prod(x.shape[:-1]), k), x.dtype)
         flipped = weight.reshaped((k, n), (weight.strides[1], weight.strides[0]))
-        if not x.contiguous or blas_form(flipped) is None or (bias is not None and bias.shape != (n,)):
+        if (
+            not x.contiguous
+            or blas_form(flipped) is None
+            or (bias is not None and bias.shape != (n,))
+        ):
             return _linear_by_parts
         out = contiguous((*x.shape[:-1], n), x.dtype)
         flat = contiguous((rows.shape[0], n), x.dtype)
@@ -304,7 +372,15 @@ class Linear(Op):
         sizes = (x.itemsize, x.itemsize, x.itemsize if bias is not None else 0)
         letters = "ttt" if bias is not None else "tt-"
         return runtime.launcher(
-            runtime.Launch(letters, sizes, ((out, out.nbytes),), tuple(stages), work(flat, k), self.recorder(args), None)
+            runtime.Launch(
+                letters,
+                sizes,
+                ((out, out.nbytes),),
+                tuple(stages),
+                work(flat, k),
+                self.recorder(args),
+                None,
+            )
         )
 
 
@@ -319,10 +395,14 @@ def _rows(x):
 
 linear = Linear(
     "nn::linear(Tensor input, Tensor weight, Tensor? bias=None) -> Tensor",
-    """``input @ weight.T + bias``: input [..., in], weight [out, in], bias [out], result [..., out].""",
+    """``input @ weight.T + bias``: input [..., in], weight [out, in], bias [out], result [...,
+    out].
+    """,
     dict(
         input=lambda grad, weight: grad.matmul(conj_of(weight)),
         weight=lambda grad, input: _rows(grad).t().mm(conj_of(_rows(input))),
-        bias=lambda grad: grad.reshape(-1, grad.layout.shape[-1]).sum(0) if grad.layout.ndim > 1 else grad,
+        bias=lambda grad: (
+            grad.reshape(-1, grad.layout.shape[-1]).sum(0) if grad.layout.ndim > 1 else grad
+        ),
     ),
 )

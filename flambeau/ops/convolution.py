@@ -1,8 +1,11 @@
 """Convolutions in every rank, as windows and matrix products.
 
-A convolution reads its padded input through a strided view whose dimensions are [batch, channel, *kernel, *out]; copied
-to rows, that view is the right factor of a product with the weights. Its two gradients are the same product transposed:
-with respect to the weights directly, with respect to the input through `fold_windows`, which adds windows back.
+A convolution reads its padded input through a strided view whose dimensions are [batch, channel,
+*kernel, *out]; copied
+to rows, that view is the right factor of a product with the weights. Its two gradients are the same
+product transposed:
+with respect to the weights directly, with respect to the input through `fold_windows`, which adds
+windows back.
 """
 
 import itertools
@@ -24,10 +27,15 @@ def output_size(n, kernel, stride, padding, dilation, ceil=False):
 @composite("aten::_zero_pad(Tensor self, int[] pad, Scalar value=0) -> Tensor", method=False, function=False,
            grad=dict(self=lambda grad, self_layout, pad: crop(grad, pad, self_layout.shape)))  # fmt: skip
 def zero_pad(self, pad, value):
-    """The tensor inside a frame of `value`: `pad` holds (before, after) for each of the last dimensions, in order."""
+    """The tensor inside a frame of `value`: `pad` holds (before, after) for each of the last
+    dimensions, in order.
+    """
     shape = self.layout.shape
     lead = len(shape) - len(pad) // 2
-    sizes = [n if d < lead else n + pad[2 * (d - lead)] + pad[2 * (d - lead) + 1] for d, n in enumerate(shape)]
+    sizes = [
+        n if d < lead else n + pad[2 * (d - lead)] + pad[2 * (d - lead) + 1]
+        for d, n in enumerate(shape)
+    ]
     out = self.new_full(sizes, value)
     crop(out, pad, shape).copy_(self)
     return out
@@ -86,21 +94,30 @@ class Geometry:
         self.kernel = tuple(w_shape[2:])
         self.out = tuple(
             output_size(n, k, s, (p, p), d)
-            for n, k, s, p, d in zip(x_shape[2:], self.kernel, stride, padding, dilation, strict=True)
+            for n, k, s, p, d in zip(
+                x_shape[2:], self.kernel, stride, padding, dilation, strict=True
+            )
         )
         self.padded = tuple(n + 2 * p for n, p in zip(x_shape[2:], padding, strict=True))
-        if any(p < k for p, k in zip(self.padded, ((k - 1) * d + 1 for k, d in zip(self.kernel, dilation)))):
+        if any(
+            p < k
+            for p, k in zip(self.padded, ((k - 1) * d + 1 for k, d in zip(self.kernel, dilation)))
+        ):
             reach = [(k - 1) * d + 1 for k, d in zip(self.kernel, dilation, strict=True)]
             raise RuntimeError(
-                f"Calculated padded input size per channel: ({' x '.join(map(str, self.padded))}). Kernel size: "
-                f"({' x '.join(map(str, reach))}). Kernel size can't be greater than actual input size"
+                f"Calculated padded input size per channel: ({' x '.join(map(str, self.padded))}). "
+                "Kernel size: "
+                f"({' x '.join(map(str, reach))}). Kernel size can't be greater than actual input "
+                "size"
             )
         self.plain = (
             all(k == 1 for k in self.kernel) and all(s == 1 for s in stride) and not any(padding)
         )
 
     def columns(self, x):
-        """[N, groups, C/groups * kernel, out]: the windows of `x` as columns; a view where the kernel is 1."""
+        """[N, groups, C/groups * kernel, out]: the windows of `x` as columns; a view where the
+        kernel is 1.
+        """
         n, c = x.layout.shape[:2]
         rows = c // self.groups * math.prod(self.kernel)
         if self.plain:
@@ -112,7 +129,9 @@ class Geometry:
 
 
 def forward(x, w, stride, padding, dilation, groups, out=None):
-    """The convolution (cross-correlation) of x [N, C, *S] with w [O, C/groups, *K]; `out`: only so many windows."""
+    """The convolution (cross-correlation) of x [N, C, *S] with w [O, C/groups, *K]; `out`: only so
+    many windows.
+    """
     g = Geometry(x.layout.shape, w.layout.shape, stride, padding, dilation, groups)
     g.out = out or g.out
     n, o = x.layout.shape[0], w.layout.shape[0]
@@ -122,12 +141,19 @@ def forward(x, w, stride, padding, dilation, groups, out=None):
 
 
 def input_gradient(grad, w, x_shape, stride, padding, dilation, groups):
-    """The transpose of `forward` in its first argument: also what a transposed convolution computes."""
+    """The transpose of `forward` in its first argument: also what a transposed convolution
+    computes.
+    """
     n, o = grad.layout.shape[:2]
     out, kernel, c = grad.layout.shape[2:], w.layout.shape[2:], x_shape[1]
     factor = w.reshape(1, groups, o // groups, c // groups * math.prod(kernel)).transpose(2, 3)
     columns = factor.matmul(grad.reshape(n, groups, o // groups, math.prod(out)))
-    if all(k == 1 for k in kernel) and all(s == 1 for s in stride) and not any(padding) and out == x_shape[2:]:
+    if (
+        all(k == 1 for k in kernel)
+        and all(s == 1 for s in stride)
+        and not any(padding)
+        and out == x_shape[2:]
+    ):
         return columns.reshape(x_shape)
     padded = (n, c, *(s + 2 * p for s, p in zip(x_shape[2:], padding, strict=True)))
     total = fold_windows(columns.reshape((n, c, *kernel, *out)), padded, stride, dilation)
@@ -150,32 +176,43 @@ def _conj(x):
 
 def _input(grad, input_layout, weight, stride, padding, dilation, transposed, groups):
     if transposed:
-        return forward(grad, _conj(weight), stride, padding, dilation, groups, input_layout.shape[2:])
-    return input_gradient(grad, _conj(weight), input_layout.shape, stride, padding, dilation, groups)
+        return forward(
+            grad, _conj(weight), stride, padding, dilation, groups, input_layout.shape[2:]
+        )
+    return input_gradient(
+        grad, _conj(weight), input_layout.shape, stride, padding, dilation, groups
+    )
 
 
 def _weight(grad, input, weight_layout, stride, padding, dilation, transposed, groups):
     if transposed:
-        return weight_gradient(grad, _conj(input), weight_layout.shape, stride, padding, dilation, groups)
-    return weight_gradient(_conj(input), grad, weight_layout.shape, stride, padding, dilation, groups)
+        return weight_gradient(
+            grad, _conj(input), weight_layout.shape, stride, padding, dilation, groups
+        )
+    return weight_gradient(
+        _conj(input), grad, weight_layout.shape, stride, padding, dilation, groups
+    )
 
 
 @composite(
-    "aten::convolution(Tensor input, Tensor weight, Tensor? bias, int[] stride, int[] padding, int[] dilation, "
+    "aten::convolution(Tensor input, Tensor weight, Tensor? bias, int[] stride, int[] padding, "
+    "int[] dilation, "
     "bool transposed, int[] output_padding, int groups) -> Tensor",
     method=False,
     grad=dict(
-        input=lambda grad, input_layout, weight, stride, padding, dilation, transposed, groups: _input(
-            grad, input_layout, weight, stride, padding, dilation, transposed, groups
+        input=lambda grad, input_layout, weight, stride, padding, dilation, transposed, groups: (
+            _input(grad, input_layout, weight, stride, padding, dilation, transposed, groups)
         ),
-        weight=lambda grad, input, weight_layout, stride, padding, dilation, transposed, groups: _weight(
-            grad, input, weight_layout, stride, padding, dilation, transposed, groups
+        weight=lambda grad, input, weight_layout, stride, padding, dilation, transposed, groups: (
+            _weight(grad, input, weight_layout, stride, padding, dilation, transposed, groups)
         ),
         bias=lambda grad: grad.sum((0, *range(2, grad.layout.ndim))),
     ),
 )
 def convolution(input, weight, bias, stride, padding, dilation, transposed, output_padding, groups):
-    """The convolution of input [N, C, *S] with weight [O, C/groups, *K] (transposed: [C, O/groups, *K])."""
+    """The convolution of input [N, C, *S] with weight [O, C/groups, *K] (transposed: [C, O/groups,
+    *K]).
+    """
     rank = weight.layout.ndim - 2
     _check("convolution", input, weight, bias, stride, dilation, groups, rank, transposed)
     stride, padding, dilation, output_padding = (
@@ -186,7 +223,13 @@ def convolution(input, weight, bias, stride, padding, dilation, transposed, outp
         sizes = tuple(
             (s - 1) * st - 2 * p + d * (k - 1) + op + 1
             for s, st, p, d, k, op in zip(
-                spatial, stride, padding, dilation, weight.layout.shape[2:], output_padding, strict=True
+                spatial,
+                stride,
+                padding,
+                dilation,
+                weight.layout.shape[2:],
+                output_padding,
+                strict=True,
             )
         )
         shape = (n, weight.layout.shape[1] * groups, *sizes)
@@ -199,7 +242,9 @@ def convolution(input, weight, bias, stride, padding, dilation, transposed, outp
 def _check(name, x, w, bias, stride, dilation, groups, rank, transposed):
     if w.layout.ndim != rank + 2 or x.layout.ndim not in (rank + 1, rank + 2):
         kind = f"{rank + 1}D (unbatched) or {rank + 2}D (batched)"
-        raise RuntimeError(f"Expected {kind} input to {name}, but got input of size: {list(x.shape)}")
+        raise RuntimeError(
+            f"Expected {kind} input to {name}, but got input of size: {list(x.shape)}"
+        )
     if any(s <= 0 for s in stride):
         raise RuntimeError("non-positive stride is not supported")
     if any(d <= 0 for d in dilation):
@@ -214,25 +259,31 @@ def _check(name, x, w, bias, stride, dilation, groups, rank, transposed):
     expected = w.layout.shape[0] if transposed else w.layout.shape[1] * groups
     if channels != expected:
         raise RuntimeError(
-            f"Given {'transposed=1, ' if transposed else 'groups=' + str(groups) + ', '}weight of size "
-            f"{list(w.shape)}, expected input{list(x.shape)} to have {expected} channels, but got {channels} channels "
+            f"Given {'transposed=1, ' if transposed else 'groups=' + str(groups) + ', '}weight of "
+            "size "
+            f"{list(w.shape)}, expected input{list(x.shape)} to have {expected} channels, but got "
+            f"{channels} channels "
             "instead"
         )
     outputs = w.layout.shape[1] * groups if transposed else w.layout.shape[0]
     if not transposed and outputs % groups:
         raise RuntimeError(
-            f"Given groups={groups}, expected weight to be divisible by {groups} at dimension 0, but got weight of "
+            f"Given groups={groups}, expected weight to be divisible by {groups} at dimension 0, "
+            "but got weight of "
             f"size {list(w.shape)} instead"
         )
     if bias is not None and bias.layout.shape != (outputs,):
         raise RuntimeError(
-            f"Given weight of size {list(w.shape)}, expected bias to be 1-dimensional with {outputs} elements, but got "
+            f"Given weight of size {list(w.shape)}, expected bias to be 1-dimensional with "
+            f"{outputs} elements, but got "
             f"bias of size {list(bias.shape)} instead"
         )
 
 
 def _same_padding(x, w, stride, dilation, rank):
-    """Padding that keeps the size; odd totals get the extra element behind, as an explicit frame."""
+    """Padding that keeps the size; odd totals get the extra element behind, as an explicit
+    frame.
+    """
     if any(s != 1 for s in stride):
         raise RuntimeError("padding='same' is not supported for strided convolutions")
     totals = [d * (k - 1) for d, k in zip(dilation, w.layout.shape[2:], strict=True)]
@@ -267,8 +318,10 @@ def _declare(rank):
         return out.squeeze(0) if single else out
 
     @composite(
-        f"aten::conv_transpose{rank}d(Tensor input, Tensor weight, Tensor? bias=None, int[{rank}] stride=1, "
-        f"int[{rank}] padding=0, int[{rank}] output_padding=0, int groups=1, int[{rank}] dilation=1) -> Tensor",
+        f"aten::conv_transpose{rank}d(Tensor input, Tensor weight, Tensor? bias=None, int[{rank}] "
+        "stride=1, "
+        f"int[{rank}] padding=0, int[{rank}] output_padding=0, int groups=1, int[{rank}] "
+        "dilation=1) -> Tensor",
         method=False,
     )
     def conv_transpose(input, weight, bias, stride, padding, output_padding, groups, dilation):
@@ -276,7 +329,8 @@ def _declare(rank):
         for extra, s, d in zip(output_padding, stride, dilation, strict=True):
             if extra >= max(s, d):
                 raise RuntimeError(
-                    "output padding must be smaller than either stride or dilation, but got output_padding: "
+                    "output padding must be smaller than either stride or dilation, but got "
+                    "output_padding: "
                     f"{list(output_padding)} stride: {list(stride)} dilation: {list(dilation)}"
                 )
         single = input.layout.ndim == rank + 1

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import operator
 
-
-from flambeau._base import numpy
 from flambeau import ir, runtime
+from flambeau._base import numpy
 from flambeau.types import DType, Layout, by_name, contiguous, cpu, dense_like, layout
 
 from .arithmetic import copy
@@ -23,7 +22,8 @@ def new_layout(size, dtype: DType, device) -> Layout:
     for n in size:
         if operator.index(n) < 0:
             raise RuntimeError(
-                f"Trying to create tensor with negative dimension {n}: [{', '.join(map(str, size))}]"
+                f"Trying to create tensor with negative dimension {n}: "
+                f"[{', '.join(map(str, size))}]"
             )
     device = device or cpu
     if device.type not in ("cpu", "meta"):
@@ -75,7 +75,8 @@ def _dtype_of(value):
 
 
 full = Full(
-    "aten::full(int[] size, Scalar fill_value, *, ScalarType? dtype=None, Device? device=None) -> Tensor",
+    "aten::full(int[] size, Scalar fill_value, *, ScalarType? dtype=None, Device? device=None) -> "
+    "Tensor",
     """A tensor of shape `size` whose elements all are `fill_value`.""",
     method=False,
     function=False,
@@ -113,14 +114,17 @@ class EmptyStrided(Op):
 
 
 empty_strided = EmptyStrided(
-    "aten::empty_strided(int[] size, int[] stride, *, ScalarType? dtype=None, Device? device=None) -> Tensor",
+    "aten::empty_strided(int[] size, int[] stride, *, ScalarType? dtype=None, Device? device=None) "
+    "-> Tensor",
     """A tensor of shape `size` and strides `stride` (in elements) with unspecified contents.""",
     method=False,
 )
 
 
 def strides_like(source: Layout, memory_format=None):
-    """The strides of a copy of `source`: its own order of dimensions, or that of `memory_format`."""
+    """The strides of a copy of `source`: its own order of dimensions, or that of
+    `memory_format`.
+    """
     if memory_format is None or memory_format.preserves:
         return dense_like(source.shape, source.strides)
     return memory_format.strides(source.shape)
@@ -150,7 +154,12 @@ class Cast(Op):
         value = slots.tensor(source)
         slots.skip()
         slots.skip()
-        kernel = ir.Pointwise("cast", [source.dtype], [dtype], (ir.cast(ir.cast(value, _inner(source.dtype)), _inner(dtype)),))
+        kernel = ir.Pointwise(
+            "cast",
+            [source.dtype],
+            [dtype],
+            (ir.cast(ir.cast(value, _inner(source.dtype)), _inner(dtype)),),
+        )
         record = None
         if source.dtype.kind in "fc" and dtype.kind in "fc":
             record = self.recorder(args)
@@ -167,9 +176,13 @@ cast = Cast(
 )  # fmt: skip
 
 
-@composite("aten::contiguous(Tensor self, *, MemoryFormat? memory_format=None) -> Tensor", function=False)
+@composite(
+    "aten::contiguous(Tensor self, *, MemoryFormat? memory_format=None) -> Tensor", function=False
+)
 def contiguous_(self, memory_format):
-    """The tensor itself where it lies in row-major order (or that of `memory_format`), else a copy that does."""
+    """The tensor itself where it lies in row-major order (or that of `memory_format`), else a copy
+    that does.
+    """
     if memory_format is None or memory_format.is_row_major:
         if self.layout.contiguous:
             return self
@@ -211,7 +224,8 @@ ones_like = filled_like("ones_like", 1, """Ones in the shape and memory order of
 
 
 @composite(
-    "aten::empty_like(Tensor self, *, ScalarType? dtype=None, Device? device=None, MemoryFormat? memory_format=None)"
+    "aten::empty_like(Tensor self, *, ScalarType? dtype=None, Device? device=None, MemoryFormat? "
+    "memory_format=None)"
     " -> Tensor",
     method=False,
 )
@@ -219,7 +233,9 @@ def empty_like(self, dtype, device, memory_format):
     """Unwritten memory in the shape and memory order of a tensor."""
     source = self.layout
     strides = strides_like(source, memory_format)
-    return empty_strided(source.shape, strides, dtype=dtype or source.dtype, device=device or source.device)
+    return empty_strided(
+        source.shape, strides, dtype=dtype or source.dtype, device=device or source.device
+    )
 
 
 iota = opaque(
@@ -233,29 +249,41 @@ iota = opaque(
 
 def _new(name, value, doc):
     def body(self, size, dtype, device):
-        return full(size, value, dtype=dtype or self.layout.dtype, device=device or self.layout.device)
+        return full(
+            size, value, dtype=dtype or self.layout.dtype, device=device or self.layout.device
+        )
 
     body.__doc__ = doc
     schema = f"aten::{name}(Tensor self, int[] size, *, ScalarType? dtype=None, Device? device=None) -> Tensor"
     return composite(schema, function=False)(body)
 
 
-new_zeros = _new("new_zeros", 0, """Zeros of shape `size`, with this tensor's dtype and device by default.""")
-new_ones = _new("new_ones", 1, """Ones of shape `size`, with this tensor's dtype and device by default.""")
+new_zeros = _new(
+    "new_zeros", 0, """Zeros of shape `size`, with this tensor's dtype and device by default."""
+)
+new_ones = _new(
+    "new_ones", 1, """Ones of shape `size`, with this tensor's dtype and device by default."""
+)
 
 
 @composite(
-    "aten::new_full(Tensor self, int[] size, Scalar fill_value, *, ScalarType? dtype=None, Device? device=None)"
+    "aten::new_full(Tensor self, int[] size, Scalar fill_value, *, ScalarType? dtype=None, Device? "
+    "device=None)"
     " -> Tensor",
     function=False,
 )
 def new_full(self, size, fill_value, dtype, device):
-    """A tensor of shape `size` filled with a number, with this tensor's dtype and device by default."""
-    return full(size, fill_value, dtype=dtype or self.layout.dtype, device=device or self.layout.device)
+    """A tensor of shape `size` filled with a number, with this tensor's dtype and device by
+    default.
+    """
+    return full(
+        size, fill_value, dtype=dtype or self.layout.dtype, device=device or self.layout.device
+    )
 
 
 @composite(
-    "aten::new_empty(Tensor self, int[] size, *, ScalarType? dtype=None, Device? device=None) -> Tensor",
+    "aten::new_empty(Tensor self, int[] size, *, ScalarType? dtype=None, Device? device=None) -> "
+    "Tensor",
     function=False,
 )
 def new_empty(self, size, dtype, device):

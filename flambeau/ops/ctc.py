@@ -14,7 +14,9 @@ NOTHING = -math.inf
 
 
 def _labels(targets, target_lengths, blank):
-    """[N, 2 S + 1]: the labels with blanks between them, and which states may be entered from two before."""
+    """[N, 2 S + 1]: the labels with blanks between them, and which states may be entered from two
+    before.
+    """
     longest = max(target_lengths, default=0)
     extended = numpy.full((len(target_lengths), 2 * longest + 1), blank, numpy.int64)
     start = 0
@@ -75,12 +77,16 @@ def _forward(log_probs, targets, input_lengths, target_lengths, blank):
             loss[n] = 0 if not labels else numpy.inf
             continue
         last = alpha[length - 1, n]
-        loss[n] = -_sum_logs(last[2 * labels], last[2 * labels - 1] if labels else numpy.float64(NOTHING))
+        loss[n] = -_sum_logs(
+            last[2 * labels], last[2 * labels - 1] if labels else numpy.float64(NOTHING)
+        )
     kind = log_probs.dtype
     return loss.astype(kind), numpy.ascontiguousarray(alpha.transpose(1, 0, 2).astype(kind))
 
 
-def _backward(grad, log_probs, targets, loss, alpha, input_lengths, target_lengths, blank, zero_infinity):
+def _backward(
+    grad, log_probs, targets, loss, alpha, input_lengths, target_lengths, blank, zero_infinity
+):
     """The gradient with respect to what log_softmax was applied to, as PyTorch's kernel has it."""
     steps, batch, classes = log_probs.shape
     extended, skips = _labels(targets, target_lengths, blank)
@@ -95,7 +101,9 @@ def _backward(grad, log_probs, targets, loss, alpha, input_lengths, target_lengt
     for t in range(steps - 1, -1, -1):
         if t + 1 < steps:
             after = beta[t + 1]
-            two = numpy.where(leaves, _shifted(after, -2), NOTHING) if states > 2 else after + NOTHING
+            two = (
+                numpy.where(leaves, _shifted(after, -2), NOTHING) if states > 2 else after + NOTHING
+            )
             beta[t] = _sum_logs(after, _shifted(after, -1), two) + emitted[t]
         starts = (lengths - 1 == t)[:, None]
         beta[t] = numpy.where(starts, numpy.where(ends, emitted[t], NOTHING), beta[t])
@@ -104,10 +112,14 @@ def _backward(grad, log_probs, targets, loss, alpha, input_lengths, target_lengt
     probabilities = log_probs.astype(numpy.float64)
     shares = numpy.full((steps, batch, classes), NOTHING)
     for n, labels in enumerate(target_lengths):
-        numpy.logaddexp.at(shares[:, n].T, extended[n, : 2 * labels + 1], both[:, n, : 2 * labels + 1].T)
+        numpy.logaddexp.at(
+            shares[:, n].T, extended[n, : 2 * labels + 1], both[:, n, : 2 * labels + 1].T
+        )
     total = loss.astype(numpy.float64)[:, None]
     with numpy.errstate(invalid="ignore", over="ignore"):
-        result = (numpy.exp(probabilities) - numpy.exp(shares + total - probabilities)) * grad[:, None]
+        result = (numpy.exp(probabilities) - numpy.exp(shares + total - probabilities)) * grad[
+            :, None
+        ]
     result[numpy.arange(steps)[:, None] >= lengths[None, :]] = 0
     if zero_infinity:
         result[:, numpy.isinf(loss)] = 0
@@ -115,7 +127,8 @@ def _backward(grad, log_probs, targets, loss, alpha, input_lengths, target_lengt
 
 
 backward = opaque(
-    "aten::_ctc_loss_backward(Tensor grad, Tensor log_probs, Tensor targets, Tensor loss, Tensor log_alpha, "
+    "aten::_ctc_loss_backward(Tensor grad, Tensor log_probs, Tensor targets, Tensor loss, Tensor "
+    "log_alpha, "
     "int[] input_lengths, int[] target_lengths, int blank, bool zero_infinity) -> Tensor",
     """The gradient of `_ctc_loss`.""",
     run=_backward,
@@ -123,9 +136,12 @@ backward = opaque(
     function=False,
 )
 ctc = opaque(
-    "aten::_ctc_loss(Tensor log_probs, Tensor targets, int[] input_lengths, int[] target_lengths, int blank=0, "
+    "aten::_ctc_loss(Tensor log_probs, Tensor targets, int[] input_lengths, int[] target_lengths, "
+    "int blank=0, "
     "bool zero_infinity=False) -> (Tensor loss, Tensor log_alpha)",
-    """The negative log likelihood of each target under log_probs [T, N, C], and the forward variables.""",
+    """The negative log likelihood of each target under log_probs [T, N, C], and the forward
+    variables.
+    """,
     run=lambda log_probs, targets, inputs, labels, blank, zero_infinity: _forward(
         log_probs, targets, inputs, labels, blank
     ),
@@ -158,19 +174,23 @@ def _check(log_probs, targets, inputs, labels, blank):
         raise RuntimeError("target_lengths must be non-negative")
     if targets.layout.ndim == 1 and sum(labels) != targets.layout.numel:
         raise RuntimeError(
-            f"Expected tensor to have size {sum(labels)} at dimension 0, but got size {targets.layout.numel} for "
+            f"Expected tensor to have size {sum(labels)} at dimension 0, but got size "
+            f"{targets.layout.numel} for "
             "argument #2 'targets' (while checking arguments for ctc_loss_cpu)"
         )
     if targets.layout.ndim == 2 and max(labels, default=0) > targets.layout.shape[1]:
         raise RuntimeError(
             f"Expected tensor to have size at least {max(labels)} at dimension 1, but got size "
-            f"{targets.layout.shape[1]} for argument #2 'targets' (while checking arguments for ctc_loss_cpu)"
+            f"{targets.layout.shape[1]} for argument #2 'targets' (while checking arguments for "
+            "ctc_loss_cpu)"
         )
 
 
 def _ctc_loss(log_probs, targets, input_lengths, target_lengths, blank, reduction, zero_infinity):
     if log_probs.layout.dtype.name not in ("float32", "float64"):
-        raise NotImplementedError(f"\"ctc_loss_cpu\" not implemented for '{type_name(log_probs.layout.dtype)}'")
+        raise NotImplementedError(
+            f"\"ctc_loss_cpu\" not implemented for '{type_name(log_probs.layout.dtype)}'"
+        )
     single = log_probs.layout.ndim == 2
     if single:
         log_probs = log_probs.unsqueeze(1)
@@ -187,29 +207,39 @@ def _ctc_loss(log_probs, targets, input_lengths, target_lengths, blank, reductio
 
 
 @composite(
-    "aten::ctc_loss.IntList(Tensor log_probs, Tensor targets, int[] input_lengths, int[] target_lengths, int blank=0, "
+    "aten::ctc_loss.IntList(Tensor log_probs, Tensor targets, int[] input_lengths, int[] "
+    "target_lengths, int blank=0, "
     "int reduction=Mean, bool zero_infinity=False) -> Tensor",
     method=False,
 )
 def ctc_loss(log_probs, targets, input_lengths, target_lengths, blank, reduction, zero_infinity):
-    """The negative log likelihood of `targets` under log_probs [T, N, C], summed over all alignments.
+    """The negative log likelihood of `targets` under log_probs [T, N, C], summed over all
+    alignments.
 
-    `targets` is [N, S] or all labels one after the other; `blank` is the label between labels. Without N all lose that
+    `targets` is [N, S] or all labels one after the other; `blank` is the label between labels.
+    Without N all lose that
     dimension. Reduction: 0 none, 1 the mean of losses divided by target lengths, 2 the sum.
     """
-    return _ctc_loss(log_probs, targets, input_lengths, target_lengths, blank, reduction, zero_infinity)
+    return _ctc_loss(
+        log_probs, targets, input_lengths, target_lengths, blank, reduction, zero_infinity
+    )
 
 
 def _lengths(tensor):
-    return tuple(int(n) for n in tensor.reshape(-1).tolist()) if is_tensor(tensor) else tuple(tensor)
+    return (
+        tuple(int(n) for n in tensor.reshape(-1).tolist()) if is_tensor(tensor) else tuple(tensor)
+    )
 
 
 @composite(
-    "aten::ctc_loss.Tensor(Tensor log_probs, Tensor targets, Tensor input_lengths, Tensor target_lengths, "
+    "aten::ctc_loss.Tensor(Tensor log_probs, Tensor targets, Tensor input_lengths, Tensor "
+    "target_lengths, "
     "int blank=0, int reduction=Mean, bool zero_infinity=False) -> Tensor",
     method=False,
 )
-def ctc_loss_tensor(log_probs, targets, input_lengths, target_lengths, blank, reduction, zero_infinity):
+def ctc_loss_tensor(
+    log_probs, targets, input_lengths, target_lengths, blank, reduction, zero_infinity
+):
     """As `ctc_loss.IntList`, with the lengths in tensors."""
     for lengths in (input_lengths, target_lengths):
         if is_tensor(lengths) and lengths.layout.dtype.kind not in "iu":

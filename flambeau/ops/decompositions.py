@@ -1,8 +1,11 @@
 """Factorisations: Cholesky, LU, QR, eigenvalues, singular values.
 
-Gradients: Murray, "Differentiation of the Cholesky decomposition" (2016); Townsend, "Differentiating the singular value
-decomposition" (2016); Roberts and Roberts, "QR and LQ decomposition matrix backpropagation algorithms for square, wide,
-and deep matrices" (2020); Giles (2008) for eigenvectors; all with conjugate transposes for complex matrices.
+Gradients: Murray, "Differentiation of the Cholesky decomposition" (2016); Townsend,
+"Differentiating the singular value
+decomposition" (2016); Roberts and Roberts, "QR and LQ decomposition matrix backpropagation
+algorithms for square, wide,
+and deep matrices" (2020); Giles (2008) for eigenvectors; all with conjugate transposes for complex
+matrices.
 """
 
 import numpy
@@ -21,7 +24,6 @@ from .matrices import (
     check_square,
     each,
     failed,
-   
     identity,
     recorded,
 )  # fmt: skip
@@ -54,7 +56,9 @@ def _cholesky_gradient(grad_L, L):
 
 cholesky_op = opaque(
     "linalg::_cholesky(Tensor A, str name, bool check) -> (Tensor L, Tensor info)",
-    """The lower Cholesky factors, and for each the order of the first leading minor that is not positive, or 0.""",
+    """The lower Cholesky factors, and for each the order of the first leading minor that is not
+    positive, or 0.
+    """,
     run=_cholesky,
     grad=dict(A=_cholesky_gradient),
     function=False,
@@ -69,17 +73,21 @@ def _factor(name, a, upper, check):
 
 @composite("linalg::cholesky(Tensor A, *, bool upper=False) -> Tensor")
 def linalg_cholesky(A, upper):
-    """L, lower triangular, with ``A = L @ L.mH`` (`upper`: U with ``A = U.mH @ U``). LinAlgError where A is not positive
+    """L, lower triangular, with ``A = L @ L.mH`` (`upper`: U with ``A = U.mH @ U``). LinAlgError
+    where A is not positive
     definite."""
     return _factor("linalg.cholesky", A, upper, True)[0]
 
 
 @composite(
-    "linalg::cholesky_ex(Tensor A, *, bool upper=False, bool check_errors=False) -> (Tensor L, Tensor info)"
+    "linalg::cholesky_ex(Tensor A, *, bool upper=False, bool check_errors=False) -> (Tensor L, "
+    "Tensor info)"
 )
 def cholesky_ex(A, upper, check_errors):
     """As `cholesky`, with the order of the first leading minor that is not positive (0: none)."""
-    return named("linalg_cholesky_ex", "L info")(*_factor("linalg.cholesky_ex", A, upper, check_errors))
+    return named("linalg_cholesky_ex", "L info")(
+        *_factor("linalg.cholesky_ex", A, upper, check_errors)
+    )
 
 
 @composite("aten::cholesky(Tensor self, bool upper=False) -> Tensor")
@@ -96,7 +104,9 @@ def _lu(a):
 
 
 def _lu_gradient(grad_LU, LU, pivots):
-    """For A = P L U. What sticks out of the square part is a triangular solution, whose gradient goes first."""
+    """For A = P L U. What sticks out of the square part is a triangular solution, whose gradient
+    goes first.
+    """
     m, n = LU.layout.shape[-2:]
     k = min(m, n)
     g_low, g_up = grad_LU.tril(-1)[..., :, :k], grad_LU.triu()[..., :k, :]
@@ -122,7 +132,9 @@ def _lu_gradient(grad_LU, LU, pivots):
 
 lu_op = opaque(
     "linalg::_lu_factor(Tensor A) -> (Tensor LU, Tensor pivots, Tensor info)",
-    """L and U in one matrix, the row that each row was exchanged with (from 1), the first zero pivot.""",
+    """L and U in one matrix, the row that each row was exchanged with (from 1), the first zero
+    pivot.
+    """,
     run=_lu,
     grad=dict(A=_lu_gradient),
     function=False,
@@ -171,14 +183,16 @@ def _raise_zero_pivot(info, name):
     if codes.any():
         error = failed(
             name, codes, "U[{info},{info}] is zero and using it on lu_solve would result in a division by zero. If you "
-            "still want to perform the factorization, consider calling linalg.lu(A, pivot) or linalg.lu_factor_ex(A, "
+            "still want to perform the factorization, consider calling linalg.lu(A, pivot) or "
+            "linalg.lu_factor_ex(A, "
             "pivot)",
         )  # fmt: skip
         raise RuntimeError(str(error))
 
 
 @composite(
-    "linalg::lu_factor_ex(Tensor A, *, bool pivot=True, bool check_errors=False) -> (Tensor LU, Tensor pivots, Tensor "
+    "linalg::lu_factor_ex(Tensor A, *, bool pivot=True, bool check_errors=False) -> (Tensor LU, "
+    "Tensor pivots, Tensor "
     "info)"
 )
 def lu_factor_ex(A, pivot, check_errors):
@@ -191,13 +205,16 @@ def lu_factor_ex(A, pivot, check_errors):
 
 @composite("aten::lu(Tensor self, bool pivot=True, bool get_infos=False) -> Tensor[]")
 def lu(self, pivot, get_infos):
-    """The LU factorisation, packed, and the row exchanges; on demand also the index of the first zero pivot."""
+    """The LU factorisation, packed, and the row exchanges; on demand also the index of the first
+    zero pivot.
+    """
     packed, pivots, info = _checked_lu("linalg.lu_factor", self, pivot)
     return (packed, pivots, info) if get_infos else (packed, pivots)
 
 
 @composite(
-    "aten::lu_unpack(Tensor LU_data, Tensor LU_pivots, bool unpack_data=True, bool unpack_pivots=True) -> (Tensor P, "
+    "aten::lu_unpack(Tensor LU_data, Tensor LU_pivots, bool unpack_data=True, bool "
+    "unpack_pivots=True) -> (Tensor P, "
     "Tensor L, Tensor U)",
     method=False,
 )
@@ -209,8 +226,10 @@ def lu_unpack(LU_data, LU_pivots, unpack_data, unpack_pivots):
     if unpack_pivots:
         if LU_pivots.layout.dtype.name != "int32":
             raise RuntimeError(
-                "torch.lu_unpack: LU_pivots is expected to be a contiguous tensor of torch.int32 dtype.\n"
-                "Note: this function is intended to be used with the output produced by torch.linalg.lu_factor"
+                "torch.lu_unpack: LU_pivots is expected to be a contiguous tensor of torch.int32 "
+                "dtype.\n"
+                "Note: this function is intended to be used with the output produced by "
+                "torch.linalg.lu_factor"
             )
         p = permutation_op(LU_pivots, m).to(LU_data.layout.dtype)
     if unpack_data:
@@ -238,7 +257,9 @@ def _qr(a, mode):
     m, n = a.shape[-2:]
     k = m if mode == "complete" else min(m, n)
     if mode == "r":
-        return numpy.empty((0,), a.dtype), numpy.linalg.qr(a, "r") if a.size else numpy.zeros((*a.shape[:-2], k, n), a.dtype)
+        return numpy.empty((0,), a.dtype), numpy.linalg.qr(a, "r") if a.size else numpy.zeros(
+            (*a.shape[:-2], k, n), a.dtype
+        )
     if not a.size:
         q = numpy.zeros((*a.shape[:-2], m, k), a.dtype)
         q[...] = numpy.eye(m, k)
@@ -255,11 +276,14 @@ def _qr_gradient(grad_Q, grad_R, Q, R, A_layout, mode):
     m, n = A_layout.shape[-2:]
     if mode == "r":
         raise RuntimeError(
-            "The derivative of linalg.qr depends on Q, which is not computed when mode='r'. Please use linalg.qr(A, "
+            "The derivative of linalg.qr depends on Q, which is not computed when mode='r'. Please "
+            "use linalg.qr(A, "
             "mode='reduced') if you are going to require gradients."
         )
     if mode == "complete" and m > n:
-        raise RuntimeError("The QR decomposition is not differentiable when mode='complete' and nrows > ncols")
+        raise RuntimeError(
+            "The QR decomposition is not differentiable when mode='complete' and nrows > ncols"
+        )
     g_q, g_r = _or_zeros(grad_Q, Q), _or_zeros(grad_R, R)
     wide = None
     if m < n:  # A = [X, Y], R = [U, V]: X = Q U, V = Q^H Y
@@ -289,13 +313,15 @@ qr_op = opaque(
 
 @composite('linalg::qr(Tensor A, str mode="reduced") -> (Tensor Q, Tensor R)')
 def linalg_qr(A, mode):
-    """Q, with orthonormal columns, and upper triangular R with ``A = Q R``. `mode`: "reduced", "complete" (Q is square)
+    """Q, with orthonormal columns, and upper triangular R with ``A = Q R``. `mode`: "reduced",
+    "complete" (Q is square)
     or "r" (only R)."""
     check_matrix("linalg.qr", A)
     check_float("linalg.qr", A)
     if mode not in ("reduced", "complete", "r"):
         raise RuntimeError(
-            f"qr received unrecognized mode '{mode}' but expected one of 'reduced' (default), 'r', or 'complete'"
+            f"qr received unrecognized mode '{mode}' but expected one of 'reduced' (default), 'r', "
+            "or 'complete'"
         )
     return named("linalg_qr", "Q R")(*qr_op(A, mode))
 
@@ -322,16 +348,24 @@ geqrf_op = opaque(
 
 @composite("aten::geqrf(Tensor self) -> (Tensor a, Tensor tau)")
 def geqrf(self):
-    """R of the QR factorisation, with the Householder vectors below its diagonal, and their factors."""
+    """R of the QR factorisation, with the Householder vectors below its diagonal, and their
+    factors.
+    """
     check_input("torch.geqrf", self)
     check_float("geqrf", self)
     return named("geqrf", "a tau")(*geqrf_op(self.detach()))
 
 
 def _reflect(vectors, tau, x, indices, flipped):
-    """The product of the reflectors I - tau v v^H (of their adjoints where `flipped`) and `x`, last index first."""
+    """The product of the reflectors I - tau v v^H (of their adjoints where `flipped`) and `x`, last
+    index first.
+    """
     m, n = vectors.layout.shape[-2:]
-    low = vectors.tril(-1) + _rectangle(identity(vectors, min(m, n)), m - min(m, n)) if m >= n else None
+    low = (
+        vectors.tril(-1) + _rectangle(identity(vectors, min(m, n)), m - min(m, n))
+        if m >= n
+        else None
+    )
     for i in indices:
         v = low[..., :, i : i + 1]
         factor = tau[..., i, None, None]
@@ -347,11 +381,13 @@ def householder_product(input, tau):
     m, n = input.layout.shape[-2:]
     if m < n:
         raise RuntimeError(
-            "torch.linalg.householder_product: input.shape[-2] must be greater than or equal to input.shape[-1]"
+            "torch.linalg.householder_product: input.shape[-2] must be greater than or equal to "
+            "input.shape[-1]"
         )
     if n < tau.layout.shape[-1]:
         raise RuntimeError(
-            "torch.linalg.householder_product: input.shape[-1] must be greater than or equal to tau.shape[-1]"
+            "torch.linalg.householder_product: input.shape[-1] must be greater than or equal to "
+            "tau.shape[-1]"
         )
     eye = _rectangle(identity(input, n), m - n).expand(input.layout.shape)
     return _reflect(input, tau, eye, range(tau.layout.shape[-1] - 1, -1, -1), False) + input * 0
@@ -364,7 +400,8 @@ def orgqr(self, input2):
 
 
 @composite(
-    "aten::ormqr(Tensor self, Tensor input2, Tensor input3, bool left=True, bool transpose=False) -> Tensor"
+    "aten::ormqr(Tensor self, Tensor input2, Tensor input3, bool left=True, bool transpose=False) "
+    "-> Tensor"
 )
 def ormqr(self, input2, input3, left, transpose):
     """The product of Q, given by its reflectors, and a matrix."""
@@ -392,14 +429,17 @@ def _converged(run, name):
         return run()
     except numpy.linalg.LinAlgError as error:
         raise LinAlgError(
-            f"{name}: The algorithm failed to converge because the input matrix is ill-conditioned or has too many "
+            f"{name}: The algorithm failed to converge because the input matrix is ill-conditioned "
+            "or has too many "
             "repeated eigenvalues (error code: 1)."
         ) from error
 
 
 def _hermitian_gradient(grad_values, grad_vectors, values, vectors):
     if grad_vectors is None:
-        return matmul(vectors * grad_values.unsqueeze(-2).to(vectors.layout.dtype), adjoint(vectors))
+        return matmul(
+            vectors * grad_values.unsqueeze(-2).to(vectors.layout.dtype), adjoint(vectors)
+        )
     inner = _off_diagonal(adjoint(vectors).matmul(grad_vectors)) / _differences(values)
     if grad_values is not None:
         inner = inner + grad_values.to(inner.layout.dtype).diag_embed()
@@ -429,7 +469,9 @@ def _check_hermitian(name, a, uplo):
 
 @composite('linalg::eigh(Tensor A, str UPLO="L") -> (Tensor eigenvalues, Tensor eigenvectors)')
 def eigh(A, UPLO):
-    """Eigenvalues (real, rising) and orthonormal eigenvectors of Hermitian matrices, of which one triangle is read."""
+    """Eigenvalues (real, rising) and orthonormal eigenvectors of Hermitian matrices, of which one
+    triangle is read.
+    """
     _check_hermitian("linalg.eigh", A, UPLO)
     return named("linalg_eigh", "eigenvalues eigenvectors")(*eigh_op(A, UPLO.upper()))
 
@@ -453,7 +495,9 @@ def _eig_gradient(grad_values, grad_vectors, values, vectors, A_layout):
     if grad_vectors is not None:
         overlap = vh.matmul(grad_vectors)
         lengths = overlap.diagonal(0, -2, -1).real.unsqueeze(-2)
-        inner = _off_diagonal((overlap - vh.matmul(vectors) * lengths) / _differences(values).conj())
+        inner = _off_diagonal(
+            (overlap - vh.matmul(vectors) * lengths) / _differences(values).conj()
+        )
     if grad_values is not None:
         inner = grad_values.diag_embed() if inner is None else inner + grad_values.diag_embed()
     g = solve_op(vh, inner.matmul(vh), "linalg.solve", False)[0]
@@ -508,7 +552,8 @@ def _decomposed(run):
         return run()
     except numpy.linalg.LinAlgError as error:
         raise LinAlgError(
-            "linalg.svd: The algorithm failed to converge because the input matrix contained non-finite values."
+            "linalg.svd: The algorithm failed to converge because the input matrix contained "
+            "non-finite values."
         ) from error
 
 
@@ -567,10 +612,13 @@ svdvals_op = opaque(
 
 
 @composite(
-    "linalg::svd(Tensor A, bool full_matrices=True, *, str? driver=None) -> (Tensor U, Tensor S, Tensor Vh)"
+    "linalg::svd(Tensor A, bool full_matrices=True, *, str? driver=None) -> (Tensor U, Tensor S, "
+    "Tensor Vh)"
 )
 def linalg_svd(A, full_matrices, driver):
-    """U and Vh with orthonormal columns and rows, and singular values S (falling), with ``A = U @ diag(S) @ Vh``."""
+    """U and Vh with orthonormal columns and rows, and singular values S (falling), with ``A = U @
+    diag(S) @ Vh``.
+    """
     check_matrix("linalg.svd", A)
     check_float("linalg.svd", A)
     _check_driver(driver)
@@ -592,9 +640,13 @@ def svdvals(A, driver):
     return svd_op(A, False)[1] if recorded(A) else svdvals_op(A)
 
 
-@composite("aten::svd(Tensor self, bool some=True, bool compute_uv=True) -> (Tensor U, Tensor S, Tensor V)")
+@composite(
+    "aten::svd(Tensor self, bool some=True, bool compute_uv=True) -> (Tensor U, Tensor S, Tensor V)"
+)
 def svd(self, some, compute_uv):
-    """``self = U @ diag(S) @ V.mH``; U and V are square where not `some`, and zero where not `compute_uv`."""
+    """``self = U @ diag(S) @ V.mH``; U and V are square where not `some`, and zero where not
+    `compute_uv`.
+    """
     check_matrix("linalg.svd", self)
     check_float("linalg.svd", self)
     made = named("svd", "U S V")
@@ -609,16 +661,17 @@ def svd(self, some, compute_uv):
 # L D L^T.
 
 
-@composite(
-    "linalg::ldl_factor(Tensor self, *, bool hermitian=False) -> (Tensor LD, Tensor pivots)"
-)
+@composite("linalg::ldl_factor(Tensor self, *, bool hermitian=False) -> (Tensor LD, Tensor pivots)")
 def ldl_factor(self, hermitian):
     """The factorisation of symmetric (or Hermitian) matrices, packed, and its exchanges."""
-    return named("linalg_ldl_factor", "LD pivots")(*ldl_factor_ex(self, hermitian=hermitian, check_errors=True)[:2])
+    return named("linalg_ldl_factor", "LD pivots")(
+        *ldl_factor_ex(self, hermitian=hermitian, check_errors=True)[:2]
+    )
 
 
 @composite(
-    "linalg::ldl_factor_ex(Tensor self, *, bool hermitian=False, bool check_errors=False) -> (Tensor LD, Tensor pivots, "
+    "linalg::ldl_factor_ex(Tensor self, *, bool hermitian=False, bool check_errors=False) -> "
+    "(Tensor LD, Tensor pivots, "
     "Tensor info)"
 )
 def ldl_factor_ex(self, hermitian, check_errors):
@@ -644,16 +697,26 @@ ldl_solve_op = opaque(
     "linalg::_ldl_solve(Tensor LD, Tensor pivots, Tensor B, bool hermitian) -> Tensor",
     """The solution of a linear system from L D L^T.""",
     run=lambda a, pivots, b, hermitian: each(
-        lambda x, p, y: (lapack.symmetric_solve(x, p.reshape(-1), y, hermitian), 0), a, pivots[..., None], b
+        lambda x, p, y: (lapack.symmetric_solve(x, p.reshape(-1), y, hermitian), 0),
+        a,
+        pivots[..., None],
+        b,
     )[0],
     function=False,
 )
 
 
-@composite("linalg::ldl_solve(Tensor LD, Tensor pivots, Tensor B, *, bool hermitian=False) -> Tensor")
+@composite(
+    "linalg::ldl_solve(Tensor LD, Tensor pivots, Tensor B, *, bool hermitian=False) -> Tensor"
+)
 def ldl_solve(LD, pivots, B, hermitian):
     """X with ``A X = B`` from the factorisation of A."""
     batch = expand_batches(LD.layout.shape[:-2], B.layout.shape[:-2])
     factors = LD.expand((*batch, *LD.layout.shape[-2:]))
     right = B.expand((*batch, *B.layout.shape[-2:]))
-    return ldl_solve_op(factors.detach(), pivots.expand((*batch, pivots.layout.shape[-1])), right.detach(), hermitian)
+    return ldl_solve_op(
+        factors.detach(),
+        pivots.expand((*batch, pivots.layout.shape[-1])),
+        right.detach(),
+        hermitian,
+    )

@@ -119,7 +119,8 @@ def _ranks(values, limit):
 
 
 @composite(
-    "linalg::matrix_rank(Tensor A, Any tol=None, bool hermitian=False, *, Any atol=None, Any rtol=None) -> Tensor"
+    "linalg::matrix_rank(Tensor A, Any tol=None, bool hermitian=False, *, Any atol=None, Any "
+    "rtol=None) -> Tensor"
 )
 def matrix_rank(A, tol, hermitian, atol, rtol):
     """How many singular values exceed ``max(atol, rtol * largest)`` (or `tol`)."""
@@ -144,7 +145,9 @@ def _last(x):
 
 @composite("linalg::cond(Tensor A, Any p=None) -> Tensor")
 def cond(A, p):
-    """The condition number in the norm `p`: by default the largest singular value over the smallest."""
+    """The condition number in the norm `p`: by default the largest singular value over the
+    smallest.
+    """
     check_matrix("linalg.cond", A)
     check_float("linalg.cond", A)
     if p is None or p in (2, -2):
@@ -161,7 +164,8 @@ def cond(A, p):
     return find("where").door(info != 0, float("inf"), size)
 
 
-# The exponential: Higham, "The scaling and squaring method for the matrix exponential revisited" (2005).
+# The exponential: Higham, "The scaling and squaring method for the matrix exponential revisited"
+# (2005).
 
 _PADE = (
     64764752532480000, 32382376266240000, 7771770303897600, 1187353796428800, 129060195264000, 10559470521600,
@@ -221,6 +225,3 @@ def linalg_matrix_exp(self):
 def matrix_exp(self):
     """The exponential of square matrices."""
     return linalg_matrix_exp(self)
-
-
-

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from flambeau._base import numpy
 from flambeau.types import by_name
 
@@ -125,8 +124,10 @@ def _part_of(name, arguments, take, doc):
         part = take(out, *args)
         if part.layout.shape != src.layout.shape:
             raise RuntimeError(
-                f"expected src to have a size equal to the {name.removesuffix('_scatter')} of self. src size = "
-                f"{list(src.layout.shape)}, {name.removesuffix('_scatter')} size = {list(part.layout.shape)}"
+                f"expected src to have a size equal to the {name.removesuffix('_scatter')} of "
+                "self. src size = "
+                f"{list(src.layout.shape)}, {name.removesuffix('_scatter')} size = "
+                f"{list(part.layout.shape)}"
             )
         part.copy_(src)
         return out
@@ -140,7 +141,8 @@ def _part_of(name, arguments, take, doc):
     grad_self = eval(f"lambda grad, {listed}: erase(grad, {listed})", scope)
     grad_src = eval(f"lambda grad, {listed}: take(grad, {listed})", scope)
     op = composite(
-        f"aten::{name}(Tensor self, Tensor src, {arguments}) -> Tensor", grad=dict(self=grad_self, src=grad_src)
+        f"aten::{name}(Tensor self, Tensor src, {arguments}) -> Tensor",
+        grad=dict(self=grad_self, src=grad_src),
     )(body)
     return op
 
@@ -169,7 +171,8 @@ def _check_pad(self, pad):
         raise RuntimeError(f"Length of pad must be even but instead it equals {len(pad)}")
     if len(pad) > 2 * self.layout.ndim:
         raise RuntimeError(
-            f"Length of pad should be no more than twice the number of dimensions of the input. Pad length is {len(pad)} "
+            "Length of pad should be no more than twice the number of dimensions of the input. "
+            f"Pad length is {len(pad)} "
             f"while the input has {self.layout.ndim} dimensions."
         )
 
@@ -180,7 +183,9 @@ def _check_pad(self, pad):
     grad=dict(self=lambda grad, pad: constant_pad_nd(grad, tuple(-p for p in pad), 0)),
 )
 def constant_pad_nd(self, pad, value):
-    """The tensor with `value` before and behind it along the last dimensions; negative counts cut off."""
+    """The tensor with `value` before and behind it along the last dimensions; negative counts cut
+    off.
+    """
     _check_pad(self, pad)
     n, shape = self.layout.ndim, list(self.layout.shape)
     inner, target = self, []
@@ -189,7 +194,8 @@ def constant_pad_nd(self, pad, value):
         shape[d] += before + after
         if shape[d] < 0:
             raise RuntimeError(
-                f"The input size {self.layout.shape[d]}, plus negative padding {before} and {after} resulted in a "
+                f"The input size {self.layout.shape[d]}, plus negative padding {before} and "
+                f"{after} resulted in a "
                 "negative output size, which is invalid. Check dimension "
                 f"{d} of your input."
             )
@@ -220,7 +226,8 @@ _PLACES = {
 def pad(input, pad, mode, value):
     """The tensor with something before and behind it along the last dimensions.
 
-    `pad` counts from the last dimension: (left, right, top, bottom, …). Modes: "constant" (`value`), "reflect" (mirrored
+    `pad` counts from the last dimension: (left, right, top, bottom, …). Modes: "constant"
+    (`value`), "reflect" (mirrored
     at the edge elements), "replicate" (the edge elements), "circular" (the other end).
     """
     if len(pad) % 2:
@@ -235,9 +242,12 @@ def pad(input, pad, mode, value):
     n = input.layout.ndim
     if (len(pad), n) not in ((2, 2), (2, 3), (4, 3), (4, 4), (6, 4), (6, 5)):
         raise NotImplementedError(
-            f"Padding size {len(pad)} is not supported for {n}D input tensor.\nSupported combinations for non-constant "
-            "padding:\n  - 2D or 3D input: padding size = 2 (pads last dimension)\n  - 3D or 4D input: padding size = 4 "
-            "(pads last 2 dimensions)\n  - 4D or 5D input: padding size = 6 (pads last 3 dimensions)"
+            f"Padding size {len(pad)} is not supported for {n}D input tensor.\nSupported "
+            "combinations for non-constant "
+            "padding:\n  - 2D or 3D input: padding size = 2 (pads last dimension)\n  - 3D or 4D "
+            "input: padding size = 4 "
+            "(pads last 2 dimensions)\n  - 4D or 5D input: padding size = 6 (pads last 3 "
+            "dimensions)"
         )
     out = input
     for k in range(len(pad) // 2):
@@ -245,7 +255,8 @@ def pad(input, pad, mode, value):
         size = input.layout.shape[d]
         if mode == "reflect" and (before >= size or after >= size):
             raise RuntimeError(
-                f"Argument #{4 + 2 * k}: Padding size should be less than the corresponding input dimension, but got: "
+                f"Argument #{4 + 2 * k}: Padding size should be less than the corresponding input "
+                "dimension, but got: "
                 f"padding ({before}, {after}) at dimension {d} of input {list(input.layout.shape)}"
             )
         if mode == "circular" and (before > size or after > size):

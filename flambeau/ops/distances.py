@@ -2,9 +2,8 @@
 
 import math
 
-
-from flambeau._base import numpy
 from flambeau import ir
+from flambeau._base import numpy
 from flambeau.ir import math as scalar
 
 from .family import Fold, chain
@@ -29,7 +28,9 @@ def _fold(p, inner):
     def element(a, b):
         gap = ir.cast(a, inner) - ir.cast(b, inner)
         if p == 0:
-            return (ir.select(gap.differs(ir.const(0, inner)), ir.const(1, wide), ir.const(0, wide)),)
+            return (
+                ir.select(gap.differs(ir.const(0, inner)), ir.const(1, wide), ir.const(0, wide)),
+            )
         return (ir.cast(abs(gap) if p == math.inf else _power(gap, p), wide),)
 
     def combine(a, b):
@@ -75,7 +76,9 @@ def _backward(grad, a, b, result, p):
 
 
 def _euclidean_backward(grad, a, b, result):
-    """For every pair of rows at once, without their differences: sums of rows, weighted by grad / distance."""
+    """For every pair of rows at once, without their differences: sums of rows, weighted by grad /
+    distance.
+    """
     factor = (grad / result).masked_fill(result.eq(0), 0)
     return a.squeeze(-2) * factor.sum(-1).unsqueeze(-1) - factor.matmul(b.squeeze(-3))
 
@@ -89,14 +92,18 @@ def _grad_of(grad, a, b, result, p, first):
         if first:
             return _euclidean_backward(grad, a, b, result).unsqueeze(-2)
         turned = [t.transpose(-3, -2) for t in (b, a)]
-        return _euclidean_backward(grad.transpose(-1, -2), *turned, result.transpose(-1, -2)).unsqueeze(-3)
+        return _euclidean_backward(
+            grad.transpose(-1, -2), *turned, result.transpose(-1, -2)
+        ).unsqueeze(-3)
     made = _backward(grad, a, b, result, p)
     return made.sum_to_size((a if first else b).layout.shape) * (1 if first else -1)
 
 
 distance = chain(
     "aten::_distance(Tensor a, Tensor b, float p) -> Tensor",
-    """The p-norm over the last dimension of a - b, whose dimensions are equally many and broadcast.""",
+    """The p-norm over the last dimension of a - b, whose dimensions are equally many and
+    broadcast.
+    """,
     build=_build,
     grad=dict(
         a=lambda grad, a, b, result, p: _grad_of(grad, a, b, result, p, True),
@@ -107,7 +114,8 @@ distance = chain(
 )
 
 
-# How the Euclidean distance is computed in PyTorch; here always from the differences, which is never less exact.
+# How the Euclidean distance is computed in PyTorch; here always from the differences, which is
+# never less exact.
 _MODES = (
     None, "use_mm_for_euclid_dist_if_necessary", "use_mm_for_euclid_dist", "donot_use_mm_for_euclid_dist",
 )  # fmt: skip
@@ -116,21 +124,27 @@ _MODES = (
 def _check_floating(name, *tensors):
     for t in tensors:
         if t.layout.dtype.kind != "f":
-            raise RuntimeError(f"{name} only supports floating-point dtypes, X1 got: {type_name(t.layout.dtype)}")
+            raise RuntimeError(
+                f"{name} only supports floating-point dtypes, X1 got: {type_name(t.layout.dtype)}"
+            )
 
 
 @composite(
-    "aten::cdist(Tensor x1, Tensor x2, float p=2, str? compute_mode='use_mm_for_euclid_dist_if_necessary') -> Tensor",
+    "aten::cdist(Tensor x1, Tensor x2, float p=2, str? "
+    "compute_mode='use_mm_for_euclid_dist_if_necessary') -> Tensor",
     method=False,
 )
 def cdist(x1, x2, p, compute_mode):
     """The p-norm distance between each row of x1 [*, P, M] and each of x2 [*, R, M]: [*, P, R]."""
     for t, name in ((x1, "X1"), (x2, "X2")):
         if t.layout.ndim < 2:
-            raise RuntimeError(f"cdist only supports at least 2D tensors, {name} got: {t.layout.ndim}D")
+            raise RuntimeError(
+                f"cdist only supports at least 2D tensors, {name} got: {t.layout.ndim}D"
+            )
     if x1.layout.shape[-1] != x2.layout.shape[-1]:
         raise RuntimeError(
-            f"X1 and X2 must have the same number of columns. X1: {x1.layout.shape[-1]} X2: {x2.layout.shape[-1]}"
+            f"X1 and X2 must have the same number of columns. X1: {x1.layout.shape[-1]} X2: "
+            f"{x2.layout.shape[-1]}"
         )
     _check_floating("cdist", x1, x2)
     if compute_mode not in _MODES:
@@ -147,7 +161,9 @@ def cdist(x1, x2, p, compute_mode):
 
 @composite("aten::pdist(Tensor self, float p=2) -> Tensor", method=False)
 def pdist(self, p):
-    """The p-norm distances between all pairs of different rows of [N, M], in the order (0, 1), (0, 2), …."""
+    """The p-norm distances between all pairs of different rows of [N, M], in the order (0, 1), (0,
+    2), ….
+    """
     if self.layout.ndim != 2:
         raise RuntimeError(f"pdist only supports 2D tensors, got: {self.layout.ndim}D")
     if self.layout.dtype.kind != "f":
@@ -160,28 +176,40 @@ def pdist(self, p):
     return distance(self.index_select(0, first), self.index_select(0, second), p)
 
 
-@composite("aten::bilinear(Tensor input1, Tensor input2, Tensor weight, Tensor? bias=None) -> Tensor", method=False)
+@composite(
+    "aten::bilinear(Tensor input1, Tensor input2, Tensor weight, Tensor? bias=None) -> Tensor",
+    method=False,
+)
 def bilinear(input1, input2, weight, bias):
     """``sum(input1[…, i] * weight[o, i, j] * input2[…, j])`` for each output o, plus `bias`."""
     if input1.layout.ndim != input2.layout.ndim:
         raise RuntimeError(
-            f"bilinear(): input dimensions do not match: got {input1.layout.ndim} and {input2.layout.ndim}"
+            f"bilinear(): input dimensions do not match: got {input1.layout.ndim} and "
+            f"{input2.layout.ndim}"
         )
-    for d, (m, n) in enumerate(zip(input1.layout.shape[:-1], input2.layout.shape[:-1], strict=True)):
+    for d, (m, n) in enumerate(
+        zip(input1.layout.shape[:-1], input2.layout.shape[:-1], strict=True)
+    ):
         if m != n:
-            raise RuntimeError(f"bilinear(): input batch dimensions do not match at dim {d}: got {m} and {n}")
+            raise RuntimeError(
+                f"bilinear(): input batch dimensions do not match at dim {d}: got {m} and {n}"
+            )
     for which, x, d in (("input1", input1, 1), ("input2", input2, 2)):
         if x.layout.shape[-1] != weight.layout.shape[d]:
             raise RuntimeError(
-                f"bilinear(): {which} size does not match weight size: got {x.layout.shape[-1]} but expected "
+                f"bilinear(): {which} size does not match weight size: got {x.layout.shape[-1]} "
+                "but expected "
                 f"{weight.layout.shape[d]}"
             )
     outputs, m, n = weight.layout.shape
     if bias is not None and bias.layout.shape[0] != outputs:
         raise RuntimeError(
-            f"bilinear(): bias size does not match weight size: got {bias.layout.shape[0]} but expected {outputs}"
+            f"bilinear(): bias size does not match weight size: got {bias.layout.shape[0]} but "
+            f"expected {outputs}"
         )
     lead = input1.layout.shape[:-1]
     left = input1.reshape((-1, m)).matmul(weight.permute((1, 0, 2)).reshape((m, outputs * n)))
-    out = left.reshape((-1, outputs, n)).matmul(input2.reshape((-1, n, 1))).reshape((*lead, outputs))
+    out = (
+        left.reshape((-1, outputs, n)).matmul(input2.reshape((-1, n, 1))).reshape((*lead, outputs))
+    )
     return out if bias is None else out + bias

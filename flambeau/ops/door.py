@@ -1,6 +1,7 @@
 """Doors: the Python functions through which every op is called, generated from the op's schema.
 
-A door computes the plan's key from its arguments, looks it up, and calls the plan. All else is elsewhere: a miss goes
+A door computes the plan's key from its arguments, looks it up, and calls the plan. All else is
+elsewhere: a miss goes
 to `Op.slow`, an active interpreter to `perform`.
 """
 
@@ -18,11 +19,18 @@ class _Unbound:
 
 
 # What generated doors see; the tensor layer fills in its class.
-scope: dict = {"Tensor": _Unbound, "interpreters": modes.interpreters, "MISSING": MISSING, "state": modes.state}
+scope: dict = {
+    "Tensor": _Unbound,
+    "interpreters": modes.interpreters,
+    "MISSING": MISSING,
+    "state": modes.state,
+}
 
 
 def bind(tensor_type, writers):
-    """Told once by the tensor layer: its class, and how results are written into existing tensors."""
+    """Told once by the tensor layer: its class, and how results are written into existing
+    tensors.
+    """
     scope["Tensor"] = tensor_type
     TENSOR_TYPES.add(tensor_type)
     scope.update(writers)
@@ -38,7 +46,9 @@ _NUMBERS = {float: float, int: int, bool: bool, complex: complex, type(None): No
 
 
 def kind(value):
-    """The key of an argument in tensor position that is no plain Tensor: a subclass, a number, or None."""
+    """The key of an argument in tensor position that is no plain Tensor: a subclass, a number, or
+    None.
+    """
     try:
         return _NUMBERS[value.__class__]
     except KeyError:
@@ -48,7 +58,6 @@ def kind(value):
     if isinstance(value, bool | int | float | complex):
         return next(k for k in (bool, int, float, complex) if isinstance(value, k))
     raise TypeError(f"not a tensor: {type(value).__name__}")
-
 
 
 def kinds(values):
@@ -70,7 +79,9 @@ def part(op, argument, value):
     if argument.is_tensor:
         if argument.list:
             return kinds(value)
-        return (value.__class__, value) if op.bakes_numbers and not is_tensor(value) else kind(value)
+        return (
+            (value.__class__, value) if op.bakes_numbers and not is_tensor(value) else kind(value)
+        )
     if argument.type == "Scalar" and not argument.list:
         return (value.__class__, value) if op.bakes_numbers else value.__class__
     if argument.type == "Generator":
@@ -85,7 +96,9 @@ def _part_source(op, argument):
     if argument.is_tensor and argument.list:
         return f"(tuple([kind(t) for t in {name}]) if {name}.__class__ in lists else kinds({name}))"
     if argument.is_tensor:
-        other = f"({name}.__class__, {name}) if not is_tensor({name}) else " if op.bakes_numbers else ""
+        other = (
+            f"({name}.__class__, {name}) if not is_tensor({name}) else " if op.bakes_numbers else ""
+        )
         return f"({name}.layout if {name}.__class__ is Tensor else {other}kind({name}))"
     if argument.type == "Scalar" and not argument.list:
         return f"({name}.__class__, {name})" if op.bakes_numbers else f"{name}.__class__"
@@ -147,7 +160,9 @@ def _prelude(op, aliases, names):
     for name, alias, argument in aliases:
         lines.append(f"    if {alias} is not MISSING: {name} = {alias}")
         if not argument.has_default:
-            lines.append(f"    if {name} is MISSING: raise TypeError(missing(op, {argument.name!r}))")
+            lines.append(
+                f"    if {name} is MISSING: raise TypeError(missing(op, {argument.name!r}))"
+            )
     return lines
 
 
@@ -168,7 +183,7 @@ def unstar(value):
 
 
 def missing(op, name):
-    return f"{op.name}() missing 1 required positional arguments: \"{name}\""
+    return f'{op.name}() missing 1 required positional arguments: "{name}"'
 
 
 def _compile(op, name, lines, extra):
@@ -243,11 +258,17 @@ def make_inplace(op):
         "    except (KeyError, TypeError, AttributeError):",
         f"        plan = inplace_plan(op, plans, {tuple_of})",
     ]
-    grads = " or ".join(["input._node is not None"] + [
-        f"({t}.__class__ is not float and is_tensor({t}) and {t}._node is not None)" for t in tensors[1:]
-    ])
+    grads = " or ".join(
+        ["input._node is not None"]
+        + [
+            f"({t}.__class__ is not float and is_tensor({t}) and {t}._node is not None)"
+            for t in tensors[1:]
+        ]
+    )
     lines.append(f"    if ({grads}) and state.grad: return write_back(op, {tuple_of})")
-    lines.append("    if input._base is not None and input._base._node is not None: check_writable(input)")
+    lines.append(
+        "    if input._base is not None and input._base._node is not None: check_writable(input)"
+    )
     lines += [
         f"    if {t}.__class__ is Tensor and {t} is not input and {t}.storage is input.storage:"
         f" check_overlap(input, {t})"
@@ -255,7 +276,10 @@ def make_inplace(op):
     ]
     lines.append(f"    return plan({call})")
     return _compile(
-        op, name, lines, {"plans": plans, "inplace_plan": inplace_plan, "check_overlap": check_overlap}
+        op,
+        name,
+        lines,
+        {"plans": plans, "inplace_plan": inplace_plan, "check_overlap": check_overlap},
     )
 
 
@@ -273,7 +297,10 @@ def inplace_plan(op, plans, raw):
 def _inplace_plan(op, plans, raw):
     args = op.schema.normalise(raw)
     if not is_tensor(args[0]):
-        raise TypeError(f"{op.name}_(): argument 'input' (position 1) must be Tensor, not {type(args[0]).__name__}")
+        raise TypeError(
+            f"{op.name}_(): argument 'input' (position 1) must be Tensor, not "
+            f"{type(args[0]).__name__}"
+        )
     check_devices(op, args)
     key = op.key(args)
     plan = plans.get(key)
@@ -284,32 +311,43 @@ def _inplace_plan(op, plans, raw):
 
 
 def check_devices(op, args):
-    """Raises where tensors lie on different devices. 0-dim tensors of the cpu go with all: they count as numbers."""
+    """Raises where tensors lie on different devices. 0-dim tensors of the cpu go with all: they
+    count as numbers.
+    """
     found = [v.layout for v in args if is_tensor(v)]
     found += [t.layout for v in args if v.__class__ is tuple for t in v if is_tensor(t)]
     if op.mixes_devices or len({v.device for v in found}) < 2:
         return
-    home = next((v.device for v in found if v.ndim), next(v.device for v in found if v.device is not cpu))
-    other = next((v.device for v in found if v.device is not home and (v.ndim or v.device is not cpu)), None)
+    home = next(
+        (v.device for v in found if v.ndim), next(v.device for v in found if v.device is not cpu)
+    )
+    other = next(
+        (v.device for v in found if v.device is not home and (v.ndim or v.device is not cpu)), None
+    )
     if other is not None:
         raise RuntimeError(f"Tensor on device {other} is not on the expected device {home}!")
 
 
 OVERLAP = (
-    "unsupported operation: some elements of the input tensor and the written-to tensor refer to a single memory "
+    "unsupported operation: some elements of the input tensor and the written-to tensor refer to a "
+    "single memory "
     "location. Please clone() the tensor before performing the operation."
 )
 
 
 def check_overlap(written, read):
-    """Raises where `read` shares part of its memory with `written`; the very same elements in the same order may."""
+    """Raises where `read` shares part of its memory with `written`; the very same elements in the
+    same order may.
+    """
     a, b = written.layout, read.layout
     start_a, start_b = written.offset * a.itemsize, read.offset * b.itemsize
     if not a.numel or not b.numel or (written.offset == read.offset and a is b):
         return
     if start_a + a.nbytes <= start_b or start_b + b.nbytes <= start_a:
         return
-    if (a.contiguous and b.contiguous) or (start_a == start_b and a.strides == b.strides and a.shape == b.shape):
+    if (a.contiguous and b.contiguous) or (
+        start_a == start_b and a.strides == b.strides and a.shape == b.shape
+    ):
         if start_a == start_b and a.nbytes == b.nbytes and a.itemsize == b.itemsize:
             return
         raise RuntimeError(OVERLAP)
@@ -344,4 +382,3 @@ def perform(op, args, target=None):
 
 def _function_name(op):
     return op.name + "_" if keyword.iskeyword(op.name) else op.name
-

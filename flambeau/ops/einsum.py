@@ -24,9 +24,13 @@ def _labels(text, place):
             i += 1
         elif c == ".":
             if ELLIPSIS in labels:
-                raise RuntimeError(f"einsum(): found '.' for {place} for which an ellipsis was already found")
+                raise RuntimeError(
+                    f"einsum(): found '.' for {place} for which an ellipsis was already found"
+                )
             if text[i : i + 3] != ELLIPSIS:
-                raise RuntimeError(f"einsum(): found '.' for {place} that is not part of any ellipsis")
+                raise RuntimeError(
+                    f"einsum(): found '.' for {place} that is not part of any ellipsis"
+                )
             labels.append(ELLIPSIS)
             i += 3
         elif c.isascii() and c.isalpha():
@@ -34,24 +38,29 @@ def _labels(text, place):
             i += 1
         else:
             raise RuntimeError(
-                f"einsum(): invalid subscript given at index {i} in the equation string, subscripts must be in [a-zA-Z]"
+                f"einsum(): invalid subscript given at index {i} in the equation string, "
+                "subscripts must be in [a-zA-Z]"
             )
     return labels
 
 
 def _opened(labels, ndim, index):
-    """The labels of an operand of `ndim` dimensions; those of an ellipsis are numbers that count from its end."""
+    """The labels of an operand of `ndim` dimensions; those of an ellipsis are numbers that count
+    from its end.
+    """
     named = len(labels) - (ELLIPSIS in labels)
     if ELLIPSIS not in labels:
         if named != ndim:
             raise RuntimeError(
-                f"einsum(): the number of subscripts in the equation ({named}) does not match the number of "
+                f"einsum(): the number of subscripts in the equation ({named}) does not match the "
+                "number of "
                 f"dimensions ({ndim}) for operand {index} and no ellipsis was given"
             )
         return labels
     if named > ndim:
         raise RuntimeError(
-            f"einsum(): the number of subscripts in the equation ({named}) is more than the number of dimensions "
+            f"einsum(): the number of subscripts in the equation ({named}) is more than the number "
+            "of dimensions "
             f"({ndim}) for operand {index}"
         )
     at = labels.index(ELLIPSIS)
@@ -63,14 +72,20 @@ def _wanted(arrow, text, terms):
     flat = [label for term in terms for label in term]
     rest = range(max((n for n in flat if isinstance(n, int)), default=-1), -1, -1)
     if not arrow:
-        return [*rest, *sorted(x for x in set(flat) if not isinstance(x, int) and flat.count(x) == 1)]
+        return [
+            *rest,
+            *sorted(x for x in set(flat) if not isinstance(x, int) and flat.count(x) == 1),
+        ]
     wanted = []
     for label in _labels(text, "the output"):
         if label in wanted:
-            raise RuntimeError(f"einsum(): output subscript {label} appears more than once in the output")
+            raise RuntimeError(
+                f"einsum(): output subscript {label} appears more than once in the output"
+            )
         if label != ELLIPSIS and label not in flat:
             raise RuntimeError(
-                f"einsum(): output subscript {label} does not appear in the equation for any input operand"
+                f"einsum(): output subscript {label} does not appear in the equation for any input "
+                "operand"
             )
         wanted += rest if label == ELLIPSIS else [label]
     return wanted
@@ -89,7 +104,8 @@ def _single(tensor, labels, index):
             a, b = tensor.layout.shape[first], tensor.layout.shape[second]
             if a != b:
                 raise RuntimeError(
-                    f"einsum(): subscript {label} is repeated for operand {index} but the sizes don't match, {b} != {a}"
+                    f"einsum(): subscript {label} is repeated for operand {index} but the sizes "
+                    f"don't match, {b} != {a}"
                 )
             tensor = diagonal(tensor, 0, first, second)
             labels = [x for d, x in enumerate(labels) if d not in (first, second)] + [label]
@@ -105,7 +121,8 @@ def _sizes(operands):
             if n != 1 and have not in (1, n):
                 name = "of the ellipsis" if isinstance(label, int) else label
                 raise RuntimeError(
-                    f"einsum(): subscript {name} has size {n} for operand {index} which does not broadcast with "
+                    f"einsum(): subscript {name} has size {n} for operand {index} which does not "
+                    "broadcast with "
                     f"previously seen size {have}"
                 )
             sizes[label] = have if n == 1 else n
@@ -129,7 +146,9 @@ def _arranged(tensor, labels, groups):
 
 
 def _pair(left, right, kept):
-    """The product of two operands, summed over labels that neither `kept` nor anything else needs."""
+    """The product of two operands, summed over labels that neither `kept` nor anything else
+    needs.
+    """
     (a, la), (b, lb) = left, right
     a, la = _without(a, la, {x for x in la if x not in lb and x not in kept})
     b, lb = _without(b, lb, {x for x in lb if x not in la and x not in kept})
@@ -145,17 +164,25 @@ def _pair(left, right, kept):
         here = [sizes[x] for x in batch] + [1] * len(only_a) + [sizes[x] for x in only_b]
         return left * _arranged(b, lb, [[x] for x in batch + only_b]).reshape(here), labels
     if not batch:
-        return mm(_arranged(a, la, [only_a, inner]), _arranged(b, lb, [inner, only_b])).reshape(shape), labels
-    return bmm(_arranged(a, la, [batch, only_a, inner]), _arranged(b, lb, [batch, inner, only_b])).reshape(shape), labels
+        return mm(_arranged(a, la, [only_a, inner]), _arranged(b, lb, [inner, only_b])).reshape(
+            shape
+        ), labels
+    return bmm(
+        _arranged(a, la, [batch, only_a, inner]), _arranged(b, lb, [batch, inner, only_b])
+    ).reshape(shape), labels
 
 
 def _narrowed(operand, sizes):
-    """An operand without the dimensions of size 1 that are broadcast: a product spreads it anyway."""
+    """An operand without the dimensions of size 1 that are broadcast: a product spreads it
+    anyway.
+    """
     tensor, labels = operand
     thin = {x for x, n in zip(labels, tensor.layout.shape, strict=True) if n == 1 and sizes[x] != 1}
     if not thin:
         return operand
-    return tensor.squeeze(tuple(d for d, x in enumerate(labels) if x in thin)), [x for x in labels if x not in thin]
+    return tensor.squeeze(tuple(d for d, x in enumerate(labels) if x in thin)), [
+        x for x in labels if x not in thin
+    ]
 
 
 def _next_pair(operands, sizes, wanted):
@@ -172,10 +199,13 @@ def _next_pair(operands, sizes, wanted):
 
 @composite("aten::einsum(str equation, Tensor[] tensors) -> Tensor", method=False)
 def einsum(equation, tensors):
-    """Products of elements whose subscripts agree, summed over the subscripts that the result does not have.
+    """Products of elements whose subscripts agree, summed over the subscripts that the result does
+    not have.
 
-    ``"ij,jk->ik"`` is a matrix product. Without an arrow the result has the subscripts that occur once, sorted; ``...``
-    stands for any number of broadcast dimensions; a subscript repeated in one operand takes its diagonal. Products run as
+    ``"ij,jk->ik"`` is a matrix product. Without an arrow the result has the subscripts that occur
+    once, sorted; ``...``
+    stands for any number of broadcast dimensions; a subscript repeated in one operand takes its
+    diagonal. Products run as
     matrix products on permuted views, the smallest intermediate result first.
     """
     if not tensors:
@@ -184,10 +214,17 @@ def einsum(equation, tensors):
     terms = [_labels(t, f"operand {i}") for i, t in enumerate(text.split(","))]
     if len(terms) != len(tensors):
         less = "fewer" if len(tensors) < len(terms) else "more"
-        raise RuntimeError(f"einsum(): {less} operands were provided than specified in the equation")
-    terms = [_opened(labels, t.layout.ndim, i) for i, (labels, t) in enumerate(zip(terms, tensors, strict=True))]
+        raise RuntimeError(
+            f"einsum(): {less} operands were provided than specified in the equation"
+        )
+    terms = [
+        _opened(labels, t.layout.ndim, i)
+        for i, (labels, t) in enumerate(zip(terms, tensors, strict=True))
+    ]
     wanted = _wanted(arrow, result, terms)
-    operands = [_single(t, labels, i) for i, (t, labels) in enumerate(zip(tensors, terms, strict=True))]
+    operands = [
+        _single(t, labels, i) for i, (t, labels) in enumerate(zip(tensors, terms, strict=True))
+    ]
     sizes = _sizes(operands)
     operands = [_narrowed(o, sizes) for o in operands]
     while len(operands) > 1:
@@ -211,7 +248,8 @@ def _pairs_of(dims, a, b):
             raise RuntimeError(f"tensordot expects dims >= 0, but got dims={dims}")
         if dims > min(a.ndim, b.ndim):
             raise RuntimeError(
-                f"tensordot expects dims < ndim_a or ndim_b, but got dims={dims}, ndim_a={a.ndim}, ndim_b={b.ndim}"
+                f"tensordot expects dims < ndim_a or ndim_b, but got dims={dims}, ndim_a={a.ndim}, "
+                f"ndim_b={b.ndim}"
             )
         return list(range(a.ndim - dims, a.ndim)), list(range(dims))
     first, second = ([d] if isinstance(d, int) else list(d) for d in dims)
@@ -222,7 +260,8 @@ def _pairs_of(dims, a, b):
 
 @composite("aten::tensordot(Tensor a, Tensor b, Any dims=2) -> Tensor", method=False)
 def tensordot(a, b, dims):
-    """The sum of products over several dimensions of both: `dims` counts the last ones of `a` and first ones of `b`, or
+    """The sum of products over several dimensions of both: `dims` counts the last ones of `a` and
+    first ones of `b`, or
     lists them for each."""
     x, y = a.layout, b.layout
     first, second = _pairs_of(dims, x, y)
@@ -231,16 +270,22 @@ def tensordot(a, b, dims):
         m, n = x.shape[d], y.shape[e]
         if m != n and 1 not in (m, n):
             raise RuntimeError(
-                f"contracted dimensions need to match, but first has size {m} in dim {d - x.ndim * counted} "
+                f"contracted dimensions need to match, but first has size {m} in dim "
+                f"{d - x.ndim * counted} "
                 f"and second has size {n} in dim {e}"
             )
         if m != n:  # the sum of the other one's elements
             a, b = (a, _total(b, e)) if m == 1 else (_total(a, d), b)
     x, y = a.layout, b.layout
-    left, right = ([d for d in range(z.ndim) if d not in used] for z, used in ((x, first), (y, second)))
+    left, right = (
+        [d for d in range(z.ndim) if d not in used] for z, used in ((x, first), (y, second))
+    )
     inner = math.prod(x.shape[d] for d in first)
     rows, columns = (math.prod(z.shape[d] for d in free) for z, free in ((x, left), (y, right)))
-    product = mm(a.permute(left + first).reshape(rows, inner), b.permute(second + right).reshape(inner, columns))
+    product = mm(
+        a.permute(left + first).reshape(rows, inner),
+        b.permute(second + right).reshape(inner, columns),
+    )
     return product.reshape([x.shape[d] for d in left] + [y.shape[d] for d in right])
 
 
@@ -269,7 +314,8 @@ def linalg_cross(input, other, dim):
     d = wrap_dim(dim, a.ndim)
     if a.shape[d] != 3 or b.shape[d] != 3:
         raise RuntimeError(
-            f"linalg.cross: inputs dimension {dim} must have length 3. Got {a.shape[d]} and {b.shape[d]}"
+            f"linalg.cross: inputs dimension {dim} must have length 3. Got {a.shape[d]} and "
+            f"{b.shape[d]}"
         )
     after, before = (lambda x: x.roll(-1, d)), (lambda x: x.roll(1, d))
     return after(input) * before(other) - before(input) * after(other)
@@ -316,14 +362,16 @@ def _best_splits(sizes):
         for i in range(n - length):
             j = i + length
             cost[i][j], split[i][j] = min(
-                (cost[i][k] + cost[k + 1][j] + sizes[i] * sizes[k + 1] * sizes[j + 1], k) for k in range(i, j)
+                (cost[i][k] + cost[k + 1][j] + sizes[i] * sizes[k + 1] * sizes[j + 1], k)
+                for k in range(i, j)
             )
     return split
 
 
 @composite("linalg::multi_dot(Tensor[] tensors) -> Tensor")
 def multi_dot(tensors):
-    """The product of a chain of matrices, in the order that needs the fewest operations; the first and the last may be
+    """The product of a chain of matrices, in the order that needs the fewest operations; the first
+    and the last may be
     vectors."""
     if len(tensors) < 2:
         raise RuntimeError(f"multi_dot(): expected at least 2 tensors but got {len(tensors)}")
@@ -331,7 +379,9 @@ def multi_dot(tensors):
     for i in (0, -1):
         if chain[i].layout.ndim not in (1, 2):
             which = "the first tensor" if i == 0 else "the last tensor"
-            raise RuntimeError(f"multi_dot(): {which} must be 1D or 2D but got {chain[i].layout.ndim}D")
+            raise RuntimeError(
+                f"multi_dot(): {which} must be 1D or 2D but got {chain[i].layout.ndim}D"
+            )
     row, column = chain[0].layout.ndim == 1, chain[-1].layout.ndim == 1
     chain[0] = chain[0].unsqueeze(0) if row else chain[0]
     chain[-1] = chain[-1].unsqueeze(1) if column else chain[-1]
@@ -341,7 +391,8 @@ def multi_dot(tensors):
         if i and chain[i - 1].layout.shape[1] != x.layout.shape[0]:
             a, b = chain[i - 1].layout.shape, x.layout.shape
             raise RuntimeError(
-                f"multi_dot(): tensors {i - 1} and {i} with shapes {list(a)} and {list(b)} cannot be multiplied"
+                f"multi_dot(): tensors {i - 1} and {i} with shapes {list(a)} and {list(b)} cannot "
+                "be multiplied"
             )
     split = _best_splits([chain[0].layout.shape[0], *(x.layout.shape[1] for x in chain)])
 
@@ -355,13 +406,18 @@ def multi_dot(tensors):
 
 @composite("linalg::matrix_power(Tensor A, int n) -> Tensor")
 def linalg_matrix_power(A, n):
-    """Square matrices to a whole power, by repeated squaring; negative powers are those of the inverse."""
+    """Square matrices to a whole power, by repeated squaring; negative powers are those of the
+    inverse.
+    """
     shape = A.layout.shape
     if len(shape) < 2:
-        raise RuntimeError("linalg.matrix_power: The input tensor A must have at least 2 dimensions.")
+        raise RuntimeError(
+            "linalg.matrix_power: The input tensor A must have at least 2 dimensions."
+        )
     if shape[-1] != shape[-2]:
         raise RuntimeError(
-            f"linalg.matrix_power: A must be batches of square matrices, but they are {shape[-2]} by {shape[-1]} matrices"
+            f"linalg.matrix_power: A must be batches of square matrices, but they are {shape[-2]} "
+            f"by {shape[-1]} matrices"
         )
     if n == 0:
         return A.clone().zero_() + find("eye").door(shape[-1], shape[-1], dtype=A.layout.dtype)

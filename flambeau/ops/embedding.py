@@ -18,7 +18,8 @@ def _backward(grad, layout, indices, padding_idx, scale_grad_by_freq):
 
 
 @composite(
-    "aten::embedding(Tensor weight, Tensor indices, int padding_idx=-1, bool scale_grad_by_freq=False, "
+    "aten::embedding(Tensor weight, Tensor indices, int padding_idx=-1, bool "
+    "scale_grad_by_freq=False, "
     "bool sparse=False) -> Tensor",
     method=False,
     grad=dict(
@@ -28,10 +29,13 @@ def _backward(grad, layout, indices, padding_idx, scale_grad_by_freq):
     ),
 )
 def embedding(weight, indices, padding_idx, scale_grad_by_freq, sparse):
-    """The rows of `weight` [rows, …] that `indices` name: [*indices, …]. `padding_idx` gets no gradient."""
+    """The rows of `weight` [rows, …] that `indices` name: [*indices, …]. `padding_idx` gets no
+    gradient.
+    """
     if weight.layout.ndim < 1 or indices.layout.dtype.name not in ("int64", "int32"):
         raise RuntimeError(
-            "Expected tensor for argument #1 'indices' to have one of the following scalar types: Long, Int; but got "
+            "Expected tensor for argument #1 'indices' to have one of the following scalar types: "
+            "Long, Int; but got "
             f"torch.{indices.dtype.name} instead (while checking arguments for embedding)"
         )
     rows = weight.index_select(0, indices.reshape(-1))
@@ -42,7 +46,10 @@ def embedding(weight, indices, padding_idx, scale_grad_by_freq, sparse):
 def one_hot(self, num_classes):
     """1 at the class that each element names, 0 elsewhere, along a new last dimension (int64)."""
     if self.layout.dtype.name != "int64":
-        raise RuntimeError(f"one_hot is only applicable to index tensor of type LongTensor, but got {self.dtype.name}")
+        raise RuntimeError(
+            "one_hot is only applicable to index tensor of type LongTensor, but got "
+            f"{self.dtype.name}"
+        )
     if not self.layout.numel:
         if num_classes <= 0:
             raise RuntimeError("Can not infer total number of classes from empty tensor.")

@@ -1,6 +1,7 @@
 """Discrete Fourier transforms, by NumPy's pocketfft, in the precision of the input.
 
-Three primitives: complex to complex, real to half of the complex coefficients, and back. The adjoint of each is
+Three primitives: complex to complex, real to half of the complex coefficients, and back. The
+adjoint of each is
 written with the three, so that gradients can be differentiated again.
 """
 
@@ -32,7 +33,9 @@ c2c = opaque(
     "aten::_fft_c2c(Tensor self, int[] dim, int normalization, bool forward) -> Tensor",
     """The transform of complex numbers over `dim`.""",
     run=_complex_transform,
-    grad=dict(self=lambda grad, dim, normalization, forward: c2c(grad, dim, normalization, not forward)),
+    grad=dict(
+        self=lambda grad, dim, normalization, forward: c2c(grad, dim, normalization, not forward)
+    ),
     method=False,
 )
 
@@ -57,7 +60,9 @@ def _r2c_adjoint(grad, self_layout, dim, normalization):
 
 r2c = opaque(
     "aten::_fft_r2c(Tensor self, int[] dim, int normalization) -> Tensor",
-    """The transform of real numbers over `dim`; of the last of them only the half that is not redundant.""",
+    """The transform of real numbers over `dim`; of the last of them only the half that is not
+    redundant.
+    """,
     run=_real_transform,
     grad=dict(self=_r2c_adjoint),
     method=False,
@@ -72,7 +77,9 @@ def _back_to_real(x, dim, normalization, last_dim_size):
         return numpy.zeros(shape, result)
     if dim[:-1]:
         x = numpy.fft.ifftn(x, axes=dim[:-1], norm=_INVERSE[normalization])
-    return numpy.fft.irfft(x, last_dim_size, dim[-1], _INVERSE[normalization]).astype(result, copy=False)
+    return numpy.fft.irfft(x, last_dim_size, dim[-1], _INVERSE[normalization]).astype(
+        result, copy=False
+    )
 
 
 def _c2r_adjoint(grad, self_layout, dim, normalization):
@@ -123,7 +130,9 @@ def _promoted(x, to_complex):
 
 def _real_only(name, x):
     if x.layout.dtype.kind == "c":
-        raise RuntimeError(f"{name} expects a real input tensor, but got {type_name(x.layout.dtype)}")
+        raise RuntimeError(
+            f"{name} expects a real input tensor, but got {type_name(x.layout.dtype)}"
+        )
 
 
 def _resized(x, dims, sizes):
@@ -145,7 +154,9 @@ def _points(n):
 
 
 def _axes(x, s, dim, half=False):
-    """(dimensions, sizes) of a transform over several; with `half`, the last size is of the real side."""
+    """(dimensions, sizes) of a transform over several; with `half`, the last size is of the real
+    side.
+    """
     ndim, shape = x.layout.ndim, x.layout.shape
     if dim is not None:
         dims = [wrap_dim(d, ndim) for d in dim]
@@ -155,7 +166,9 @@ def _axes(x, s, dim, half=False):
             raise RuntimeError("When given, dim and shape arguments must have the same length")
     elif s is not None:
         if len(s) > ndim:
-            raise RuntimeError(f"Got shape with {len(s)} values but input tensor only has {ndim} dimensions.")
+            raise RuntimeError(
+                f"Got shape with {len(s)} values but input tensor only has {ndim} dimensions."
+            )
         dims = list(range(ndim - len(s), ndim))
     else:
         dims = list(range(ndim))
@@ -171,7 +184,9 @@ def _axes(x, s, dim, half=False):
 
 
 def _one(name, doc, body):
-    return composite(f'fft::{name}(Tensor self, int? n=None, int dim=-1, str? norm=None) -> Tensor')(_with(body, doc))
+    return composite(
+        f"fft::{name}(Tensor self, int? n=None, int dim=-1, str? norm=None) -> Tensor"
+    )(_with(body, doc))
 
 
 def _with(body, doc):
@@ -220,12 +235,26 @@ def _restored(forward):
     return body
 
 
-fft = _one("fft", """The discrete Fourier transform along `dim`, of `n` points (cut, or filled with zeros).""", _plain(True))
+fft = _one(
+    "fft",
+    """The discrete Fourier transform along `dim`, of `n` points (cut, or filled with zeros).""",
+    _plain(True),
+)
 ifft = _one("ifft", """The inverse discrete Fourier transform along `dim`.""", _plain(False))
-rfft = _one("rfft", """The transform of real numbers: the half that is not redundant.""", _halved("rfft", True))
+rfft = _one(
+    "rfft",
+    """The transform of real numbers: the half that is not redundant.""",
+    _halved("rfft", True),
+)
 irfft = _one("irfft", """The inverse of `rfft`: `n` real numbers.""", _restored(False))
-hfft = _one("hfft", """The transform of a Hermitian signal, given by half: `n` real numbers.""", _restored(True))
-ihfft = _one("ihfft", """The inverse of `hfft`: half of a Hermitian signal.""", _halved("ihfft", False))
+hfft = _one(
+    "hfft",
+    """The transform of a Hermitian signal, given by half: `n` real numbers.""",
+    _restored(True),
+)
+ihfft = _one(
+    "ihfft", """The inverse of `hfft`: half of a Hermitian signal.""", _halved("ihfft", False)
+)
 
 
 # Several dimensions.
@@ -233,16 +262,16 @@ ihfft = _one("ihfft", """The inverse of `hfft`: half of a Hermitian signal.""", 
 
 def _several(name, doc, body):
     """The op for any dimensions, and the one whose default is the last two."""
-    made = composite(f"fft::{name}n(Tensor self, int[]? s=None, int[]? dim=None, str? norm=None) -> Tensor")(
-        _with(body, doc)
-    )
+    made = composite(
+        f"fft::{name}n(Tensor self, int[]? s=None, int[]? dim=None, str? norm=None) -> Tensor"
+    )(_with(body, doc))
 
     def planar(self, s, dim, norm):
         return body(self, s, dim, norm)
 
-    two = composite(f"fft::{name}2(Tensor self, int[]? s=None, int[] dim=[-2, -1], str? norm=None) -> Tensor")(
-        _with(planar, doc.replace("`dim`", "two dimensions"))
-    )
+    two = composite(
+        f"fft::{name}2(Tensor self, int[]? s=None, int[] dim=[-2, -1], str? norm=None) -> Tensor"
+    )(_with(planar, doc.replace("`dim`", "two dimensions")))
     return made, two
 
 
@@ -289,20 +318,37 @@ def _restored_n(name, forward):
     return body
 
 
-fftn, fft2 = _several("fft", """The discrete Fourier transform over `dim`, with sizes `s`.""", _plain_n(True))
-ifftn, ifft2 = _several("ifft", """The inverse discrete Fourier transform over `dim`.""", _plain_n(False))
-rfftn, rfft2 = _several(
-    "rfft", """The transform of real numbers over `dim`; half of the last one.""", _halved_n("rfftn", True)
+fftn, fft2 = _several(
+    "fft", """The discrete Fourier transform over `dim`, with sizes `s`.""", _plain_n(True)
 )
-irfftn, irfft2 = _several("irfft", """Real numbers from the result of a real transform over `dim`.""", _restored_n("irfftn", False))
-hfftn, hfft2 = _several("hfft", """The transform over `dim` of a signal that is Hermitian in them.""", _restored_n("hfftn", True))
-ihfftn, ihfft2 = _several("ihfft", """The inverse of `hfftn` over `dim`.""", _halved_n("ihfftn", False))
+ifftn, ifft2 = _several(
+    "ifft", """The inverse discrete Fourier transform over `dim`.""", _plain_n(False)
+)
+rfftn, rfft2 = _several(
+    "rfft",
+    """The transform of real numbers over `dim`; half of the last one.""",
+    _halved_n("rfftn", True),
+)
+irfftn, irfft2 = _several(
+    "irfft",
+    """Real numbers from the result of a real transform over `dim`.""",
+    _restored_n("irfftn", False),
+)
+hfftn, hfft2 = _several(
+    "hfft",
+    """The transform over `dim` of a signal that is Hermitian in them.""",
+    _restored_n("hfftn", True),
+)
+ihfftn, ihfft2 = _several(
+    "ihfft", """The inverse of `hfftn` over `dim`.""", _halved_n("ihfftn", False)
+)
 
 
 # Frequencies, and their order.
 
 _FREQUENCIES = (
-    "(int n, float d=1.0, *, ScalarType? dtype=None, Any layout=None, Device? device=None, bool requires_grad=False)"
+    "(int n, float d=1.0, *, ScalarType? dtype=None, Any layout=None, Device? device=None, bool "
+    "requires_grad=False)"
     " -> Tensor"
 )
 
@@ -315,7 +361,9 @@ def _frequencies(values, dtype, device, requires_grad):
 
 @composite(f"fft::fftfreq{_FREQUENCIES}")
 def fftfreq(n, d, dtype, layout, device, requires_grad):
-    """The frequencies of a transform of `n` points that are `d` apart: 0, positive ones, negative ones."""
+    """The frequencies of a transform of `n` points that are `d` apart: 0, positive ones, negative
+    ones.
+    """
     values = find("_fftfreq").door(n, d, False)
     return _frequencies(values, dtype, device, requires_grad)
 
@@ -337,7 +385,11 @@ opaque(
 
 
 def _rolled(x, dim, share):
-    dims = tuple(range(x.layout.ndim)) if dim is None else tuple(wrap_dim(d, x.layout.ndim) for d in dim)
+    dims = (
+        tuple(range(x.layout.ndim))
+        if dim is None
+        else tuple(wrap_dim(d, x.layout.ndim) for d in dim)
+    )
     if not dims or not x.layout.ndim:
         return x.clone()
     return x.roll([share(x.layout.shape[d]) for d in dims], list(dims))
@@ -353,7 +405,6 @@ def fftshift(self, dim):
 def ifftshift(self, dim):
     """The inverse of `fftshift`."""
     return _rolled(self, dim, lambda n: (n + 1) // 2)
-
 
 
 __all__ = ["c2c", "c2r", "r2c"]

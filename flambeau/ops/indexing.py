@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from flambeau._base import numpy
 from flambeau.types import by_name
 
@@ -49,7 +48,8 @@ def check_indices(source, indices):
                     if place + k >= source.ndim:
                         break
                     raise IndexError(
-                        f"The shape of the mask {list(layout.shape)} at index {k} does not match the shape of the "
+                        f"The shape of the mask {list(layout.shape)} at index {k} does not match "
+                        "the shape of the "
                         f"indexed tensor {list(source.shape)} at index {place + k}"
                     )
             place += layout.ndim
@@ -62,7 +62,9 @@ def index_error(error, key=()):
     text = str(error)
     if "shape mismatch" in text or "could not be broadcast" in text:
         shapes = ", ".join(str(list(_places(k))) for k in key if not isinstance(k, slice))
-        return IndexError(f"shape mismatch: indexing tensors could not be broadcast together with shapes {shapes}")
+        return IndexError(
+            f"shape mismatch: indexing tensors could not be broadcast together with shapes {shapes}"
+        )
     return IndexError(text.replace("axis", "dimension"))
 
 
@@ -77,14 +79,18 @@ class Indexed(Op):
 
     def rule(self, args):
         tensors = frozenset(
-            a.name for a, v in zip(self.schema.arguments, args, strict=True) if not a.list and is_tensor(v)
+            a.name
+            for a, v in zip(self.schema.arguments, args, strict=True)
+            if not a.list and is_tensor(v)
         )
         found = self._rules.get(tensors)
         if found is None:
             names = [a.name for a in self.schema.arguments]
             gradients = {n: f for n, f in self.gradients.items() if n in tensors}
             node_name = self.name.strip("_").title().replace("_", "") + "Backward0"
-            found = self._rules[tensors] = Rule(node_name, names, tensors, frozenset(), ["result"], gradients)
+            found = self._rules[tensors] = Rule(
+                node_name, names, tensors, frozenset(), ["result"], gradients
+            )
         return found
 
     def recording(self, args):
@@ -92,7 +98,11 @@ class Indexed(Op):
         record = self.recorder(args) if self.gradients else None
 
         def note(result, args):
-            if record is not None and state.grad and any(is_tensor(a) and a._node is not None for a in args):
+            if (
+                record is not None
+                and state.grad
+                and any(is_tensor(a) and a._node is not None for a in args)
+            ):
                 record(result, *args)
             return result
 
@@ -137,7 +147,9 @@ index = _Index(
 
 
 def add_rows(target, rows, values):
-    """``target[rows] += values`` with repeated rows, in the order of `values`: sorted stably, then folded by runs."""
+    """``target[rows] += values`` with repeated rows, in the order of `values`: sorted stably, then
+    folded by runs.
+    """
     rows, count = rows.reshape(-1), rows.size
     values = values.reshape(count, *target.shape[1:])
     if not count:
@@ -148,7 +160,9 @@ def add_rows(target, rows, values):
     length = target.shape[0]
     outside = (rows < -length) | (rows >= length)
     if outside.any():
-        raise IndexError(f"index {rows[outside][0]} is out of bounds for dimension 0 with size {length}")
+        raise IndexError(
+            f"index {rows[outside][0]} is out of bounds for dimension 0 with size {length}"
+        )
     rows = numpy.where(rows < 0, rows + length, rows)
     order = numpy.argsort(rows, kind="stable")
     ordered = rows[order]
@@ -182,7 +196,8 @@ def put(array, key, values, accumulate):
         except IndexError as error:
             raise index_error(error, key) from None
         raise RuntimeError(
-            f"shape mismatch: value tensor of shape {list(values.shape)} cannot be broadcast to indexing result of "
+            f"shape mismatch: value tensor of shape {list(values.shape)} cannot be broadcast to "
+            "indexing result of "
             f"shape {list(made)}"
         ) from None
 
@@ -196,7 +211,8 @@ class _IndexPut(Indexed):
         if target.dtype is not values.dtype:
             raise RuntimeError(
                 "Index put requires the source and destination dtypes match, got "
-                f"{type_name(target.dtype)} for the destination and {type_name(values.dtype)} for the source."
+                f"{type_name(target.dtype)} for the destination and {type_name(values.dtype)} for "
+                "the source."
             )
 
     def plan(self, args):
@@ -226,7 +242,8 @@ class _IndexPut(Indexed):
 
 
 index_put = _IndexPut(
-    "aten::index_put(Tensor self, Tensor[] indices, Tensor values, bool accumulate=False) -> Tensor",
+    "aten::index_put(Tensor self, Tensor[] indices, Tensor values, bool accumulate=False) -> "
+    "Tensor",
     """`self` with `values` written (or added) at the places that the index tensors give.""",
     dict(
         self=lambda grad, values_layout, indices, accumulate: grad if accumulate else index_put(
@@ -238,7 +255,9 @@ index_put = _IndexPut(
 
 
 def _summed(grad, layout):
-    """A gradient of broadcast values, summed to their layout (extra leading dimensions of size 1 are put back)."""
+    """A gradient of broadcast values, summed to their layout (extra leading dimensions of size 1
+    are put back).
+    """
     shape = layout.shape
     core = shape
     while len(core) > grad.layout.ndim:

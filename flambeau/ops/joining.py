@@ -1,8 +1,7 @@
 """Joining tensors: cat, stack and their kin; opaque ops that check their arguments."""
 
-
-from flambeau._base import numpy
 from flambeau import runtime
+from flambeau._base import numpy
 from flambeau.types import row_major
 
 from .family.opaque import Opaque, ndarray
@@ -38,7 +37,9 @@ def _check_cat(tensors, dim):
         raise ValueError("torch.cat(): expected a non-empty list of Tensors")
     for i, t in enumerate(tensors):
         if not hasattr(t, "layout"):
-            raise TypeError(f"expected Tensor as element {i} in argument 0, but got {type(t).__name__}")
+            raise TypeError(
+                f"expected Tensor as element {i} in argument 0, but got {type(t).__name__}"
+            )
     layouts = [t.layout for t in tensors]
     for i, x in enumerate(layouts):
         if not x.ndim:
@@ -48,11 +49,14 @@ def _check_cat(tensors, dim):
     dim = wrap_dim(dim, first.ndim)
     for i, x in kept[1:]:
         if x.ndim != first.ndim:
-            raise RuntimeError(f"Tensors must have same number of dimensions: got {first.ndim} and {x.ndim}")
+            raise RuntimeError(
+                f"Tensors must have same number of dimensions: got {first.ndim} and {x.ndim}"
+            )
         for d in range(first.ndim):
             if d != dim and x.shape[d] != first.shape[d]:
                 raise RuntimeError(
-                    f"Sizes of tensors must match except in dimension {dim}. Expected size {first.shape[d]} but got "
+                    f"Sizes of tensors must match except in dimension {dim}. Expected size "
+                    f"{first.shape[d]} but got "
                     f"size {x.shape[d]} for tensor number {i} in the list."
                 )
 
@@ -86,17 +90,22 @@ class _Cat(Op):
         first = layouts[used[0]]
         axis = wrap_dim(dim, first.ndim)
         total = sum(layouts[i].shape[axis] for i in used)
-        made = first.reshaped(shape := (*first.shape[:axis], total, *first.shape[axis + 1 :]), row_major(shape))
+        made = first.reshaped(
+            shape := (*first.shape[:axis], total, *first.shape[axis + 1 :]), row_major(shape)
+        )
         made = made.plain(dtype)
         record = self.rule(args).record
         numpy_type, device_is_meta = dtype.numpy, first.device.type == "meta"
+
         def join(tensors, dim):
             if device_is_meta:
                 return runtime.wrap(runtime.foreign(0, 0, None), made, 0)
             out = runtime.wrap(runtime.empty(made.nbytes), made, 0)
             if made.numel:
                 block = numpy.ndarray(made.shape, numpy_type, out.storage)
-                numpy.concatenate([ndarray(tensors[i]) for i in used], axis, out=block, casting="unsafe")
+                numpy.concatenate(
+                    [ndarray(tensors[i]) for i in used], axis, out=block, casting="unsafe"
+                )
             if state.grad and any([t._node is not None for t in tensors]):
                 record(None, out, tensors, dim)
             return out
@@ -168,10 +177,24 @@ def _join_columns(tensors):
     return cat(tensors, 0 if tensors[0].layout.ndim == 1 else 1)
 
 
-hstack = _joined("hstack", """Tensors side by side, column-wise.""", lambda t: at_least(t, 1), _join_columns)
-vstack = _joined("vstack", """Tensors below each other, row-wise.""", lambda t: at_least(t, 2), lambda ts: cat(ts, 0))
-row_stack = _joined("row_stack", """The same as `vstack`.""", lambda t: at_least(t, 2), lambda ts: cat(ts, 0))
-dstack = _joined("dstack", """Tensors along a third dimension.""", lambda t: at_least(t, 3), lambda ts: cat(ts, 2))
+hstack = _joined(
+    "hstack", """Tensors side by side, column-wise.""", lambda t: at_least(t, 1), _join_columns
+)
+vstack = _joined(
+    "vstack",
+    """Tensors below each other, row-wise.""",
+    lambda t: at_least(t, 2),
+    lambda ts: cat(ts, 0),
+)
+row_stack = _joined(
+    "row_stack", """The same as `vstack`.""", lambda t: at_least(t, 2), lambda ts: cat(ts, 0)
+)
+dstack = _joined(
+    "dstack",
+    """Tensors along a third dimension.""",
+    lambda t: at_least(t, 3),
+    lambda ts: cat(ts, 2),
+)
 column_stack = _joined(
     "column_stack",
     """Vectors as columns, matrices side by side.""",

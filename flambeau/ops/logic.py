@@ -38,8 +38,15 @@ logical_not = pointwise(
 def _integers_only(name):
     def check(common, *args):
         if common.kind in "fc":
-            kind = {"float32": "Float", "float64": "Double", "float16": "Half", "bfloat16": "BFloat16"}
-            raise NotImplementedError(f"\"{name}_cpu\" not implemented for '{kind.get(common.name, 'ComplexFloat')}'")
+            kind = {
+                "float32": "Float",
+                "float64": "Double",
+                "float16": "Half",
+                "bfloat16": "BFloat16",
+            }
+            raise NotImplementedError(
+                f"\"{name}_cpu\" not implemented for '{kind.get(common.name, 'ComplexFloat')}'"
+            )
 
     return check
 
@@ -57,7 +64,9 @@ bitwise_and = _bitwise("and", """The bits that both have.""", lambda a, b: a & b
 bitwise_or = _bitwise("or", """The bits that either has.""", lambda a, b: a | b)
 bitwise_xor = _bitwise("xor", """The bits in which they differ.""", lambda a, b: a ^ b)
 bitwise_left_shift = _bitwise("left_shift", """``self << other``.""", lambda a, b: a << b, "lshift")
-bitwise_right_shift = _bitwise("right_shift", """``self >> other``, keeping the sign.""", lambda a, b: a >> b, "rshift")
+bitwise_right_shift = _bitwise(
+    "right_shift", """``self >> other``, keeping the sign.""", lambda a, b: a >> b, "rshift"
+)
 bitwise_not = pointwise(
     "aten::bitwise_not(Tensor self) -> Tensor",
     """Every bit flipped; logical not for bool.""",
@@ -67,7 +76,9 @@ bitwise_not = pointwise(
 
 
 def _float_test(name, doc, test, integer):
-    """A test of floating values, with the constant answer for integers; complex: true if either part is."""
+    """A test of floating values, with the constant answer for integers; complex: true if either
+    part is.
+    """
 
     def scalar(self):
         if self.dtype.kind == "c":
@@ -79,9 +90,15 @@ def _float_test(name, doc, test, integer):
 
 INF = float("inf")
 isnan = _float_test("isnan", """Whether the element is nan.""", lambda x: x.differs(x), False)
-isinf = _float_test("isinf", """Whether the element is infinite.""", lambda x: abs(x).equals(INF), False)
-isposinf = _float_test("isposinf", """Whether the element is +inf.""", lambda x: x.equals(INF), False)
-isneginf = _float_test("isneginf", """Whether the element is -inf.""", lambda x: x.equals(-INF), False)
+isinf = _float_test(
+    "isinf", """Whether the element is infinite.""", lambda x: abs(x).equals(INF), False
+)
+isposinf = _float_test(
+    "isposinf", """Whether the element is +inf.""", lambda x: x.equals(INF), False
+)
+isneginf = _float_test(
+    "isneginf", """Whether the element is -inf.""", lambda x: x.equals(-INF), False
+)
 
 
 def _finite(self):
@@ -142,7 +159,8 @@ def _same_types(common, self, other, *rest):
 
 
 isclose = pointwise(
-    "aten::isclose(Tensor self, Tensor other, float rtol=1e-05, float atol=1e-08, bool equal_nan=False) -> Tensor",
+    "aten::isclose(Tensor self, Tensor other, float rtol=1e-05, float atol=1e-08, bool "
+    "equal_nan=False) -> Tensor",
     """``|self - other| <= atol + rtol * |other|``, and whatever is equal.""",
     scalar=_close,
     dtype=to_bool,
@@ -151,7 +169,8 @@ isclose = pointwise(
 
 
 @composite(
-    "aten::allclose(Tensor self, Tensor other, float rtol=1e-05, float atol=1e-08, bool equal_nan=False) -> bool"
+    "aten::allclose(Tensor self, Tensor other, float rtol=1e-05, float atol=1e-08, bool "
+    "equal_nan=False) -> bool"
 )
 def allclose(self, other, rtol, atol, equal_nan):
     """Whether all elements are close: see `isclose`."""
@@ -159,7 +178,9 @@ def allclose(self, other, rtol, atol, equal_nan):
 
 
 def _gcd(a, b):
-    """Euclid's algorithm, unrolled: the number of steps is bounded by the width (Lamé), zero divisors stop it."""
+    """Euclid's algorithm, unrolled: the number of steps is bounded by the width (Lamé), zero
+    divisors stop it.
+    """
     a, b = abs(a), abs(b)
     for _ in range(int(1.45 * 8 * a.dtype.itemsize) + 1):
         a, b = ir.select(b.equals(0), a, b), ir.select(b.equals(0), b, ir.rem(a, b))

@@ -45,7 +45,9 @@ def where(condition, yes, no):
     return find("where").door(condition, yes, no)
 
 
-@composite("nn::huber_loss(Tensor self, Tensor target, int reduction=Mean, float delta=1.0) -> Tensor")
+@composite(
+    "nn::huber_loss(Tensor self, Tensor target, int reduction=Mean, float delta=1.0) -> Tensor"
+)
 def huber_loss(self, target, reduction, delta):
     """Quadratic for differences up to `delta`, linear beyond."""
     if delta <= 0:
@@ -53,7 +55,9 @@ def huber_loss(self, target, reduction, delta):
     return reduce(_huber(self, target, delta), reduction)
 
 
-@composite("nn::smooth_l1_loss(Tensor self, Tensor target, int reduction=Mean, float beta=1.0) -> Tensor")
+@composite(
+    "nn::smooth_l1_loss(Tensor self, Tensor target, int reduction=Mean, float beta=1.0) -> Tensor"
+)
 def smooth_l1_loss(self, target, reduction, beta):
     """`huber_loss` divided by `beta`; the absolute difference where beta is 0."""
     if beta < 0:
@@ -63,15 +67,22 @@ def smooth_l1_loss(self, target, reduction, beta):
     return reduce(_huber(self, target, beta) / beta, reduction)
 
 
-@composite("nn::kl_div(Tensor self, Tensor target, int reduction=Mean, *, bool log_target=False) -> Tensor")
+@composite(
+    "nn::kl_div(Tensor self, Tensor target, int reduction=Mean, *, bool log_target=False) -> Tensor"
+)
 def kl_div(self, target, reduction, log_target):
     """``target * (log(target) - self)`` pointwise; `self` holds logarithms."""
-    loss = target.exp() * (target - self) if log_target else find("xlogy").door(target, target) - target * self
+    loss = (
+        target.exp() * (target - self)
+        if log_target
+        else find("xlogy").door(target, target) - target * self
+    )
     return reduce(loss, reduction)
 
 
 @composite(
-    "nn::binary_cross_entropy(Tensor self, Tensor target, Tensor? weight=None, int reduction=Mean) -> Tensor"
+    "nn::binary_cross_entropy(Tensor self, Tensor target, Tensor? weight=None, int reduction=Mean) "
+    "-> Tensor"
 )
 def binary_cross_entropy(self, target, weight, reduction):
     """Cross entropy of probabilities with targets in [0, 1]; logarithms are clamped at -100."""
@@ -80,7 +91,8 @@ def binary_cross_entropy(self, target, weight, reduction):
 
 
 @composite(
-    "nn::binary_cross_entropy_with_logits(Tensor self, Tensor target, Tensor? weight=None, Tensor? pos_weight=None, "
+    "nn::binary_cross_entropy_with_logits(Tensor self, Tensor target, Tensor? weight=None, Tensor? "
+    "pos_weight=None, "
     "int reduction=Mean) -> Tensor"
 )
 def binary_cross_entropy_with_logits(self, target, weight, pos_weight, reduction):
@@ -99,7 +111,10 @@ def soft_margin_loss(self, target, reduction):
     return reduce((-target * self).exp().log1p(), reduction)
 
 
-@composite("nn::hinge_embedding_loss(Tensor self, Tensor target, float margin=1.0, int reduction=Mean) -> Tensor")
+@composite(
+    "nn::hinge_embedding_loss(Tensor self, Tensor target, float margin=1.0, int reduction=Mean) -> "
+    "Tensor"
+)
 def hinge_embedding_loss(self, target, margin, reduction):
     """`self` where the target is 1, ``max(0, margin - self)`` where it is -1."""
     far = where(target.eq(1), find("zeros_like").door(self), (margin - self).clamp(min=0))
@@ -108,7 +123,8 @@ def hinge_embedding_loss(self, target, margin, reduction):
 
 
 @composite(
-    "nn::margin_ranking_loss(Tensor input1, Tensor input2, Tensor target, float margin=0.0, int reduction=Mean) -> Tensor"
+    "nn::margin_ranking_loss(Tensor input1, Tensor input2, Tensor target, float margin=0.0, int "
+    "reduction=Mean) -> Tensor"
 )
 def margin_ranking_loss(input1, input2, target, margin, reduction):
     """``max(0, -target * (input1 - input2) + margin)``."""
@@ -116,7 +132,8 @@ def margin_ranking_loss(input1, input2, target, margin, reduction):
 
 
 @composite(
-    "nn::cosine_embedding_loss(Tensor input1, Tensor input2, Tensor target, float margin=0.0, int reduction=Mean) -> Tensor"
+    "nn::cosine_embedding_loss(Tensor input1, Tensor input2, Tensor target, float margin=0.0, int "
+    "reduction=Mean) -> Tensor"
 )
 def cosine_embedding_loss(input1, input2, target, margin, reduction):
     """``1 - cos`` for pairs with target 1, ``max(0, cos - margin)`` for those with -1."""
@@ -125,7 +142,8 @@ def cosine_embedding_loss(input1, input2, target, margin, reduction):
         or (target.ndim == 1 and input1.ndim == input2.ndim == 2)
     ):
         raise RuntimeError(
-            f"{target.ndim}D target tensor expects {target.ndim + 1}D input tensors, but found inputs with sizes "
+            f"{target.ndim}D target tensor expects {target.ndim + 1}D input tensors, but found "
+            "inputs with sizes "
             f"{list(input1.shape)} and {list(input2.shape)}."
         )
     tiny = 1e-12  # EPSILON of the reference: keeps the product of squares from vanishing
@@ -133,12 +151,15 @@ def cosine_embedding_loss(input1, input2, target, margin, reduction):
     squares = ((input1 * input1).sum(-1) + tiny) * ((input2 * input2).sum(-1) + tiny)
     cosine = product / squares.sqrt()
     zeros = find("zeros_like").door(cosine)
-    loss = where(target.eq(1), 1 - cosine, zeros) + where(target.eq(-1), (cosine - margin).clamp(min=0), zeros)
+    loss = where(target.eq(1), 1 - cosine, zeros) + where(
+        target.eq(-1), (cosine - margin).clamp(min=0), zeros
+    )
     return reduce(loss, reduction)
 
 
 @composite(
-    "nn::poisson_nll_loss(Tensor input, Tensor target, bool log_input, bool full, float eps, int reduction) -> Tensor"
+    "nn::poisson_nll_loss(Tensor input, Tensor target, bool log_input, bool full, float eps, int "
+    "reduction) -> Tensor"
 )
 def poisson_nll_loss(input, target, log_input, full, eps, reduction):
     """The negative log likelihood of counts; `full` adds Stirling's term."""
@@ -150,7 +171,8 @@ def poisson_nll_loss(input, target, log_input, full, eps, reduction):
 
 
 @composite(
-    "nn::triplet_margin_loss(Tensor anchor, Tensor positive, Tensor negative, float margin=1.0, float p=2, "
+    "nn::triplet_margin_loss(Tensor anchor, Tensor positive, Tensor negative, float margin=1.0, "
+    "float p=2, "
     "float eps=1e-06, bool swap=False, int reduction=Mean) -> Tensor"
 )
 def triplet_margin_loss(anchor, positive, negative, margin, p, eps, swap, reduction):
@@ -169,7 +191,10 @@ def pairwise_distance(x1, x2, p, eps, keepdim):
     return find("linalg.vector_norm").door(x1 - x2 + eps, p, (-1,), keepdim)
 
 
-@composite("aten::cosine_similarity(Tensor x1, Tensor x2, int dim=1, float eps=1e-08) -> Tensor", method=False)
+@composite(
+    "aten::cosine_similarity(Tensor x1, Tensor x2, int dim=1, float eps=1e-08) -> Tensor",
+    method=False,
+)
 def cosine_similarity(x1, x2, dim, eps):
     """The cosine of the angle between vectors along `dim`; norms are at least `eps`."""
     x1, x2 = find("broadcast_tensors").door([x1, x2])
@@ -195,13 +220,16 @@ def _check_classes(name, input, target, weight):
                 f"Expected input batch_size ({shape[0]}) to match target batch_size "
                 f"({target.shape[0] if target.ndim else 1})."
             )
-        raise RuntimeError(f"size mismatch (got input: {list(shape)}, target: {list(target.shape)})")
+        raise RuntimeError(
+            f"size mismatch (got input: {list(shape)}, target: {list(target.shape)})"
+        )
     if target.layout.dtype.kind not in "iu":
         raise RuntimeError(f"expected scalar type Long but found {target.dtype.name.capitalize()}")
     classes = shape[d]
     if weight is not None and weight.layout.shape != (classes,):
         raise RuntimeError(
-            "weight tensor should be defined either for all or no classes, but got weight tensor of shape: "
+            "weight tensor should be defined either for all or no classes, but got weight tensor "
+            "of shape: "
             f"{list(weight.shape)}"
         )
     return d, classes
@@ -235,7 +263,8 @@ def _nll_backward(grad, layout, target, weight, reduction, ignore_index):
 
 
 @composite(
-    "nn::nll_loss_nd(Tensor self, Tensor target, Tensor? weight=None, int reduction=Mean, int ignore_index=-100)"
+    "nn::nll_loss_nd(Tensor self, Tensor target, Tensor? weight=None, int reduction=Mean, int "
+    "ignore_index=-100)"
     " -> Tensor",
     grad=dict(
         self=lambda grad, self_layout, target, weight, reduction, ignore_index: _nll_backward(
@@ -244,7 +273,9 @@ def _nll_backward(grad, layout, target, weight, reduction, ignore_index):
     ),
 )
 def nll_loss_nd(self, target, weight, reduction, ignore_index):
-    """The negative log likelihood: minus `self` at the target's class, weighted; classes are dimension 1."""
+    """The negative log likelihood: minus `self` at the target's class, weighted; classes are
+    dimension 1.
+    """
     d, classes = _check_classes("nll_loss", self, target, weight)
     if target.layout.dtype is not INT64:
         target = target.to(INT64)
@@ -262,7 +293,9 @@ def nll_loss_nd(self, target, weight, reduction, ignore_index):
     "int ignore_index=-100, float label_smoothing=0.0) -> Tensor"
 )
 def cross_entropy_loss(self, target, weight, reduction, ignore_index, label_smoothing):
-    """`nll_loss` of `log_softmax`; a floating target holds class probabilities instead of classes."""
+    """`nll_loss` of `log_softmax`; a floating target holds class probabilities instead of
+    classes.
+    """
     d = _class_dim(self.layout.ndim)
     if not 0.0 <= label_smoothing <= 1.0:
         raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}")
@@ -302,7 +335,8 @@ def _soft_cross_entropy(logs, target, weight, reduction, label_smoothing, d):
 
 
 @composite(
-    "nn::multi_margin_loss(Tensor self, Tensor target, Scalar p=1, Scalar margin=1, Tensor? weight=None, "
+    "nn::multi_margin_loss(Tensor self, Tensor target, Scalar p=1, Scalar margin=1, Tensor? "
+    "weight=None, "
     "int reduction=Mean) -> Tensor"
 )
 def multi_margin_loss(self, target, p, margin, weight, reduction):
@@ -327,7 +361,9 @@ def multi_margin_loss(self, target, p, margin, weight, reduction):
 
 @composite("nn::multilabel_margin_loss(Tensor self, Tensor target, int reduction=Mean) -> Tensor")
 def multilabel_margin_loss(self, target, reduction):
-    """For each label (up to the first -1) and each class that is no label: ``max(0, 1 - x[label] + x[class])``."""
+    """For each label (up to the first -1) and each class that is no label: ``max(0, 1 - x[label] +
+    x[class])``.
+    """
     single = self.layout.ndim < 2
     x, y = (self.reshape(1, -1), target.reshape(1, -1)) if single else (self, target)
     classes = x.layout.shape[1]

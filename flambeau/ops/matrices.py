@@ -1,4 +1,6 @@
-"""What the ops of linear algebra share: their error, checks of arguments, batches of matrices in NumPy."""
+"""What the ops of linear algebra share: their error, checks of arguments, batches of matrices in
+NumPy.
+"""
 
 import numpy
 
@@ -33,19 +35,24 @@ def check_float(name, a):
     """Raises unless LAPACK has the tensor's dtype."""
     dtype = a.layout.dtype
     if dtype.kind not in "fc":
-        raise RuntimeError(f"{name}: Expected a floating point or complex tensor as input. Got {type_name(dtype)}")
+        raise RuntimeError(
+            f"{name}: Expected a floating point or complex tensor as input. Got {type_name(dtype)}"
+        )
     if dtype.name in LOW:
         raise RuntimeError(f"{name}: Low precision dtypes not supported. Got {type_name(dtype)}")
 
 
 def check_square(name, a, argument="A"):
-    """Raises unless the tensor is a square matrix, or a batch of them, of a dtype that LAPACK has."""
+    """Raises unless the tensor is a square matrix, or a batch of them, of a dtype that LAPACK
+    has.
+    """
     check_matrix(name, a, argument)
     check_float(name, a)
     rows, columns = a.layout.shape[-2:]
     if rows != columns:
         raise RuntimeError(
-            f"{name}: {argument} must be batches of square matrices, but they are {rows} by {columns} matrices"
+            f"{name}: {argument} must be batches of square matrices, but they are {rows} by "
+            f"{columns} matrices"
         )
 
 
@@ -58,14 +65,17 @@ def failed(name, info, message):
 
 
 def each(function, *arrays):
-    """function(*matrices) -> (matrix, …, info) for every matrix of the batches; the results stacked."""
+    """function(*matrices) -> (matrix, …, info) for every matrix of the batches; the results
+    stacked.
+    """
     lead = arrays[0].shape[:-2]
     made = [function(*(a[index] for a in arrays)) for index in numpy.ndindex(*lead)]
     if not made:  # an empty batch: the shapes are those of zeros
         empty = function(*(numpy.zeros(a.shape[-2:], a.dtype) for a in arrays))
         return tuple(numpy.zeros((*lead, *numpy.shape(x)), _dtype(x)) for x in empty)
     return tuple(
-        numpy.array(xs, dtype=_dtype(xs[0])).reshape((*lead, *numpy.shape(xs[0]))) for xs in zip(*made, strict=True)
+        numpy.array(xs, dtype=_dtype(xs[0])).reshape((*lead, *numpy.shape(xs[0])))
+        for xs in zip(*made, strict=True)
     )
 
 

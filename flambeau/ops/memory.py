@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from flambeau._base import numpy
 
 from . import door
@@ -11,7 +10,9 @@ from .modes import state
 
 
 def memory(tensor) -> numpy.ndarray:
-    """The raw memory: as `ndarray`, but conj and neg bit are not applied, so that writes reach the tensor."""
+    """The raw memory: as `ndarray`, but conj and neg bit are not applied, so that writes reach the
+    tensor.
+    """
     layout = tensor.layout
     if layout.conj or layout.neg:
         layout = layout.reshaped(layout.shape, layout.strides)
@@ -19,7 +20,11 @@ def memory(tensor) -> numpy.ndarray:
         if layout.numel == 0:
             return numpy.empty(layout.shape, layout.dtype.numpy)
         return numpy.ndarray(
-            layout.shape, layout.dtype.numpy, tensor.storage, tensor.offset * size, [s * size for s in layout.strides]
+            layout.shape,
+            layout.dtype.numpy,
+            tensor.storage,
+            tensor.offset * size,
+            [s * size for s in layout.strides],
         )
     return ndarray(tensor)
 
@@ -39,12 +44,17 @@ def store(tensor, values) -> None:
 
 
 def begin_write(tensor, name="") -> None:
-    """Raises where the tensor may not be written: leaves that require grad, memory that several elements share."""
+    """Raises where the tensor may not be written: leaves that require grad, memory that several
+    elements share.
+    """
     if state.grad:
         door.scope["check_writable"](tensor)
-    if any(s == 0 and n > 1 for n, s in zip(tensor.layout.shape, tensor.layout.strides, strict=True)):
+    if any(
+        s == 0 and n > 1 for n, s in zip(tensor.layout.shape, tensor.layout.strides, strict=True)
+    ):
         raise RuntimeError(
-            "unsupported operation: more than one element of the written-to tensor refers to a single memory "
+            "unsupported operation: more than one element of the written-to tensor refers to a "
+            "single memory "
             "location. Please clone() the tensor before performing the operation."
         )
 

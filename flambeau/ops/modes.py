@@ -1,4 +1,6 @@
-"""What surrounds an op: grad mode of this thread, the interpreters that want to see ops, the default dtype."""
+"""What surrounds an op: grad mode of this thread, the interpreters that want to see ops, the
+default dtype.
+"""
 
 import threading
 
@@ -16,7 +18,8 @@ class _State(threading.local):
 state = _State()
 _special = 0
 
-# Interpreters, innermost last. Doors look only at whether the list is empty; `perform` asks which are this thread's.
+# Interpreters, innermost last. Doors look only at whether the list is empty; `perform` asks which
+# are this thread's.
 interpreters: list = []
 
 

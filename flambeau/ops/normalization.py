@@ -426,13 +426,17 @@ def _track(running, fresh, momentum):
 
 
 def _check_channels(input, **named):
-    """Raises where a per-channel tensor has another number of elements than `input` has channels."""
+    """Raises where a per-channel tensor has another number of elements than `input` has
+    channels.
+    """
     if input.layout.ndim < 2:
         return
     channels = input.layout.shape[1]
     for name, tensor in named.items():
         if tensor is not None and tensor.layout.numel != channels:
-            raise RuntimeError(f"{name} should contain {channels} elements not {tensor.layout.numel}")
+            raise RuntimeError(
+                f"{name} should contain {channels} elements not {tensor.layout.numel}"
+            )
 
 
 def _batch_norm(input, weight, bias, running_mean, running_var, training, momentum, eps):
@@ -440,7 +444,9 @@ def _batch_norm(input, weight, bias, running_mean, running_var, training, moment
     ndim = input.layout.ndim
     if ndim < 2 and not input.layout.numel:  # no batch: PyTorch passes it through
         return input.clone(), input.new_zeros((0,)), input.new_zeros((0,))
-    _check_channels(input, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
+    _check_channels(
+        input, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias
+    )
     w, b = _per_channel(weight, ndim), _per_channel(bias, ndim)
     if not training:
         if running_mean is None or running_var is None:
@@ -500,7 +506,9 @@ def instance_norm(
     ndim = input.layout.ndim
     if not use_input_stats:
         return _batch_norm(input, weight, bias, running_mean, running_var, False, momentum, eps)[0]
-    _check_channels(input, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
+    _check_channels(
+        input, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias
+    )
     w, b = _per_channel(weight, ndim), _per_channel(bias, ndim)
     dims = tuple(range(2, ndim))
     out, mean, _, variance = normalize_over(input, w, b, dims, eps)

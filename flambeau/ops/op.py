@@ -1,6 +1,7 @@
 """`Op`: one object that carries all rules of one operation, and the registry of them.
 
-A family (pointwise, reduction, view, …) is a subclass that knows how to turn arguments into a plan: a callable on the
+A family (pointwise, reduction, view, …) is a subclass that knows how to turn arguments into a plan:
+a callable on the
 op's positional arguments with everything that layouts decide already decided.
 """
 
@@ -19,20 +20,27 @@ registry: "dict[str, list[Op]]" = {}
 class Op:
     """One operation.
 
-    `name` and `overload` are PyTorch's; `schema` is parsed on first use; `gradients` maps argument names to functions
+    `name` and `overload` are PyTorch's; `schema` is parsed on first use; `gradients` maps argument
+    names to functions
     (see `tape.Rule`); `plans` is the cache that the door looks into.
     """
 
     family = "op"
     inplace_form = False
-    unkeyed: frozenset = frozenset()  # arguments that plans do not depend on: they may come as they are
+    unkeyed: frozenset = (
+        frozenset()
+    )  # arguments that plans do not depend on: they may come as they are
     mixes_devices = False  # whether tensor arguments may lie on different devices: copies
-    bakes_numbers = False  # whether the values of numbers are part of the plan, not only their types
+    bakes_numbers = (
+        False  # whether the values of numbers are part of the plan, not only their types
+    )
 
     def __init__(self, schema: str, doc: str | None, gradients=None, *, method=True, function=True):
         self.text, self.doc = schema, doc
         head = schema.partition("(")[0]
-        self.namespace, _, head = head.rpartition("::")  # "aten", or the public module: nn, linalg, special, fft
+        self.namespace, _, head = head.rpartition(
+            "::"
+        )  # "aten", or the public module: nn, linalg, special, fft
         self.name, _, self.overload = head.partition(".")
         self.gradients = gradients or {}
         self.method, self.function = method, function
@@ -41,7 +49,9 @@ class Op:
         self._rules: dict = {}
         plain = self.namespace in ("", "aten")
         self.method = self.method and plain
-        registry.setdefault(self.name if plain else f"{self.namespace}.{self.name}", []).append(self)
+        registry.setdefault(self.name if plain else f"{self.namespace}.{self.name}", []).append(
+            self
+        )
 
     def __repr__(self):
         return f"<op {self.name}{'.' + self.overload if self.overload else ''}: {self.family}>"
@@ -82,8 +92,12 @@ class Op:
         raise NotImplementedError(f"{self.name} has no plan")
 
     def rule(self, args) -> Rule | None:
-        """How results are recorded for arguments of these kinds; None if no gradient can be asked."""
-        tensors = frozenset(a.name for a, v in zip(self.schema.arguments, args, strict=True) if is_tensor(v))
+        """How results are recorded for arguments of these kinds; None if no gradient can be
+        asked.
+        """
+        tensors = frozenset(
+            a.name for a, v in zip(self.schema.arguments, args, strict=True) if is_tensor(v)
+        )
         lists = frozenset(a.name for a in self.schema.arguments if a.is_tensor and a.list)
         found = self._rules.get(tensors)
         if found is None:
@@ -91,11 +105,15 @@ class Op:
             gradients = {n: f for n, f in self.gradients.items() if n in tensors or n in lists}
             results = [r or "result" for r in self.schema.returns]
             node_name = self.name.strip("_").title().replace("_", "") + "Backward0"
-            found = self._rules[tensors] = Rule(node_name, names, tensors, lists, results, gradients)
+            found = self._rules[tensors] = Rule(
+                node_name, names, tensors, lists, results, gradients
+            )
         return found
 
     def recorder(self, args, shapes=None):
-        """record(result, *args) for a plan with these arguments. `shapes`: layouts that gradients are brought to."""
+        """record(result, *args) for a plan with these arguments. `shapes`: layouts that gradients
+        are brought to.
+        """
         return self.rule(args).recorder(shapes)
 
     def describe(self) -> list[str]:
@@ -104,10 +122,14 @@ class Op:
 
     def key(self, args):
         """What a plan depends on: must equal what the generated door computes."""
-        return tuple(door.part(self, a, v) for a, v in zip(self.schema.arguments, args, strict=True))
+        return tuple(
+            door.part(self, a, v) for a, v in zip(self.schema.arguments, args, strict=True)
+        )
 
     def slow(self, raw):
-        """The door's other way: checks and normalises, makes the plan, calls it. Errors get their facts here."""
+        """The door's other way: checks and normalises, makes the plan, calls it. Errors get their
+        facts here.
+        """
         try:
             return self._planned(raw)
         except Exception as error:
@@ -127,7 +149,12 @@ class Op:
             plan = self.plans[key] = self.plan(args)
         if all(_is_plain(v) for v in raw):
             try:
-                self.plans[tuple(door.part(self, a, v) for a, v in zip(self.schema.arguments, raw, strict=True))] = plan
+                self.plans[
+                    tuple(
+                        door.part(self, a, v)
+                        for a, v in zip(self.schema.arguments, raw, strict=True)
+                    )
+                ] = plan
             except TypeError:  # an unhashable list: the door makes a tuple of it next time
                 pass
         return plan(*args)
@@ -149,7 +176,8 @@ def is_tensor(value) -> bool:
 class Composite(Op):
     """An op that is written in other ops: needs only schema, docstring and body.
 
-    Its gradients are its parts'. With gradients of its own, the parts are run unrecorded, and it is one node.
+    Its gradients are its parts'. With gradients of its own, the parts are run unrecorded, and it is
+    one node.
     """
 
     family = "composite"
@@ -188,7 +216,9 @@ def _tensors(args):
 
 
 def composite(schema: str, *, grad=None, **options):
-    """Decorator: declares the function as a composite op, with `grad` as gradients of its own where given."""
+    """Decorator: declares the function as a composite op, with `grad` as gradients of its own where
+    given.
+    """
     return lambda body: Composite(schema, body, grad, **options)
 
 
@@ -199,7 +229,9 @@ def also(op: Op, *names: str) -> None:
 
 
 def forget_plans() -> None:
-    """Drops what was planned for all ops: something changed that plans depend on and their keys do not name."""
+    """Drops what was planned for all ops: something changed that plans depend on and their keys do
+    not name.
+    """
     for declared in registry.values():
         for op in declared:
             op.plans.clear()
@@ -207,7 +239,9 @@ def forget_plans() -> None:
 
 
 def find(name: str) -> Op:
-    """The (first) op of that name, with or without ``aten::``. Raises KeyError where none is declared."""
+    """The (first) op of that name, with or without ``aten::``. Raises KeyError where none is
+    declared.
+    """
     name = name.removeprefix("aten::").replace("::", ".")
     for key in (name, f"nn.{name}"):
         if key in registry:
@@ -223,7 +257,9 @@ _HOMES = {"": "torch", "aten": "torch", "nn": "torch.nn.functional"}
 
 
 def explain(name: str) -> str:
-    """Everything that the declarations of a name imply, as text. Raises KeyError where none is there."""
+    """Everything that the declarations of a name imply, as text. Raises KeyError where none is
+    there.
+    """
     first = find(name)
     declared = next(ops for ops in registry.values() if first in ops)
     return "\n\n".join("\n".join(_explain_one(op)) for op in declared)

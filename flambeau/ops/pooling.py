@@ -3,9 +3,8 @@
 import itertools
 import math
 
-
-from flambeau._base import numpy
 from flambeau import ir
+from flambeau._base import numpy
 from flambeau.types import by_name
 
 from .convolution import crop, fold_windows, output_size, windows, zero_pad
@@ -35,7 +34,10 @@ def first_largest(dtype):
         return ir.select(better, b[0], a[0]), ir.select(better, b[1], a[1])
 
     return Fold(
-        ((_lowest(dtype), dtype), (2**62, INT64)), lambda x: (x, ir.position), combine, lambda s, n: (s[0], s[1])
+        ((_lowest(dtype), dtype), (2**62, INT64)),
+        lambda x: (x, ir.position),
+        combine,
+        lambda s, n: (s[0], s[1]),
     )
 
 
@@ -57,7 +59,8 @@ def _tuple(v, rank):
 def _check(name, x, kernel, stride, padding, rank):
     if x.layout.ndim not in (rank + 1, rank + 2):
         raise RuntimeError(
-            f"{name}(): Expected {rank + 1}D or {rank + 2}D (batch mode) tensor expected for input, but got: "
+            f"{name}(): Expected {rank + 1}D or {rank + 2}D (batch mode) tensor expected for "
+            "input, but got: "
             f"[{', '.join(map(str, x.shape))}]"
         )
     for v, what in ((kernel, "kernel_size"), (stride, "stride")):
@@ -74,7 +77,13 @@ class _Windows:
     """The geometry of one pooling: sizes, frames, and the flat positions in the input."""
 
     def __init__(self, shape, kernel, stride, padding, dilation, ceil):
-        self.spatial, self.kernel, self.stride, self.padding, self.dilation = shape, kernel, stride, padding, dilation
+        self.spatial, self.kernel, self.stride, self.padding, self.dilation = (
+            shape,
+            kernel,
+            stride,
+            padding,
+            dilation,
+        )
         self.out = tuple(
             output_size(n, k, s, (p, p), d, ceil)
             for n, k, s, p, d in zip(shape, kernel, stride, padding, dilation, strict=True)
@@ -87,7 +96,9 @@ class _Windows:
         # The last window of ceil mode may reach behind the padding.
         self.frame = tuple(
             v
-            for n, k, s, p, d, o in zip(shape, kernel, stride, padding, dilation, self.out, strict=True)
+            for n, k, s, p, d, o in zip(
+                shape, kernel, stride, padding, dilation, self.out, strict=True
+            )
             for v in (p, max(p, (o - 1) * s + d * (k - 1) + 1 - n - p))
         )
 
@@ -102,7 +113,10 @@ class _Windows:
         """The transpose of `view`: windows added back, the frame cut off."""
         padded = (
             *shape[:2],
-            *(n + a + b for n, a, b in zip(self.spatial, self.frame[::2], self.frame[1::2], strict=True)),
+            *(
+                n + a + b
+                for n, a, b in zip(self.spatial, self.frame[::2], self.frame[1::2], strict=True)
+            ),
         )
         total = fold_windows(columns, padded, self.stride, self.dilation)
         return crop(total, self.frame, shape) if any(self.frame) else total
@@ -132,13 +146,23 @@ def _max_backward(grad, self_layout, positions, kernel_size, stride, padding, di
 
 
 @composite(
-    "aten::_max_pool(Tensor self, int[] kernel_size, int[] stride, int[] padding, int[] dilation, bool ceil_mode)"
+    "aten::_max_pool(Tensor self, int[] kernel_size, int[] stride, int[] padding, int[] dilation, "
+    "bool ceil_mode)"
     " -> (Tensor values, Tensor positions)",
     method=False,
     function=False,
     grad=dict(
         self=lambda grad_values, self_layout, positions, kernel_size, stride, padding, dilation, ceil_mode: (
-            _max_backward(grad_values, self_layout, positions, kernel_size, stride, padding, dilation, ceil_mode)
+            _max_backward(
+                grad_values,
+                self_layout,
+                positions,
+                kernel_size,
+                stride,
+                padding,
+                dilation,
+                ceil_mode,
+            )
         )
     ),
 )
@@ -165,7 +189,8 @@ def _max_pool(rank, x, kernel_size, stride, padding, dilation, ceil_mode):
 
 def _declare_max(rank):
     arguments = (
-        f"(Tensor self, int[{rank}] kernel_size, int[{rank}] stride=[], int[{rank}] padding=0, int[{rank}] dilation=1, "
+        f"(Tensor self, int[{rank}] kernel_size, int[{rank}] stride=[], int[{rank}] padding=0, "
+        f"int[{rank}] dilation=1, "
         "bool ceil_mode=False)"
     )
 
@@ -175,11 +200,15 @@ def _declare_max(rank):
 
     @composite(f"nn::max_pool{rank}d_with_indices{arguments} -> (Tensor, Tensor)", method=False)
     def with_indices(self, kernel_size, stride, padding, dilation, ceil_mode):
-        values, positions, geometry = _max_pool(rank, self, kernel_size, stride, padding, dilation, ceil_mode)
+        values, positions, geometry = _max_pool(
+            rank, self, kernel_size, stride, padding, dilation, ceil_mode
+        )
         return values, geometry.flat(positions)
 
     plain.doc = f"The largest element of each window of the last {rank} dimensions."
-    with_indices.doc = f"As `max_pool{rank}d`, with the flat position of each in its plane of the input."
+    with_indices.doc = (
+        f"As `max_pool{rank}d`, with the flat position of each in its plane of the input."
+    )
     return plain, with_indices
 
 
@@ -189,11 +218,15 @@ max_pool3d, max_pool3d_with_indices = _declare_max(3)
 
 
 def _divisors(like, w, include, override):
-    """How many elements each window averages over: a number where all are equal, else a tensor [*out]."""
+    """How many elements each window averages over: a number where all are equal, else a tensor
+    [*out].
+    """
     if override is not None:
         return override
     total = None
-    for d, (n, k, s, p, o) in enumerate(zip(w.spatial, w.kernel, w.stride, w.padding, w.out, strict=True)):
+    for d, (n, k, s, p, o) in enumerate(
+        zip(w.spatial, w.kernel, w.stride, w.padding, w.out, strict=True)
+    ):
         counts = []
         for i in range(o):
             start = i * s - p
@@ -208,7 +241,8 @@ def _divisors(like, w, include, override):
 
 
 @composite(
-    "aten::_sum_pool(Tensor self, int[] kernel_size, int[] stride, int[] padding, bool ceil_mode) -> Tensor",
+    "aten::_sum_pool(Tensor self, int[] kernel_size, int[] stride, int[] padding, bool ceil_mode) "
+    "-> Tensor",
     method=False,
     function=False,
     grad=dict(
@@ -233,7 +267,9 @@ def _sum_backward(grad, layout, kernel_size, stride, padding, ceil_mode):
 def _declare_average(rank):
     extra = ", int? divisor_override=None" if rank > 1 else ""
 
-    def body(self, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override=None):
+    def body(
+        self, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override=None
+    ):
         kernel, padding = _tuple(kernel_size, rank), _tuple(padding, rank)
         stride = _tuple(stride, rank) if stride else kernel
         _check(f"avg_pool{rank}d", self, kernel, stride, padding, rank)
@@ -244,12 +280,15 @@ def _declare_average(rank):
         w = _Windows(x.layout.shape[2:], kernel, stride, padding, (1,) * rank, ceil_mode)
         total = sum_pool(x, kernel, stride, padding, ceil_mode)
         count = _divisors(x, w, count_include_pad, divisor_override)
-        out = total / count if x.layout.dtype.kind == "f" else total.div(count, rounding_mode="trunc")
+        out = (
+            total / count if x.layout.dtype.kind == "f" else total.div(count, rounding_mode="trunc")
+        )
         return out.squeeze(0) if single else out
 
     body.__doc__ = f"The mean of each window of the last {rank} dimensions."
     return composite(
-        f"nn::avg_pool{rank}d(Tensor self, int[{rank}] kernel_size, int[{rank}] stride=[], int[{rank}] padding=0, "
+        f"nn::avg_pool{rank}d(Tensor self, int[{rank}] kernel_size, int[{rank}] stride=[], "
+        f"int[{rank}] padding=0, "
         f"bool ceil_mode=False, bool count_include_pad=True{extra}) -> Tensor",
     )(body)
 
@@ -263,7 +302,9 @@ def _bounds(n, out):
 
 
 def _adaptive(x, sizes, fold):
-    """Folds each cell of the grid `sizes` over the last dimensions; even grids go through ordinary windows."""
+    """Folds each cell of the grid `sizes` over the last dimensions; even grids go through ordinary
+    windows.
+    """
     rank = len(sizes)
     spatial = x.layout.shape[-rank:]
     sizes = tuple(n if s is None else s for n, s in zip(spatial, sizes, strict=True))
@@ -282,7 +323,8 @@ def _declare_adaptive_average(rank):
     def pool(self, output_size):
         if self.layout.ndim not in (rank + 1, rank + 2):
             raise RuntimeError(
-                f"adaptive_avg_pool{rank}d(): Expected {rank + 1}D to {rank + 2}D tensor, but got {list(self.shape)}"
+                f"adaptive_avg_pool{rank}d(): Expected {rank + 1}D to {rank + 2}D tensor, but got "
+                f"{list(self.shape)}"
             )
         spatial = self.layout.shape[-rank:]
         sizes = _tuple(output_size, rank)
@@ -301,14 +343,19 @@ def _declare_adaptive_average(rank):
             return self.new_zeros((*lead, *sizes))
         return find("stack").door(cells, -1).reshape((*lead, *sizes))
 
-    pool.doc = f"The mean over each cell of a grid of `output_size` laid over the last {rank} dimensions."
+    pool.doc = (
+        f"The mean over each cell of a grid of `output_size` laid over the last {rank} dimensions."
+    )
     return pool
 
 
-adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d = map(_declare_adaptive_average, (1, 2, 3))
+adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d = map(
+    _declare_adaptive_average, (1, 2, 3)
+)
 
 
-# Pooling whose windows are no strided view: gathered by index; the flat positions of the largest are kept.
+# Pooling whose windows are no strided view: gathered by index; the flat positions of the largest
+# are kept.
 
 
 def _spread_back(grad, layout, indices, rank):
@@ -319,7 +366,9 @@ def _spread_back(grad, layout, indices, rank):
 
 
 def _cells(n, out):
-    """[out, largest]: the elements of each cell along one dimension; shorter cells repeat their last one."""
+    """[out, largest]: the elements of each cell along one dimension; shorter cells repeat their
+    last one.
+    """
     bounds = _bounds(n, out)
     longest = max((stop - start for start, stop in bounds), default=1)
     starts, stops = (numpy.array(v, numpy.int64).reshape(-1, 1) for v in zip(*bounds, strict=True))
@@ -329,11 +378,14 @@ def _cells(n, out):
 def _check_adaptive(name, self, sizes, rank):
     ndim, shape = self.layout.ndim, self.layout.shape
     if ndim not in (rank + 1, rank + 2):
-        raise RuntimeError(f"{name}(): Expected {rank + 1}D or {rank + 2}D tensor, but got: {list(shape)}")
+        raise RuntimeError(
+            f"{name}(): Expected {rank + 1}D or {rank + 2}D tensor, but got: {list(shape)}"
+        )
     for d in range(ndim - rank - 1, ndim):
         if not shape[d]:
             raise RuntimeError(
-                f"{name}(): Expected input to have non-zero size for non-batch dimensions, but input has sizes "
+                f"{name}(): Expected input to have non-zero size for non-batch dimensions, but "
+                "input has sizes "
                 f"{list(shape)} with dimension {d} being empty"
             )
     if len(sizes) != rank:
@@ -341,13 +393,17 @@ def _check_adaptive(name, self, sizes, rank):
 
 
 def _largest_of_cells(self, sizes):
-    """(values, flat indices) of the largest element in each cell of a grid laid over the last dimensions."""
+    """(values, flat indices) of the largest element in each cell of a grid laid over the last
+    dimensions.
+    """
     rank = len(sizes)
     lead, spatial = self.layout.shape[:-rank], self.layout.shape[-rank:]
     if 0 in sizes:
         empty = self.new_zeros((*lead, *sizes))
         return empty, empty.to(INT64)
-    self.new_empty((*lead, *sizes))  # refuses sizes that no memory can hold before the cells are listed
+    self.new_empty(
+        (*lead, *sizes)
+    )  # refuses sizes that no memory can hold before the cells are listed
     tables = [_cells(n, out) for n, out in zip(spatial, sizes, strict=True)]
     apart = [v for t in tables for v in t.shape]
     x, flat = self, numpy.zeros((), numpy.int64)
@@ -360,7 +416,9 @@ def _largest_of_cells(self, sizes):
     values, positions = window_max(x.reshape((*lead, *apart)), dims)
     order = (*range(0, 2 * rank, 2), *range(1, 2 * rank, 2))
     count = math.prod(t.shape[1] for t in tables)
-    places = adopt(numpy.broadcast_to(flat, apart).transpose(order).reshape(math.prod(sizes), count))
+    places = adopt(
+        numpy.broadcast_to(flat, apart).transpose(order).reshape(math.prod(sizes), count)
+    )
     wanted = positions.reshape((-1, math.prod(sizes), 1))
     found = places.expand((wanted.layout.shape[0], *places.layout.shape)).gather(2, wanted)
     return values, found.reshape(values.layout.shape)
@@ -372,7 +430,9 @@ def _declare_adaptive_max(rank):
     @composite(
         f"nn::{name}(Tensor self, int[{rank}] output_size) -> (Tensor values, Tensor indices)",
         grad=dict(
-            self=lambda grad_values, self_layout, indices: _spread_back(grad_values, self_layout, indices, rank)
+            self=lambda grad_values, self_layout, indices: _spread_back(
+                grad_values, self_layout, indices, rank
+            )
         ),
     )
     def pool(self, output_size):
@@ -384,11 +444,15 @@ def _declare_adaptive_max(rank):
     return pool
 
 
-adaptive_max_pool1d, adaptive_max_pool2d, adaptive_max_pool3d = map(_declare_adaptive_max, (1, 2, 3))
+adaptive_max_pool1d, adaptive_max_pool2d, adaptive_max_pool3d = map(
+    _declare_adaptive_max, (1, 2, 3)
+)
 
 
 def _random_starts(samples, n, out, kernel):
-    """[*, out]: where windows of `kernel` elements start, spaced by a random sequence (Graham 2014, section 2)."""
+    """[*, out]: where windows of `kernel` elements start, spaced by a random sequence (Graham 2014,
+    section 2).
+    """
     kind = samples.dtype.type if samples.dtype.itemsize > 2 else numpy.float32
     samples = samples.astype(kind)[..., None]
     last = numpy.full((*samples.shape[:-1], 1), n - kernel)
@@ -426,31 +490,45 @@ def _declare_fractional(rank):
     name = f"fractional_max_pool{rank}d"
 
     @composite(
-        f"nn::{name}(Tensor self, int[{rank}] kernel_size, int[{rank}] output_size, Tensor random_samples)"
+        f"nn::{name}(Tensor self, int[{rank}] kernel_size, int[{rank}] output_size, Tensor "
+        "random_samples)"
         " -> (Tensor values, Tensor indices)",
         grad=dict(
-            self=lambda grad_values, self_layout, indices: _spread_back(grad_values, self_layout, indices, rank)
+            self=lambda grad_values, self_layout, indices: _spread_back(
+                grad_values, self_layout, indices, rank
+            )
         ),
     )
     def pool(self, kernel_size, output_size, random_samples):
         kernel, sizes = _tuple(kernel_size, rank), _tuple(output_size, rank)
         if self.layout.ndim not in (rank + 1, rank + 2):
             raise RuntimeError(
-                f"{name}(): Expected {rank + 1}D or {rank + 2}D tensor, but got: {list(self.layout.shape)}"
+                f"{name}(): Expected {rank + 1}D or {rank + 2}D tensor, but got: "
+                f"{list(self.layout.shape)}"
             )
         spatial = self.layout.shape[-rank:]
-        for n, out, k, what in zip(spatial, sizes, kernel, ("time", "height", "width")[-rank:], strict=True):
+        for n, out, k, what in zip(
+            spatial, sizes, kernel, ("time", "height", "width")[-rank:], strict=True
+        ):
             if out + k - (1 if rank == 2 else 0) > n:  # PyTorch's bounds
                 where = name + ("_out" if rank == 3 else "")
-                raise RuntimeError(f"{where}(): pool {what} {k} too large relative to input {what} {n}")
+                raise RuntimeError(
+                    f"{where}(): pool {what} {k} too large relative to input {what} {n}"
+                )
         x = self if self.layout.ndim == rank + 2 else self.unsqueeze(0)
-        places = random_windows(random_samples.reshape((*x.layout.shape[:2], rank)), spatial, sizes, kernel)
+        places = random_windows(
+            random_samples.reshape((*x.layout.shape[:2], rank)), spatial, sizes, kernel
+        )
         flat = x.reshape((*x.layout.shape[:2], math.prod(spatial)))
-        values, positions = window_max(flat.gather(2, places.flatten(2)).reshape(places.layout.shape), (2 + rank,))
+        values, positions = window_max(
+            flat.gather(2, places.flatten(2)).reshape(places.layout.shape), (2 + rank,)
+        )
         indices = places.gather(-1, positions.unsqueeze(-1)).squeeze(-1)
         return (values, indices) if x is self else (values.squeeze(0), indices.squeeze(0))
 
-    pool.doc = f"The largest elements of windows whose starts are random, over the last {rank} dimensions."
+    pool.doc = (
+        f"The largest elements of windows whose starts are random, over the last {rank} dimensions."
+    )
     return pool
 
 
@@ -459,15 +537,19 @@ fractional_max_pool2d, fractional_max_pool3d = map(_declare_fractional, (2, 3))
 
 def _unpool(name, self, indices, output_size, rank):
     if indices.layout.dtype is not INT64:
-        raise RuntimeError(f"elements in indices should be type int64 but got: {indices.dtype.name}")
+        raise RuntimeError(
+            f"elements in indices should be type int64 but got: {indices.dtype.name}"
+        )
     if len(output_size) != rank:
         raise RuntimeError(
-            f"There should be exactly {('', 'two', 'three')[rank - 1]} elements in output_size, but got "
+            f"There should be exactly {('', 'two', 'three')[rank - 1]} elements in output_size, "
+            "but got "
             f"{len(output_size)} elements in output_size."
         )
     if self.layout.shape != indices.layout.shape:
         raise RuntimeError(
-            f"Expected shape of indices to be same as that of the input tensor ({list(self.layout.shape)}) but got "
+            "Expected shape of indices to be same as that of the input tensor "
+            f"({list(self.layout.shape)}) but got "
             f"indices tensor with shape: {list(indices.layout.shape)}"
         )
     if self.layout.ndim not in (rank + 1, rank + 2):
@@ -482,22 +564,34 @@ def _unpool(name, self, indices, output_size, rank):
         if low < 0 or high >= count:
             sizes = "x".join(map(str, output_size))
             raise RuntimeError(
-                f"Found an invalid max index: {high if high >= count else low} (output volumes are of size {sizes}"
+                f"Found an invalid max index: {high if high >= count else low} (output volumes are "
+                f"of size {sizes}"
             )
-    return self.new_zeros((*lead, count)).scatter(-1, flat, self.flatten(-rank)).reshape((*lead, *output_size))
+    return (
+        self.new_zeros((*lead, count))
+        .scatter(-1, flat, self.flatten(-rank))
+        .reshape((*lead, *output_size))
+    )
 
 
 @composite("nn::max_unpool2d(Tensor self, Tensor indices, int[2] output_size) -> Tensor")
 def max_unpool2d(self, indices, output_size):
-    """Zeros of `output_size` with each element at its flat index of the plane, which max pooling found."""
+    """Zeros of `output_size` with each element at its flat index of the plane, which max pooling
+    found.
+    """
     return _unpool("max_unpooling2d", self, indices, output_size, 2)
 
 
 @composite(
-    "nn::max_unpool3d(Tensor self, Tensor indices, int[3] output_size, int[3] stride, int[3] padding) -> Tensor"
+    "nn::max_unpool3d(Tensor self, Tensor indices, int[3] output_size, int[3] stride, int[3] "
+    "padding) -> Tensor"
 )
 def max_unpool3d(self, indices, output_size, stride, padding):
-    """Zeros of `output_size` with each element at its flat index of the volume, which max pooling found."""
+    """Zeros of `output_size` with each element at its flat index of the volume, which max pooling
+    found.
+    """
     if any(s <= 0 for s in stride):
-        raise RuntimeError(f"strides should be greater than zero, but got stride: ({', '.join(map(str, stride))})")
+        raise RuntimeError(
+            f"strides should be greater than zero, but got stride: ({', '.join(map(str, stride))})"
+        )
     return _unpool("max_unpooling3d", self, indices, output_size, 3)

@@ -1,4 +1,6 @@
-"""Result types of mixed operands: tensors with dimensions outrank 0-dim tensors, which outrank Python numbers."""
+"""Result types of mixed operands: tensors with dimensions outrank 0-dim tensors, which outrank
+Python numbers.
+"""
 
 from flambeau.types import PYTHON_TYPES, DType, Layout, by_name, promote
 
@@ -9,7 +11,9 @@ HALVES = (by_name("float16"), by_name("bfloat16"))
 
 
 def number_type(kind: type) -> DType:
-    """The dtype that a Python number of type `kind` has beside tensors: the default dtype for float."""
+    """The dtype that a Python number of type `kind` has beside tensors: the default dtype for
+    float.
+    """
     if kind is float:
         return defaults.dtype
     if kind is complex:

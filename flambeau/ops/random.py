@@ -1,5 +1,6 @@
-"""Random numbers: fills in place, and what draws by given weights. The streams are the runtime's."""
-
+"""Random numbers: fills in place, and what draws by given weights. The streams are the
+runtime's.
+"""
 
 from flambeau._base import numpy
 from flambeau.runtime import random as streams
@@ -26,7 +27,9 @@ class Fill(Op):
     family = "random"
 
     def __init__(self, schema, doc, draw):
-        super().__init__(f"aten::{schema}, *, Generator? generator=None) -> Tensor", doc, function=False)
+        super().__init__(
+            f"aten::{schema}, *, Generator? generator=None) -> Tensor", doc, function=False
+        )
         self.draw = draw
         self.unkeyed = frozenset(a.name for a in self.schema.arguments[1:])
 
@@ -77,12 +80,16 @@ fill(
 fill(
     "log_normal_(Tensor self, float mean=1, float std=2",
     """Exponentials of normal numbers.""",
-    lambda stream, out, layout, mean, std: stream.log_normal(out.shape, mean=mean, std=std, out=out),
+    lambda stream, out, layout, mean, std: stream.log_normal(
+        out.shape, mean=mean, std=std, out=out
+    ),
 )
 fill(
     "cauchy_(Tensor self, float median=0, float sigma=1",
     """Cauchy numbers.""",
-    lambda stream, out, layout, median, sigma: stream.cauchy(out.shape, median=median, sigma=sigma, out=out),
+    lambda stream, out, layout, median, sigma: stream.cauchy(
+        out.shape, median=median, sigma=sigma, out=out
+    ),
 )
 fill(
     "exponential_(Tensor self, float lambd=1",
@@ -150,7 +157,9 @@ def bernoulli_p(self, p, generator):
 
 
 def _poisson(rate, generator):
-    """Poisson numbers by NumPy's generator, seeded from the stream: PyTorch's sampler is another one."""
+    """Poisson numbers by NumPy's generator, seeded from the stream: PyTorch's sampler is another
+    one.
+    """
     if (rate < 0).any():
         raise RuntimeError("invalid Poisson rate, expected rate to be non-negative")
     seed = [int(w) for w in stream_of(generator).words(4)]
@@ -166,18 +175,28 @@ poisson = opaque(
     method=False,
 )
 multinomial = opaque(
-    "aten::multinomial(Tensor self, int num_samples, bool replacement=False, *, Generator? generator=None) -> Tensor",
+    "aten::multinomial(Tensor self, int num_samples, bool replacement=False, *, Generator? "
+    "generator=None) -> Tensor",
     """Indices drawn in proportion to the weights in each row of `self`.""",
-    run=lambda weights, n, replacement, generator: stream_of(generator).multinomial(weights, n, replacement),
+    run=lambda weights, n, replacement, generator: stream_of(generator).multinomial(
+        weights, n, replacement
+    ),
 )
 
 
 def _leaks(x, lower, upper, generator):
-    """One number in double precision for each element that is not positive, in their order, as PyTorch draws them."""
+    """One number in double precision for each element that is not positive, in their order, as
+    PyTorch draws them.
+    """
     if lower > upper:
-        raise RuntimeError(f"Lower bound should be less than or equal to the upper bound, but got {lower} and {upper}")
+        raise RuntimeError(
+            f"Lower bound should be less than or equal to the upper bound, but got {lower} and "
+            f"{upper}"
+        )
     leaks, low = numpy.ones(x.shape, x.dtype), x <= 0
-    leaks[low] = stream_of(generator).uniform((int(low.sum()),), numpy.dtype(numpy.float64), lower, upper)
+    leaks[low] = stream_of(generator).uniform(
+        (int(low.sum()),), numpy.dtype(numpy.float64), lower, upper
+    )
     return leaks
 
 
@@ -194,7 +213,9 @@ def _normal(mean, std, generator):
     """Standard normals, scaled and shifted element by element."""
     if numpy.iscomplexobj(std) or (std < 0).any():
         raise RuntimeError("normal expects all elements of std >= 0.0")
-    standard = stream_of(generator).normal(numpy.broadcast_shapes(mean.shape, std.shape), mean.dtype)
+    standard = stream_of(generator).normal(
+        numpy.broadcast_shapes(mean.shape, std.shape), mean.dtype
+    )
     return standard * std.astype(mean.dtype) + mean
 
 
@@ -202,7 +223,9 @@ normal_of = opaque(
     "aten::_normal(Tensor mean, Tensor std, Generator? generator=None) -> Tensor",
     """Normal numbers, each with its own mean and standard deviation.""",
     run=_normal,
-    grad=dict(mean=lambda grad: grad * 0, std=lambda grad, std_layout: grad.new_zeros(std_layout.shape)),
+    grad=dict(
+        mean=lambda grad: grad * 0, std=lambda grad, std_layout: grad.new_zeros(std_layout.shape)
+    ),
     function=False,
     method=False,
 )

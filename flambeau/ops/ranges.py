@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 
-
-from flambeau._base import numpy
 from flambeau import ir, runtime
+from flambeau._base import numpy
 from flambeau.types import by_name, contiguous
 
 from .creation import new_layout
-from .family import pointwise
 from .facts import no_memory
+from .family import pointwise
 from .family.opaque import adopt
 from .family.pointwise import type_name
 from .modes import defaults
@@ -43,7 +42,9 @@ class Made(Op):
             except MemoryError as error:
                 raise no_memory(error) from None
             if args[at_device] is not None and args[at_device].type == "meta":
-                return runtime.wrap(runtime.foreign(0, 0, None), contiguous(values.shape, dtype, args[at_device]), 0)
+                return runtime.wrap(
+                    runtime.foreign(0, 0, None), contiguous(values.shape, dtype, args[at_device]), 0
+                )
             new_layout((), dtype, args[at_device])  # refuses devices that are not there
             return adopt(values)
 
@@ -103,26 +104,41 @@ def _triangle(pick):
         if row < 0 or col < 0:
             name, size = ("row", row) if row < 0 else ("col", col)
             raise RuntimeError(f"{name} must be non-negative, got{size}")
-        return numpy.stack(getattr(numpy, pick)(numpy.ones((row, col), numpy.bool_), offset).nonzero())
+        return numpy.stack(
+            getattr(numpy, pick)(numpy.ones((row, col), numpy.bool_), offset).nonzero()
+        )
 
     return indices
 
 
-arange = made("arange(Scalar start, Scalar end, Scalar step, *", """Numbers from `start` up to `end`.""", _arange)
-linspace = made("linspace(Scalar start, Scalar end, int steps, *", """Equal steps, both ends included.""", _linspace)
+arange = made(
+    "arange(Scalar start, Scalar end, Scalar step, *",
+    """Numbers from `start` up to `end`.""",
+    _arange,
+)
+linspace = made(
+    "linspace(Scalar start, Scalar end, int steps, *",
+    """Equal steps, both ends included.""",
+    _linspace,
+)
 logspace = made(
     "logspace(Scalar start, Scalar end, int steps, float base, *",
     """Powers of `base` with equal steps of the exponent.""",
     lambda start, end, steps, base: numpy.power(
-        numpy.array(base, dtype=numpy.complex128 if base < 0 else numpy.float64), _linspace(start, end, steps)
+        numpy.array(base, dtype=numpy.complex128 if base < 0 else numpy.float64),
+        _linspace(start, end, steps),
     ),
 )
 eye = made("eye(int n, int m, *", """Ones on the diagonal.""", _eye)
 tril_indices = made(
-    "tril_indices(int row, int col, int offset, *", """Where a lower triangle lies.""", _triangle("tril")
+    "tril_indices(int row, int col, int offset, *",
+    """Where a lower triangle lies.""",
+    _triangle("tril"),
 )
 triu_indices = made(
-    "triu_indices(int row, int col, int offset, *", """Where an upper triangle lies.""", _triangle("triu")
+    "triu_indices(int row, int col, int offset, *",
+    """Where an upper triangle lies.""",
+    _triangle("triu"),
 )
 
 
@@ -134,7 +150,8 @@ def _real_pair(common, real, imag):
         )
     if real.dtype is not imag.dtype:
         raise RuntimeError(
-            f"Expected object of scalar type {type_name(real.dtype)} but got scalar type {type_name(imag.dtype)} for "
+            f"Expected object of scalar type {type_name(real.dtype)} but got scalar type "
+            f"{type_name(imag.dtype)} for "
             "second argument"
         )
 

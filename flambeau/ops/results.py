@@ -6,10 +6,12 @@ _made: dict[tuple, type] = {}
 
 
 def named(op: str, fields: str) -> type:
-    """The tuple type that an op with several named results returns: ``named("max", "values indices")``."""
+    """The tuple type that an op with several named results returns: ``named("max", "values
+    indices")``.
+    """
     key = (op, fields)
     if key not in _made:
-        base: type = namedtuple(op, fields)  # type: ignore[misc]  # noqa: PYI024
+        base: type = namedtuple(op, fields)  # type: ignore[misc]
         members = {"__repr__": _show, "__module__": "torch.return_types", "__slots__": ()}
         _made[key] = type(op, (base,), members)
     return _made[key]

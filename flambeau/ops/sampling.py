@@ -14,7 +14,9 @@ ZEROS, BORDER, REFLECTION = 0, 1, 2
 
 
 def _unnormalised(x, n, align_corners):
-    """Coordinates from [-1, 1] as element positions: the ends are the outer elements' centres or edges."""
+    """Coordinates from [-1, 1] as element positions: the ends are the outer elements' centres or
+    edges.
+    """
     return (x + 1) * ((n - 1) / 2) if align_corners else ((x + 1) * n - 1) / 2
 
 
@@ -53,7 +55,9 @@ def _whole(x):
 
 
 def _gather(flat, places, spatial):
-    """Elements of flat [N, C, size] at integer places, one tensor [N, P] for each dimension; 0 outside."""
+    """Elements of flat [N, C, size] at integer places, one tensor [N, P] for each dimension; 0
+    outside.
+    """
     index, inside = None, None
     for place, n in zip(places, spatial, strict=True):
         within = (place >= 0) & (place < n)
@@ -100,7 +104,9 @@ def _cubic(flat, positions, spatial, padding_mode, align_corners):
     total = None
     steps = []
     for low, n in zip(lows, spatial, strict=True):
-        steps.append([_whole(_placed(low + k, n, padding_mode, align_corners)) for k in (-1, 0, 1, 2)])
+        steps.append(
+            [_whole(_placed(low + k, n, padding_mode, align_corners)) for k in (-1, 0, 1, 2)]
+        )
     for corner in itertools.product(range(4), repeat=len(positions)):
         weight = weights[0][corner[0]]
         for d in range(1, len(corner)):
@@ -123,7 +129,8 @@ def _nearest_places(grid, spatial, padding_mode, align_corners):
 
 
 @composite(
-    "aten::_sample_nearest(Tensor input, Tensor grid, int padding_mode, bool align_corners) -> Tensor",
+    "aten::_sample_nearest(Tensor input, Tensor grid, int padding_mode, bool align_corners) -> "
+    "Tensor",
     method=False,
     function=False,
     grad=dict(
@@ -136,21 +143,27 @@ def _nearest_places(grid, spatial, padding_mode, align_corners):
 def sample_nearest(input, grid, padding_mode, align_corners):
     """The element nearest to each place of the grid."""
     spatial = input.layout.shape[2:]
-    found = _gather(input.flatten(2), _nearest_places(grid, spatial, padding_mode, align_corners), spatial)
+    found = _gather(
+        input.flatten(2), _nearest_places(grid, spatial, padding_mode, align_corners), spatial
+    )
     return found.reshape((*input.layout.shape[:2], *grid.layout.shape[1:-1]))
 
 
 def _nearest_backward(grad, layout, grid, padding_mode, align_corners):
     spatial = layout.shape[2:]
     index, inside = None, None
-    for place, n in zip(_nearest_places(grid, spatial, padding_mode, align_corners), spatial, strict=True):
+    for place, n in zip(
+        _nearest_places(grid, spatial, padding_mode, align_corners), spatial, strict=True
+    ):
         within = (place >= 0) & (place < n)
         inside = within if inside is None else inside & within
         step = place.clamp(0, n - 1)
         index = step if index is None else index * n + step
     rows = grad.flatten(2).masked_fill(~inside.unsqueeze(1), 0)
     zeros = grad.new_zeros(layout.shape).flatten(2)
-    return zeros.scatter_add(2, index.unsqueeze(1).expand(rows.layout.shape), rows).reshape(layout.shape)
+    return zeros.scatter_add(2, index.unsqueeze(1).expand(rows.layout.shape), rows).reshape(
+        layout.shape
+    )
 
 
 def _check(input, grid, mode):
@@ -158,27 +171,32 @@ def _check(input, grid, mode):
     if input.layout.dtype is not grid.layout.dtype:
         raise RuntimeError(
             "grid_sampler(): expected input and grid to have same dtype, but input has "
-            f"{type_name(input.layout.dtype).lower()} and grid has {type_name(grid.layout.dtype).lower()}"
+            f"{type_name(input.layout.dtype).lower()} and grid has "
+            f"{type_name(grid.layout.dtype).lower()}"
         )
     if rank not in (2, 3) or grid.layout.ndim != input.layout.ndim:
         raise RuntimeError(
-            "grid_sampler(): expected 4D or 5D input and grid with same number of dimensions, but got input with sizes "
+            "grid_sampler(): expected 4D or 5D input and grid with same number of dimensions, but "
+            "got input with sizes "
             f"{list(input.layout.shape)} and grid with sizes {list(grid.layout.shape)}"
         )
     if input.layout.shape[0] != grid.layout.shape[0]:
         raise RuntimeError(
-            "grid_sampler(): expected grid and input to have same batch size, but got input with sizes "
+            "grid_sampler(): expected grid and input to have same batch size, but got input with "
+            "sizes "
             f"{list(input.layout.shape)} and grid with sizes {list(grid.layout.shape)}"
         )
     if grid.layout.shape[-1] != rank:
         raise RuntimeError(
-            f"grid_sampler(): expected grid to have size {rank} in last dimension, but got grid with sizes "
+            f"grid_sampler(): expected grid to have size {rank} in last dimension, but got grid "
+            "with sizes "
             f"{list(grid.layout.shape)}"
         )
     for d in range(2, rank + 2):
         if not input.layout.shape[d]:
             raise RuntimeError(
-                "grid_sampler(): expected input to have non-empty spatial dimensions, but input has sizes "
+                "grid_sampler(): expected input to have non-empty spatial dimensions, but input "
+                "has sizes "
                 f"{list(input.layout.shape)} with dimension {d} being empty"
             )
     if mode == BICUBIC and rank == 3:
@@ -196,10 +214,16 @@ def _grid_sampler(input, grid, interpolation_mode, padding_mode, align_corners):
     spatial = input.layout.shape[2:]
     rank, rows = len(spatial), grid.flatten(1, -2)
     # The last coordinate of the grid is that of the first spatial dimension.
-    positions = [_unnormalised(rows.select(-1, rank - 1 - d), n, align_corners) for d, n in enumerate(spatial)]
+    positions = [
+        _unnormalised(rows.select(-1, rank - 1 - d), n, align_corners)
+        for d, n in enumerate(spatial)
+    ]
     flat = input.flatten(2)
     if interpolation_mode == BILINEAR:
-        positions = [_placed(p, n, padding_mode, align_corners) for p, n in zip(positions, spatial, strict=True)]
+        positions = [
+            _placed(p, n, padding_mode, align_corners)
+            for p, n in zip(positions, spatial, strict=True)
+        ]
         out = _linear(flat, positions, spatial)
     else:
         out = _cubic(flat, positions, spatial, padding_mode, align_corners)
@@ -216,13 +240,16 @@ def _declare(name):
 
     body.__doc__ = """The image [N, C, *S] at the places of grid [N, *out, rank]: [N, C, *out].
 
-    Coordinates are in [-1, 1], that of the last dimension first. Modes: 0 linear, 1 nearest, 2 cubic; padding: 0 zeros,
+    Coordinates are in [-1, 1], that of the last dimension first. Modes: 0 linear, 1 nearest, 2
+    cubic; padding: 0 zeros,
     1 border, 2 reflection.
     """
     return composite(f"aten::{name}{_ARGUMENTS}", method=False)(body)
 
 
-grid_sampler, grid_sampler_2d, grid_sampler_3d = map(_declare, ("grid_sampler", "grid_sampler_2d", "grid_sampler_3d"))
+grid_sampler, grid_sampler_2d, grid_sampler_3d = map(
+    _declare, ("grid_sampler", "grid_sampler_2d", "grid_sampler_3d")
+)
 
 
 def _base(theta, sizes, align_corners):
@@ -242,10 +269,13 @@ def _base(theta, sizes, align_corners):
 
 
 @composite(
-    "aten::affine_grid_generator(Tensor theta, int[] size, bool align_corners) -> Tensor", method=False
+    "aten::affine_grid_generator(Tensor theta, int[] size, bool align_corners) -> Tensor",
+    method=False,
 )
 def affine_grid_generator(theta, size, align_corners):
-    """The places [N, *S, rank] to which the affine maps theta [N, rank, rank + 1] take a regular grid."""
+    """The places [N, *S, rank] to which the affine maps theta [N, rank, rank + 1] take a regular
+    grid.
+    """
     sizes = tuple(size[2:])
     if len(sizes) not in (2, 3):
         raise RuntimeError("AffineGridGenerator needs 4d (spatial) or 5d (volumetric) inputs.")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-
-from flambeau._base import numpy
 from flambeau import ir
+from flambeau._base import numpy
 from flambeau.types import by_name
 
 from .arithmetic import conj_of
@@ -18,7 +17,13 @@ from .op import composite
 from .views import expand
 
 INT64, INT32, BOOL, FLOAT32 = map(by_name, ("int64", "int32", "bool", "float32"))
-_C_NAMES = {"int64": "long int", "int32": "int", "float32": "float", "float64": "double", "uint8": "unsigned char"}
+_C_NAMES = {
+    "int64": "long int",
+    "int32": "int",
+    "float32": "float",
+    "float64": "double",
+    "uint8": "unsigned char",
+}
 
 
 # Whole slices along one dimension.
@@ -55,7 +60,9 @@ index_select = checked(
     run=_index_select,
     check=_check_vector("index_select"),
     grad=dict(
-        self=lambda grad, self_layout, dim, index: grad.new_zeros(self_layout.shape).index_add(dim, index, grad)
+        self=lambda grad, self_layout, dim, index: grad.new_zeros(self_layout.shape).index_add(
+            dim, index, grad
+        )
     ),
 )
 
@@ -65,13 +72,15 @@ def _check_add(self, dim, index, source, alpha=1):
     dim = wrap_dim(dim, self.layout.ndim)
     if self.layout.dtype is not source.layout.dtype:
         raise RuntimeError(
-            f"index_add_(): self ({type_name(self.dtype)}) and source ({type_name(source.dtype)}) must have the same "
+            f"index_add_(): self ({type_name(self.dtype)}) and source ({type_name(source.dtype)}) "
+            "must have the same "
             "scalar type"
         )
     n = source.layout.shape[dim] if source.layout.ndim else 1
     if index.layout.numel != n:
         raise RuntimeError(
-            f"index_add_(): Number of indices ({index.layout.numel}) should be equal to source.size(dim): ({n}), for "
+            f"index_add_(): Number of indices ({index.layout.numel}) should be equal to "
+            f"source.size(dim): ({n}), for "
             f"dim: {dim}"
         )
 
@@ -91,8 +100,11 @@ def _index_add(array, dim, index, source, alpha):
 
 
 index_add = checked(
-    "aten::index_add(Tensor self, int dim, Tensor index, Tensor source, *, Scalar alpha=1) -> Tensor",
-    """`self` with the slices of ``alpha * source`` added at the places in `index`; repeated places add up in order.""",
+    "aten::index_add(Tensor self, int dim, Tensor index, Tensor source, *, Scalar alpha=1) -> "
+    "Tensor",
+    """`self` with the slices of ``alpha * source`` added at the places in `index`; repeated places
+    add up in order.
+    """,
     run=_index_add,
     check=_check_add,
     grad=dict(
@@ -110,9 +122,13 @@ def _as_source(grad, layout):
 
 def _check_copy(self, dim, index, source):
     if index.layout.ndim > 1:
-        raise IndexError(f"index_copy_(): Index should have dimension 1 or 0 (got {index.layout.ndim})")
+        raise IndexError(
+            f"index_copy_(): Index should have dimension 1 or 0 (got {index.layout.ndim})"
+        )
     if index.layout.dtype is not INT64:
-        raise RuntimeError("index_copy_(): Expected a long tensor for index, but got " + type_name(index.dtype))
+        raise RuntimeError(
+            "index_copy_(): Expected a long tensor for index, but got " + type_name(index.dtype)
+        )
     if self.layout.dtype is not source.layout.dtype:
         raise RuntimeError(
             "index_copy_(): self and source expected to have the same dtype, but got (self) "
@@ -156,7 +172,9 @@ def _index_fill(array, dim, index, value):
     n = out.shape[dim] if out.ndim else 1
     for i in index.tolist():
         if not -n <= i < n:
-            raise IndexError(f"index {i} is out of bounds for dimension {dim % max(out.ndim, 1)} with size {n}")
+            raise IndexError(
+                f"index {i} is out of bounds for dimension {dim % max(out.ndim, 1)} with size {n}"
+            )
     if not out.ndim:
         return numpy.array(value).astype(out.dtype).reshape(()) if index.size else out
     numpy.moveaxis(out, dim, 0)[index] = numpy.array(value).astype(out.dtype)
@@ -170,7 +188,8 @@ def _check_fill(self, dim, index, value):
         raise IndexError("Index has to be a vector/scalar")
     if hasattr(value, "layout") and value.layout.ndim:
         raise RuntimeError(
-            f"index_fill_ only supports a 0-dimensional value tensor, but got tensor with {value.layout.ndim} "
+            "index_fill_ only supports a 0-dimensional value tensor, but got tensor with "
+            f"{value.layout.ndim} "
             "dimension(s)."
         )
 
@@ -182,7 +201,9 @@ index_fill = checked(
     check=_check_fill,
     grad=dict(
         self=lambda grad, dim, index: grad.index_fill(dim, index, 0),
-        value=lambda grad, value_layout, dim, index: grad.index_select(dim, index.unique()).sum().to(value_layout.dtype),
+        value=lambda grad, value_layout, dim, index: (
+            grad.index_select(dim, index.unique()).sum().to(value_layout.dtype)
+        ),
     ),
 )
 
@@ -200,7 +221,9 @@ def _check_index(name):
             raise RuntimeError(f"{name}(): Expected dtype {kinds} for index")
         if max(index.layout.ndim, 1) != max(self.layout.ndim, 1):
             whose = "input" if name == "gather" else "self"
-            raise RuntimeError(f"Index tensor must have the same number of dimensions as {whose} tensor")
+            raise RuntimeError(
+                f"Index tensor must have the same number of dimensions as {whose} tensor"
+            )
         _check_sizes(self, wrap_dim(dim, self.layout.ndim), index, src, name)
 
     return check
@@ -212,7 +235,8 @@ def _check_sizes(self, dim, index, src, name):
     if name == "gather":
         if bad:
             raise RuntimeError(
-                f"Size does not match at dimension {bad[0]} expected index {list(want)} to be no larger than self "
+                f"Size does not match at dimension {bad[0]} expected index {list(want)} to be no "
+                "larger than self "
                 f"{list(have)} apart from dimension {dim}"
             )
         return
@@ -227,7 +251,8 @@ def _check_sizes(self, dim, index, src, name):
         raise RuntimeError("Index tensor must have the same number of dimensions as src tensor")
     if bad or any(n > s for n, s in zip(want, src.layout.shape or (1,), strict=True)):
         raise RuntimeError(
-            f"Expected index {list(want)} to be no larger than self {list(have)} apart from dimension {dim} and to be "
+            f"Expected index {list(want)} to be no larger than self {list(have)} apart from "
+            f"dimension {dim} and to be "
             f"no larger size than src {list(src.layout.shape)}"
         )
 
@@ -258,7 +283,9 @@ gather = checked(
     run=_gather,
     check=_check_index("gather"),
     grad=dict(
-        self=lambda grad, self_layout, dim, index: grad.new_zeros(self_layout.shape).scatter_add(dim, index, grad)
+        self=lambda grad, self_layout, dim, index: grad.new_zeros(self_layout.shape).scatter_add(
+            dim, index, grad
+        )
     ),
 )
 
@@ -308,10 +335,12 @@ def _scatter_add(array, dim, index, src):
     return out
 
 
-_scatter_self = lambda grad, dim, index: grad.scatter(dim, index, 0)  # noqa: E731
+_scatter_self = lambda grad, dim, index: grad.scatter(dim, index, 0)
 scatter_src = checked(
     "aten::scatter.src(Tensor self, int dim, Tensor index, Tensor src) -> Tensor",
-    """`self` with the elements of `src` written at the places that `index` gives along `dim`; the last one stays.""",
+    """`self` with the elements of `src` written at the places that `index` gives along `dim`; the
+    last one stays.
+    """,
     run=_scatter,
     check=_check_index("scatter"),
     grad=dict(
@@ -328,7 +357,9 @@ scatter_value = checked(
 )
 scatter_add = checked(
     "aten::scatter_add(Tensor self, int dim, Tensor index, Tensor src) -> Tensor",
-    """`self` with the elements of `src` added at the places that `index` gives along `dim`, in order.""",
+    """`self` with the elements of `src` added at the places that `index` gives along `dim`, in
+    order.
+    """,
     run=_scatter_add,
     check=_check_index("scatter_add"),
     grad=dict(
@@ -348,7 +379,9 @@ def _spread(grad, layout):
 
 
 def _pad(grad, pad):
-    from_edge = grad.new_zeros([n + p for n, p in zip(grad.layout.shape, reversed(pad[1::2]), strict=True)])
+    from_edge = grad.new_zeros(
+        [n + p for n, p in zip(grad.layout.shape, reversed(pad[1::2]), strict=True)]
+    )
     out = from_edge
     for d, n in enumerate(grad.layout.shape):
         out = out.narrow(d, 0, n)
@@ -364,18 +397,25 @@ def _check_reduce(self, dim, index, src, *, reduce):
         raise RuntimeError("reduce argument must be either add or multiply.")
 
 
-@composite("aten::scatter.reduce(Tensor self, int dim, Tensor index, Tensor src, *, str reduce) -> Tensor")
+@composite(
+    "aten::scatter.reduce(Tensor self, int dim, Tensor index, Tensor src, *, str reduce) -> Tensor"
+)
 def scatter_reduced(self, dim, index, src, reduce):
     """`self` with the elements of `src` added to or multiplied with what is at their places."""
     _check_reduce(self, dim, index, src, reduce=reduce)
     return scatter_reduce(self, dim, index, src, _REDUCE[reduce])
 
 
-@composite("aten::scatter.value_reduce(Tensor self, int dim, Tensor index, Scalar value, *, str reduce) -> Tensor")
+@composite(
+    "aten::scatter.value_reduce(Tensor self, int dim, Tensor index, Scalar value, *, str reduce) "
+    "-> Tensor"
+)
 def scatter_value_reduced(self, dim, index, value, reduce):
     """`self` with a number added to or multiplied with what is at the places that `index` gives."""
     _check_reduce(self, dim, index, value, reduce=reduce)
-    return scatter_reduce(self, dim, index, self.new_full(index.layout.shape, value), _REDUCE[reduce])
+    return scatter_reduce(
+        self, dim, index, self.new_full(index.layout.shape, value), _REDUCE[reduce]
+    )
 
 
 _UFUNCS = {"sum": "add", "mean": "add", "prod": "multiply", "amax": "maximum", "amin": "minimum"}
@@ -416,13 +456,19 @@ def _identity(reduce, dtype):
 
 def _check_scatter_reduce(self, dim, index, src, reduce, include_self=True):
     if reduce not in _UFUNCS:
-        raise RuntimeError(f"reduce argument must be either sum, prod, mean, amax or amin, got {reduce}")
+        raise RuntimeError(
+            f"reduce argument must be either sum, prod, mean, amax or amin, got {reduce}"
+        )
     _check_index("scatter_reduce")(self, dim, index, src)
 
 
 def _both_gradients(grad, self, dim, index, src, reduce, include_self, result):
     """Gradients of `scatter_reduce` for self and for the part of src that was read."""
-    read = src[tuple(slice(n) for n in index.layout.shape)] if src.layout.shape != index.layout.shape else src
+    read = (
+        src[tuple(slice(n) for n in index.layout.shape)]
+        if src.layout.shape != index.layout.shape
+        else src
+    )
     if reduce == "sum":
         from_self, from_src = grad, grad.gather(dim, index)
     elif reduce == "mean":
@@ -444,11 +490,19 @@ def _both_gradients(grad, self, dim, index, src, reduce, include_self, result):
 
 
 def _product_gradients(grad, self, dim, index, src, include_self, result):
-    """Quotients of the product by each factor; zeros among the factors are left out and put back."""
+    """Quotients of the product by each factor; zeros among the factors are left out and put
+    back.
+    """
     ones = self.masked_fill(self == 0, 1)
-    from_self = grad * ones.scatter_reduce(dim, index, src, "prod", include_self=include_self) / ones
+    from_self = (
+        grad * ones.scatter_reduce(dim, index, src, "prod", include_self=include_self) / ones
+    )
     zero = src == 0
-    zeros = self.new_zeros(self.layout.shape).scatter_add(dim, index, zero.to(self.dtype)).gather(dim, index)
+    zeros = (
+        self.new_zeros(self.layout.shape)
+        .scatter_add(dim, index, zero.to(self.dtype))
+        .gather(dim, index)
+    )
     single = zero.logical_and(zeros == 1)
     filled = src.masked_fill(single, 1)
     without = self.scatter_reduce(dim, index, filled, "prod", include_self=include_self)
@@ -458,9 +512,12 @@ def _product_gradients(grad, self, dim, index, src, include_self, result):
 
 
 scatter_reduce = checked(
-    "aten::scatter_reduce(Tensor self, int dim, Tensor index, Tensor src, str reduce, *, bool include_self=True)"
+    "aten::scatter_reduce(Tensor self, int dim, Tensor index, Tensor src, str reduce, *, bool "
+    "include_self=True)"
     " -> Tensor",
-    """`self` with the elements of `src` folded (sum, prod, mean, amax, amin) into the places that `index` gives.""",
+    """`self` with the elements of `src` folded (sum, prod, mean, amax, amin) into the places that
+    `index` gives.
+    """,
     run=_scatter_reduce,
     check=_check_scatter_reduce,
     grad=dict(
@@ -475,17 +532,27 @@ scatter_reduce = checked(
 
 
 @composite(
-    "aten::index_reduce(Tensor self, int dim, Tensor index, Tensor source, str reduce, *, bool include_self=True)"
+    "aten::index_reduce(Tensor self, int dim, Tensor index, Tensor source, str reduce, *, bool "
+    "include_self=True)"
     " -> Tensor"
 )
 def index_reduce(self, dim, index, source, reduce, include_self):
-    """`self` with the slices of `source` folded (prod, mean, amax, amin) into the places in `index`."""
+    """`self` with the slices of `source` folded (prod, mean, amax, amin) into the places in
+    `index`.
+    """
     if reduce not in ("prod", "mean", "amax", "amin"):
-        raise RuntimeError(f"index_reduce(): Expected reduce to be one of prod, mean, amax or amin but got {reduce}.")
+        raise RuntimeError(
+            "index_reduce(): Expected reduce to be one of prod, mean, amax or amin but got "
+            f"{reduce}."
+        )
     n = source.layout.ndim
     if not n:
-        return scatter_reduce(self, dim, index.reshape(()), source, reduce, include_self=include_self)
-    spread = index.reshape([-1 if d == wrap_dim(dim, n) else 1 for d in range(n)]).expand(source.layout.shape)
+        return scatter_reduce(
+            self, dim, index.reshape(()), source, reduce, include_self=include_self
+        )
+    spread = index.reshape([-1 if d == wrap_dim(dim, n) else 1 for d in range(n)]).expand(
+        source.layout.shape
+    )
     return scatter_reduce(self, dim, spread, source, reduce, include_self=include_self)
 
 
@@ -507,7 +574,9 @@ def _flat_places(index, n):
 
 def _check_take(self, index, *rest):
     if index.layout.dtype is not INT64:
-        raise RuntimeError("take(): Expected a long tensor for index, but got " + type_name(index.dtype))
+        raise RuntimeError(
+            "take(): Expected a long tensor for index, but got " + type_name(index.dtype)
+        )
 
 
 take = checked(
@@ -516,7 +585,9 @@ take = checked(
     run=lambda array, index: array.reshape(-1)[_flat_places(index, array.size)],
     check=_check_take,
     grad=dict(
-        self=lambda grad, self_layout, index: grad.new_zeros(self_layout.shape).put(index, grad, True),
+        self=lambda grad, self_layout, index: grad.new_zeros(self_layout.shape).put(
+            index, grad, True
+        ),
     ),
 )
 
@@ -533,15 +604,19 @@ def _put(array, index, source, accumulate):
 
 def _check_put(self, index, source, accumulate=False):
     if index.layout.dtype is not INT64:
-        raise RuntimeError("put_(): Expected a long tensor for index, but got " + type_name(index.dtype))
+        raise RuntimeError(
+            "put_(): Expected a long tensor for index, but got " + type_name(index.dtype)
+        )
     if self.layout.dtype is not source.layout.dtype:
         raise RuntimeError(
-            f"put_(): self and source expected to have the same dtype, but got self.dtype = {type_name(self.dtype)} and "
+            "put_(): self and source expected to have the same dtype, but got self.dtype = "
+            f"{type_name(self.dtype)} and "
             f"source.dtype = {type_name(source.dtype)}"
         )
     if index.layout.numel != source.layout.numel:
         raise RuntimeError(
-            f"put_(): Expected source and index to have the same number of elements, but got source.numel() = "
+            "put_(): Expected source and index to have the same number of elements, but got "
+            "source.numel() = "
             f"{source.layout.numel}, index.numel() = {index.layout.numel}"
         )
 
@@ -566,23 +641,27 @@ def take_along_dim(self, indices, dim):
     """As `gather`, with the other dimensions broadcast; without `dim` places in the flat tensor."""
     if indices.layout.dtype is not INT64:
         raise RuntimeError(
-            f"torch.take_along_dim(): dtype of indices should be Long but got {type_name(indices.dtype)}"
+            "torch.take_along_dim(): dtype of indices should be Long but got "
+            f"{type_name(indices.dtype)}"
         )
     if dim is None:
         return self.reshape(-1).gather(0, indices.reshape(-1))
     n = self.layout.ndim
     if n != indices.layout.ndim:
         raise RuntimeError(
-            "torch.take_along_dim(): input and indices should have the same number of dimensions, but got "
+            "torch.take_along_dim(): input and indices should have the same number of dimensions, "
+            "but got "
             f"{n} dimensions for input, and {indices.layout.ndim} dimensions for indices"
         )
     d = wrap_dim(dim, n)
     a, b = list(self.layout.shape), list(indices.layout.shape)
     a[d] = b[d] = 1
     shape = broadcast([tuple(a), tuple(b)])
-    at = lambda size: (*shape[:d], size, *shape[d + 1 :])  # noqa: E731
+    at = lambda size: (*shape[:d], size, *shape[d + 1 :])
     indices = where(indices < 0, indices + self.layout.shape[d], indices)
-    return expand(self, at(self.layout.shape[d])).gather(d, expand(indices, at(indices.layout.shape[d])))
+    return expand(self, at(self.layout.shape[d])).gather(
+        d, expand(indices, at(indices.layout.shape[d]))
+    )
 
 
 # Masks.
@@ -595,7 +674,9 @@ def _select_by_mask(self, mask, value):
 def _check_mask(common, self, mask, value):
     if mask.layout.dtype is not BOOL:
         name = _C_NAMES.get(mask.layout.dtype.name, mask.layout.dtype.name)
-        raise RuntimeError(f"masked_fill_ only supports boolean masks, but got mask with dtype {name}")
+        raise RuntimeError(
+            f"masked_fill_ only supports boolean masks, but got mask with dtype {name}"
+        )
     if hasattr(value, "layout"):
         if value.layout.ndim:
             raise RuntimeError(
@@ -661,7 +742,9 @@ _nonzero = opaque(
 
 @composite("aten::nonzero(Tensor self, *, bool as_tuple=False) -> Tensor")
 def nonzero(self, as_tuple):
-    """The places of the elements that are not zero, as rows; `as_tuple` gives one vector for each dimension."""
+    """The places of the elements that are not zero, as rows; `as_tuple` gives one vector for each
+    dimension.
+    """
     if as_tuple:
         rows = _nonzero(self if self.layout.ndim else self.reshape(1))
         return rows.unbind(1)
@@ -710,7 +793,8 @@ def _masked_scatter(array, mask, source):
 def _check_masked_scatter(self, mask, source):
     if self.layout.dtype is not source.layout.dtype:
         raise RuntimeError(
-            f"masked_scatter_: expected self and source to have same dtypes but got {type_name(self.dtype)} and "
+            "masked_scatter_: expected self and source to have same dtypes but got "
+            f"{type_name(self.dtype)} and "
             f"{type_name(source.dtype)}"
         )
     if mask.layout.dtype not in (BOOL, by_name("uint8")):
@@ -724,8 +808,12 @@ masked_scatter = checked(
     run=_masked_scatter,
     check=_check_masked_scatter,
     grad=dict(
-        self=lambda grad, mask, self_layout: grad.masked_fill(mask, 0).sum_to_size(self_layout.shape),
-        source=lambda grad, mask, source_layout: _in_source(grad.masked_select(mask), source_layout),
+        self=lambda grad, mask, self_layout: grad.masked_fill(mask, 0).sum_to_size(
+            self_layout.shape
+        ),
+        source=lambda grad, mask, source_layout: _in_source(
+            grad.masked_select(mask), source_layout
+        ),
     ),
 )
 masked_scatter.inplace_form = True
@@ -737,4 +825,14 @@ def _in_source(grad, layout):
     return whole.reshape(layout.shape)
 
 
-__all__ = ["FLOAT32", "gather", "index_add", "index_select", "masked_fill", "nonzero", "scatter_add", "take", "where"]
+__all__ = [
+    "FLOAT32",
+    "gather",
+    "index_add",
+    "index_select",
+    "masked_fill",
+    "nonzero",
+    "scatter_add",
+    "take",
+    "where",
+]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from flambeau._base import numpy
 from flambeau.types import by_name
 
@@ -15,9 +14,13 @@ INT64, INT32 = by_name("int64"), by_name("int32")
 
 
 def _groups(array, axis):
-    """(distinct slices in order, first places, inverse, counts) of an array, flat or along `axis`."""
+    """(distinct slices in order, first places, inverse, counts) of an array, flat or along
+    `axis`.
+    """
     if axis is None:
-        found = numpy.unique(array.reshape(-1), return_inverse=True, return_counts=True, equal_nan=False)
+        found = numpy.unique(
+            array.reshape(-1), return_inverse=True, return_counts=True, equal_nan=False
+        )
         values, inverse, counts = found
         return values, inverse.reshape(array.shape), counts
     moved = numpy.moveaxis(array, axis, 0)
@@ -25,10 +28,17 @@ def _groups(array, axis):
         n = min(moved.shape[0], 1)
         if moved.shape[0] and 0 in moved.shape[1:]:
             raise RuntimeError(
-                "unique: There are 0 sized dimensions, and they aren't selected, so unique cannot be applied"
+                "unique: There are 0 sized dimensions, and they aren't selected, so unique cannot "
+                "be applied"
             )
-        return array[(slice(None),) * axis + (slice(n),)], numpy.zeros(moved.shape[0], int), numpy.zeros(n, int)
-    values, inverse, counts = numpy.unique(array, axis=axis, return_inverse=True, return_counts=True)
+        return (
+            array[(slice(None),) * axis + (slice(n),)],
+            numpy.zeros(moved.shape[0], int),
+            numpy.zeros(n, int),
+        )
+    values, inverse, counts = numpy.unique(
+        array, axis=axis, return_inverse=True, return_counts=True
+    )
     return values, inverse.reshape(-1), counts
 
 
@@ -38,8 +48,11 @@ def _unique(array, sorted_, dim):
 
 
 unique_op = opaque(
-    "aten::_unique(Tensor self, bool sorted=True, int? dim=None) -> (Tensor output, Tensor inverse, Tensor counts)",
-    """Distinct elements (or slices) in rising order, the place of each input among them, and their counts.""",
+    "aten::_unique(Tensor self, bool sorted=True, int? dim=None) -> (Tensor output, Tensor "
+    "inverse, Tensor counts)",
+    """Distinct elements (or slices) in rising order, the place of each input among them, and their
+    counts.
+    """,
     run=_unique,
     function=False,
     method=False,
@@ -65,7 +78,8 @@ def _consecutive(array, dim):
 
 
 unique_consecutive_op = opaque(
-    "aten::_unique_consecutive(Tensor self, int? dim=None) -> (Tensor output, Tensor inverse, Tensor counts)",
+    "aten::_unique_consecutive(Tensor self, int? dim=None) -> (Tensor output, Tensor inverse, "
+    "Tensor counts)",
     """As `_unique`, of neighbours only.""",
     run=_consecutive,
     function=False,
@@ -74,25 +88,34 @@ unique_consecutive_op = opaque(
 
 
 def _chosen(results, return_inverse, return_counts):
-    picked = (results[0], *([results[1]] if return_inverse else ()), *([results[2]] if return_counts else ()))
+    picked = (
+        results[0],
+        *([results[1]] if return_inverse else ()),
+        *([results[2]] if return_counts else ()),
+    )
     return picked if len(picked) > 1 else picked[0]
 
 
 @composite(
-    "aten::unique(Tensor self, bool sorted=True, bool return_inverse=False, bool return_counts=False, int? dim=None)"
+    "aten::unique(Tensor self, bool sorted=True, bool return_inverse=False, bool "
+    "return_counts=False, int? dim=None)"
     " -> Tensor"
 )
 def unique(self, sorted, return_inverse, return_counts, dim):
-    """The distinct elements (or slices along `dim`) in rising order; on demand also where each input element is among
+    """The distinct elements (or slices along `dim`) in rising order; on demand also where each
+    input element is among
     them, and how often each occurs."""
     return _chosen(unique_op(self.detach(), sorted, dim), return_inverse, return_counts)
 
 
 @composite(
-    "aten::unique_consecutive(Tensor self, bool return_inverse=False, bool return_counts=False, int? dim=None) -> Tensor"
+    "aten::unique_consecutive(Tensor self, bool return_inverse=False, bool return_counts=False, "
+    "int? dim=None) -> Tensor"
 )
 def unique_consecutive(self, return_inverse, return_counts, dim):
-    """The first of every run of equal elements (or slices along `dim`); on demand also inverse and counts."""
+    """The first of every run of equal elements (or slices along `dim`); on demand also inverse and
+    counts.
+    """
     return _chosen(unique_consecutive_op(self.detach(), dim), return_inverse, return_counts)
 
 
@@ -104,7 +127,8 @@ def _member(elements, test, assume_unique, invert):
 
 
 _isin = opaque(
-    "aten::_isin(Tensor elements, Tensor test_elements, bool assume_unique=False, bool invert=False) -> Tensor",
+    "aten::_isin(Tensor elements, Tensor test_elements, bool assume_unique=False, bool "
+    "invert=False) -> Tensor",
     """Whether each element is among others.""",
     run=_member,
     method=False,
@@ -113,7 +137,8 @@ _isin = opaque(
 
 
 @composite(
-    "aten::isin(Tensor elements, Tensor test_elements, *, bool assume_unique=False, bool invert=False) -> Tensor",
+    "aten::isin(Tensor elements, Tensor test_elements, *, bool assume_unique=False, bool "
+    "invert=False) -> Tensor",
     method=False,
 )
 def isin(elements, test_elements, assume_unique, invert):
@@ -156,18 +181,22 @@ def _check_search(sequence, values, out_int32, right, sorter):
                            "but we got boundaries tensor dim(0)")  # fmt: skip
     if not hasattr(values, "layout") and len(a) != 1:
         raise RuntimeError(
-            "torch.searchsorted(): input value can be a scalar only when boundaries tensor dimension is 1, but we got "
+            "torch.searchsorted(): input value can be a scalar only when boundaries tensor "
+            "dimension is 1, but we got "
             f"boundaries tensor dim({len(a)}) and input value's dim(0) numel(1)"
         )
     if len(a) != 1 and a[:-1] != b[:-1]:
         raise RuntimeError(
-            "torch.searchsorted(): boundaries tensor should be 1 dimension or the first N-1 dimensions of boundaries "
-            f"tensor and input value tensor must match, but we got boundaries tensor {a} and input value tensor {b}"
+            "torch.searchsorted(): boundaries tensor should be 1 dimension or the first N-1 "
+            "dimensions of boundaries "
+            f"tensor and input value tensor must match, but we got boundaries tensor {a} and input "
+            f"value tensor {b}"
         )
 
 
 _searchsorted = checked(
-    "aten::_searchsorted(Tensor sorted_sequence, Tensor self, bool out_int32, bool right, Tensor? sorter) -> Tensor",
+    "aten::_searchsorted(Tensor sorted_sequence, Tensor self, bool out_int32, bool right, Tensor? "
+    "sorter) -> Tensor",
     """Where elements belong in sorted rows.""",
     run=_search,
     check=_check_search,
@@ -177,15 +206,20 @@ _searchsorted = checked(
 
 
 @composite(
-    "aten::searchsorted(Tensor sorted_sequence, Tensor self, *, bool out_int32=False, bool right=False, str? side=None, "
+    "aten::searchsorted(Tensor sorted_sequence, Tensor self, *, bool out_int32=False, bool "
+    "right=False, str? side=None, "
     "Tensor? sorter=None) -> Tensor",
     method=False,
 )
 def searchsorted(sorted_sequence, self, out_int32, right, side, sorter):
-    """The first place in each sorted row before which an element can stand (`right`, or side "right": the last)."""
+    """The first place in each sorted row before which an element can stand (`right`, or side
+    "right": the last).
+    """
     if side is not None:
         if side not in ("left", "right"):
-            raise RuntimeError(f"torch.searchsorted(): side can only be 'left' or 'right' but got {side}")
+            raise RuntimeError(
+                f"torch.searchsorted(): side can only be 'left' or 'right' but got {side}"
+            )
         if right and side == "left":
             raise RuntimeError("torch.searchsorted(): side and right can't be set to opposites, got side of left while "
                                "right was True")  # fmt: skip
@@ -194,12 +228,16 @@ def searchsorted(sorted_sequence, self, out_int32, right, side, sorter):
 
 
 @composite(
-    "aten::bucketize(Tensor self, Tensor boundaries, *, bool out_int32=False, bool right=False) -> Tensor", method=False
+    "aten::bucketize(Tensor self, Tensor boundaries, *, bool out_int32=False, bool right=False) -> "
+    "Tensor",
+    method=False,
 )
 def bucketize(self, boundaries, out_int32, right):
     """The bucket between sorted `boundaries` that each element falls into."""
     if boundaries.layout.ndim != 1:
-        raise RuntimeError(f"boundaries tensor must be 1 dimension, but got dim({boundaries.layout.ndim})")
+        raise RuntimeError(
+            f"boundaries tensor must be 1 dimension, but got dim({boundaries.layout.ndim})"
+        )
     return _searchsorted(boundaries, self, out_int32, right, None)
 
 
@@ -209,7 +247,10 @@ def bucketize(self, boundaries, out_int32, right):
 def _rows_of(repeats, n, output_size):
     if (repeats < 0).any():
         raise RuntimeError("repeats can not be negative")
-    return numpy.repeat(numpy.arange(n), numpy.broadcast_to(repeats.reshape(-1), (n,)) if repeats.size == 1 else repeats)
+    return numpy.repeat(
+        numpy.arange(n),
+        numpy.broadcast_to(repeats.reshape(-1), (n,)) if repeats.size == 1 else repeats,
+    )
 
 
 _repeat_rows = opaque(
@@ -222,10 +263,12 @@ _repeat_rows = opaque(
 
 
 @composite(
-    "aten::repeat_interleave(Tensor self, Any repeats=None, int? dim=None, *, int? output_size=None) -> Tensor"
+    "aten::repeat_interleave(Tensor self, Any repeats=None, int? dim=None, *, int? "
+    "output_size=None) -> Tensor"
 )
 def repeat_interleave(self, repeats, dim, output_size):
-    """Each element (or slice along `dim`) repeated: all equally often, or as `repeats` says for each.
+    """Each element (or slice along `dim`) repeated: all equally often, or as `repeats` says for
+    each.
 
     With one argument, that is `repeats`, and the result holds the indices.
     """
@@ -245,7 +288,9 @@ def repeat_interleave(self, repeats, dim, output_size):
         repeats = self.new_tensor(repeats, dtype=INT64)
     if repeats.layout.ndim > 1:
         raise RuntimeError("repeats must be 0-dim or 1-dim tensor")
-    if repeats.layout.numel not in (1, n) or (repeats.layout.ndim == 1 and repeats.layout.shape[0] not in (1, n)):
+    if repeats.layout.numel not in (1, n) or (
+        repeats.layout.ndim == 1 and repeats.layout.shape[0] not in (1, n)
+    ):
         raise RuntimeError(
             "repeats must have the same size as input along dim, but got repeats.size(0) = "
             f"{repeats.layout.shape[0]} and input.size({d}) = {n}"

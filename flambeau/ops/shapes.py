@@ -2,7 +2,6 @@
 
 import math
 
-
 from flambeau._base import numpy
 from flambeau.types import by_name, layout
 
@@ -31,7 +30,9 @@ def narrow(self, dim, start, length):
         raise RuntimeError("narrow(): length must be non-negative.")
     start, n = int(start), source.shape[wrap_dim(dim, source.ndim)]
     if not -n <= start <= n:
-        raise IndexError(f"start out of range (expected to be in range of [{-n}, {n}], but got {start})")
+        raise IndexError(
+            f"start out of range (expected to be in range of [{-n}, {n}], but got {start})"
+        )
     start += n if start < 0 else 0
     if start + length > n:
         raise RuntimeError(f"start ({start}) + length ({length}) exceeds dimension size ({n}).")
@@ -54,13 +55,17 @@ def movedim(self, source, destination):
     n = self.layout.ndim
     if len(source) != len(destination):
         raise RuntimeError(
-            f"movedim: Invalid source or destination dims: source ({list(source)} dims) should contain the same number "
+            f"movedim: Invalid source or destination dims: source ({list(source)} dims) should "
+            "contain the same number "
             f"of dims as destination ({list(destination)} dims)"
         )
     start, end = [wrap_dim(d, n) for d in source], [wrap_dim(d, n) for d in destination]
     for name, dims in (("source", start), ("destination", end)):
         if len(set(dims)) != len(dims):
-            raise RuntimeError(f"movedim: repeated dim in `{name}` ({list(source if name == 'source' else destination)})")
+            raise RuntimeError(
+                f"movedim: repeated dim in `{name}` "
+                f"({list(source if name == 'source' else destination)})"
+            )
     if not n:
         return self
     order: list = [None] * n
@@ -90,7 +95,8 @@ def adjoint(self):
     """The conjugate transpose of the last two dimensions."""
     if self.layout.ndim < 2:
         raise RuntimeError(
-            f"tensor.adjoint() is only supported on matrices or batches of matrices. Got {self.layout.ndim}-D tensor."
+            "tensor.adjoint() is only supported on matrices or batches of matrices. Got "
+            f"{self.layout.ndim}-D tensor."
         )
     made = self.transpose(-2, -1)
     return made.conj() if made.layout.dtype.kind == "c" else made
@@ -116,7 +122,8 @@ def unflatten(self, dim, sizes):
     fits = known == have if -1 not in sizes else (have % known == 0 if known else have == 0)
     if not fits:
         raise RuntimeError(
-            f"unflatten: Provided sizes {list(sizes)} don't multiply up to the size of dim {dim} ({have}) in the input "
+            f"unflatten: Provided sizes {list(sizes)} don't multiply up to the size of dim {dim} "
+            f"({have}) in the input "
             "tensor"
         )
     sizes = [have // known if s == -1 and known else s for s in sizes]
@@ -160,10 +167,15 @@ def _view_dtype(source, dtype):
     for bit, name in ((source.conj, "conjugate"), (source.neg, "negative")):
         if bit and dtype is not source.dtype:
             raise RuntimeError(
-                f"torch.Tensor.view is not supported for {name} view tensors when converting to a different dtype."
+                f"torch.Tensor.view is not supported for {name} view tensors when converting to a "
+                "different dtype."
             )
     if dtype.itemsize == source.itemsize:
-        return layout(source.shape, source.strides, dtype, source.device, source.conj, source.neg), 1, 1
+        return (
+            layout(source.shape, source.strides, dtype, source.device, source.conj, source.neg),
+            1,
+            1,
+        )
     names = {"float32": "Float", "float64": "Double"}
     old, new = (names.get(d.name, d.name.capitalize()) for d in (source.dtype, dtype))
     text = f"to view {old} as {new} (different element sizes), "
@@ -174,15 +186,25 @@ def _view_dtype(source, dtype):
     if dtype.itemsize < source.itemsize:
         times = source.itemsize // dtype.itemsize
         strides = (*(s * times for s in source.strides[:-1]), 1)
-        return layout((*source.shape[:-1], source.shape[-1] * times), strides, dtype, source.device), times, 1
+        return (
+            layout((*source.shape[:-1], source.shape[-1] * times), strides, dtype, source.device),
+            times,
+            1,
+        )
     times = dtype.itemsize // source.itemsize
     if source.shape[-1] % times:
-        raise RuntimeError(f"self.size(-1) must be divisible by {times} {text}but got {source.shape[-1]}")
+        raise RuntimeError(
+            f"self.size(-1) must be divisible by {times} {text}but got {source.shape[-1]}"
+        )
     for d, s in enumerate(source.strides[:-1]):
         if s % times:
             raise RuntimeError(f"self.stride({d}) must be divisible by {times} {text}but got {s}")
     strides = (*(s // times for s in source.strides[:-1]), 1)
-    return layout((*source.shape[:-1], source.shape[-1] // times), strides, dtype, source.device), 1, times
+    return (
+        layout((*source.shape[:-1], source.shape[-1] // times), strides, dtype, source.device),
+        1,
+        times,
+    )
 
 
 class _ViewDtype(View):
@@ -192,7 +214,10 @@ class _ViewDtype(View):
 
         def plan(tensor, dtype):
             if tensor.offset % down:
-                raise RuntimeError(f"self.storage_offset() must be divisible by {down} to view with larger elements")
+                raise RuntimeError(
+                    f"self.storage_offset() must be divisible by {down} to view with larger "
+                    "elements"
+                )
             return from_base(tensor, tensor.offset * up // down, dtype)
 
         return plan
@@ -267,14 +292,17 @@ def repeat(self, repeats):
     lead = len(repeats) - len(shape)
     if lead < 0:
         raise RuntimeError(
-            "Number of dimensions of repeat dims can not be smaller than number of dimensions of tensor"
+            "Number of dimensions of repeat dims can not be smaller than number of dimensions of "
+            "tensor"
         )
     sizes = [r * n for r, n in zip(repeats, (1,) * lead + shape, strict=True)]
     if any(n < 0 for n in sizes) or any(r < 0 for r in repeats):
         bad = next(n for n in (*sizes, *repeats) if n < 0)
         raise RuntimeError(f"Trying to create tensor with negative dimension {bad}: {sizes}")
     paired = self.reshape([k for n in (1,) * lead + shape for k in (1, n)])
-    paired = expand(paired, [k for r, n in zip(repeats, (1,) * lead + shape, strict=True) for k in (r, n)])
+    paired = expand(
+        paired, [k for r, n in zip(repeats, (1,) * lead + shape, strict=True) for k in (r, n)]
+    )
     return paired.clone().reshape(sizes)
 
 
@@ -285,7 +313,9 @@ def tile(self, dims):
 
 
 def _flip(array, dims):
-    return numpy.flip(array, [wrap_dim(d, array.ndim) for d in dims]) if array.ndim else array.copy()
+    return (
+        numpy.flip(array, [wrap_dim(d, array.ndim) for d in dims]) if array.ndim else array.copy()
+    )
 
 
 def _check_flip(self, dims):
@@ -319,11 +349,15 @@ fliplr, flipud = _flip_along("fliplr", 2, 1), _flip_along("flipud", 1, 0)
 
 @composite("aten::roll(Tensor self, int[] shifts, int[] dims=[]) -> Tensor")
 def roll(self, shifts, dims):
-    """The elements shifted along `dims` (of the flat tensor without `dims`); what falls off comes in again."""
+    """The elements shifted along `dims` (of the flat tensor without `dims`); what falls off comes
+    in again.
+    """
     if not dims and len(shifts) == 1:
         return roll(self.reshape(-1), shifts, (0,)).reshape(self.layout.shape)
     if len(shifts) != len(dims):
-        raise RuntimeError(f"shifts and dimensions must align. shifts: {len(shifts)}, dims:{len(dims)}")
+        raise RuntimeError(
+            f"shifts and dimensions must align. shifts: {len(shifts)}, dims:{len(dims)}"
+        )
     out = self
     for shift, dim in zip(shifts, dims, strict=True):
         n = out.layout.shape[wrap_dim(dim, out.layout.ndim)] if out.layout.ndim else 1
@@ -342,7 +376,9 @@ def rot90(self, k, dims):
     if n < 2:
         raise RuntimeError(f"expected total dims >= 2, but got total dims = {n}")
     if dims[0] == dims[1] or abs(dims[0] - dims[1]) == n:
-        raise RuntimeError(f"expected rotation dims to be different, but got dim0 = {dims[0]} and dim1 = {dims[1]}")
+        raise RuntimeError(
+            f"expected rotation dims to be different, but got dim0 = {dims[0]} and dim1 = {dims[1]}"
+        )
     for i in (0, 1):
         if not -n <= dims[i] < n:
             raise RuntimeError(f"Rotation dim{i} out of range, dim{i} = {dims[i]}")
@@ -358,17 +394,24 @@ def _grid(tensors, indexing):
     if not tensors:
         raise RuntimeError("meshgrid expects a non-empty TensorList")
     if indexing not in ("ij", "xy"):
-        raise RuntimeError(f"torch.meshgrid: indexing must be one of \"xy\" or \"ij\", but received: {indexing}")
+        raise RuntimeError(
+            f'torch.meshgrid: indexing must be one of "xy" or "ij", but received: {indexing}'
+        )
     for t in tensors:
         if t.layout.ndim > 1:
-            raise RuntimeError(f"torch.meshgrid: Expected 0D or 1D tensor in the tensor list but got: {t}")
+            raise RuntimeError(
+                f"torch.meshgrid: Expected 0D or 1D tensor in the tensor list but got: {t}"
+            )
         if t.layout.dtype is not tensors[0].layout.dtype:
             raise RuntimeError("meshgrid expects all tensors to have the same dtype")
     swap = indexing == "xy" and len(tensors) >= 2
     tensors = [tensors[1], tensors[0], *tensors[2:]] if swap else list(tensors)
     n = len(tensors)
     shape = tuple(t.layout.numel for t in tensors)
-    grids = [expand(t.reshape((1,) * i + (-1,) + (1,) * (n - 1 - i)), shape) for i, t in enumerate(tensors)]
+    grids = [
+        expand(t.reshape((1,) * i + (-1,) + (1,) * (n - 1 - i)), shape)
+        for i, t in enumerate(tensors)
+    ]
     if swap:
         grids[0], grids[1] = grids[1], grids[0]
     return tuple(grids)
@@ -399,7 +442,8 @@ def block_diag(tensors):
         n = t.layout.ndim
         if n > 2:
             raise RuntimeError(
-                f"torch.block_diag: Input tensors must have 2 or fewer dimensions. Input {i} has {n} dimensions"
+                f"torch.block_diag: Input tensors must have 2 or fewer dimensions. Input {i} has "
+                f"{n} dimensions"
             )
         blocks.append(t.reshape(1, -1) if n < 2 else t)
     dtype = result_type([b.layout for b in blocks])

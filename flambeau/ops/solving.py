@@ -1,6 +1,7 @@
 """Inverses and linear systems.
 
-The gradients of inverse and solution are those of Giles, "Collected matrix derivative results for forward and reverse
+The gradients of inverse and solution are those of Giles, "Collected matrix derivative results for
+forward and reverse
 mode algorithmic differentiation" (2008), with conjugate transposes for complex matrices.
 """
 
@@ -36,9 +37,7 @@ def _inverse_of_one(a):
         return numpy.full(a.shape, numpy.inf, a.dtype), lapack.lu(a)[2]
 
 
-_SINGULAR = (
-    "The diagonal element {info} is zero, the inversion could not be completed because the input matrix is singular."
-)
+_SINGULAR = "The diagonal element {info} is zero, the inversion could not be completed because the input matrix is singular."
 
 
 def _inverse(a, name, check):
@@ -55,7 +54,11 @@ inverse_op = opaque(
     "linalg::_inv(Tensor A, str name, bool check) -> (Tensor inverse, Tensor info)",
     """The inverses, and for each the index (from 1) of the first pivot that is zero, or 0.""",
     run=_inverse,
-    grad=dict(A=lambda grad_inverse, inverse: -adjoint(inverse).matmul(grad_inverse).matmul(adjoint(inverse))),
+    grad=dict(
+        A=lambda grad_inverse, inverse: (
+            -adjoint(inverse).matmul(grad_inverse).matmul(adjoint(inverse))
+        )
+    ),
     function=False,
 )
 
@@ -69,7 +72,9 @@ def inv(A):
 
 @composite("linalg::inv_ex(Tensor A, *, bool check_errors=False) -> (Tensor inverse, Tensor info)")
 def inv_ex(A, check_errors):
-    """The inverse of square matrices, and for each the index of its first pivot that is zero (0: none)."""
+    """The inverse of square matrices, and for each the index of its first pivot that is zero (0:
+    none).
+    """
     check_square("linalg.inv_ex", A)
     return named("linalg_inv_ex", "inverse info")(*inverse_op(A, "linalg.inv_ex", check_errors))
 
@@ -102,7 +107,9 @@ def _solution(a, b, name, check):
 
 solve_op = opaque(
     "linalg::_solve(Tensor A, Tensor B, str name, bool check) -> (Tensor result, Tensor info)",
-    """X with A X = B, for as many matrices B as A; and for each the index of its first pivot that is zero.""",
+    """X with A X = B, for as many matrices B as A; and for each the index of its first pivot that
+    is zero.
+    """,
     run=_solution,
     grad=dict(
         A=lambda grad_result, A, result: -_solved(adjoint(A), grad_result).matmul(adjoint(result)),
@@ -118,20 +125,24 @@ def _solved(a, b):
 
 def _is_vector(a, b):
     """Whether `b` is a batch of vectors, not of matrices."""
-    return b.layout.ndim == 1 or (a.layout.ndim - 1 == b.layout.ndim and b.layout.shape == a.layout.shape[:-1])
+    return b.layout.ndim == 1 or (
+        a.layout.ndim - 1 == b.layout.ndim and b.layout.shape == a.layout.shape[:-1]
+    )
 
 
 def _check_system(name, a, b, left):
     check_square(name, a)
     if a.layout.dtype is not b.layout.dtype:
         raise RuntimeError(
-            f"{name}: Expected A and B to have the same dtype, but found A of type {type_name(a.layout.dtype)} and B of "
+            f"{name}: Expected A and B to have the same dtype, but found A of type "
+            f"{type_name(a.layout.dtype)} and B of "
             f"type {type_name(b.layout.dtype)} instead"
         )
     (m, n), (rows, columns) = a.layout.shape[-2:], b.layout.shape[-2:]
     if (rows if left else columns) != n:
         raise RuntimeError(
-            f"{name}: Incompatible shapes of A and B for the equation {'AX = B' if left else 'XA = B'} ({m}x{n} and "
+            f"{name}: Incompatible shapes of A and B for the equation "
+            f"{'AX = B' if left else 'XA = B'} ({m}x{n} and "
             f"{rows}x{columns})"
         )
 
@@ -148,7 +159,8 @@ def _solve(name, A, B, left, check):
     vector = _is_vector(A, B)
     if vector and not left:
         raise RuntimeError(
-            "linalg.solve: Vector broadcasting of the left hand side is not supported for left=False. In this case "
+            "linalg.solve: Vector broadcasting of the left hand side is not supported for "
+            "left=False. In this case "
             "linalg.solve is equivalent to B / A.squeeze(-1)"
         )
     b = B.unsqueeze(-1) if vector else B
@@ -163,16 +175,21 @@ def _solve(name, A, B, left, check):
 
 @composite("linalg::solve(Tensor A, Tensor B, *, bool left=True) -> Tensor")
 def solve(A, B, left):
-    """X with ``A X = B`` (``X A = B`` where not `left`); B may be vectors. LinAlgError where A is singular."""
+    """X with ``A X = B`` (``X A = B`` where not `left`); B may be vectors. LinAlgError where A is
+    singular.
+    """
     return _solve("torch.linalg.solve", A, B, left, True)[0]
 
 
 @composite(
-    "linalg::solve_ex(Tensor A, Tensor B, *, bool left=True, bool check_errors=False) -> (Tensor result, Tensor info)"
+    "linalg::solve_ex(Tensor A, Tensor B, *, bool left=True, bool check_errors=False) -> (Tensor "
+    "result, Tensor info)"
 )
 def solve_ex(A, B, left, check_errors):
     """As `solve`, with the index of the first zero pivot for each matrix."""
-    return named("linalg_solve_ex", "result info")(*_solve("torch.linalg.solve_ex", A, B, left, check_errors))
+    return named("linalg_solve_ex", "result info")(
+        *_solve("torch.linalg.solve_ex", A, B, left, check_errors)
+    )
 
 
 # Triangular systems.
@@ -201,10 +218,12 @@ triangular_op = opaque(
 
 
 @composite(
-    "linalg::solve_triangular(Tensor A, Tensor B, *, bool upper, bool left=True, bool unitriangular=False) -> Tensor"
+    "linalg::solve_triangular(Tensor A, Tensor B, *, bool upper, bool left=True, bool "
+    "unitriangular=False) -> Tensor"
 )
 def solve_triangular(A, B, upper, left, unitriangular):
-    """X with ``A X = B`` (``X A = B`` where not `left`) for triangular A: the other triangle is not read, nor the
+    """X with ``A X = B`` (``X A = B`` where not `left`) for triangular A: the other triangle is not
+    read, nor the
     diagonal with `unitriangular`."""
     check_matrix("linalg.solve_triangular", A)
     check_matrix("linalg.solve_triangular", B, "B")
@@ -213,18 +232,23 @@ def solve_triangular(A, B, upper, left, unitriangular):
 
 
 @composite(
-    "aten::triangular_solve(Tensor self, Tensor A, bool upper=True, bool transpose=False, bool unitriangular=False)"
+    "aten::triangular_solve(Tensor self, Tensor A, bool upper=True, bool transpose=False, bool "
+    "unitriangular=False)"
     " -> (Tensor solution, Tensor cloned_coefficient)"
 )
 def triangular_solve(self, A, upper, transpose, unitriangular):
-    """X with ``A X = self`` (of the transpose of A where `transpose`) for triangular A, and a copy of A."""
+    """X with ``A X = self`` (of the transpose of A where `transpose`) for triangular A, and a copy
+    of A.
+    """
     a, up = (A.mT, not upper) if transpose else (A, upper)
     out = solve_triangular(a, self, upper=up, unitriangular=unitriangular)
     return named("triangular_solve", "solution cloned_coefficient")(out, A.clone())
 
 
 def _cholesky_solve_gradient(grad, input2, result, upper):
-    """With Y = A^-1 G: -(Y X^H + X Y^H) L. Also what is not read has a gradient then, as in PyTorch."""
+    """With Y = A^-1 G: -(Y X^H + X Y^H) L. Also what is not read has a gradient then, as in
+    PyTorch.
+    """
     product = cholesky_solve(grad, input2, upper).matmul(adjoint(result))
     both = product + adjoint(product)
     return -input2.triu().matmul(both) if upper else -both.matmul(input2.tril())
@@ -232,13 +256,18 @@ def _cholesky_solve_gradient(grad, input2, result, upper):
 
 @composite(
     "aten::cholesky_solve(Tensor self, Tensor input2, bool upper=False) -> Tensor",
-    grad=dict(self=lambda grad, input2, upper: cholesky_solve(grad, input2, upper), input2=_cholesky_solve_gradient),
+    grad=dict(
+        self=lambda grad, input2, upper: cholesky_solve(grad, input2, upper),
+        input2=_cholesky_solve_gradient,
+    ),
 )
 def cholesky_solve(self, input2, upper):
     """X with ``A X = self``, where `input2` is the Cholesky factor of A."""
     if input2.layout.ndim >= 2 and input2.layout.shape[-1] != input2.layout.shape[-2]:
         rows, columns = input2.layout.shape[-2:]
-        raise RuntimeError(f"A must be batches of square matrices, but they are {rows} by {columns} matrices")
+        raise RuntimeError(
+            f"A must be batches of square matrices, but they are {rows} by {columns} matrices"
+        )
     check_square("cholesky_solve", input2)
     b, factor = self, input2
     first = adjoint(factor) if upper else factor
@@ -257,10 +286,13 @@ def cholesky_inverse(self, upper):
 
 
 @composite(
-    "linalg::lu_solve(Tensor LU, Tensor pivots, Tensor B, *, bool left=True, bool adjoint=False) -> Tensor"
+    "linalg::lu_solve(Tensor LU, Tensor pivots, Tensor B, *, bool left=True, bool adjoint=False) "
+    "-> Tensor"
 )
 def lu_solve(LU, pivots, B, left, adjoint_):
-    """X with ``A X = B`` (or ``X A = B``; with `adjoint` of its conjugate transpose) from the LU factors of A."""
+    """X with ``A X = B`` (or ``X A = B``; with `adjoint` of its conjugate transpose) from the LU
+    factors of A.
+    """
     check_square("torch.linalg.lu_solve", LU, "LU")
     _check_system("linalg.lu_solve", LU, B, left)
     if not left:
@@ -268,7 +300,9 @@ def lu_solve(LU, pivots, B, left, adjoint_):
     permutation = find("_permutation").door(pivots, LU.layout.shape[-1]).to(LU.layout.dtype)
     if adjoint_:
         half = solve_triangular(adjoint(LU), B, upper=False)
-        return matmul(permutation, solve_triangular(adjoint(LU), half, upper=True, unitriangular=True))
+        return matmul(
+            permutation, solve_triangular(adjoint(LU), half, upper=True, unitriangular=True)
+        )
     half = solve_triangular(LU, matmul(permutation.mT, B), upper=False, unitriangular=True)
     return solve_triangular(LU, half, upper=True)
 
@@ -291,25 +325,37 @@ def _pseudoinverse(a, atol, rtol, hermitian):
     else:
         u, s, vh = numpy.linalg.svd(a, full_matrices=False)
     size = numpy.abs(s)
-    limit = numpy.maximum(numpy.asarray(atol)[..., None], numpy.asarray(rtol)[..., None] * size.max(-1, keepdims=True))
+    limit = numpy.maximum(
+        numpy.asarray(atol)[..., None], numpy.asarray(rtol)[..., None] * size.max(-1, keepdims=True)
+    )
     with numpy.errstate(divide="ignore"):
         inverted = numpy.where(size > limit, 1 / s, 0).astype(s.dtype)
     return numpy.conj(numpy.swapaxes((u * inverted[..., None, :]) @ vh, -1, -2))
 
 
 def _pinv_gradient(grad, A, result):
-    """Golub & Pereyra (1973), "The differentiation of pseudo-inverses and nonlinear least squares problems"."""
+    """Golub & Pereyra (1973), "The differentiation of pseudo-inverses and nonlinear least squares
+    problems".
+    """
     m, n = A.layout.shape[-2:]
     p, ph, gh = result, adjoint(result), adjoint(grad)
     if m <= n:
         k = gh.matmul(p)
         kph = k.matmul(ph)
         return (
-            kph - adjoint(p.matmul(k)) - A.matmul(p).matmul(kph) + ph.matmul(p).matmul(gh - k.matmul(A))
+            kph
+            - adjoint(p.matmul(k))
+            - A.matmul(p).matmul(kph)
+            + ph.matmul(p).matmul(gh - k.matmul(A))
         )
     k = p.matmul(gh)
     phk = ph.matmul(k)
-    return (gh - A.matmul(k)).matmul(p).matmul(ph) + phk - adjoint(k.matmul(p)) - phk.matmul(p).matmul(A)
+    return (
+        (gh - A.matmul(k)).matmul(p).matmul(ph)
+        + phk
+        - adjoint(k.matmul(p))
+        - phk.matmul(p).matmul(A)
+    )
 
 
 pinv_op = opaque(
@@ -322,7 +368,9 @@ pinv_op = opaque(
 
 
 def tolerances(a, atol, rtol):
-    """(atol, rtol), where not given 0 and eps * the larger dimension (0 beside an `atol` that is not 0)."""
+    """(atol, rtol), where not given 0 and eps * the larger dimension (0 beside an `atol` that is
+    not 0).
+    """
     default = max(a.layout.shape[-2:]) * float(numpy.finfo(a.layout.dtype.to_real().numpy).eps)
     if rtol is None:
         if hasattr(atol, "layout"):
@@ -333,13 +381,17 @@ def tolerances(a, atol, rtol):
 
 
 @composite(
-    "linalg::pinv(Tensor A, Any rcond=None, bool hermitian=False, *, Any atol=None, Any rtol=None) -> Tensor"
+    "linalg::pinv(Tensor A, Any rcond=None, bool hermitian=False, *, Any atol=None, Any rtol=None) "
+    "-> Tensor"
 )
 def pinv(A, rcond, hermitian, atol, rtol):
-    """The Moore-Penrose pseudoinverse; singular values up to ``max(atol, rtol * largest)`` count as 0."""
+    """The Moore-Penrose pseudoinverse; singular values up to ``max(atol, rtol * largest)`` count as
+    0.
+    """
     if A.layout.ndim < 2 or A.layout.dtype.kind not in "fc":
         raise RuntimeError(
-            f"linalg.pinv({type_name(A.layout.dtype)}{{{list(A.layout.shape)}}}): expected a tensor with 2 or more "
+            f"linalg.pinv({type_name(A.layout.dtype)}{{{list(A.layout.shape)}}}): expected a "
+            "tensor with 2 or more "
             "dimensions of float, double, cfloat or cdouble types"
         )
     check_float("linalg.pinv", A)
@@ -363,13 +415,18 @@ def _least_squares(a, b, rcond):
     m, n = a.shape[-2:]
     if not a.size or not b.size:
         s = numpy.zeros((*a.shape[:-2], min(m, n)), a.real.dtype)
-        return numpy.zeros((*a.shape[:-2], n, b.shape[-1]), a.dtype), numpy.zeros(a.shape[:-2], numpy.int64), s
+        return (
+            numpy.zeros((*a.shape[:-2], n, b.shape[-1]), a.dtype),
+            numpy.zeros(a.shape[:-2], numpy.int64),
+            s,
+        )
     x, rank, s, _ = each(lambda p, q: _least_squares_of_one(p, q, rcond), a, b)
     return x, rank.astype(numpy.int64), s
 
 
 lstsq_op = opaque(
-    "linalg::_lstsq(Tensor A, Tensor B, float rcond) -> (Tensor solution, Tensor rank, Tensor values)",
+    "linalg::_lstsq(Tensor A, Tensor B, float rcond) -> (Tensor solution, Tensor rank, Tensor "
+    "values)",
     """The least squares solution, the rank and the singular values of A.""",
     run=_least_squares,
     function=False,
@@ -378,11 +435,14 @@ _DRIVERS = ("gels", "gelsy", "gelsd", "gelss")
 
 
 @composite(
-    "linalg::lstsq(Tensor self, Tensor b, float? rcond=None, *, str? driver=None) -> (Tensor solution, "
+    "linalg::lstsq(Tensor self, Tensor b, float? rcond=None, *, str? driver=None) -> (Tensor "
+    "solution, "
     "Tensor residuals, Tensor rank, Tensor singular_values)"
 )
 def lstsq(self, b, rcond, driver):
-    """X that makes ``|self X - b|`` least; the residuals, ranks and singular values too, where `driver` gives them."""
+    """X that makes ``|self X - b|`` least; the residuals, ranks and singular values too, where
+    `driver` gives them.
+    """
     check_matrix("torch.linalg.lstsq", self, "input")
     check_float("torch.linalg.lstsq", self)
     driver = driver or "gelsy"
@@ -408,7 +468,9 @@ def lstsq(self, b, rcond, driver):
     nothing = (rank.new_empty((0,)), a.new_empty((0,), dtype=a.layout.dtype.to_real()))
     return named("linalg_lstsq", "solution residuals rank singular_values")(
         solution.squeeze(-1) if vector else solution,
-        residuals.squeeze(-1) if vector and residuals.layout.ndim > a.layout.ndim - 2 else residuals,
+        residuals.squeeze(-1)
+        if vector and residuals.layout.ndim > a.layout.ndim - 2
+        else residuals,
         nothing[0] if driver == "gels" else rank,
         values if driver in ("gelsd", "gelss") else nothing[1],
     )
@@ -426,7 +488,8 @@ def tensorinv(self, ind):
     first, last = shape[:ind], shape[ind:]
     if math.prod(first) != math.prod(last):
         raise RuntimeError(
-            f"Expected self to satisfy the requirement prod(self.shape[ind:]) == prod(self.shape[:ind]), but got "
+            "Expected self to satisfy the requirement prod(self.shape[ind:]) == "
+            "prod(self.shape[:ind]), but got "
             f"{math.prod(last)} != {math.prod(first)}"
         )
     return inv(self.reshape((math.prod(first), math.prod(last)))).reshape((*last, *first))
@@ -434,7 +497,9 @@ def tensorinv(self, ind):
 
 @composite("linalg::tensorsolve(Tensor self, Tensor other, int[]? dims=None) -> Tensor")
 def tensorsolve(self, other, dims):
-    """X with ``tensordot(self, X, X.ndim) = other``; `dims` of `self` are moved to its end first."""
+    """X with ``tensordot(self, X, X.ndim) = other``; `dims` of `self` are moved to its end
+    first.
+    """
     n = self.layout.ndim
     if dims:
         self = self.movedim(list(dims), list(range(n - len(dims), n)))
@@ -443,6 +508,7 @@ def tensorsolve(self, other, dims):
     if size != math.prod(self.layout.shape[: other.layout.ndim]):
         raise RuntimeError(
             "Expected self to satisfy the requirement prod(self.shape[other.ndim:]) == "
-            f"prod(self.shape[:other.ndim]), but got {size} != {math.prod(self.layout.shape[: other.layout.ndim])}"
+            f"prod(self.shape[:other.ndim]), but got {size} != "
+            f"{math.prod(self.layout.shape[: other.layout.ndim])}"
         )
     return solve(self.reshape((size, size)), other.reshape((-1,))).reshape(shape)

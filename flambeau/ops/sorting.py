@@ -1,6 +1,5 @@
 """Order: sorting, the k-th, the middle, the most frequent, quantiles. NumPy finds the places."""
 
-
 from flambeau._base import numpy
 from flambeau.types import by_name
 

@@ -12,7 +12,8 @@ from .views import slice_
 
 
 class ManyViews(Node):
-    """The node of views that were made together; `meaning` is (their layouts, the function that brings their gradients
+    """The node of views that were made together; `meaning` is (their layouts, the function that
+    brings their gradients
     together)."""
 
     __slots__ = ("count", "label", "meaning")
@@ -29,18 +30,22 @@ class ManyViews(Node):
         return self.label
 
     def run(self, grad, keep):
-        """The gradient of the tensor that was split: zeros stand for views whose gradient is not wanted."""
+        """The gradient of the tensor that was split: zeros stand for views whose gradient is not
+        wanted.
+        """
         layouts, join = self.meaning
         grads = [grad] if self.count == 1 else grad
         some = next(g for g in grads if g is not None)
         parts = [
-            some.new_zeros(x.shape, dtype=x.dtype) if g is None else g for g, x in zip(grads, layouts, strict=True)
+            some.new_zeros(x.shape, dtype=x.dtype) if g is None else g
+            for g, x in zip(grads, layouts, strict=True)
         ]
         return (join(parts),)
 
 
 class Views(Op):
-    """`parts(layout, *args)` gives (layout, offset from the base's) of each view; `join(args)` the function that
+    """`parts(layout, *args)` gives (layout, offset from the base's) of each view; `join(args)` the
+    function that
     brings a list of gradients together."""
 
     family = "views"
@@ -93,10 +98,14 @@ def _split(source, split_size, dim):
     dim = _dim_of(source, dim, "split")
     n = source.shape[dim]
     if split_size < 0:
-        raise RuntimeError(f"split expects split_size be non-negative, but got split_size={split_size}")
+        raise RuntimeError(
+            f"split expects split_size be non-negative, but got split_size={split_size}"
+        )
     if split_size == 0:
         if n:
-            raise RuntimeError(f"split_size can only be 0 if dimension size is 0, but got dimension size of {n}")
+            raise RuntimeError(
+                f"split_size can only be 0 if dimension size is 0, but got dimension size of {n}"
+            )
         return _along(source, dim, [0])
     count = max((n + split_size - 1) // split_size, 1)
     return _along(source, dim, [min(split_size, n - i * split_size) for i in range(count)])
@@ -106,12 +115,14 @@ def _split_with_sizes(source, split_sizes, dim):
     dim = _dim_of(source, dim, "split")
     if sum(split_sizes) != source.shape[dim]:
         raise RuntimeError(
-            f"split_with_sizes expects split_sizes to sum exactly to {source.shape[dim]} (input tensor's size at "
+            f"split_with_sizes expects split_sizes to sum exactly to {source.shape[dim]} (input "
+            "tensor's size at "
             f"dimension {dim}), but got split_sizes={list(split_sizes)}"
         )
     if any(n < 0 for n in split_sizes):
         raise RuntimeError(
-            f"split_with_sizes expects split_sizes have only non-negative entries, but got split_sizes="
+            "split_with_sizes expects split_sizes have only non-negative entries, but got "
+            "split_sizes="
             f"{list(split_sizes)}"
         )
     return _along(source, dim, split_sizes)
@@ -148,11 +159,18 @@ unbind = Views(
 )
 
 
-@composite("aten::split(Tensor self, Any split_size=None, int dim=0, *, Any split_size_or_sections=None) -> Tensor[]")
+@composite(
+    "aten::split(Tensor self, Any split_size=None, int dim=0, *, Any split_size_or_sections=None) "
+    "-> Tensor[]"
+)
 def split(self, split_size, dim, split_size_or_sections):
     """Pieces along `dim`: all of one size (an int), or of the given sizes (a list)."""
     size = split_size if split_size is not None else split_size_or_sections
-    return split_with_sizes(self, size, dim) if isinstance(size, list | tuple) else split_pieces(self, size, dim)
+    return (
+        split_with_sizes(self, size, dim)
+        if isinstance(size, list | tuple)
+        else split_pieces(self, size, dim)
+    )
 
 
 @composite("aten::chunk(Tensor self, int chunks, int dim=0) -> Tensor[]")
@@ -180,14 +198,19 @@ def unsafe_split(self, split_size, dim):
 
 
 @composite(
-    "aten::tensor_split(Tensor self, Any indices_or_sections=None, int dim=0, *, Any sections=None, Any indices=None)"
+    "aten::tensor_split(Tensor self, Any indices_or_sections=None, int dim=0, *, Any "
+    "sections=None, Any indices=None)"
     " -> Tensor[]"
 )
 def tensor_split(self, indices_or_sections, dim, sections, indices):
-    """`sections` pieces of nearly equal size along `dim`, or pieces that end at the given indices."""
+    """`sections` pieces of nearly equal size along `dim`, or pieces that end at the given
+    indices.
+    """
     where = next((x for x in (indices_or_sections, sections, indices) if x is not None), None)
     if not self.layout.ndim:
-        raise RuntimeError("tensor_split expected at least a 1-dimensional tensor, but got a tensor with 0 dims")
+        raise RuntimeError(
+            "tensor_split expected at least a 1-dimensional tensor, but got a tensor with 0 dims"
+        )
     dim = wrap_dim(dim, self.layout.ndim)
     n = self.layout.shape[dim]
     if hasattr(where, "layout"):
@@ -209,14 +232,18 @@ def _split_along(name, rank, dims):
         n = self.layout.ndim
         if n < rank:
             raise RuntimeError(
-                f"torch.{name} requires a tensor with at least {rank} dimension{'s' * (rank > 1)}, but got a tensor "
+                f"torch.{name} requires a tensor with at least {rank} dimension{'s' * (rank > 1)}, "
+                "but got a tensor "
                 f"with {n} dimensions!"
             )
         dim = dims(n)
         size = self.layout.shape[dim]
-        if isinstance(indices_or_sections, int) and (indices_or_sections <= 0 or size % indices_or_sections):
+        if isinstance(indices_or_sections, int) and (
+            indices_or_sections <= 0 or size % indices_or_sections
+        ):
             raise RuntimeError(
-                f"torch.{name} attempted to split along dimension {dim}, but the size of the dimension {size} is not "
+                f"torch.{name} attempted to split along dimension {dim}, but the size of the "
+                f"dimension {size} is not "
                 f"divisible by the split_size {indices_or_sections}!"
             )
         return tensor_split(self, indices_or_sections, dim)

@@ -2,9 +2,8 @@
 
 import math
 
-
-from flambeau._base import numpy
 from flambeau import ir
+from flambeau._base import numpy
 from flambeau.types import by_name
 
 from .arithmetic import conj_of, masked

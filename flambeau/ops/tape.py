@@ -13,13 +13,17 @@ sequence = itertools.count(1)  # orders all nodes
 next_order = sequence.__next__
 
 FREED = (
-    "Trying to backward through the graph a second time (or directly access saved tensors after they have already "
-    "been freed). Saved intermediate values of the graph are freed when you call .backward() or autograd.grad(). "
-    "Specify retain_graph=True if you need to backward through the graph a second time or if you need to access saved "
+    "Trying to backward through the graph a second time (or directly access saved tensors after "
+    "they have already "
+    "been freed). Saved intermediate values of the graph are freed when you call .backward() or "
+    "autograd.grad(). "
+    "Specify retain_graph=True if you need to backward through the graph a second time or if you "
+    "need to access saved "
     "tensors after calling backward."
 )
 
-# Not empty while any thread is in anomaly mode or has saved-tensor hooks: only then recording does more.
+# Not empty while any thread is in anomaly mode or has saved-tensor hooks: only then recording does
+# more.
 watchers: list = []
 
 
@@ -42,9 +46,12 @@ class Extra:
 class Node:
     """One step of the graph that backward walks from results to inputs.
 
-    `edges[i]` is the node of tensor input i (or an `Output` of a node with several results), None where no gradient is
-    wanted. `saved` holds what the gradient formulas read: a tuple, a `Packed`, or None when it was freed. `order` grows
-    as nodes are made, so whoever consumed a value comes behind its maker. Every op has a subclass of its own, whose
+    `edges[i]` is the node of tensor input i (or an `Output` of a node with several results), None
+    where no gradient is
+    wanted. `saved` holds what the gradient formulas read: a tuple, a `Packed`, or None when it was
+    freed. `order` grows
+    as nodes are made, so whoever consumed a value comes behind its maker. Every op has a subclass
+    of its own, whose
     `run` is generated.
     """
 
@@ -53,7 +60,8 @@ class Node:
     rule = None
 
     def run(self, grad, keep):
-        """Gradients for the edges, in order, from the gradient of the result (a list of them, if there are several).
+        """Gradients for the edges, in order, from the gradient of the result (a list of them, if
+        there are several).
 
         Without `keep`, the saved values are dropped, so that memory is free before the graph is.
         """
@@ -77,12 +85,16 @@ class Node:
                 return self.rule.unpack(self)[self.rule.saves.index(wanted)]
             if wanted in self.rule.arguments:
                 return None
-        raise AttributeError(f"{self.name()!r} object has no attribute {name!r}", name=name, obj=self)
+        raise AttributeError(
+            f"{self.name()!r} object has no attribute {name!r}", name=name, obj=self
+        )
 
     @property
     def next_functions(self):
         """Pairs (node, index of its result) that this node's gradients go to, as in PyTorch."""
-        return tuple((e.node, e.index) if e.__class__ is Output else (e, 0) for e in self.edges or ())
+        return tuple(
+            (e.node, e.index) if e.__class__ is Output else (e, 0) for e in self.edges or ()
+        )
 
     @property
     def hooks(self) -> Extra | None:
@@ -104,7 +116,9 @@ class Node:
         return self.order
 
     def register_hook(self, hook):
-        """Calls ``hook(grad_inputs, grad_outputs)`` after this node ran; a returned tuple replaces grad_inputs."""
+        """Calls ``hook(grad_inputs, grad_outputs)`` after this node ran; a returned tuple replaces
+        grad_inputs.
+        """
         return add_hook(self, "node", hook)
 
     def register_prehook(self, hook):
@@ -122,12 +136,16 @@ class Output:
 
 
 class AccumulateGrad(Node):
-    """Where a leaf's gradient arrives. It refers to its tensor weakly, so that leaf and node form no cycle."""
+    """Where a leaf's gradient arrives. It refers to its tensor weakly, so that leaf and node form
+    no cycle.
+    """
 
     __slots__ = ("_variable",)
 
     def __init__(self, variable):
-        self.order = next_order()  # before every op that reads the leaf: all contributions have arrived
+        self.order = (
+            next_order()
+        )  # before every op that reads the leaf: all contributions have arrived
         self.extra = self.shapes = None
         self.edges, self.saved = (), ()
         self._variable = weakref.ref(variable)
@@ -151,7 +169,9 @@ def extras(node: Node) -> Extra:
 
 
 def add_hook(node: Node, kind, hook) -> RemovableHandle:
-    """Attaches `hook` to `node` under `kind` ("node", "pre", "retain", "post", or the index of a result)."""
+    """Attaches `hook` to `node` under `kind` ("node", "pre", "retain", "post", or the index of a
+    result).
+    """
     table = extras(node).hooks.setdefault(kind, Table())
     handle = RemovableHandle(table)
     table[handle.id] = hook
@@ -195,8 +215,10 @@ class Item:
         self.node, self.packed = tensor._node, pack(bare)
         if bare.storage.version != version:
             raise RuntimeError(
-                "A saved tensor pack hook is modifying its input in place. Tensors provided as input to pack hook "
-                "cannot be modified by in-place operations as this can lead to unexpected side-effects. Please open "
+                "A saved tensor pack hook is modifying its input in place. Tensors provided as "
+                "input to pack hook "
+                "cannot be modified by in-place operations as this can lead to unexpected "
+                "side-effects. Please open "
                 "an issue if you need to perform in-place operations on the input to a pack hook."
             )
 
@@ -215,10 +237,13 @@ class Item:
 
 
 class Rule:
-    """How one op's results are recorded, and its gradients computed. One for each (op, kinds of arguments).
+    """How one op's results are recorded, and its gradients computed. One for each (op, kinds of
+    arguments).
 
-    `gradients` maps argument names to functions whose parameter names say what they read: schema arguments, results
-    (`result`, or the schema's names), `grad` (or `grad_NAME`, for several results), `ARGUMENT_layout` and
+    `gradients` maps argument names to functions whose parameter names say what they read: schema
+    arguments, results
+    (`result`, or the schema's names), `grad` (or `grad_NAME`, for several results),
+    `ARGUMENT_layout` and
     `ARGUMENT_offset`, which keep no memory alive, and `needs`, a list of booleans.
     """
 
@@ -229,8 +254,12 @@ class Rule:
         self.differentiable = [a for a in arguments if a in tensors or a in lists]
         self.reads = {a: _parameters(f) for a, f in gradients.items()}
         wanted = {p for names in self.reads.values() for p in names}
-        derived = [p for p in sorted(wanted) if p.endswith(("_layout", "_offset")) and p not in arguments]
-        self.saves = [a for a in arguments if a in wanted] + derived + [r for r in results if r in wanted]
+        derived = [
+            p for p in sorted(wanted) if p.endswith(("_layout", "_offset")) and p not in arguments
+        ]
+        self.saves = (
+            [a for a in arguments if a in wanted] + derived + [r for r in results if r in wanted]
+        )
         # Which saved values are tensors (their versions are checked), and which lists of them.
         self.watched = [s for s in self.saves if s in tensors or s in lists or s in results]
         self.kind = type(name, (Node,), {
@@ -240,20 +269,30 @@ class Rule:
         self.recorder = self._make_recorder()
 
     def record(self, shapes, result, *arguments):
-        """Makes the node and hangs it on the result. `shapes`: layouts that gradients are brought to."""
+        """Makes the node and hangs it on the result. `shapes`: layouts that gradients are brought
+        to.
+        """
         return self.recorder(shapes)(result, *arguments)
 
     def _make_recorder(self):
         """recorder(shapes) gives record(result, *arguments)."""
         arguments = [_safe(a) for a in self.arguments]
-        lines = ["def recorder(_shapes):", f" def record(_result, {', '.join(arguments)}):", "  _node = _Kind()"]
+        lines = [
+            "def recorder(_shapes):",
+            f" def record(_result, {', '.join(arguments)}):",
+            "  _node = _Kind()",
+        ]
         edges = []
         for a in self.differentiable:
             name = _safe(a)
             if a in self.lists:
                 gathered = f"[None if t is None else t._node for t in {name} or ()]"
-                lines.append(f"  _list_{a} = {gathered if a in self.gradients else f'[None for t in {name} or ()]'}")
-                lines.append(f"  _edge_{a} = True if any([e is not None for e in _list_{a}]) else None")
+                lines.append(
+                    f"  _list_{a} = {gathered if a in self.gradients else f'[None for t in {name} or ()]'}"
+                )
+                lines.append(
+                    f"  _edge_{a} = True if any([e is not None for e in _list_{a}]) else None"
+                )
                 edges.append(f"*_list_{a}")
             else:
                 lines.append(f"  _edge_{a} = {f'{name}._node' if a in self.gradients else 'None'}")
@@ -310,10 +349,14 @@ class Rule:
         for n in self.watched:
             check = "_check_list" if n in self.lists else "_modified"
             moved = "" if n in self.lists else f" and {_safe(n)}.storage.version != _version_{n}"
-            lines.append(f"    if {_safe(n)} is not None{moved}: {check}({_safe(n)}, _version_{n}, _node)")
+            lines.append(
+                f"    if {_safe(n)} is not None{moved}: {check}({_safe(n)}, _version_{n}, _node)"
+            )
         for i, r in enumerate(self.results):
             if r in self.saves:
-                lines.append(f"    if {r} is not None and _state.grad: {r} = _attach(_node, {r}, {i})")
+                lines.append(
+                    f"    if {r} is not None and _state.grad: {r} = _attach(_node, {r}, {i})"
+                )
         if self.watched:
             lines.append("    if not keep: _node.saved = None")
         if len(self.results) > 1:
@@ -335,7 +378,9 @@ class Rule:
         if any("needs" in r for r in self.reads.values()):
             lines.append("    needs = [e is not None for e in _node.edges]")
         found = [
-            f"({self._call(a)} if _edge_{a} is not None else None)" if a in self.gradients else "None"
+            f"({self._call(a)} if _edge_{a} is not None else None)"
+            if a in self.gradients
+            else "None"
             for a in self.differentiable
         ]
         made = f"({''.join(f + ', ' for f in found)})"
@@ -349,8 +394,14 @@ class Rule:
             size = "1"
             if listed:  # one list takes what the single tensors leave
                 known = _safe(a) if a in self.saves else None
-                size = f"len(_edges) - {len(self.differentiable) - 1}" if len(self.lists) == 1 else f"len({known})"
-            call = self._call(a) if a in self.gradients else ("[None] * _size" if listed else "None")
+                size = (
+                    f"len(_edges) - {len(self.differentiable) - 1}"
+                    if len(self.lists) == 1
+                    else f"len({known})"
+                )
+            call = (
+                self._call(a) if a in self.gradients else ("[None] * _size" if listed else "None")
+            )
             lines += [
                 f"    _size = {size}",
                 "    needs = [e is not None for e in _edges[_start:_start + _size]]",
@@ -396,7 +447,9 @@ def hang(node, result):
 
 
 def alone(tensor):
-    """The tensor's memory in a tensor without history, so that a node may keep its own result without a cycle."""
+    """The tensor's memory in a tensor without history, so that a node may keep its own result
+    without a cycle.
+    """
     return runtime.wrap(tensor.storage, tensor.layout, tensor.offset)
 
 
@@ -417,13 +470,17 @@ _fit_gradient = _note_line = None
 
 
 def bind(fit, note):
-    """Told by the tensor layer how to bring a gradient to an input's layout, and how to note the forward line."""
+    """Told by the tensor layer how to bring a gradient to an input's layout, and how to note the
+    forward line.
+    """
     global _fit_gradient, _note_line
     _fit_gradient, _note_line = fit, note
 
 
 def _dress(node, values):
-    """What anomaly mode and the user's saved-tensor hooks add to a new node, whose first `values` are no versions."""
+    """What anomaly mode and the user's saved-tensor hooks add to a new node, whose first `values`
+    are no versions.
+    """
     if state.anomaly:
         _note_line(node)
     if state.saved_hooks:
@@ -448,7 +505,10 @@ def _reopen(node, saved):
 
 
 def _fit(shapes, grads):
-    return [g if s is None or g is None else _fit_gradient(g, s) for g, s in zip(grads, shapes, strict=True)]
+    return [
+        g if s is None or g is None else _fit_gradient(g, s)
+        for g, s in zip(grads, shapes, strict=True)
+    ]
 
 
 def _check_list(tensors, versions, node):
@@ -480,14 +540,17 @@ def modified(tensor, version, node):
     if maker is not None and maker.__class__ is not AccumulateGrad:
         origin = f", which is output {index} of {maker.name()},"
     hint = (
-        f"the backtrace further above shows the operation that failed to compute its gradient: it was called\n"
+        "the backtrace further above shows the operation that failed to compute its gradient: it "
+        "was called\n"
         f"  at {node.line}"
         if node.line
         else "enable anomaly detection to find the operation that failed to compute its gradient, with "
         "torch.autograd.set_detect_anomaly(True, check_nan=False)."
     )
     raise RuntimeError(
-        "one of the variables needed for gradient computation has been modified by an inplace operation: "
-        f"[{kind_of(tensor)} {list(tensor.shape)}]{origin} is at version {tensor.storage.version}; expected version "
+        "one of the variables needed for gradient computation has been modified by an inplace "
+        "operation: "
+        f"[{kind_of(tensor)} {list(tensor.shape)}]{origin} is at version {tensor.storage.version}; "
+        "expected version "
         f"{version} instead. Hint: {hint}"
     )

@@ -17,16 +17,39 @@ def unary(name, doc, grad, scalar=None, dtype=int_to_float, **options):
     """A function of one element, by its name in `ir.math`."""
     body = scalar or (lambda self: getattr(math, name)(self))
     gradients = dict(self=grad) if grad is not None else None
-    return pointwise(f"aten::{name}(Tensor self) -> Tensor", doc, scalar=body, dtype=dtype, grad=gradients, **options)
+    return pointwise(
+        f"aten::{name}(Tensor self) -> Tensor",
+        doc,
+        scalar=body,
+        dtype=dtype,
+        grad=gradients,
+        **options,
+    )
 
 
-exp = unary("exp", """e to the power of the element.""", lambda grad, result: grad * conj_of(result))
-exp2 = unary("exp2", """2 to the power of the element.""", lambda grad, result: grad * conj_of(result) * _math.log(2))
-expm1 = unary("expm1", """``exp(x) - 1``, exact near 0.""", lambda grad, result: grad * (conj_of(result) + 1))
+exp = unary(
+    "exp", """e to the power of the element.""", lambda grad, result: grad * conj_of(result)
+)
+exp2 = unary(
+    "exp2",
+    """2 to the power of the element.""",
+    lambda grad, result: grad * conj_of(result) * _math.log(2),
+)
+expm1 = unary(
+    "expm1", """``exp(x) - 1``, exact near 0.""", lambda grad, result: grad * (conj_of(result) + 1)
+)
 log = unary("log", """The natural logarithm.""", lambda grad, self: grad / conj_of(self))
-log2 = unary("log2", """The logarithm to base 2.""", lambda grad, self: grad / (conj_of(self) * _math.log(2)))
-log10 = unary("log10", """The logarithm to base 10.""", lambda grad, self: grad / (conj_of(self) * _math.log(10)))
-log1p = unary("log1p", """``log(1 + x)``, exact near 0.""", lambda grad, self: grad / (conj_of(self) + 1))
+log2 = unary(
+    "log2", """The logarithm to base 2.""", lambda grad, self: grad / (conj_of(self) * _math.log(2))
+)
+log10 = unary(
+    "log10",
+    """The logarithm to base 10.""",
+    lambda grad, self: grad / (conj_of(self) * _math.log(10)),
+)
+log1p = unary(
+    "log1p", """``log(1 + x)``, exact near 0.""", lambda grad, self: grad / (conj_of(self) + 1)
+)
 sqrt = unary(
     "sqrt",
     """The square root.""",
@@ -34,23 +57,39 @@ sqrt = unary(
     scalar=lambda self: math.sqrt(self),
 )
 rsqrt = unary(
-    "rsqrt", """``1 / sqrt(x)``.""", lambda grad, result: -0.5 * grad * conj_of(result * result * result)
+    "rsqrt",
+    """``1 / sqrt(x)``.""",
+    lambda grad, result: -0.5 * grad * conj_of(result * result * result),
 )
 sin = unary("sin", """The sine, of radians.""", lambda grad, self: grad * conj_of(self.cos()))
 cos = unary("cos", """The cosine, of radians.""", lambda grad, self: -grad * conj_of(self.sin()))
-tan = unary("tan", """The tangent, of radians.""", lambda grad, result: grad * conj_of(result * result + 1))
-asin = unary("asin", """The inverse sine.""", lambda grad, self: grad * conj_of((1 - self * self).rsqrt()))
-acos = unary("acos", """The inverse cosine.""", lambda grad, self: -grad * conj_of((1 - self * self).rsqrt()))
+tan = unary(
+    "tan", """The tangent, of radians.""", lambda grad, result: grad * conj_of(result * result + 1)
+)
+asin = unary(
+    "asin", """The inverse sine.""", lambda grad, self: grad * conj_of((1 - self * self).rsqrt())
+)
+acos = unary(
+    "acos", """The inverse cosine.""", lambda grad, self: -grad * conj_of((1 - self * self).rsqrt())
+)
 atan = unary("atan", """The inverse tangent.""", lambda grad, self: grad / conj_of(self * self + 1))
 sinh = unary("sinh", """The hyperbolic sine.""", lambda grad, self: grad * conj_of(self.cosh()))
 cosh = unary("cosh", """The hyperbolic cosine.""", lambda grad, self: grad * conj_of(self.sinh()))
-asinh = unary("asinh", """The inverse hyperbolic sine.""", lambda grad, self: grad * conj_of((self * self + 1).rsqrt()))
+asinh = unary(
+    "asinh",
+    """The inverse hyperbolic sine.""",
+    lambda grad, self: grad * conj_of((self * self + 1).rsqrt()),
+)
 acosh = unary(
     "acosh",
     """The inverse hyperbolic cosine.""",
     lambda grad, self: grad * conj_of((self - 1).rsqrt() * (self + 1).rsqrt()),
 )
-atanh = unary("atanh", """The inverse hyperbolic tangent.""", lambda grad, self: grad / conj_of(1 - self * self))
+atanh = unary(
+    "atanh",
+    """The inverse hyperbolic tangent.""",
+    lambda grad, self: grad / conj_of(1 - self * self),
+)
 for _op, _name in ((asin, "arcsin"), (acos, "arccos"), (atan, "arctan"), (asinh, "arcsinh"), (acosh, "arccosh"),
                    (atanh, "arctanh")):  # fmt: skip
     also(_op, _name)
@@ -62,36 +101,60 @@ def tanh_backward(grad, result):
     return grad * (1 - result * result)
 
 
-@fused("aten::_sigmoid_backward(Tensor grad, Tensor result) -> Tensor", method=False, function=False)
+@fused(
+    "aten::_sigmoid_backward(Tensor grad, Tensor result) -> Tensor", method=False, function=False
+)
 def sigmoid_backward(grad, result):
     """The derivative of the logistic function, from its result."""
     return grad * (1 - result) * result
 
 
-tanh = unary("tanh", """The hyperbolic tangent.""", lambda grad, result: tanh_backward(grad, conj_of(result)))
+tanh = unary(
+    "tanh", """The hyperbolic tangent.""", lambda grad, result: tanh_backward(grad, conj_of(result))
+)
 sigmoid = unary(
     "sigmoid", """The logistic function ``1 / (1 + exp(-x))``.""",
     lambda grad, result: sigmoid_backward(grad, conj_of(result)),
 )  # fmt: skip
 also(sigmoid, "special.expit")
-erf = unary("erf", """The error function.""", lambda grad, self: grad * TWO_OVER_ROOT_PI * (-(self * self)).exp())
+erf = unary(
+    "erf",
+    """The error function.""",
+    lambda grad, self: grad * TWO_OVER_ROOT_PI * (-(self * self)).exp(),
+)
 erfc = unary(
-    "erfc", """One minus the error function.""", lambda grad, self: -grad * TWO_OVER_ROOT_PI * (-(self * self)).exp()
+    "erfc",
+    """One minus the error function.""",
+    lambda grad, self: -grad * TWO_OVER_ROOT_PI * (-(self * self)).exp(),
 )
 erfinv = unary(
     "erfinv",
     """The inverse of the error function.""",
     lambda grad, result: grad * (_math.sqrt(_math.pi) / 2) * (result * result).exp(),
 )
-lgamma = unary("lgamma", """The logarithm of |gamma(x)|.""", lambda grad, self: grad * self.digamma())
-digamma = unary("digamma", """The derivative of lgamma.""", lambda grad, self: grad * find("polygamma").door(1, self))
-i0 = unary("i0", """The modified Bessel function of order 0.""", lambda grad, self: grad * find("special.i1").door(self))
+lgamma = unary(
+    "lgamma", """The logarithm of |gamma(x)|.""", lambda grad, self: grad * self.digamma()
+)
+digamma = unary(
+    "digamma",
+    """The derivative of lgamma.""",
+    lambda grad, self: grad * find("polygamma").door(1, self),
+)
+i0 = unary(
+    "i0",
+    """The modified Bessel function of order 0.""",
+    lambda grad, self: grad * find("special.i1").door(self),
+)
 
 
 def _sinc(x):
     y = x * _math.pi
     zero = x.equals(0.0)
-    return ir.select(zero, ir.const(1.0, x.dtype), math.sin(y) / (y if x.dtype.kind == "c" else ir.select(zero, ir.const(1.0, x.dtype), y)))
+    return ir.select(
+        zero,
+        ir.const(1.0, x.dtype),
+        math.sin(y) / (y if x.dtype.kind == "c" else ir.select(zero, ir.const(1.0, x.dtype), y)),
+    )
 
 
 def _sinc_backward(grad, self):
@@ -100,7 +163,12 @@ def _sinc_backward(grad, self):
     return find("where").door(self == 0, 0, grad * conj_of(slope))
 
 
-sinc = unary("sinc", """``sin(pi x) / (pi x)``, 1 at 0.""", lambda grad, self: _sinc_backward(grad, self), scalar=_sinc)
+sinc = unary(
+    "sinc",
+    """``sin(pi x) / (pi x)``, 1 at 0.""",
+    lambda grad, self: _sinc_backward(grad, self),
+    scalar=_sinc,
+)
 
 
 def _absolute(self):
@@ -170,7 +238,8 @@ def _sgn_backward(grad, self, result):
 
 
 sgn = unary(
-    "sgn", """The sign; for complex numbers, z / |z|.""", lambda grad, self, result: _sgn_backward(grad, self, result),
+    "sgn", """The sign; for complex numbers, z / |z|.""", lambda grad, self, result:
+    _sgn_backward(grad, self, result),
     scalar=_sgn, dtype=same,
 )  # fmt: skip
 
@@ -181,7 +250,12 @@ def _refuse_complex(common, *args):
 
 
 sign = unary(
-    "sign", """-1, 0 or 1.""", lambda grad: grad * 0, scalar=_sign, dtype=same, check=_refuse_complex
+    "sign",
+    """-1, 0 or 1.""",
+    lambda grad: grad * 0,
+    scalar=_sign,
+    dtype=same,
+    check=_refuse_complex,
 )
 
 
@@ -196,7 +270,13 @@ ceil = _round_like("ceil", """The smallest integer not below.""", ir.ceil)
 floor = _round_like("floor", """The largest integer not above.""", ir.floor)
 trunc = _round_like("trunc", """Rounded towards zero.""", ir.trunc)
 also(trunc, "fix")
-frac = unary("frac", """What `trunc` cuts off.""", lambda grad: grad, scalar=lambda self: self - ir.trunc(self), dtype=same)
+frac = unary(
+    "frac",
+    """What `trunc` cuts off.""",
+    lambda grad: grad,
+    scalar=lambda self: self - ir.trunc(self),
+    dtype=same,
+)
 
 
 def _round(self, decimals):
@@ -248,7 +328,12 @@ def binary(name, doc, grad, scalar=None, dtype=same, **options):
     """A function of two elements, by its name in `ir.math`."""
     body = scalar or (lambda self, other: getattr(math, name)(self, other))
     return pointwise(
-        f"aten::{name}(Tensor self, Tensor other) -> Tensor", doc, scalar=body, dtype=dtype, grad=grad, **options
+        f"aten::{name}(Tensor self, Tensor other) -> Tensor",
+        doc,
+        scalar=body,
+        dtype=dtype,
+        grad=grad,
+        **options,
     )
 
 
@@ -270,12 +355,18 @@ also(atan2, "arctan2")
 hypot = binary(
     "hypot",
     """The length of the vector (self, other), without overflow.""",
-    dict(self=lambda grad, self, result: grad * (self / result), other=lambda grad, other, result: grad * (other / result)),
+    dict(
+        self=lambda grad, self, result: grad * (self / result),
+        other=lambda grad, other, result: grad * (other / result),
+    ),
 )
 copysign = binary(
     "copysign",
     """|self| with the sign of other.""",
-    dict(self=lambda grad, self, result: _copysign_backward(grad, self, result), other=lambda grad: grad * 0),
+    dict(
+        self=lambda grad, self, result: _copysign_backward(grad, self, result),
+        other=lambda grad: grad * 0,
+    ),
     scalar=lambda self, other: ir.copysign(self, other),
     dtype=int_to_float,
 )
@@ -307,7 +398,9 @@ also(xlogy, "special.xlogy")
 
 
 def _log_of(value):
-    return value.log() if hasattr(value, "layout") else _math.log(value) if value > 0 else float("nan")
+    return (
+        value.log() if hasattr(value, "layout") else _math.log(value) if value > 0 else float("nan")
+    )
 
 
 def _logaddexp(self, other):

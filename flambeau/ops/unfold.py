@@ -11,14 +11,20 @@ def _pairs(*values):
 
 
 def _check_geometry(kernel, dilation, padding, stride):
-    for values, what, least in ((kernel, "kernel size", 1), (dilation, "dilation", 1), (stride, "stride", 1)):
+    for values, what, least in (
+        (kernel, "kernel size", 1),
+        (dilation, "dilation", 1),
+        (stride, "stride", 1),
+    ):
         if any(v < least for v in values):
             raise RuntimeError(
-                f"{what} should be greater than zero, but got {' '.join(f'{n}: {v}' for n, v in _named(what, values))}"
+                f"{what} should be greater than zero, but got "
+                f"{' '.join(f'{n}: {v}' for n, v in _named(what, values))}"
             )
     if any(p < 0 for p in padding):
         raise RuntimeError(
-            f"padding should be non-negative, but got pad_height: {padding[0]} pad_width: {padding[1]}"
+            f"padding should be non-negative, but got pad_height: {padding[0]} pad_width: "
+            f"{padding[1]}"
         )
 
 
@@ -35,7 +41,8 @@ def _blocks(spatial, kernel, dilation, padding, stride):
 
 
 @composite(
-    "nn::im2col(Tensor self, int[2] kernel_size, int[2] dilation, int[2] padding, int[2] stride) -> Tensor",
+    "nn::im2col(Tensor self, int[2] kernel_size, int[2] dilation, int[2] padding, int[2] stride) "
+    "-> Tensor",
     grad=dict(
         self=lambda grad, self_layout, kernel_size, dilation, padding, stride: col2im(
             grad, self_layout.shape[-2:], kernel_size, dilation, padding, stride
@@ -43,21 +50,27 @@ def _blocks(spatial, kernel, dilation, padding, stride):
     ),
 )
 def im2col(self, kernel_size, dilation, padding, stride):
-    """The windows of [N, C, H, W] as columns: [N, C * window, number of windows]; without N alike."""
+    """The windows of [N, C, H, W] as columns: [N, C * window, number of windows]; without N
+    alike.
+    """
     kernel, dilation, padding, stride = _pairs(kernel_size, dilation, padding, stride)
     _check_geometry(kernel, dilation, padding, stride)
     shape = self.layout.shape
     if self.layout.ndim not in (3, 4) or 0 in shape[-3:]:
         raise RuntimeError(
-            "Expected 3D or 4D (batch mode) tensor with possibly 0 batch size and other non-zero dimensions for "
+            "Expected 3D or 4D (batch mode) tensor with possibly 0 batch size and other non-zero "
+            "dimensions for "
             f"input, but got: [{', '.join(map(str, shape))}]"
         )
     out = _blocks(shape[-2:], kernel, dilation, padding, stride)
     if min(out) < 1:
         raise RuntimeError(
-            f"Given input with spatial size ({shape[-2]}, {shape[-1]}), kernel_size=({kernel[0]}, {kernel[1]}), "
-            f"dilation=({dilation[0]}, {dilation[1]}), padding=({padding[0]}, {padding[1]}), calculated shape of the "
-            f"array of sliding blocks as ({out[0]}, {out[1]}), but its components must be at least one."
+            f"Given input with spatial size ({shape[-2]}, {shape[-1]}), kernel_size=({kernel[0]}, "
+            f"{kernel[1]}), "
+            f"dilation=({dilation[0]}, {dilation[1]}), padding=({padding[0]}, {padding[1]}), "
+            "calculated shape of the "
+            f"array of sliding blocks as ({out[0]}, {out[1]}), but its components must be at least "
+            "one."
         )
     x = self if self.layout.ndim == 4 else self.unsqueeze(0)
     if any(padding):
@@ -65,40 +78,54 @@ def im2col(self, kernel_size, dilation, padding, stride):
     elif not x.layout.contiguous:
         x = x.contiguous()
     rows = x.layout.shape[1] * math.prod(kernel)
-    columns = windows(x, kernel, stride, dilation, out).reshape((x.layout.shape[0], rows, math.prod(out)))
+    columns = windows(x, kernel, stride, dilation, out).reshape(
+        (x.layout.shape[0], rows, math.prod(out))
+    )
     columns = columns.clone() if columns.storage is self.storage else columns
     return columns if self.layout.ndim == 4 else columns.squeeze(0)
 
 
 @composite(
-    "nn::col2im(Tensor self, int[2] output_size, int[2] kernel_size, int[2] dilation, int[2] padding, int[2] stride)"
+    "nn::col2im(Tensor self, int[2] output_size, int[2] kernel_size, int[2] dilation, int[2] "
+    "padding, int[2] stride)"
     " -> Tensor",
     grad=dict(
-        self=lambda grad, kernel_size, dilation, padding, stride: im2col(grad, kernel_size, dilation, padding, stride)
+        self=lambda grad, kernel_size, dilation, padding, stride: im2col(
+            grad, kernel_size, dilation, padding, stride
+        )
     ),
 )
 def col2im(self, output_size, kernel_size, dilation, padding, stride):
-    """Columns [N, C * window, L] added up to the image [N, C, *output_size] whose windows they are."""
-    output_size, kernel, dilation, padding, stride = _pairs(output_size, kernel_size, dilation, padding, stride)
+    """Columns [N, C * window, L] added up to the image [N, C, *output_size] whose windows they
+    are.
+    """
+    output_size, kernel, dilation, padding, stride = _pairs(
+        output_size, kernel_size, dilation, padding, stride
+    )
     _check_geometry(kernel, dilation, padding, stride)
     shape = self.layout.shape
     if self.layout.ndim not in (2, 3) or 0 in shape[-2:]:
         raise RuntimeError(
-            "Expected 2D or 3D (batch mode) tensor for input with possibly 0 batch size and non-zero dimensions for "
+            "Expected 2D or 3D (batch mode) tensor for input with possibly 0 batch size and "
+            "non-zero dimensions for "
             f"input, but got: [{', '.join(map(str, shape))}]"
         )
     count = math.prod(kernel)
     if shape[-2] % count:
         raise RuntimeError(
-            "Expected size of input's dimension 1 to be divisible by the product of kernel_size, but got "
+            "Expected size of input's dimension 1 to be divisible by the product of kernel_size, "
+            "but got "
             f"input.size(1)={shape[-2]} and kernel_size=({kernel[0]}, {kernel[1]})."
         )
     out = _blocks(output_size, kernel, dilation, padding, stride)
     if math.prod(out) != shape[-1] or min(out) < 1:
         raise RuntimeError(
-            f"Given output_size=({output_size[0]}, {output_size[1]}), kernel_size=({kernel[0]}, {kernel[1]}), "
-            f"dilation=({dilation[0]}, {dilation[1]}), padding=({padding[0]}, {padding[1]}), stride=({stride[0]}, "
-            f"{stride[1]}), expected size of input's dimension 2 to match the calculated number of sliding blocks "
+            f"Given output_size=({output_size[0]}, {output_size[1]}), kernel_size=({kernel[0]}, "
+            f"{kernel[1]}), "
+            f"dilation=({dilation[0]}, {dilation[1]}), padding=({padding[0]}, {padding[1]}), "
+            f"stride=({stride[0]}, "
+            f"{stride[1]}), expected size of input's dimension 2 to match the calculated number of "
+            "sliding blocks "
             f"{out[0]} * {out[1]} = {math.prod(out)}, but got input.size(2)={shape[-1]}."
         )
     x = self if self.layout.ndim == 3 else self.unsqueeze(0)
@@ -116,14 +143,16 @@ def pixel_shuffle(self, upscale_factor):
     r, shape = upscale_factor, self.layout.shape
     if len(shape) < 3:
         raise RuntimeError(
-            f"pixel_shuffle expects input to have at least 3 dimensions, but got input with {len(shape)} dimension(s)"
+            "pixel_shuffle expects input to have at least 3 dimensions, but got input with "
+            f"{len(shape)} dimension(s)"
         )
     if r <= 0:
         raise RuntimeError(f"pixel_shuffle expects a positive upscale_factor, but got {r}")
     *lead, c, h, w = shape
     if c % (r * r):
         raise RuntimeError(
-            "pixel_shuffle expects its input's 'channel' dimension to be divisible by the square of upscale_factor, "
+            "pixel_shuffle expects its input's 'channel' dimension to be divisible by the square "
+            "of upscale_factor, "
             f"but input.size(-3)={c} is not divisible by {r * r}"
         )
     n = len(lead)
@@ -147,7 +176,8 @@ def pixel_unshuffle(self, downscale_factor):
     for size, what, place in ((h, "height", -2), (w, "width", -1)):
         if size % r:
             raise RuntimeError(
-                f"pixel_unshuffle expects {what} to be divisible by downscale_factor, but input.size({place})={size} "
+                f"pixel_unshuffle expects {what} to be divisible by downscale_factor, but "
+                f"input.size({place})={size} "
                 f"is not divisible by {r}"
             )
     n = len(lead)
@@ -159,12 +189,17 @@ def pixel_unshuffle(self, downscale_factor):
 def _channel_shuffle(self, groups):
     shape = self.layout.shape
     if len(shape) <= 2:
-        raise RuntimeError(f"channel_shuffle expects input with > 2 dims, but got input with sizes {list(shape)}")
+        raise RuntimeError(
+            f"channel_shuffle expects input with > 2 dims, but got input with sizes {list(shape)}"
+        )
     if groups <= 0:
-        raise RuntimeError(f"Number of groups to divide channels in must be positive. Value of groups:{groups}")
+        raise RuntimeError(
+            f"Number of groups to divide channels in must be positive. Value of groups:{groups}"
+        )
     if shape[1] % groups:
         raise RuntimeError(
-            f"Number of channels must be divisible by groups. Got {shape[1]} channels and {groups} groups."
+            f"Number of channels must be divisible by groups. Got {shape[1]} channels and {groups} "
+            "groups."
         )
     split = self.reshape((shape[0], groups, shape[1] // groups, *shape[2:]))
     return split.transpose(1, 2).clone().reshape(shape)

@@ -8,9 +8,11 @@ from .promotion import compute_type
 
 
 class Update(Op):
-    """A pointwise kernel that writes several of its operands, given by `writes`; numbers are run-time scalars.
+    """A pointwise kernel that writes several of its operands, given by `writes`; numbers are
+    run-time scalars.
 
-    `step(arrays, numbers, flags)` takes the operands' expressions by name and returns the new values of `writes`.
+    `step(arrays, numbers, flags)` takes the operands' expressions by name and returns the new
+    values of `writes`.
     """
 
     family = "update"
@@ -38,14 +40,18 @@ class Update(Op):
         positions = [i for i, a in enumerate(self.schema.arguments) if a.name in written]
         layouts = [named[w].layout for w in written]
         kernel = ir.Pointwise(
-            self.name, [i.dtype for i in slots.inputs], [y.dtype for y in layouts], [results[w] for w in written]
+            self.name,
+            [i.dtype for i in slots.inputs],
+            [y.dtype for y in layouts],
+            [results[w] for w in written],
         )
         return launch(kernel, slots, layouts, tuple(positions))
 
     def _check(self, name, value, target):
         if value.layout.shape != target.shape or value.layout.conj or value.layout.neg:
             raise RuntimeError(
-                f"{self.name}: {name} has shape {list(value.shape)}, the parameter {list(target.shape)}"
+                f"{self.name}: {name} has shape {list(value.shape)}, the parameter "
+                f"{list(target.shape)}"
             )
 
 
@@ -59,7 +65,8 @@ def _sgd(self, grad, momentum_buffer, lr, momentum, dampening, weight_decay, nes
 
 
 fused_sgd_ = Update(
-    "aten::_sgd_(Tensor self, Tensor grad, Tensor? momentum_buffer, Scalar lr, Scalar momentum, Scalar dampening, "
+    "aten::_sgd_(Tensor self, Tensor grad, Tensor? momentum_buffer, Scalar lr, Scalar momentum, "
+    "Scalar dampening, "
     "Scalar weight_decay, bool nesterov) -> Tensor",
     """One step of stochastic gradient descent.""",
     ("self", "momentum_buffer"),
@@ -76,13 +83,18 @@ def _adam(
     results = {"exp_avg": average, "exp_avg_sq": square}
     if max_exp_avg_sq is not None:
         square = results["max_exp_avg_sq"] = ir.maximum(max_exp_avg_sq, square)
-    return results | {"self": self * shrink - average / (ir.sqrt(square) / correction + eps) * step_size}
+    return results | {
+        "self": self * shrink - average / (ir.sqrt(square) / correction + eps) * step_size
+    }
 
 
 fused_adam_ = Update(
-    "aten::_adam_(Tensor self, Tensor grad, Tensor exp_avg, Tensor exp_avg_sq, Tensor? max_exp_avg_sq, Scalar beta1, "
-    "Scalar beta2, Scalar weight_decay, Scalar shrink, Scalar step_size, Scalar correction, Scalar eps) -> Tensor",
-    """One step of Adam (Kingma & Ba, 2014): `shrink` multiplies the parameter first, `step_size` is lr / (1 - beta1^t),
+    "aten::_adam_(Tensor self, Tensor grad, Tensor exp_avg, Tensor exp_avg_sq, Tensor? "
+    "max_exp_avg_sq, Scalar beta1, "
+    "Scalar beta2, Scalar weight_decay, Scalar shrink, Scalar step_size, Scalar correction, Scalar "
+    "eps) -> Tensor",
+    """One step of Adam (Kingma & Ba, 2014): `shrink` multiplies the parameter first, `step_size` is
+    lr / (1 - beta1^t),
     `correction` is sqrt(1 - beta2^t).""",
     ("self", "exp_avg", "exp_avg_sq", "max_exp_avg_sq"),
     _adam,

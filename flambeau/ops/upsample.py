@@ -1,13 +1,14 @@
 """Resizing: along each axis an output element is a weighted sum of a few input elements, its taps.
 
-The taps of an axis are two tables [taps, out], places and weights. The transpose of such a map, which its gradient is,
-has taps as well: for each input element, the outputs that it goes into. So one op, `resample`, is both directions.
+The taps of an axis are two tables [taps, out], places and weights. The transpose of such a map,
+which its gradient is,
+has taps as well: for each input element, the outputs that it goes into. So one op, `resample`, is
+both directions.
 """
 
 from __future__ import annotations
 
 import functools
-
 
 from flambeau._base import numpy
 
@@ -26,10 +27,13 @@ class Taps:
         self.index, self.weight = adopt(index), adopt(weight[:1, :1].copy() if exact else weight)
         back_index, back_weight = transposed(index, weight, n)
         self.back_index, self.back_weight = adopt(back_index), adopt(back_weight)
-        # How often each input element is simply repeated: a broadcast does that. 0 where it is not so simple.
+        # How often each input element is simply repeated: a broadcast does that. 0 where it is not
+        # so simple.
         out = index.shape[1]
         times = out // n if out % n == 0 and (weight[0] == 1).all() and not weight[1:].any() else 0
-        self.repeats = times if times and numpy.array_equal(index[0], numpy.arange(out) // times) else 0
+        self.repeats = (
+            times if times and numpy.array_equal(index[0], numpy.arange(out) // times) else 0
+        )
 
 
 def transposed(index, weight, n):
@@ -43,7 +47,10 @@ def transposed(index, weight, n):
     counts = numpy.bincount(places, minlength=n)
     row = numpy.arange(places.size) - numpy.repeat(numpy.cumsum(counts) - counts, counts)
     taps = max(int(counts.max(initial=0)), 1)
-    back_index, back_weight = numpy.zeros((taps, n), numpy.int64), numpy.zeros((taps, n), weight.dtype)
+    back_index, back_weight = (
+        numpy.zeros((taps, n), numpy.int64),
+        numpy.zeros((taps, n), weight.dtype),
+    )
     # An unused tap reads what a used one reads, so that it brings in no foreign nan.
     back_index[:, places] = outputs
     back_index[row, places], back_weight[row, places] = outputs, weights
@@ -51,7 +58,8 @@ def transposed(index, weight, n):
 
 
 @composite(
-    "aten::_resample(Tensor self, int dim, Tensor index, Tensor weight, Tensor back_index, Tensor back_weight)"
+    "aten::_resample(Tensor self, int dim, Tensor index, Tensor weight, Tensor back_index, Tensor "
+    "back_weight)"
     " -> Tensor",
     method=False,
     function=False,
@@ -69,11 +77,16 @@ def resample(self, dim, index, weight, back_index, back_weight):
     tail = (1,) * (self.layout.ndim - dim - 1)
     if taps > 6:
         shape = self.layout.shape
-        all_taps = self.index_select(dim, index.reshape(-1)).reshape((*shape[:dim], taps, out, *shape[dim + 1 :]))
+        all_taps = self.index_select(dim, index.reshape(-1)).reshape(
+            (*shape[:dim], taps, out, *shape[dim + 1 :])
+        )
         return (all_taps * weight.reshape((taps, out, *tail))).sum(dim)
     total = None
     for k in range(taps):
-        part, factor = self.index_select(dim, index.select(0, k)), weight.select(0, k).reshape((out, *tail))
+        part, factor = (
+            self.index_select(dim, index.select(0, k)),
+            weight.select(0, k).reshape((out, *tail)),
+        )
         total = part * factor if total is None else total.addcmul(part, factor)
     return total
 
@@ -96,7 +109,9 @@ def _nearest(n, out, scale, offset):
 def _linear(n, out, align_corners, scale, kind):
     place = numpy.arange(out)
     if n == out:
-        return numpy.stack((place, place)), numpy.stack((numpy.ones(out, kind), numpy.zeros(out, kind)))
+        return numpy.stack((place, place)), numpy.stack(
+            (numpy.ones(out, kind), numpy.zeros(out, kind))
+        )
     ratio = _ratio(n, out, align_corners, scale, kind)
     source = _source(place, ratio, align_corners, kind)
     source = numpy.maximum(source, kind(0))
@@ -162,7 +177,9 @@ def _antialiased(n, out, align_corners, scale, kind, name):
 
 @functools.lru_cache(maxsize=512)
 def taps_of(mode, n, out, align_corners, scale, dtype):
-    """The taps of one axis of `n` elements that becomes `out` long; `scale` is the caller's, None for out / n."""
+    """The taps of one axis of `n` elements that becomes `out` long; `scale` is the caller's, None
+    for out / n.
+    """
     kind = compute_type(dtype).numpy.type if dtype.kind == "f" else numpy.float32
     if mode.startswith("nearest"):
         index = _nearest(n, out, scale, 0.5 if mode == "nearest-exact" else 0.0)[None]
@@ -175,19 +192,29 @@ def taps_of(mode, n, out, align_corners, scale, dtype):
 
 def _check(x, sizes, rank):
     if len(sizes) != rank:
-        raise RuntimeError(f"It is expected output_size equals to {rank}, but got size {len(sizes)}")
+        raise RuntimeError(
+            f"It is expected output_size equals to {rank}, but got size {len(sizes)}"
+        )
     if x.layout.ndim != rank + 2:
-        raise RuntimeError(f"It is expected input_size equals to {rank + 2}, but got size {x.layout.ndim}")
+        raise RuntimeError(
+            f"It is expected input_size equals to {rank + 2}, but got size {x.layout.ndim}"
+        )
     spatial = x.layout.shape[2:]
     if any(n <= 0 for n in (*spatial, *sizes)):
         letters = ("W", "H", "D")[:rank][::-1]
-        shown = (", ".join(f"{c}: {n}" for c, n in zip(letters, s, strict=True)) for s in (spatial, sizes))
+        shown = (
+            ", ".join(f"{c}: {n}" for c, n in zip(letters, s, strict=True))
+            for s in (spatial, sizes)
+        )
         raise RuntimeError(
-            "Input and output sizes should be greater than 0, but got input ({}) output ({})".format(*shown)
+            "Input and output sizes should be greater than 0, but got input ({}) output ({})".format(
+                *shown
+            )
         )
     if any(n == 0 for n in x.layout.shape[1:]):
         raise RuntimeError(
-            f"Non-empty {rank + 2}D data tensor expected but got a tensor with sizes {list(x.layout.shape)}"
+            f"Non-empty {rank + 2}D data tensor expected but got a tensor with sizes "
+            f"{list(x.layout.shape)}"
         )
 
 
@@ -198,7 +225,9 @@ def _resize(x, mode, sizes, align_corners, scales):
     dtype = x.layout.dtype
     exact = mode.startswith("nearest")
     if dtype.kind != "f" and dtype.name != "uint8":
-        name = "upsample_nearest" if exact else "compute_indices_weights_" + mode.removeprefix("aa-")
+        name = (
+            "upsample_nearest" if exact else "compute_indices_weights_" + mode.removeprefix("aa-")
+        )
         raise NotImplementedError(f"\"{name}\" not implemented for '{type_name(dtype)}'")
     taps = [
         taps_of(mode, n, out, align_corners, scale, dtype)
@@ -241,7 +270,9 @@ def _declare(name, mode, rank, corners, doc):
         return _resize(self, mode, output_size, align_corners, rest)
 
     body.__doc__ = doc
-    return composite(f"nn::{name}(Tensor self, int[{rank}] output_size{middle}{scales}) -> Tensor")(body)
+    return composite(f"nn::{name}(Tensor self, int[{rank}] output_size{middle}{scales}) -> Tensor")(
+        body
+    )
 
 
 for _rank in (1, 2, 3):
@@ -249,10 +280,52 @@ for _rank in (1, 2, 3):
     _declare(f"upsample_nearest{_rank}d", "nearest", _rank, False, _shown)
     _shown = f"As `upsample_nearest{_rank}d`, with the element whose centre is nearest."
     _declare(f"_upsample_nearest_exact{_rank}d", "nearest-exact", _rank, False, _shown)
-_declare("upsample_linear1d", "linear", 1, True, "The last dimension of [N, C, L] resized by linear interpolation.")
-_declare("upsample_bilinear2d", "linear", 2, True, "The last two dimensions resized by linear interpolation.")
-_declare("upsample_trilinear3d", "linear", 3, True, "The last three dimensions resized by linear interpolation.")
-_declare("upsample_bicubic2d", "cubic", 2, True, "The last two dimensions resized by cubic convolution (Keys 1981).")
-_declare("_upsample_bilinear2d_aa", "aa-linear", 2, True, "As `upsample_bilinear2d`, smoothed first where it shrinks.")
-_declare("_upsample_bicubic2d_aa", "aa-cubic", 2, True, "As `upsample_bicubic2d`, smoothed first where it shrinks.")
-_declare("_upsample_lanczos2d_aa", "aa-lanczos", 2, True, "Resized with Lanczos's filter of three lobes, smoothed.")
+_declare(
+    "upsample_linear1d",
+    "linear",
+    1,
+    True,
+    "The last dimension of [N, C, L] resized by linear interpolation.",
+)
+_declare(
+    "upsample_bilinear2d",
+    "linear",
+    2,
+    True,
+    "The last two dimensions resized by linear interpolation.",
+)
+_declare(
+    "upsample_trilinear3d",
+    "linear",
+    3,
+    True,
+    "The last three dimensions resized by linear interpolation.",
+)
+_declare(
+    "upsample_bicubic2d",
+    "cubic",
+    2,
+    True,
+    "The last two dimensions resized by cubic convolution (Keys 1981).",
+)
+_declare(
+    "_upsample_bilinear2d_aa",
+    "aa-linear",
+    2,
+    True,
+    "As `upsample_bilinear2d`, smoothed first where it shrinks.",
+)
+_declare(
+    "_upsample_bicubic2d_aa",
+    "aa-cubic",
+    2,
+    True,
+    "As `upsample_bicubic2d`, smoothed first where it shrinks.",
+)
+_declare(
+    "_upsample_lanczos2d_aa",
+    "aa-lanczos",
+    2,
+    True,
+    "Resized with Lanczos's filter of three lobes, smoothed.",
+)

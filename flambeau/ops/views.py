@@ -31,7 +31,8 @@ def _sizes(layout: Layout, size) -> tuple[int, ...]:
         return (*size[:unknown], layout.numel // known, *size[unknown + 1 :])
     if unknown is not None and known == 0 and layout.numel == 0:
         raise RuntimeError(
-            f"cannot reshape tensor of 0 elements into shape {list(size)} because the unspecified dimension size -1 "
+            f"cannot reshape tensor of 0 elements into shape {list(size)} because the unspecified "
+            "dimension size -1 "
             "can be any value and is ambiguous"
         )
     raise RuntimeError(f"shape '{list(size)}' is invalid for input of size {layout.numel}")
@@ -40,7 +41,8 @@ def _sizes(layout: Layout, size) -> tuple[int, ...]:
 def view_strides(source: Layout, shape) -> tuple[int, ...] | None:
     """Strides under which `source`'s memory has `shape`, or None where only a copy could.
 
-    Walks both shapes from the right: each run of source dimensions that lies without gaps must be a product of
+    Walks both shapes from the right: each run of source dimensions that lies without gaps must be a
+    product of
     consecutive sizes of the new shape.
     """
     if source.contiguous or source.numel == 0:
@@ -77,7 +79,8 @@ def _view(source, size):
     strides = view_strides(source, shape)
     if strides is None:
         raise RuntimeError(
-            "view size is not compatible with input tensor's size and stride (at least one dimension spans across two "
+            "view size is not compatible with input tensor's size and stride (at least one "
+            "dimension spans across two "
             "contiguous subspaces). Use .reshape(...) instead."
         )
     return source.reshaped(shape, strides), 0
@@ -85,7 +88,9 @@ def _view(source, size):
 
 view_ = view(
     "aten::view(Tensor self, int[] size) -> Tensor",
-    """The same elements in the same order under another shape; an error where that needs a copy.""",
+    """The same elements in the same order under another shape; an error where that needs a
+    copy.
+    """,
     layout=_view,
     function=False,
     grad=dict(self=lambda grad, self_layout: grad.reshape(self_layout.shape)),
@@ -106,8 +111,10 @@ def _expand(source, size, implicit=False):
     lead = len(size) - source.ndim
     if lead < 0:
         raise RuntimeError(
-            f"expand(torch.FloatTensor{{{list(source.shape)}}}, size={list(size)}): the number of sizes provided "
-            f"({len(size)}) must be greater or equal to the number of dimensions in the tensor ({source.ndim})"
+            f"expand(torch.FloatTensor{{{list(source.shape)}}}, size={list(size)}): the number of "
+            "sizes provided "
+            f"({len(size)}) must be greater or equal to the number of dimensions in the tensor "
+            f"({source.ndim})"
         )
     shape = []
     for d, n in enumerate(size):
@@ -115,12 +122,14 @@ def _expand(source, size, implicit=False):
         if n == -1:
             if have is None:
                 raise RuntimeError(
-                    f"The expanded size of the tensor (-1) isn't allowed in a leading, non-existing dimension {d}"
+                    "The expanded size of the tensor (-1) isn't allowed in a leading, "
+                    f"non-existing dimension {d}"
                 )
             n = have
         elif have is not None and have != n and have != 1:
             raise RuntimeError(
-                f"The expanded size of the tensor ({n}) must match the existing size ({have}) at non-singleton "
+                f"The expanded size of the tensor ({n}) must match the existing size ({have}) at "
+                "non-singleton "
                 f"dimension {d}.  Target sizes: {list(size)}.  Tensor sizes: {list(source.shape)}"
             )
         shape.append(n)
@@ -139,13 +148,17 @@ expand = view(
 def _permute(source, dims):
     if len(dims) != source.ndim:
         raise RuntimeError(
-            "permute(sparse_coo): number of dimensions in the tensor input does not match the length of the desired "
-            f"ordering of dimensions i.e. input.dim() = {source.ndim} is not equal to len(dims) = {len(dims)}"
+            "permute(sparse_coo): number of dimensions in the tensor input does not match the "
+            "length of the desired "
+            f"ordering of dimensions i.e. input.dim() = {source.ndim} is not equal to len(dims) = "
+            f"{len(dims)}"
         )
     order = [wrap_dim(d, source.ndim) for d in dims]
     if len(set(order)) != len(order):
         raise RuntimeError("permute(): duplicate dims are not allowed.")
-    return source.reshaped(tuple(source.shape[d] for d in order), tuple(source.strides[d] for d in order)), 0
+    return source.reshaped(
+        tuple(source.shape[d] for d in order), tuple(source.strides[d] for d in order)
+    ), 0
 
 
 def _inverse(dims):
@@ -185,7 +198,7 @@ transpose = view(
 def _t(source):
     if source.ndim > 2:
         raise RuntimeError(f"t() expects a tensor with <= 2 dimensions, but self is {source.ndim}D")
-    return (_transpose(source, 0, 1) if source.ndim == 2 else (source, 0))
+    return _transpose(source, 0, 1) if source.ndim == 2 else (source, 0)
 
 
 t = view(
@@ -197,7 +210,9 @@ t = view(
 
 
 class _Select(View):
-    """One plan for all indices: the rows of a matrix share their layout, and only the offset differs."""
+    """One plan for all indices: the rows of a matrix share their layout, and only the offset
+    differs.
+    """
 
     unkeyed = frozenset(("index",))
 
@@ -208,7 +223,10 @@ class _Select(View):
             raise IndexError("select() cannot be applied to a 0-dim tensor.")
         d = wrap_dim(dim, source.ndim)
         n, step = source.shape[d], source.strides[d]
-        shape, strides = source.shape[:d] + source.shape[d + 1 :], source.strides[:d] + source.strides[d + 1 :]
+        shape, strides = (
+            source.shape[:d] + source.shape[d + 1 :],
+            source.strides[:d] + source.strides[d + 1 :],
+        )
         from_base = self.plan_with(args, source.reshaped(shape, strides))
 
         def plan(tensor, dim, index):
@@ -218,7 +236,8 @@ class _Select(View):
                 return from_base(tensor, tensor.offset + index * step, dim, index)
             if not -n <= index < 0:
                 raise IndexError(
-                    f"select(): index {index} out of range for tensor of size {list(source.shape)} at dimension {d}"
+                    f"select(): index {index} out of range for tensor of size {list(source.shape)} "
+                    f"at dimension {d}"
                 )
             return from_base(tensor, tensor.offset + (index + n) * step, dim, index)
 
@@ -229,7 +248,11 @@ select = _Select(
     "aten::select(Tensor self, int dim, int index) -> Tensor",
     """The slice at `index` along `dim`, which disappears.""",
     None,
-    dict(self=lambda grad, self_layout, dim, index: _scatter_back(self_layout, grad, lambda z: select(z, dim, index))),
+    dict(
+        self=lambda grad, self_layout, dim, index: _scatter_back(
+            self_layout, grad, lambda z: select(z, dim, index)
+        )
+    ),
 )
 
 
@@ -243,7 +266,9 @@ def slice_bounds(n, start, end):
 
 
 class _Slice(View):
-    """One plan for all bounds: what depends on them is the length, and there is one layout for each length."""
+    """One plan for all bounds: what depends on them is the length, and there is one layout for each
+    length.
+    """
 
     unkeyed = frozenset(("start", "end"))
 
@@ -258,10 +283,15 @@ class _Slice(View):
         n, stride = source.shape[d], source.strides[d]
         strides = (*source.strides[:d], stride * step, *source.strides[d + 1 :])
         of_length: dict = {}
-        args = (runtime.wrap(runtime.foreign(0, 0, None), source, 0), *args[1:])  # a plan keeps no tensor alive
+        args = (
+            runtime.wrap(runtime.foreign(0, 0, None), source, 0),
+            *args[1:],
+        )  # a plan keeps no tensor alive
 
         def plan(tensor, dim, start, end, step):
-            if (start.__class__ is not int and start is not None) or (end.__class__ is not int and end is not None):
+            if (start.__class__ is not int and start is not None) or (
+                end.__class__ is not int and end is not None
+            ):
                 dim, start, end, step = self.schema.normalise((tensor, dim, start, end, step))[1:]
             start, end = slice_bounds(n, start, end)
             length = (end - start + step - 1) // step
@@ -269,7 +299,9 @@ class _Slice(View):
             if from_base is None:
                 made = source.reshaped((*source.shape[:d], length, *source.shape[d + 1 :]), strides)
                 from_base = of_length[length] = self.plan_with(args, made)
-            return from_base(tensor, tensor.offset + (start * stride if length else 0), dim, start, end, step)
+            return from_base(
+                tensor, tensor.offset + (start * stride if length else 0), dim, start, end, step
+            )
 
         return plan
 
@@ -297,7 +329,9 @@ def _scatter_back(layout, grad, place):
 
 def _squeeze_layout(source, dims):
     keep = [d for d in range(source.ndim) if not (d in dims and source.shape[d] == 1)]
-    return source.reshaped(tuple(source.shape[d] for d in keep), tuple(source.strides[d] for d in keep)), 0
+    return source.reshaped(
+        tuple(source.shape[d] for d in keep), tuple(source.strides[d] for d in keep)
+    ), 0
 
 
 def _squeeze(source, dim):
@@ -362,7 +396,9 @@ def _unfold(source, dimension, size, step):
     if size > n:
         raise RuntimeError(f"maximum size for tensor at dimension {d} is {n} but size is {size}")
     if size < 0 or step <= 0:
-        raise RuntimeError(f"size is {size} but must be >= 0" if size < 0 else f"step is {step} but must be > 0")
+        raise RuntimeError(
+            f"size is {size} but must be >= 0" if size < 0 else f"step is {step} but must be > 0"
+        )
     if not source.ndim:
         return source.reshaped((size,), (1,)), 0
     shape, strides = list(source.shape), list(source.strides)
@@ -377,7 +413,9 @@ unfold = view(
     layout=_unfold,
     function=False,
     grad=dict(
-        self=lambda grad, self_layout, dimension, step: unfold_backward(grad, self_layout.shape, dimension, step)
+        self=lambda grad, self_layout, dimension, step: unfold_backward(
+            grad, self_layout.shape, dimension, step
+        )
     ),
 )
 
@@ -386,7 +424,9 @@ def _detach(source):
     return source, 0
 
 
-detach = view("aten::detach(Tensor self) -> Tensor", """The same memory without history.""", layout=_detach)
+detach = view(
+    "aten::detach(Tensor self) -> Tensor", """The same memory without history.""", layout=_detach
+)
 alias = view(
     "aten::alias(Tensor self) -> Tensor",
     """A view of the whole tensor.""",
@@ -400,19 +440,25 @@ alias = view(
 def _conj(source):
     if source.dtype.kind != "c":
         return None
-    return layout(source.shape, source.strides, source.dtype, source.device, not source.conj, source.neg), 0
+    return layout(
+        source.shape, source.strides, source.dtype, source.device, not source.conj, source.neg
+    ), 0
 
 
 conj = view(
     "aten::conj(Tensor self) -> Tensor",
-    """The complex conjugate, in O(1): a bit of the layout is flipped. Real tensors are returned as they are.""",
+    """The complex conjugate, in O(1): a bit of the layout is flipped. Real tensors are returned as
+    they are.
+    """,
     layout=_conj,
     grad=dict(self=lambda grad: grad.conj()),
 )
 
 
 def _neg_view(source):
-    return layout(source.shape, source.strides, source.dtype, source.device, source.conj, not source.neg), 0
+    return layout(
+        source.shape, source.strides, source.dtype, source.device, source.conj, not source.neg
+    ), 0
 
 
 neg_view = view(
@@ -472,12 +518,16 @@ class _AsReal(View):
             raise RuntimeError("view_as_real is only supported for complex tensors")
         if source.conj:
             raise RuntimeError(
-                "view_as_real doesn't work on unresolved conjugated tensors.  To resolve the conjugate tensor so you "
-                "can view it as real, use self.resolve_conj(); however, be warned that the resulting tensor will NOT "
+                "view_as_real doesn't work on unresolved conjugated tensors.  To resolve the "
+                "conjugate tensor so you "
+                "can view it as real, use self.resolve_conj(); however, be warned that the "
+                "resulting tensor will NOT "
                 "alias the original."
             )
         part = _part(source, False)
-        return _offset_plan(self, args, part.reshaped((*part.shape, 2), (*part.strides, 1)), lambda o: 2 * o)
+        return _offset_plan(
+            self, args, part.reshaped((*part.shape, 2), (*part.strides, 1)), lambda o: 2 * o
+        )
 
 
 view_as_real = _AsReal(
@@ -499,9 +549,13 @@ class _AsComplex(View):
         if source.strides[-1] != 1:
             raise RuntimeError("Tensor must have a last dimension with stride 1")
         if any(s % 2 for s in source.strides[:-1]):
-            raise RuntimeError("Tensor must have a stride divisible by 2 for all but last dimension")
+            raise RuntimeError(
+                "Tensor must have a stride divisible by 2 for all but last dimension"
+            )
         strides = tuple(s // 2 for s in source.strides[:-1])
-        made = layout(source.shape[:-1], strides, source.dtype.to_complex(), source.device, False, source.neg)
+        made = layout(
+            source.shape[:-1], strides, source.dtype.to_complex(), source.device, False, source.neg
+        )
         from_base = View.plan_with(self, args, made)
 
         def plan(tensor):
@@ -527,7 +581,8 @@ class _AsStrided(View):
             raise RuntimeError("mismatch in length of strides and shape")
         if any(n < 0 for n in size) or any(s < 0 for s in stride):
             raise RuntimeError(
-                f"as_strided: Negative strides are not supported at the moment, got strides: {list(stride)}"
+                "as_strided: Negative strides are not supported at the moment, got strides: "
+                f"{list(stride)}"
             )
         made = source.reshaped(tuple(size), tuple(stride))
         from_base = View.plan_with(self, args, made)
@@ -536,8 +591,10 @@ class _AsStrided(View):
             offset = tensor.offset if storage_offset is None else storage_offset
             if offset < 0 or (offset + made.span) * made.itemsize > tensor.storage.nbytes:
                 raise RuntimeError(
-                    f"setStorage: sizes {list(size)}, strides {list(stride)}, storage offset {offset}, and itemsize "
-                    f"{made.itemsize} requiring a storage size of {(offset + made.span) * made.itemsize} are out of "
+                    f"setStorage: sizes {list(size)}, strides {list(stride)}, storage offset "
+                    f"{offset}, and itemsize "
+                    f"{made.itemsize} requiring a storage size of "
+                    f"{(offset + made.span) * made.itemsize} are out of "
                     f"bounds for storage of size {tensor.storage.nbytes}"
                 )
             return from_base(tensor, offset, size, stride, storage_offset)
@@ -550,18 +607,22 @@ as_strided = _AsStrided(
     """Any layout on the tensor's storage: `stride` and `storage_offset` in elements.""",
     None,
     dict(
-        self=lambda grad, self_layout, self_offset, size, stride, storage_offset: as_strided_backward(
-            grad, self_layout, self_offset, size, stride, storage_offset
+        self=lambda grad, self_layout, self_offset, size, stride, storage_offset: (
+            as_strided_backward(grad, self_layout, self_offset, size, stride, storage_offset)
         )
     ),
 )
 
 
 def as_strided_backward(grad, base, base_offset, size, stride, storage_offset):
-    """Sums `grad` into the storage positions that the view reads, then reads them as the base lies."""
+    """Sums `grad` into the storage positions that the view reads, then reads them as the base
+    lies.
+    """
     offset = base_offset if storage_offset is None else storage_offset
     first = min(offset, base_offset)
-    span = max(offset - first + grad.layout.reshaped(size, stride).span, base_offset - first + base.span)
+    span = max(
+        offset - first + grad.layout.reshaped(size, stride).span, base_offset - first + base.span
+    )
     flat = grad.new_zeros((span,))
     index = flat.new_zeros(size, dtype=by_name("int64"))
     for d, (n, s) in enumerate(zip(size, stride, strict=True)):
@@ -571,7 +632,10 @@ def as_strided_backward(grad, base, base_offset, size, stride, storage_offset):
     return flat.as_strided(base.shape, base.strides, base_offset - first)
 
 
-@composite("aten::as_strided_scatter(Tensor self, Tensor src, int[] size, int[] stride, int? storage_offset=None) -> Tensor")
+@composite(
+    "aten::as_strided_scatter(Tensor self, Tensor src, int[] size, int[] stride, int? "
+    "storage_offset=None) -> Tensor"
+)
 def as_strided_scatter(self, src, size, stride, storage_offset):
     """`self` with `src` written where ``as_strided(size, stride, storage_offset)`` reads."""
     out = self.clone()
@@ -590,11 +654,17 @@ as_strided_scatter.gradients.update(
 
 
 def _in_place_of(grad, base, offset, size, stride, storage_offset):
-    """A copy of `grad` that lies in memory as the base does, and the view of it at the given place."""
-    block = grad.new_zeros((max(offset + base.span, (storage_offset or 0) + base.reshaped(size, stride).span),))
+    """A copy of `grad` that lies in memory as the base does, and the view of it at the given
+    place.
+    """
+    block = grad.new_zeros(
+        (max(offset + base.span, (storage_offset or 0) + base.reshaped(size, stride).span),)
+    )
     whole = block.as_strided(base.shape, base.strides, offset)
     whole.copy_(grad)
-    return whole, block.as_strided(size, stride, offset if storage_offset is None else storage_offset)
+    return whole, block.as_strided(
+        size, stride, offset if storage_offset is None else storage_offset
+    )
 
 
 def _erase(grad, base, offset, size, stride, storage_offset):
@@ -604,7 +674,9 @@ def _erase(grad, base, offset, size, stride, storage_offset):
 
 
 def unfold_backward(grad, shape, dimension, step):
-    """Adds overlapping windows back: one strided in-place addition for each place inside a window."""
+    """Adds overlapping windows back: one strided in-place addition for each place inside a
+    window.
+    """
     d = wrap_dim(dimension, len(shape))
     zeros = grad.new_zeros(shape)
     if not shape:

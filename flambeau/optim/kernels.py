@@ -1,4 +1,5 @@
-"""Whole updates of one parameter: a single op call, or tensor ops where the update itself is differentiated.
+"""Whole updates of one parameter: a single op call, or tensor ops where the update itself is
+differentiated.
 
 The fused ops run one kernel over parameter, gradient and state. Bias corrections and learning
 rates are computed in Python's double precision and passed as scalars.
@@ -21,7 +22,9 @@ def _fused(name: str) -> Callable:
 
 def _fits(parameter: Tensor, gradient: Tensor) -> bool:
     """Whether the fused op takes it: real numbers, and nobody wants to differentiate the update."""
-    return not is_grad_enabled() and parameter.layout.dtype.kind == "f" == gradient.layout.dtype.kind
+    return (
+        not is_grad_enabled() and parameter.layout.dtype.kind == "f" == gradient.layout.dtype.kind
+    )
 
 
 def sgd_(
@@ -36,7 +39,9 @@ def sgd_(
 ) -> Tensor | None:
     """One step of SGD; returns the momentum buffer, which the first step makes."""
     if (momentum == 0 or buffer is not None) and _fits(parameter, gradient):
-        _fused("_sgd_")(parameter, gradient, buffer, lr, momentum, dampening, weight_decay, nesterov)
+        _fused("_sgd_")(
+            parameter, gradient, buffer, lr, momentum, dampening, weight_decay, nesterov
+        )
         return buffer
     if weight_decay != 0:
         gradient = gradient.add(parameter, alpha=weight_decay)

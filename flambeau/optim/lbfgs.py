@@ -104,9 +104,7 @@ def _zoom(
         if width * direction_size < tolerance_change:
             break
         first, second = bracket
-        t = _cubic_minimum(
-            first.t, first.loss, first.slope, second.t, second.loss, second.slope
-        )
+        t = _cubic_minimum(first.t, first.loss, first.slope, second.t, second.loss, second.slope)
         # A point too close to an end twice running, or outside, is moved inwards.
         margin = 0.1 * width
         if min(max(ends) - t, t - min(ends)) < margin:

@@ -62,9 +62,11 @@ class Rprop(PerParameter):
         least, most = group["step_sizes"]
         agreement = gradient.mul(previous).sign_()
         same, turned = agreement.gt(0), agreement.lt(0)
-        lengths.mul_(agreement.masked_fill(same, grow).masked_fill_(turned, shrink).masked_fill_(
-            agreement.eq(0), 1
-        )).clamp_(least, most)
+        lengths.mul_(
+            agreement.masked_fill(same, grow)
+            .masked_fill_(turned, shrink)
+            .masked_fill_(agreement.eq(0), 1)
+        ).clamp_(least, most)
         gradient = gradient.masked_fill(turned, 0)
         parameter.addcmul_(gradient.sign(), lengths, value=-1)
         previous.copy_(gradient)

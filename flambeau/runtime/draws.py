@@ -1,10 +1,9 @@
 """What turns uniform words into numbers of a distribution: arithmetic on arrays, no state."""
-from flambeau._base import numpy
-
 
 import math
 import warnings
 
+from flambeau._base import numpy
 
 INT64_MIN, INT64_MAX = -(1 << 63), (1 << 63) - 1
 BLOCK = 16  # PyTorch turns uniforms into normals in blocks of 16

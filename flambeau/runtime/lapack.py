@@ -1,4 +1,6 @@
-"""LAPACK routines that NumPy does not offer, of the bundled OpenBLAS: for one matrix each, in column-major order."""
+"""LAPACK routines that NumPy does not offer, of the bundled OpenBLAS: for one matrix each, in
+column-major order.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,16 @@ from .blas import library
 _LETTERS = {"float32": "s", "float64": "d", "complex64": "c", "complex128": "z"}
 _found: dict[str, Any] = {}
 
-ROW_MAJOR, LEFT, RIGHT, UPPER, LOWER, NO_TRANS, NON_UNIT, UNIT = 101, 141, 142, 121, 122, 111, 131, 132  # CBLAS codes
+ROW_MAJOR, LEFT, RIGHT, UPPER, LOWER, NO_TRANS, NON_UNIT, UNIT = (
+    101,
+    141,
+    142,
+    121,
+    122,
+    111,
+    131,
+    132,
+)  # CBLAS codes
 
 
 def _routine(name: str) -> Any:
@@ -36,12 +47,16 @@ def _call(name: str, dtype: numpy.dtype, *arguments: Any) -> int:
         else:
             passed.append(ctypes.byref(ctypes.c_int(value)))
     # Fortran compilers pass the length of each string behind all arguments.
-    _routine(f"{_LETTERS[dtype.name]}{name}_")(*passed, ctypes.byref(info), *[ctypes.c_size_t(1)] * lengths)
+    _routine(f"{_LETTERS[dtype.name]}{name}_")(
+        *passed, ctypes.byref(info), *[ctypes.c_size_t(1)] * lengths
+    )
     return info.value
 
 
 def lu(matrix: numpy.ndarray) -> tuple[numpy.ndarray, numpy.ndarray, int]:
-    """(L and U in one, pivots counted from 1, info) of an m x n matrix; info k: the k-th pivot is zero."""
+    """(L and U in one, pivots counted from 1, info) of an m x n matrix; info k: the k-th pivot is
+    zero.
+    """
     m, n = matrix.shape
     packed = numpy.array(matrix, order="F")
     pivots = numpy.arange(1, min(m, n) + 1, dtype=numpy.int32)
@@ -50,7 +65,9 @@ def lu(matrix: numpy.ndarray) -> tuple[numpy.ndarray, numpy.ndarray, int]:
 
 
 def cholesky(matrix: numpy.ndarray) -> tuple[numpy.ndarray, int]:
-    """(L, info) of a square matrix, whose lower triangle is read; info k: the k-th leading minor is not positive."""
+    """(L, info) of a square matrix, whose lower triangle is read; info k: the k-th leading minor is
+    not positive.
+    """
     n = matrix.shape[0]
     factor = numpy.array(matrix, order="F")
     info = _call("potrf", factor.dtype, "L", n, factor, max(n, 1)) if n else 0
@@ -60,7 +77,9 @@ def cholesky(matrix: numpy.ndarray) -> tuple[numpy.ndarray, int]:
 def triangular(
     matrix: numpy.ndarray, right: numpy.ndarray, upper: bool, left: bool, unit: bool
 ) -> numpy.ndarray:
-    """X with ``matrix @ X = right``, or ``X @ matrix = right`` where not `left`; only one triangle is read."""
+    """X with ``matrix @ X = right``, or ``X @ matrix = right`` where not `left`; only one triangle
+    is read.
+    """
     out = numpy.array(right, order="C")
     rows, columns = out.shape
     if not out.size:
@@ -80,7 +99,9 @@ def triangular(
 
 
 def symmetric(matrix: numpy.ndarray, hermitian: bool) -> tuple[numpy.ndarray, numpy.ndarray, int]:
-    """(factors in one, pivots, info) of L D L^T (`hermitian`: L D L^H); the lower triangle is read."""
+    """(factors in one, pivots, info) of L D L^T (`hermitian`: L D L^H); the lower triangle is
+    read.
+    """
     n = matrix.shape[0]
     packed = numpy.array(matrix, order="F")
     pivots = numpy.zeros(n, numpy.int32)

@@ -17,7 +17,6 @@ import math
 import operator
 import os
 
-
 from flambeau._base import numpy
 from flambeau.types import Device
 
@@ -68,6 +67,7 @@ _STATE_FIELDS = [
 @functools.cache
 def _state_type():
     return numpy.dtype(_STATE_FIELDS)
+
 
 _CHUNK = 1 << 15  # elements worked on at a time: a few arrays of them fit the L2 cache
 _FEW = 4096  # words below which `random_raw` beats `randint`, whose call costs more
@@ -140,7 +140,8 @@ class Stream:
             raise TypeError("RNG state must be a torch.ByteTensor")
         if state.size != _state_type().itemsize:
             raise RuntimeError(
-                f"Expected a CPUGeneratorImplState of size {_state_type().itemsize} but found the input "
+                f"Expected a CPUGeneratorImplState of size {_state_type().itemsize} but found the "
+                "input "
                 f"RNG state size to "
                 f"be {state.size}"
             )

@@ -3,7 +3,18 @@
 from flambeau import ops, runtime
 from flambeau.ops import modes
 
-from . import borders, chance, convert, creation, formats, indexing, inplace, printing, settings, several
+from . import (
+    borders,
+    chance,
+    convert,
+    creation,
+    formats,
+    indexing,
+    inplace,
+    printing,
+    settings,
+    several,
+)
 from .accelerator import device_count, is_available, manual_seed_all, synchronize
 from .autograd import anomaly, engine, grad_mode
 from .convert import as_tensor, from_numpy, tensor
@@ -13,7 +24,9 @@ from .tensor import Size, Tensor
 
 
 def _fit(grad, layout):
-    """Brings a gradient to the layout of an input: sums what was broadcast, drops what promotion added."""
+    """Brings a gradient to the layout of an input: sums what was broadcast, drops what promotion
+    added.
+    """
     if grad.layout.shape != layout.shape:
         grad = grad.sum_to_size(layout.shape)
     if grad.layout.dtype is not layout.dtype:
@@ -32,19 +45,57 @@ ops.bind_tape(_fit, anomaly.note)
 for _part in (creation, convert, indexing, borders, several):
     _part.install()
 install()
-PUBLIC = {name: getattr(part, name) for part in (creation, chance, convert, settings, borders, several) for name in part.PUBLIC}
+PUBLIC = {
+    name: getattr(part, name)
+    for part in (creation, chance, convert, settings, borders, several)
+    for name in part.PUBLIC
+}
 PUBLIC |= convert.LEGACY | {"range": creation.range_, "resize_as_": borders.resize_as}
 PUBLIC |= {name: getattr(printing, name) for name in ("get_printoptions", "set_printoptions")}
 PUBLIC |= {x.name: x for x in (*formats.FORMATS, *formats.LAYOUTS)}
 PUBLIC |= {"memory_format": formats.MemoryFormat, "layout": formats.MemoryLayout}
 
-from .autograd import function, functional, gradcheck, graph  # noqa: E402
-from .autograd import (  # noqa: E402  (the class must be bound first)
-    enable_grad, inference_mode, is_grad_enabled, is_inference_mode_enabled, no_grad, set_grad_enabled,
+from .autograd import (
+    enable_grad,
+    function,
+    functional,
+    gradcheck,
+    graph,
+    inference_mode,
+    is_grad_enabled,
+    is_inference_mode_enabled,
+    no_grad,
+    set_grad_enabled,
 )  # fmt: skip
 
 __all__ = [
-    "PUBLIC", "Size", "Tensor", "as_tensor", "from_numpy", "tensor", "device_count", "door_of", "anomaly", "enable_grad", "engine", "formats", "function",
-    "function_of", "functional", "grad_mode", "gradcheck", "graph", "inference_mode", "inplace_of", "is_available", "is_grad_enabled", "is_inference_mode_enabled",
-    "manual_seed_all", "no_grad", "public", "set_grad_enabled", "strided", "synchronize",
+    "PUBLIC",
+    "Size",
+    "Tensor",
+    "as_tensor",
+    "from_numpy",
+    "tensor",
+    "device_count",
+    "door_of",
+    "anomaly",
+    "enable_grad",
+    "engine",
+    "formats",
+    "function",
+    "function_of",
+    "functional",
+    "grad_mode",
+    "gradcheck",
+    "graph",
+    "inference_mode",
+    "inplace_of",
+    "is_available",
+    "is_grad_enabled",
+    "is_inference_mode_enabled",
+    "manual_seed_all",
+    "no_grad",
+    "public",
+    "set_grad_enabled",
+    "strided",
+    "synchronize",
 ]

@@ -1,12 +1,13 @@
-"""Where tensors meet the outside: dtype casts by name, copies, pickling, DLPack, storages, NumPy's protocols."""
+"""Where tensors meet the outside: dtype casts by name, copies, pickling, DLPack, storages, NumPy's
+protocols.
+"""
 
 import copy
 import ctypes
 import weakref
 
-
-from flambeau._base import numpy
 from flambeau import runtime
+from flambeau._base import numpy
 from flambeau.ops import find, memory, modes, ndarray
 from flambeau.types import DType, by_name, cpu, layout
 
@@ -34,7 +35,9 @@ def _cast(name, dtype):
 
 
 def type_(self, dtype=None, non_blocking=False):
-    """Without argument the type's name, such as ``torch.FloatTensor``; else the tensor cast to it."""
+    """Without argument the type's name, such as ``torch.FloatTensor``; else the tensor cast to
+    it.
+    """
     if dtype is None:
         return type_text(self.layout.dtype)
     if isinstance(dtype, DType):
@@ -72,7 +75,9 @@ def pin_memory(self, device=None):
 def _in_place_view(name):
     def method(self, *args, **kwargs):
         if modes.state.grad and self.is_leaf and self._node is not None:
-            raise RuntimeError("a leaf Variable that requires grad is being used in an in-place operation.")
+            raise RuntimeError(
+                "a leaf Variable that requires grad is being used in an in-place operation."
+            )
         made = getattr(self, name)(*args, **kwargs)
         self.layout, self.offset, self._node = made.layout, made.offset, made._node
         return self
@@ -83,7 +88,9 @@ def _in_place_view(name):
 
 
 def view(self, *shape, dtype=None, size=None):
-    """The same memory under another shape, or as elements of another dtype: ``x.view(2, -1)``, ``x.view(torch.int32)``."""
+    """The same memory under another shape, or as elements of another dtype: ``x.view(2, -1)``,
+    ``x.view(torch.int32)``.
+    """
     if len(shape) == 1 and shape[0].__class__ is DType:
         dtype = shape[0]
     if dtype is not None:
@@ -102,7 +109,9 @@ def _matrix_property(name, doc, conjugates, batches):
             return self
         if n < 2 or (n > 2 and not batches):
             hint = "" if batches else " For batches of matrices, consider using tensor.mH"
-            raise RuntimeError(f"tensor.{name} is only supported on {what}. Got {n}-D tensor.{hint}")
+            raise RuntimeError(
+                f"tensor.{name} is only supported on {what}. Got {n}-D tensor.{hint}"
+            )
         made = self.transpose(-2, -1)
         return made.conj() if conjugates and made.layout.dtype.kind == "c" else made
 
@@ -219,7 +228,9 @@ def _storage_of(data):
 
 
 def share_bytes(array):
-    return UntypedStorage.of(runtime.foreign(array.__array_interface__["data"][0], array.nbytes, array))
+    return UntypedStorage.of(
+        runtime.foreign(array.__array_interface__["data"][0], array.nbytes, array)
+    )
 
 
 class TypedStorage:
@@ -291,12 +302,22 @@ def typed_storage(self):
 
 
 def resize_(self, *sizes, memory_format=None):
-    """Gives the tensor another shape, row-major; memory grows where it is too small, and old elements stay in place."""
+    """Gives the tensor another shape, row-major; memory grows where it is too small, and old
+    elements stay in place.
+    """
     if self._node is not None:
         raise RuntimeError("cannot resize variables that require grad")
     shape = convert.shape_of("resize_", sizes)
-    strides = None if memory_format is None or memory_format.is_row_major else memory_format.strides(shape)
-    made = self.layout.reshaped(shape, strides) if strides else self.layout.reshaped(shape, _row_major(shape))
+    strides = (
+        None
+        if memory_format is None or memory_format.is_row_major
+        else memory_format.strides(shape)
+    )
+    made = (
+        self.layout.reshaped(shape, strides)
+        if strides
+        else self.layout.reshaped(shape, _row_major(shape))
+    )
     needed = (self.offset + made.span) * made.itemsize
     if needed > self.storage.nbytes:
         fresh = runtime.empty(needed)
@@ -317,7 +338,9 @@ def resize_as_(self, the_template, *, memory_format=None):
 
 
 def set_(self, source=None, storage_offset=0, size=None, stride=None):
-    """Makes the tensor look at other memory: that of a tensor, or of a storage under a given shape."""
+    """Makes the tensor look at other memory: that of a tensor, or of a storage under a given
+    shape.
+    """
     if source is None:
         source = find("empty").door((0,), dtype=self.layout.dtype)
     if isinstance(source, Tensor):
@@ -363,8 +386,14 @@ def apply_(self, callable):
 
 def map_(self, tensor, callable):
     """Replaces each element by what the function gives for it and the other tensor's element."""
-    pairs = zip(ndarray(self).reshape(-1).tolist(), ndarray(tensor.expand(self.shape)).reshape(-1).tolist(), strict=True)
-    made = numpy.array([callable(a, b) for a, b in pairs], dtype=object).astype(self.layout.dtype.numpy)
+    pairs = zip(
+        ndarray(self).reshape(-1).tolist(),
+        ndarray(tensor.expand(self.shape)).reshape(-1).tolist(),
+        strict=True,
+    )
+    made = numpy.array([callable(a, b) for a, b in pairs], dtype=object).astype(
+        self.layout.dtype.numpy
+    )
     memory.store(self, made.reshape(self.layout.shape))
     return self
 
@@ -378,8 +407,10 @@ def deepcopy(self, memo):
         return memo[id(self)]
     if not self.is_leaf:
         raise RuntimeError(
-            "Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol at the moment.  "
-            "If you were attempting to deepcopy a module, this may be because of a torch.nn.utils.weight_norm usage, "
+            "Only Tensors created explicitly by the user (graph leaves) support the deepcopy "
+            "protocol at the moment.  "
+            "If you were attempting to deepcopy a module, this may be because of a "
+            "torch.nn.utils.weight_norm usage, "
             "see https://github.com/pytorch/pytorch/pull/103001"
         )
     if self.layout.device.type == "meta":
@@ -401,12 +432,21 @@ def deepcopy(self, memo):
 
 
 def reduce_ex(self, protocol):
-    """How `pickle` and `copy.copy` see a tensor: its storage (once, for all views of it) and its layout."""
+    """How `pickle` and `copy.copy` see a tensor: its storage (once, for all views of it) and its
+    layout.
+    """
     source = self.layout
     if source.device.type == "meta":
         args = (self.__class__, None, source, 0, self.requires_grad, self.__dict__)
     else:
-        args = (self.__class__, UntypedStorage.of(self.storage), source, self.offset, self.requires_grad, self.__dict__)
+        args = (
+            self.__class__,
+            UntypedStorage.of(self.storage),
+            source,
+            self.offset,
+            self.requires_grad,
+            self.__dict__,
+        )
     return rebuild, args
 
 
@@ -422,10 +462,14 @@ def rebuild(cls, storage, made, offset, requires_grad, attributes):
     return tensor
 
 
-# DLPack (https://dmlc.github.io/dlpack). NumPy writes and reads the structure; bfloat16, which it lacks, travels as
+# DLPack (https://dmlc.github.io/dlpack). NumPy writes and reads the structure; bfloat16, which it
+# lacks, travels as
 # uint16 under a changed type code.
 
-_CODE_OFFSET = {b"dltensor": 20, b"dltensor_versioned": 52}  # of DLDataType in the managed structures
+_CODE_OFFSET = {
+    b"dltensor": 20,
+    b"dltensor_versioned": 52,
+}  # of DLDataType in the managed structures
 _UINT, _BFLOAT = 1, 4
 _CPU = (1, 0)
 
@@ -433,13 +477,17 @@ _CPU = (1, 0)
 def _capsule_type(capsule):
     """The three fields of a capsule's DLDataType, as an array that may be written."""
     api = ctypes.pythonapi
-    api.PyCapsule_GetName.restype, api.PyCapsule_GetName.argtypes = ctypes.c_char_p, [ctypes.py_object]
+    api.PyCapsule_GetName.restype, api.PyCapsule_GetName.argtypes = (
+        ctypes.c_char_p,
+        [ctypes.py_object],
+    )
     api.PyCapsule_GetPointer.restype = ctypes.c_void_p
     api.PyCapsule_GetPointer.argtypes = [ctypes.py_object, ctypes.c_char_p]
     name = api.PyCapsule_GetName(capsule)
     if name not in _CODE_OFFSET:
         raise RuntimeError(
-            "from_dlpack received an invalid capsule. Note that DLTensor capsules can be consumed only once, so you "
+            "from_dlpack received an invalid capsule. Note that DLTensor capsules can be consumed "
+            "only once, so you "
             "might have already constructed a tensor from it once."
         )
     address = api.PyCapsule_GetPointer(capsule, name) + _CODE_OFFSET[name]
@@ -461,7 +509,9 @@ def to_dlpack(self, *, stream=None, max_version=None, dl_device=None, copy=None)
     brain = self.layout.dtype.name == "bfloat16"
     if brain:
         array = array.view(numpy.uint16)
-    capsule = array.__dlpack__(max_version=max_version) if max_version is not None else array.__dlpack__()
+    capsule = (
+        array.__dlpack__(max_version=max_version) if max_version is not None else array.__dlpack__()
+    )
     if brain:
         _capsule_type(capsule)[0] = _BFLOAT
     return capsule
@@ -481,7 +531,9 @@ class _Exporter:
 
 
 def from_dlpack(ext_tensor, *, device=None, copy=None):
-    """A tensor on the memory of another library's array (anything with `__dlpack__`, or a capsule), without a copy."""
+    """A tensor on the memory of another library's array (anything with `__dlpack__`, or a capsule),
+    without a copy.
+    """
     if isinstance(ext_tensor, Tensor):
         capsule = to_dlpack(ext_tensor)
     elif hasattr(ext_tensor, "__dlpack__"):
@@ -555,7 +607,11 @@ def set_imag(self, value):
 
 def is_set_to(self, tensor):
     """Whether both tensors are the same memory under the same layout."""
-    return self.storage is tensor.storage and self.layout is tensor.layout and self.offset == tensor.offset
+    return (
+        self.storage is tensor.storage
+        and self.layout is tensor.layout
+        and self.offset == tensor.offset
+    )
 
 
 def install():

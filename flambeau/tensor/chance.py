@@ -1,6 +1,5 @@
 """Random tensors and the generators behind them."""
 
-
 from flambeau._base import numpy
 from flambeau.ops import adopt, find
 from flambeau.runtime import random as streams
@@ -13,7 +12,9 @@ INT64 = by_name("int64")
 
 
 class Generator(streams.Generator):
-    """A stream of random numbers: ``Generator().manual_seed(0)``; its state is a tensor of 5056 bytes."""
+    """A stream of random numbers: ``Generator().manual_seed(0)``; its state is a tensor of 5056
+    bytes.
+    """
 
     __slots__ = ()
 
@@ -103,7 +104,7 @@ def _bounds(name, args, named):
     high = named.pop("high", None)
     if high is None:
         if not args:
-            raise TypeError(f"{name}() missing 1 required positional arguments: \"high\"")
+            raise TypeError(f'{name}() missing 1 required positional arguments: "high"')
         high = args.pop()
     low = named.pop("low", None)
     if low is None:
@@ -150,10 +151,12 @@ def randint_like(input, low=0, high=None, *, dtype=None, layout=None, device=Non
 
 def normal(mean=0.0, std=1.0, size=None, *, generator=None, out=None, dtype=None, layout=None, device=None,
            requires_grad=False, pin_memory=False):  # fmt: skip
-    """Normal numbers: `mean` and `std` are numbers (with `size`), or tensors that give each element its own."""
+    """Normal numbers: `mean` and `std` are numbers (with `size`), or tensors that give each element
+    its own.
+    """
     if not isinstance(mean, Tensor) and not isinstance(std, Tensor):
         if size is None:
-            raise TypeError("normal() missing 1 required positional arguments: \"size\"")
+            raise TypeError('normal() missing 1 required positional arguments: "size"')
         made = empty(shape_of("normal", (size,)), out=out, dtype=dtype, device=device)
         return finish(made.normal_(mean, std, generator=generator), None, requires_grad)
     like = mean if isinstance(mean, Tensor) else std
@@ -168,7 +171,9 @@ def normal(mean=0.0, std=1.0, size=None, *, generator=None, out=None, dtype=None
 
 
 class fork_rng:
-    """A context in which random numbers are drawn without a trace: the default generator's state is restored."""
+    """A context in which random numbers are drawn without a trace: the default generator's state is
+    restored.
+    """
 
     def __init__(self, devices=None, enabled=True, **ignored):
         self._enabled = enabled

@@ -1,10 +1,11 @@
-"""Tensors from Python's and NumPy's values: `tensor`, `as_tensor`, `from_numpy`, the legacy constructors."""
+"""Tensors from Python's and NumPy's values: `tensor`, `as_tensor`, `from_numpy`, the legacy
+constructors.
+"""
 
 import warnings
 
-
-from flambeau._base import numpy
 from flambeau import runtime
+from flambeau._base import numpy
 from flambeau.ops import adopt, find, modes
 from flambeau.types import DTYPES, PYTHON_TYPES, by_name, cpu, layout, promote
 from flambeau.types import from_numpy as dtype_of_numpy
@@ -14,9 +15,7 @@ from .creation import as_device, as_dtype, empty, finish, full, shape_of
 from .tensor import Size, Tensor
 
 _defaults = modes.defaults
-_SUPPORTED = (
-    "float64, float32, float16, complex64, complex128, int64, int32, int16, int8, uint64, uint32, uint16, uint8, and bool"
-)
+_SUPPORTED = "float64, float32, float16, complex64, complex128, int64, int32, int16, int8, uint64, uint32, uint16, uint8, and bool"
 _NUMBERS = frozenset((bool, int, float, complex))
 INT64, FLOAT64 = by_name("int64"), by_name("float64")
 _WIDER = {"uint16": "int32", "uint32": "int64"}
@@ -26,12 +25,14 @@ def _array(array):
     """A NumPy array as one whose dtype exists here; TypeError or ValueError where there is none."""
     if not array.dtype.isnative:
         raise ValueError(
-            "given numpy array has byte order different from the native byte order. Conversion between byte orders is "
+            "given numpy array has byte order different from the native byte order. Conversion "
+            "between byte orders is "
             "currently not supported."
         )
     if dtype_of_numpy(array.dtype) is None:
         raise TypeError(
-            f"can't convert np.ndarray of type {_full_name(array.dtype)}. The only supported types are: {_SUPPORTED}."
+            f"can't convert np.ndarray of type {_full_name(array.dtype)}. The only supported types "
+            f"are: {_SUPPORTED}."
         )
     return array
 
@@ -47,15 +48,18 @@ def from_numpy(ndarray):
     array = _array(ndarray)
     if array.size and min(array.strides, default=0) < 0:
         raise ValueError(
-            "At least one stride in the given numpy array is negative, and tensors with negative strides are not "
-            "currently supported. (You can probably work around this by making a copy of your array  with array.copy().) "
+            "At least one stride in the given numpy array is negative, and tensors with negative "
+            "strides are not "
+            "currently supported. (You can probably work around this by making a copy of your "
+            "array  with array.copy().) "
         )
     if any(s % array.itemsize for s in array.strides):
         raise ValueError("given numpy array strides not a multiple of the element byte size. Copy the numpy array to "
                          "reallocate the memory.")  # fmt: skip
     if not array.flags.writeable:
         warnings.warn(
-            "The given NumPy array is not writable, and PyTorch does not support non-writable tensors. This means "
+            "The given NumPy array is not writable, and PyTorch does not support non-writable "
+            "tensors. This means "
             "writing to this tensor will result in undefined behavior.",
             stacklevel=2,
         )
@@ -82,7 +86,9 @@ def _leaf_types(data, found, depth=0):
 
 
 def _infer(data, kinds):
-    """The dtype that PyTorch gives nested sequences whose innermost elements are of these classes."""
+    """The dtype that PyTorch gives nested sequences whose innermost elements are of these
+    classes.
+    """
     result = None
     for kind in kinds:
         if kind in _NUMBERS:
@@ -139,7 +145,9 @@ def _plain(data):
 def _ragged(data):
     """The error for nested sequences whose lengths differ."""
     shape, first = [], data
-    while isinstance(first, list | tuple | numpy.ndarray) and not (isinstance(first, numpy.ndarray) and not first.ndim):
+    while isinstance(first, list | tuple | numpy.ndarray) and not (
+        isinstance(first, numpy.ndarray) and not first.ndim
+    ):
         shape.append(len(first))
         if not len(first):
             break
@@ -148,12 +156,16 @@ def _ragged(data):
     def check(part, depth):
         if depth == len(shape):
             if isinstance(part, list | tuple):
-                raise TypeError(f"'{type(part).__name__}' object cannot be interpreted as an integer")
+                raise TypeError(
+                    f"'{type(part).__name__}' object cannot be interpreted as an integer"
+                )
             return
         if not isinstance(part, list | tuple | range | numpy.ndarray):
             raise TypeError("not a sequence")
         if len(part) != shape[depth]:
-            raise ValueError(f"expected sequence of length {shape[depth]} at dim {depth} (got {len(part)})")
+            raise ValueError(
+                f"expected sequence of length {shape[depth]} at dim {depth} (got {len(part)})"
+            )
         for item in part:
             check(item, depth + 1)
 
@@ -183,7 +195,8 @@ def _from_sequence(data, dtype):
     dtype = dtype or _infer(data, kinds)
     if numpy.ndarray in kinds:
         warnings.warn(
-            "Creating a tensor from a list of numpy.ndarrays is extremely slow. Please consider converting the list to "
+            "Creating a tensor from a list of numpy.ndarrays is extremely slow. Please consider "
+            "converting the list to "
             "a single numpy.ndarray with numpy.array() before converting to a tensor.",
             stacklevel=4,
         )
@@ -218,7 +231,9 @@ def _make(data, dtype, device):
     if isinstance(data, numpy.ndarray | numpy.generic):
         array = _array(numpy.asarray(data))
         dtype = dtype or dtype_of_numpy(array.dtype)
-        return adopt(array.astype(dtype.numpy) if dtype.name != "bfloat16" else _checked_cast(array, dtype))
+        return adopt(
+            array.astype(dtype.numpy) if dtype.name != "bfloat16" else _checked_cast(array, dtype)
+        )
     if isinstance(data, list | tuple | range):
         return _from_sequence(data if kind is not range else list(data), dtype)
     if isinstance(data, str):
@@ -242,14 +257,17 @@ make_from_dlpack = None  # told by `borders`
 
 
 def tensor(data, *, dtype=None, device=None, requires_grad=False, pin_memory=False):
-    """A new leaf tensor with the values of `data`: a number, nested sequences, a NumPy array, another tensor.
+    """A new leaf tensor with the values of `data`: a number, nested sequences, a NumPy array,
+    another tensor.
 
     The dtype is that of the values (Python floats: the default dtype) unless `dtype` says another.
     """
     if isinstance(data, Tensor):
         warnings.warn(
-            "To copy construct from a tensor, it is recommended to use sourceTensor.detach().clone() or "
-            "sourceTensor.detach().clone().requires_grad_(True), rather than torch.tensor(sourceTensor).",
+            "To copy construct from a tensor, it is recommended to use "
+            "sourceTensor.detach().clone() or "
+            "sourceTensor.detach().clone().requires_grad_(True), rather than "
+            "torch.tensor(sourceTensor).",
             stacklevel=2,
         )
     made = _make(data, as_dtype(dtype), None)
@@ -260,7 +278,9 @@ def tensor(data, *, dtype=None, device=None, requires_grad=False, pin_memory=Fal
 
 
 def as_tensor(data, dtype=None, device=None):
-    """`data` as a tensor, without a copy where that is possible (tensors, NumPy arrays of the same dtype)."""
+    """`data` as a tensor, without a copy where that is possible (tensors, NumPy arrays of the same
+    dtype).
+    """
     dtype = as_dtype(dtype)
     if isinstance(data, Tensor):
         made = data
@@ -277,10 +297,14 @@ def as_tensor(data, dtype=None, device=None):
 
 def _shareable(array):
     array = _array(array)
-    if array.size and (min(array.strides, default=0) < 0 or any(s % array.itemsize for s in array.strides)):
+    if array.size and (
+        min(array.strides, default=0) < 0 or any(s % array.itemsize for s in array.strides)
+    ):
         raise ValueError(
-            "At least one stride in the given numpy array is negative, and tensors with negative strides are not "
-            "currently supported. (You can probably work around this by making a copy of your array  with array.copy().) "
+            "At least one stride in the given numpy array is negative, and tensors with negative "
+            "strides are not "
+            "currently supported. (You can probably work around this by making a copy of your "
+            "array  with array.copy().) "
         )
     return array
 
@@ -288,8 +312,15 @@ def _shareable(array):
 def asarray(obj, *, dtype=None, device=None, copy=None, requires_grad=False):
     """`obj` as a tensor; `copy` True always copies, False raises where a copy is needed."""
     dtype = as_dtype(dtype)
-    shared = isinstance(obj, Tensor | numpy.ndarray) or hasattr(obj, "__dlpack__") or _is_buffer(obj)
-    if shared and _is_buffer(obj) and not isinstance(obj, Tensor | numpy.ndarray) and not hasattr(obj, "__dlpack__"):
+    shared = (
+        isinstance(obj, Tensor | numpy.ndarray) or hasattr(obj, "__dlpack__") or _is_buffer(obj)
+    )
+    if (
+        shared
+        and _is_buffer(obj)
+        and not isinstance(obj, Tensor | numpy.ndarray)
+        and not hasattr(obj, "__dlpack__")
+    ):
         made = frombuffer(obj, dtype=dtype or _defaults.dtype)
     elif shared:
         made = as_tensor(obj)
@@ -336,8 +367,10 @@ def frombuffer(buffer, *, dtype, count=-1, offset=0, requires_grad=False):
                          f"greater than actual buffer length ({nbytes} bytes)")  # fmt: skip
     if view.readonly:
         warnings.warn(
-            "The given buffer is not writable, and PyTorch does not support non-writable tensors. This means you can "
-            "write to the underlying (supposedly non-writable) buffer using the tensor. You may want to copy the "
+            "The given buffer is not writable, and PyTorch does not support non-writable tensors. "
+            "This means you can "
+            "write to the underlying (supposedly non-writable) buffer using the tensor. You may "
+            "want to copy the "
             "buffer to protect its data or make it writable before converting it to a tensor.",
             stacklevel=2,
         )
@@ -345,9 +378,13 @@ def frombuffer(buffer, *, dtype, count=-1, offset=0, requires_grad=False):
     return finish(share(array), None, requires_grad)
 
 
-def new_tensor(self, data, *, dtype=None, device=None, requires_grad=False, layout=None, pin_memory=False):
+def new_tensor(
+    self, data, *, dtype=None, device=None, requires_grad=False, layout=None, pin_memory=False
+):
     """A copy of `data` with this tensor's dtype and device by default."""
-    made = _make(data, as_dtype(dtype) or self.dtype, None).to(self.device if device is None else as_device(device))
+    made = _make(data, as_dtype(dtype) or self.dtype, None).to(
+        self.device if device is None else as_device(device)
+    )
     return finish(made, None, requires_grad)
 
 
@@ -403,7 +440,11 @@ LEGACY_NAMES = {
     "bool": "BoolTensor", "complex64": "ComplexFloatTensor", "complex128": "ComplexDoubleTensor",
 }  # fmt: skip
 LEGACY = {
-    name: LegacyType(name, (), {"dtype": dtype, "__module__": "torch", "__doc__": f"Tensors of {dtype}, as a type."})
+    name: LegacyType(
+        name,
+        (),
+        {"dtype": dtype, "__module__": "torch", "__doc__": f"Tensors of {dtype}, as a type."},
+    )
     for dtype in DTYPES
     if (name := LEGACY_NAMES.get(dtype.name))
 }

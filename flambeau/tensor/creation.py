@@ -1,6 +1,7 @@
 """New tensors: `zeros`, `full`, `arange`, `rand` and their kin, with PyTorch's signatures.
 
-Every function takes `dtype`, `device`, `requires_grad`; `layout` and `pin_memory` are accepted and mean nothing here.
+Every function takes `dtype`, `device`, `requires_grad`; `layout` and `pin_memory` are accepted and
+mean nothing here.
 """
 
 import math
@@ -25,7 +26,7 @@ def shape_of(name, args, size=None):
         if len(args) == 1 and args[0].__class__ is not int:
             size = args[0]
         elif not args:
-            raise TypeError(f"{name}() missing 1 required positional arguments: \"size\"")
+            raise TypeError(f'{name}() missing 1 required positional arguments: "size"')
         else:
             size = args
     if isinstance(size, float) or isinstance(size, str):
@@ -39,7 +40,9 @@ def shape_of(name, args, size=None):
 
 
 def _bad_size(name, size):
-    return TypeError(f"{name}(): argument 'size' (position 1) must be tuple of ints, not {type(size).__name__}")
+    return TypeError(
+        f"{name}(): argument 'size' (position 1) must be tuple of ints, not {type(size).__name__}"
+    )
 
 
 def _index(name, n):
@@ -47,7 +50,8 @@ def _index(name, n):
         return n.__index__()
     except AttributeError:
         raise TypeError(
-            f"{name}(): argument 'size' (position 1) must be tuple of ints, but found element of type "
+            f"{name}(): argument 'size' (position 1) must be tuple of ints, but found element of "
+            "type "
             f"{type(n).__name__} at pos 0"
         ) from None
 
@@ -65,18 +69,28 @@ def as_dtype(dtype):
 
 def as_device(device):
     """A device, the default one for None."""
-    return _defaults.device if device is None else device if device.__class__ is Device else Device(device)
+    return (
+        _defaults.device
+        if device is None
+        else device
+        if device.__class__ is Device
+        else Device(device)
+    )
 
 
 def finish(made, out, requires_grad):
-    """Writes the new tensor to `out` if there is one, and makes it a leaf that requires grad if so asked."""
+    """Writes the new tensor to `out` if there is one, and makes it a leaf that requires grad if so
+    asked.
+    """
     if out is not None:
         if made.layout.shape != out.layout.shape:
             out.resize_(made.layout.shape)
         return out.copy_(made)
     if requires_grad:
         if made.layout.dtype.kind not in "fc":
-            raise RuntimeError("Only Tensors of floating point and complex dtype can require gradients")
+            raise RuntimeError(
+                "Only Tensors of floating point and complex dtype can require gradients"
+            )
         made.requires_grad_()
     return made
 
@@ -84,7 +98,9 @@ def finish(made, out, requires_grad):
 def _filled(name, size, value, out, dtype, device, requires_grad):
     if out is not None:
         dtype = dtype or out.dtype
-    made = _door("full")(size, value, dtype=as_dtype(dtype) or _defaults.dtype, device=as_device(device))
+    made = _door("full")(
+        size, value, dtype=as_dtype(dtype) or _defaults.dtype, device=as_device(device)
+    )
     return made if out is None and not requires_grad else finish(made, out, requires_grad)
 
 
@@ -110,38 +126,56 @@ def empty(*args, size=None, out=None, dtype=None, layout=None, device=None, pin_
     if memory_format is None or memory_format.is_row_major:
         made = _door("empty")(shape, dtype=dtype, device=device)
     else:
-        made = _door("empty_strided")(shape, memory_format.strides(shape), dtype=dtype, device=device)
+        made = _door("empty_strided")(
+            shape, memory_format.strides(shape), dtype=dtype, device=device
+        )
     return finish(made, None, requires_grad) if requires_grad else made
 
 
-def empty_strided(size, stride, *, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False):
-    """A tensor of shape `size` and strides `stride`, in elements, whose contents are unspecified."""
-    made = _door("empty_strided")(tuple(size), tuple(stride), dtype=as_dtype(dtype), device=as_device(device))
+def empty_strided(
+    size, stride, *, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False
+):
+    """A tensor of shape `size` and strides `stride`, in elements, whose contents are
+    unspecified.
+    """
+    made = _door("empty_strided")(
+        tuple(size), tuple(stride), dtype=as_dtype(dtype), device=as_device(device)
+    )
     return finish(made, None, requires_grad)
 
 
 def empty_permuted(size, physical_layout, *, dtype=None, layout=None, device=None, requires_grad=False,
                    pin_memory=False):  # fmt: skip
-    """Unwritten memory whose dimensions lie in the order `physical_layout`, from the outermost to the innermost."""
+    """Unwritten memory whose dimensions lie in the order `physical_layout`, from the outermost to
+    the innermost.
+    """
     size = tuple(size)
     if sorted(physical_layout) != list(range(len(size))):
-        raise RuntimeError(f"Duplicate dim not allowed or dimension out of range: {list(physical_layout)}")
+        raise RuntimeError(
+            f"Duplicate dim not allowed or dimension out of range: {list(physical_layout)}"
+        )
     strides = MemoryFormat("permuted", tuple(physical_layout)).strides(size)
     return empty_strided(size, strides, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
 def full(size, fill_value, *, out=None, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False,
          names=None):  # fmt: skip
-    """A tensor of shape `size` whose elements all are `fill_value`, which decides the dtype if none is given."""
+    """A tensor of shape `size` whose elements all are `fill_value`, which decides the dtype if none
+    is given.
+    """
     if isinstance(fill_value, Tensor):
         dtype, fill_value = dtype or fill_value.dtype, fill_value.item()
     if out is not None:
         dtype = dtype or out.dtype
-    made = _door("full")(shape_of("full", (size,)), fill_value, dtype=as_dtype(dtype), device=as_device(device))
+    made = _door("full")(
+        shape_of("full", (size,)), fill_value, dtype=as_dtype(dtype), device=as_device(device)
+    )
     return finish(made, out, requires_grad)
 
 
-def scalar_tensor(s, *, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False):
+def scalar_tensor(
+    s, *, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False
+):
     """A 0-dim tensor of one number, in the default dtype."""
     return _filled("scalar_tensor", (), s, None, dtype, device, requires_grad)
 
@@ -183,7 +217,9 @@ def _range_dtype(numbers, dtype):
     if dtype is not None:
         return as_dtype(dtype)
     dtypes = [n.dtype for n in numbers if isinstance(n, Tensor)]
-    if all(isinstance(n, int) or (isinstance(n, Tensor) and n.dtype.kind in "iub") for n in numbers):
+    if all(
+        isinstance(n, int) or (isinstance(n, Tensor) and n.dtype.kind in "iub") for n in numbers
+    ):
         return INT64
     wide = [d for d in dtypes if d.kind == "f"]
     return wide[0] if len(wide) == 1 == len(numbers) else _defaults.dtype
@@ -195,7 +231,9 @@ def _number(x):
 
 def arange(start=0, end=None, step=1, *, out=None, dtype=None, layout=None, device=None, requires_grad=False,
            pin_memory=False):  # fmt: skip
-    """Numbers from `start` (0) up to but without `end`, `step` apart; int64 where all three are integers."""
+    """Numbers from `start` (0) up to but without `end`, `step` apart; int64 where all three are
+    integers.
+    """
     if end is None:
         start, end = 0, start
     numbers = (start, end, step)
@@ -209,7 +247,17 @@ def arange(start=0, end=None, step=1, *, out=None, dtype=None, layout=None, devi
     return finish(made, out, requires_grad) if requires_grad or out is not None else made
 
 
-def range_(start=0, end=None, step=1, *, out=None, dtype=None, layout=None, device=None, requires_grad=False):
+def range_(
+    start=0,
+    end=None,
+    step=1,
+    *,
+    out=None,
+    dtype=None,
+    layout=None,
+    device=None,
+    requires_grad=False,
+):
     """As `arange`, with `end` included; a float tensor."""
     if end is None:
         start, end = 0, start
@@ -224,8 +272,14 @@ def _spaced(name, extra=()):
         numbers = [_number(start), _number(end)]
         if dtype is None and out is not None:
             dtype = out.dtype
-        default = _defaults.dtype.to_complex() if any(isinstance(n, complex) for n in numbers) else _defaults.dtype
-        made = _door(name)(*numbers, steps, *extra, dtype=as_dtype(dtype) or default, device=as_device(device))
+        default = (
+            _defaults.dtype.to_complex()
+            if any(isinstance(n, complex) for n in numbers)
+            else _defaults.dtype
+        )
+        made = _door(name)(
+            *numbers, steps, *extra, dtype=as_dtype(dtype) or default, device=as_device(device)
+        )
         return finish(made, out, requires_grad)
 
     return spaced
@@ -237,16 +291,30 @@ _linspace, _logspace = _spaced("linspace"), _spaced("logspace")
 def linspace(start, end, steps, *, out=None, dtype=None, layout=None, device=None, requires_grad=False,
              pin_memory=False):  # fmt: skip
     """`steps` numbers at equal distances from `start` to `end`, both included."""
-    return _linspace(start, end, steps, out=out, dtype=dtype, device=device, requires_grad=requires_grad)
+    return _linspace(
+        start, end, steps, out=out, dtype=dtype, device=device, requires_grad=requires_grad
+    )
 
 
 def logspace(start, end, steps, base=10.0, *, out=None, dtype=None, layout=None, device=None, requires_grad=False,
              pin_memory=False):  # fmt: skip
     """Powers of `base`, their exponents at equal distances from `start` to `end`, both included."""
-    return _logspace(start, end, steps, base, out=out, dtype=dtype, device=device, requires_grad=requires_grad)
+    return _logspace(
+        start, end, steps, base, out=out, dtype=dtype, device=device, requires_grad=requires_grad
+    )
 
 
-def eye(n, m=None, *, out=None, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False):
+def eye(
+    n,
+    m=None,
+    *,
+    out=None,
+    dtype=None,
+    layout=None,
+    device=None,
+    requires_grad=False,
+    pin_memory=False,
+):
     """An n by m matrix (m = n by default) with ones on the diagonal and zeros elsewhere."""
     if dtype is None and out is not None:
         dtype = out.dtype
@@ -268,7 +336,16 @@ def triu_indices(row, col, offset=0, *, dtype=INT64, device=None, layout=None):
 
 
 def _new(name, value):
-    def method(self, *args, size=None, dtype=None, device=None, requires_grad=False, layout=None, pin_memory=False):
+    def method(
+        self,
+        *args,
+        size=None,
+        dtype=None,
+        device=None,
+        requires_grad=False,
+        layout=None,
+        pin_memory=False,
+    ):
         if value is None:
             made = _door("empty")
             made = made(shape_of(name, args, size), dtype=as_dtype(dtype) or self.layout.dtype,
@@ -281,17 +358,37 @@ def _new(name, value):
     return _named(method, name, _door_doc(name))
 
 
-def _new_full(self, size, fill_value, *, dtype=None, device=None, requires_grad=False, layout=None, pin_memory=False):
-    """A tensor of shape `size` filled with a number, with this tensor's dtype and device by default."""
+def _new_full(
+    self,
+    size,
+    fill_value,
+    *,
+    dtype=None,
+    device=None,
+    requires_grad=False,
+    layout=None,
+    pin_memory=False,
+):
+    """A tensor of shape `size` filled with a number, with this tensor's dtype and device by
+    default.
+    """
     device = self.layout.device if device is None else device
-    return full(size, fill_value, dtype=dtype or self.layout.dtype, device=device, requires_grad=requires_grad)
+    return full(
+        size,
+        fill_value,
+        dtype=dtype or self.layout.dtype,
+        device=device,
+        requires_grad=requires_grad,
+    )
 
 
 def _new_empty_strided(self, size, stride, *, dtype=None, layout=None, device=None, requires_grad=False,
                        pin_memory=False):  # fmt: skip
     """Unwritten memory with this tensor's dtype and device by default."""
     device = self.layout.device if device is None else device
-    return empty_strided(size, stride, dtype=dtype or self.layout.dtype, device=device, requires_grad=requires_grad)
+    return empty_strided(
+        size, stride, dtype=dtype or self.layout.dtype, device=device, requires_grad=requires_grad
+    )
 
 
 METHODS = {

@@ -4,7 +4,8 @@ from flambeau.types import Layout, row_major
 
 
 class MemoryFormat:
-    """`order` lists the dimensions from the outermost to the innermost; None is row-major or, with `preserves`, the
+    """`order` lists the dimensions from the outermost to the innermost; None is row-major or, with
+    `preserves`, the
     order of the tensor that is copied."""
 
     __slots__ = ("is_row_major", "name", "order", "preserves")
@@ -39,7 +40,8 @@ class MemoryFormat:
             return False
         want = self.strides(layout.shape)
         return layout.numel == 0 or all(
-            n == 1 or have == stride for n, have, stride in zip(layout.shape, layout.strides, want, strict=True)
+            n == 1 or have == stride
+            for n, have, stride in zip(layout.shape, layout.strides, want, strict=True)
         )
 
 
@@ -55,7 +57,9 @@ def _by_name(name):
 
 
 class MemoryLayout:
-    """What PyTorch calls a layout: dense (`strided`) here always; the sparse names exist to be compared with."""
+    """What PyTorch calls a layout: dense (`strided`) here always; the sparse names exist to be
+    compared with.
+    """
 
     __slots__ = ("name",)
 
@@ -70,7 +74,10 @@ class MemoryLayout:
 
 
 strided, sparse_coo, sparse_csr, sparse_csc, sparse_bsr, sparse_bsc, jagged = LAYOUTS = tuple(
-    map(MemoryLayout, ("strided", "sparse_coo", "sparse_csr", "sparse_csc", "sparse_bsr", "sparse_bsc", "jagged"))
+    map(
+        MemoryLayout,
+        ("strided", "sparse_coo", "sparse_csr", "sparse_csc", "sparse_bsr", "sparse_bsc", "jagged"),
+    )
 )
 
 

@@ -1,11 +1,12 @@
-"""``tensor[...]``: reading and writing with integers, slices, None, Ellipsis, masks and index tensors.
+"""``tensor[...]``: reading and writing with integers, slices, None, Ellipsis, masks and index
+tensors.
 
-What a view can express is one; index tensors and masks that remain go to the ops `index` and `index_put`.
+What a view can express is one; index tensors and masks that remain go to the ops `index` and
+`index_put`.
 """
 
 import operator
 import warnings
-
 
 from flambeau._base import numpy
 from flambeau.ops import find, modes
@@ -16,16 +17,21 @@ from .tensor import Tensor
 
 INT64 = by_name("int64")
 interpreters = modes.interpreters
-_select, _slice, _unsqueeze, _index, _index_put = map(find, ("select", "slice", "unsqueeze", "index", "index_put"))
+_select, _slice, _unsqueeze, _index, _index_put = map(
+    find, ("select", "slice", "unsqueeze", "index", "index_put")
+)
 _row_plans = _select.plans
 _NO_INDEX = (
-    "invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in C++ to convert a 0-dim "
+    "invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in C++ "
+    "to convert a 0-dim "
     "tensor to a number"
 )
 _BAD = "only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables are valid indices (got {})"
 _LEGACY = (
-    "Using a non-tuple sequence for multidimensional indexing is deprecated and will be changed in pytorch 2.9; use "
-    "x[tuple(seq)] instead of x[seq]. In pytorch 2.9 this will be interpreted as tensor index, x[torch.tensor(seq)], "
+    "Using a non-tuple sequence for multidimensional indexing is deprecated and will be changed in "
+    "pytorch 2.9; use "
+    "x[tuple(seq)] instead of x[seq]. In pytorch 2.9 this will be interpreted as tensor index, "
+    "x[torch.tensor(seq)], "
     "which will result either in an error or a different result"
 )
 
@@ -99,18 +105,24 @@ def _value(self, value):
         if hasattr(value, "__index__") and not isinstance(value, numpy.ndarray):
             return operator.index(value)
         kind = type(value)
-        name = kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
+        name = (
+            kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
+        )
         raise TypeError(f"can't assign a {name} to a {type_text(self.layout.dtype)}")
     if isinstance(value, complex) and self.layout.dtype.kind != "c":
         if value.imag:
-            name = {"float32": "float", "float64": "double"}.get(self.layout.dtype.name, self.layout.dtype.name)
+            name = {"float32": "float", "float64": "double"}.get(
+                self.layout.dtype.name, self.layout.dtype.name
+            )
             raise RuntimeError(f"value cannot be converted to type {name} without overflow")
         value = value.real
     return value
 
 
 def _as_tuple(index):
-    """The items of an index: a lone item, or those of a tuple (or of a list that PyTorch takes for one)."""
+    """The items of an index: a lone item, or those of a tuple (or of a list that PyTorch takes for
+    one).
+    """
     if index.__class__ is tuple:
         return index
     if isinstance(index, tuple):
@@ -122,7 +134,11 @@ def _as_tuple(index):
 
 
 def _is_nested(item):
-    return item is None or item is Ellipsis or isinstance(item, slice | list | tuple | Tensor | numpy.ndarray)
+    return (
+        item is None
+        or item is Ellipsis
+        or isinstance(item, slice | list | tuple | Tensor | numpy.ndarray)
+    )
 
 
 def _no_slice():
@@ -138,7 +154,9 @@ def _sliced(self, dim, item):
         return _slice.door(self, dim, None, None, 1)
     step = 1 if item.step is None else _bound(item.step)
     if step <= 0:
-        raise ValueError("slice step cannot be zero" if step == 0 else "step must be greater than zero")
+        raise ValueError(
+            "slice step cannot be zero" if step == 0 else "step must be greater than zero"
+        )
     return _slice.door(self, dim, _bound(item.start), _bound(item.stop), step)
 
 
@@ -148,7 +166,9 @@ def _bound(value):
     try:
         return operator.index(value)
     except TypeError:
-        raise TypeError("slice indices must be integers or None or have an __index__ method") from None
+        raise TypeError(
+            "slice indices must be integers or None or have an __index__ method"
+        ) from None
 
 
 def _convert(item):
@@ -166,7 +186,11 @@ def _convert(item):
     if isinstance(item, numpy.ndarray):
         if item.ndim == 0:
             return _convert(item[()])
-        return share(item) if item.flags.writeable and min(item.strides, default=0) >= 0 else _make(item, None, None)
+        return (
+            share(item)
+            if item.flags.writeable and min(item.strides, default=0) >= 0
+            else _make(item, None, None)
+        )
     if isinstance(item, numpy.bool_):
         return bool(item)
     if isinstance(item, str):
@@ -189,7 +213,9 @@ def _covers(item):
 
 
 def _apply(self, items):
-    """The view that integers, slices, None and Ellipsis make of `self`, and the index tensors that remain."""
+    """The view that integers, slices, None and Ellipsis make of `self`, and the index tensors that
+    remain.
+    """
     items = [_convert(item) for item in items]
     ndim = self.layout.ndim
     covered = sum(map(_covers, items))
@@ -205,7 +231,9 @@ def _apply(self, items):
         if kind is int:
             n = view.layout.shape[dim]
             if not -n <= item < n:
-                raise IndexError(f"index {item} is out of bounds for dimension {place} with size {n}")
+                raise IndexError(
+                    f"index {item} is out of bounds for dimension {place} with size {n}"
+                )
             view = _select.door(view, dim, item)
             place += 1
         elif kind is slice:

@@ -1,43 +1,71 @@
-"""Writing results into existing tensors: in-place forms under autograd, `out=`, and the history of views."""
+"""Writing results into existing tensors: in-place forms under autograd, `out=`, and the history of
+views.
+"""
 
 from flambeau import runtime
-from flambeau.ops import AccumulateGrad, Composite, Fused, Node, Output, call, can_write, find, modes
+from flambeau.ops import (
+    AccumulateGrad,
+    Composite,
+    Fused,
+    Node,
+    Output,
+    call,
+    can_write,
+    find,
+    modes,
+)
 
 LEAF = "a leaf Variable that requires grad is being used in an in-place operation."
-VIEW_OF_LEAF = "a view of a leaf Variable that requires grad is being used in an in-place operation."
+VIEW_OF_LEAF = (
+    "a view of a leaf Variable that requires grad is being used in an in-place operation."
+)
 UNRECORDED = (
-    "A view was created in no_grad mode and is being modified inplace with grad mode enabled. Given that this use case "
-    "is ambiguous and error-prone, it is forbidden. You can clarify your code by moving both the view and the inplace "
-    "either both inside the no_grad block (if you don't want the inplace to be tracked) or both outside (if you want "
+    "A view was created in no_grad mode and is being modified inplace with grad mode enabled. "
+    "Given that this use case "
+    "is ambiguous and error-prone, it is forbidden. You can clarify your code by moving both the "
+    "view and the inplace "
+    "either both inside the no_grad block (if you don't want the inplace to be tracked) or both "
+    "outside (if you want "
     "the inplace to be tracked)."
 )
 OF_FUNCTION = (
-    "Output {} of {} is a view and is being modified inplace. This view was created inside a custom Function (or "
-    "because an input was returned as-is) and the autograd logic to handle view+inplace would override the custom backward "
-    "associated with the custom Function, leading to incorrect gradients. This behavior is forbidden. You can fix this "
+    "Output {} of {} is a view and is being modified inplace. This view was created inside a "
+    "custom Function (or "
+    "because an input was returned as-is) and the autograd logic to handle view+inplace would "
+    "override the custom backward "
+    "associated with the custom Function, leading to incorrect gradients. This behavior is "
+    "forbidden. You can fix this "
     "by cloning the output of the custom Function."
 )
 
 
 OF_SEVERAL = (
-    "Output {} of {} is a view and is being modified inplace. This view is the output of a function that returns "
-    "multiple views. Such functions do not allow the output views to be modified inplace. You should replace the "
+    "Output {} of {} is a view and is being modified inplace. This view is the output of a "
+    "function that returns "
+    "multiple views. Such functions do not allow the output views to be modified inplace. You "
+    "should replace the "
     "inplace operation by an out-of-place one."
 )
 
 
 def write_back(op, args):
-    """The in-place form of any op: the result out of place, written into the first argument, with its history."""
+    """The in-place form of any op: the result out of place, written into the first argument, with
+    its history.
+    """
     target = args[0]
     if not hasattr(target, "layout"):
-        raise TypeError(f"{op.name}_(): argument 'input' (position 1) must be Tensor, not {type(target).__name__}")
+        raise TypeError(
+            f"{op.name}_(): argument 'input' (position 1) must be Tensor, not "
+            f"{type(target).__name__}"
+        )
     check_writable(target)
     if modes.state.grad and _reads_target(op, args):  # backward needs the values from before
         args = (find("clone").door(target), *args[1:])
     result = call(op, args)
     if result.layout.shape != target.layout.shape:
         raise RuntimeError(
-            f"output with shape {list(target.shape)} doesn't match the broadcast shape {list(result.shape)}"
+            f"output with shape {list(target.shape)} doesn't match the broadcast shape "
+            f"{list(result.shape)}"
         )
     return adopt_result(op, target, result)
 
@@ -82,7 +110,9 @@ def raw_copy(target, source):
 
 
 def check_writable(target):
-    """Raises where autograd forbids writing `target`: leaves that require grad, and views whose history is unknown."""
+    """Raises where autograd forbids writing `target`: leaves that require grad, and views whose
+    history is unknown.
+    """
     if not modes.state.grad:
         return
     base = target._base
@@ -100,7 +130,9 @@ def check_writable(target):
 
 
 def check_view(view):
-    """Raises where a view that is about to get a new history is one that its base does not know of."""
+    """Raises where a view that is about to get a new history is one that its base does not know
+    of.
+    """
     node = view._node.node if view._node.__class__ is Output else view._node
     if isinstance(node, Node) and hasattr(node, "_forward_cls"):
         raise RuntimeError(OF_FUNCTION.format(view.output_nr, node._forward_cls.__name__))
@@ -111,7 +143,9 @@ def check_view(view):
 
 
 def rebase(target, node):
-    """Makes `node` the history of `target`'s values, and renews the histories of its base and of the base's views."""
+    """Makes `node` the history of `target`'s values, and renews the histories of its base and of
+    the base's views.
+    """
     base = target._base
     if base is None:
         target._node = node
@@ -158,9 +192,13 @@ def check_out(op, result, out):
     """Raises where `out` cannot take `result`, before anything is written."""
     if isinstance(result, tuple):
         if not isinstance(out, tuple | list):
-            raise TypeError(f"{op.name}(): argument 'out' must be tuple of Tensors, not {type(out).__name__}")
+            raise TypeError(
+                f"{op.name}(): argument 'out' must be tuple of Tensors, not {type(out).__name__}"
+            )
         if len(out) != len(result):
-            raise TypeError(f"{op.name}(): argument 'out' must hold {len(result)} tensors, not {len(out)}")
+            raise TypeError(
+                f"{op.name}(): argument 'out' must hold {len(result)} tensors, not {len(out)}"
+            )
         for r, o in zip(result, out, strict=True):
             check_out(op, r, o)
         return
@@ -184,7 +222,8 @@ def write_out(op, result, out):
         return type(result)(*outs) if hasattr(result, "_fields") else outs
     if modes.state.grad and (out._node is not None or result._node is not None):
         raise RuntimeError(
-            f"{op.name}(): functions with out=... arguments don't support automatic differentiation, but one of the "
+            f"{op.name}(): functions with out=... arguments don't support automatic "
+            "differentiation, but one of the "
             "arguments requires grad."
         )
     if result.layout.shape != out.layout.shape:

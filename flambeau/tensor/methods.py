@@ -1,7 +1,8 @@
-"""Hangs the declared ops on `Tensor`: methods, in-place forms and operators, each made on its first use."""
+"""Hangs the declared ops on `Tensor`: methods, in-place forms and operators, each made on its first
+use.
+"""
 
 import numbers
-
 
 from flambeau._base import numpy
 from flambeau.ops import registry
@@ -12,7 +13,9 @@ from .tensor import Tensor
 
 
 class LazyMethod:
-    """Stands for an op's door on the class until the first use, so that import generates nothing."""
+    """Stands for an op's door on the class until the first use, so that import generates
+    nothing.
+    """
 
     __slots__ = ("make", "name")
 
@@ -56,7 +59,8 @@ def door_of(name):
 
 
 def function_of(name):
-    """The function `torch.NAME` (or `torch.nn.functional.NAME` for "nn.NAME"), in place where the name ends in _;
+    """The function `torch.NAME` (or `torch.nn.functional.NAME` for "nn.NAME"), in place where the
+    name ends in _;
     None where no op has it."""
     if any(op.function for op in registry.get(name, ())):
         return door_of(name)
@@ -66,7 +70,9 @@ def function_of(name):
 
 
 def public(namespace):
-    """What finds a public module's names among the declared ops: `torch.linalg`, `torch.special`, `torch.fft`."""
+    """What finds a public module's names among the declared ops: `torch.linalg`, `torch.special`,
+    `torch.fft`.
+    """
     return lambda name: function_of(f"{namespace}.{name}")
 
 
@@ -76,7 +82,8 @@ def inplace_of(name):
 
 
 def operator_of(name):
-    """The function behind a binary operator: it takes NumPy arrays too, and answers NotImplemented for what is no
+    """The function behind a binary operator: it takes NumPy arrays too, and answers NotImplemented
+    for what is no
     number, so that Python asks the other side."""
     declared = registry[name]
     if len(declared) > 1:
@@ -123,7 +130,12 @@ def install():
     for name, declared in registry.items():
         if any(op.method for op in declared) and name not in Tensor.__dict__:
             setattr(Tensor, name, LazyMethod(name, lambda name=name: door_of(name)))
-        if declared[0].inplace_form and "." not in name and name + "_" not in Tensor.__dict__ and name + "_" not in registry:
+        if (
+            declared[0].inplace_form
+            and "." not in name
+            and name + "_" not in Tensor.__dict__
+            and name + "_" not in registry
+        ):
             setattr(Tensor, name + "_", LazyMethod(name + "_", lambda name=name: inplace_of(name)))
     for table, make in ((OPERATORS, operator_of), (INPLACE_OPERATORS, inplace_of)):
         for dunder, name in table.items():

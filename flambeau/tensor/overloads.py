@@ -1,10 +1,14 @@
-"""One Python function for several ops of a name (`max`, `max.dim`, `max.other`): the first whose schema fits."""
+"""One Python function for several ops of a name (`max`, `max.dim`, `max.other`): the first whose
+schema fits.
+"""
 
 import inspect
 
 
 def packet(name, declared):
-    """A function that calls the op whose signature takes the arguments, remembered by their types."""
+    """A function that calls the op whose signature takes the arguments, remembered by their
+    types.
+    """
     chosen: dict = {}
 
     def function(*args, **kwargs):
@@ -35,10 +39,13 @@ def choose(name, declared, args, kwargs):
                 return op
         except TypeError as error:
             first_error = first_error or error
-    given = ", ".join([type(a).__name__ for a in args] + [f"{k}={type(v).__name__}" for k, v in kwargs.items()])
+    given = ", ".join(
+        [type(a).__name__ for a in args] + [f"{k}={type(v).__name__}" for k, v in kwargs.items()]
+    )
     listed = "\n".join(f" * {op.schema.text}" for op in declared)
     raise TypeError(
-        f"{name}() received an invalid combination of arguments - got ({given}), but expected one of:\n{listed}"
+        f"{name}() received an invalid combination of arguments - got ({given}), but expected one "
+        f"of:\n{listed}"
     ) from first_error
 
 

@@ -1,8 +1,7 @@
 """Defaults, questions about tensors and dtypes: `set_default_dtype`, `result_type`, `finfo`, …"""
 
-
-from flambeau._base import numpy
 from flambeau import runtime
+from flambeau._base import numpy
 from flambeau.ops import forget_plans, modes
 from flambeau.ops import result_type as common_type
 from flambeau.types import Device, DType, by_name
@@ -19,11 +18,16 @@ def get_default_dtype():
 
 
 def set_default_dtype(d, /):
-    """Sets the dtype of new floating-point tensors: float32 (at the start), float64, or a half type."""
+    """Sets the dtype of new floating-point tensors: float32 (at the start), float64, or a half
+    type.
+    """
     if isinstance(d, DType) and d.kind != "f":
         raise TypeError("only floating-point types are supported as the default type")
     if not isinstance(d, DType):
-        raise TypeError(f"invalid dtype object: only floating-point types are supported as the default type, not {d}")
+        raise TypeError(
+            "invalid dtype object: only floating-point types are supported as the default type, "
+            f"not {d}"
+        )
     if d is not _defaults.dtype:
         _defaults.dtype = d
         forget_plans()  # plans hold result types that the default decides
@@ -110,7 +114,10 @@ class finfo:
     def __init__(self, type=None):
         kind = _defaults.dtype if type is None else as_dtype(type)
         if kind.kind not in "fc":
-            raise TypeError("torch.finfo() requires a floating point input type. Use torch.iinfo to handle 'torch.finfo'")
+            raise TypeError(
+                "torch.finfo() requires a floating point input type. Use torch.iinfo to handle "
+                "'torch.finfo'"
+            )
         kind = kind.to_real()
         digits, low, high = {
             "float16": (10, -14, 15), "bfloat16": (7, -126, 127), "float32": (23, -126, 127), "float64": (52, -1022, 1023)
@@ -120,11 +127,14 @@ class finfo:
         self.smallest_normal = self.tiny
         self.max = (2.0 - self.eps) * 2.0**high
         self.min = -self.max
-        self.resolution = {"float16": 1e-3, "bfloat16": 1e-2, "float32": 1e-6, "float64": 1e-15}[kind.name]
+        self.resolution = {"float16": 1e-3, "bfloat16": 1e-2, "float32": 1e-6, "float64": 1e-15}[
+            kind.name
+        ]
 
     def __repr__(self):
         return (
-            f"finfo(resolution={self.resolution:g}, min={self.min:g}, max={self.max:g}, eps={self.eps:g}, "
+            f"finfo(resolution={self.resolution:g}, min={self.min:g}, max={self.max:g}, "
+            f"eps={self.eps:g}, "
             f"smallest_normal={self.smallest_normal:g}, tiny={self.tiny:g}, dtype={self.dtype})"
         )
 
@@ -137,9 +147,17 @@ class iinfo:
     def __init__(self, type):
         kind = as_dtype(type)
         if kind.kind not in "iu":
-            raise TypeError("torch.iinfo() requires an integer input type. Use torch.finfo to handle 'torch.iinfo'")
+            raise TypeError(
+                "torch.iinfo() requires an integer input type. Use torch.finfo to handle "
+                "'torch.iinfo'"
+            )
         info = numpy.iinfo(kind.numpy)
-        self.bits, self.dtype, self.max, self.min = info.bits, kind.name, int(info.max), int(info.min)
+        self.bits, self.dtype, self.max, self.min = (
+            info.bits,
+            kind.name,
+            int(info.max),
+            int(info.min),
+        )
 
     def __repr__(self):
         return f"iinfo(min={self.min:g}, max={self.max:g}, dtype={self.dtype})"

@@ -32,7 +32,9 @@ def meshgrid(*tensors, indexing="ij"):
 
 
 def einsum(equation, *operands):
-    """Products summed over named dimensions: ``einsum("ij,jk", a, b)``, or ``einsum(a, [0, 1], b, [1, 2], [0, 2])``."""
+    """Products summed over named dimensions: ``einsum("ij,jk", a, b)``, or ``einsum(a, [0, 1], b,
+    [1, 2], [0, 2])``.
+    """
     if isinstance(equation, str):
         return find("einsum").door(equation, _listed(operands))
     given = (equation, *operands)
@@ -86,7 +88,9 @@ def _at_least(rank):
         return made[0] if len(tensors) == 1 and not isinstance(tensors[0], list | tuple) else made
 
     function.__name__ = function.__qualname__ = f"atleast_{rank}d"
-    function.__doc__ = f"""The tensors with dimensions of size 1 added, so that they have at least {rank}."""
+    function.__doc__ = (
+        f"""The tensors with dimensions of size 1 added, so that they have at least {rank}."""
+    )
     function.__module__ = "torch"
     return function
 
@@ -106,7 +110,8 @@ atleast_1d, atleast_2d, atleast_3d = map(_at_least, (1, 2, 3))
 
 
 def where(condition, input=None, other=None, *, out=None):
-    """The element of `input` where `condition` holds, else that of `other`; with `condition` alone, the places where it
+    """The element of `input` where `condition` holds, else that of `other`; with `condition` alone,
+    the places where it
     holds, as one vector for each dimension."""
     if input is None and other is None:
         return find("nonzero").door(condition, as_tuple=True)

@@ -7,14 +7,22 @@ from .tensor import Tensor
 
 
 def strided(storage, dtype: DType, size, stride, offset: int = 0) -> Tensor:
-    """A tensor on `storage`; `stride` and `offset` in elements. Raises where it would reach outside the storage."""
-    if len(size) != len(stride) or any(not isinstance(v, int) or v < 0 for v in (*size, *stride, offset)):
-        raise RuntimeError(f"sizes {list(size)}, strides {list(stride)} and offset {offset} are no layout")
+    """A tensor on `storage`; `stride` and `offset` in elements. Raises where it would reach outside
+    the storage.
+    """
+    if len(size) != len(stride) or any(
+        not isinstance(v, int) or v < 0 for v in (*size, *stride, offset)
+    ):
+        raise RuntimeError(
+            f"sizes {list(size)}, strides {list(stride)} and offset {offset} are no layout"
+        )
     made = layout(tuple(size), tuple(stride), dtype)
     needed = (offset + made.span) * dtype.itemsize
     if made.numel and needed > storage.nbytes:
         raise RuntimeError(
-            f"setStorage: sizes {list(size)}, strides {list(stride)}, storage offset {offset}, and itemsize "
-            f"{dtype.itemsize} requiring a storage size of {needed} are out of bounds for storage of size {storage.nbytes}"
+            f"setStorage: sizes {list(size)}, strides {list(stride)}, storage offset {offset}, and "
+            "itemsize "
+            f"{dtype.itemsize} requiring a storage size of {needed} are out of bounds for storage "
+            f"of size {storage.nbytes}"
         )
     return runtime.wrap(storage, made, offset)

@@ -2,9 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-
-from flambeau._base import numpy
 from flambeau import ops, runtime
+from flambeau._base import numpy
 from flambeau.ops import AccumulateGrad, Output, add_hook, adopt, find, modes, ndarray, no_device
 from flambeau.types import Device, DType, Layout, layout
 
@@ -49,7 +48,8 @@ class Size(tuple):
 class Tensor:
     """An n-dimensional array of one dtype on one device.
 
-    Made by functions such as `flambeau.tensor`, `flambeau.zeros`, `flambeau.from_numpy`; native code makes the results
+    Made by functions such as `flambeau.tensor`, `flambeau.zeros`, `flambeau.from_numpy`; native
+    code makes the results
     of ops. Several tensors may share one storage: views.
     """
 
@@ -98,13 +98,21 @@ class Tensor:
         """The shape, or the size of dimension `dim`."""
         if dim is None:
             return Size(self.layout.shape)
-        return self.layout.shape[ops.wrap_dim(dim, self.layout.ndim)] if self.layout.ndim else _no_dimension(dim)
+        return (
+            self.layout.shape[ops.wrap_dim(dim, self.layout.ndim)]
+            if self.layout.ndim
+            else _no_dimension(dim)
+        )
 
     def stride(self, dim=None):
         """Steps between neighbours along each dimension (or along `dim`), in elements."""
         if dim is None:
             return self.layout.strides
-        return self.layout.strides[ops.wrap_dim(dim, self.layout.ndim)] if self.layout.ndim else _no_dimension(dim)
+        return (
+            self.layout.strides[ops.wrap_dim(dim, self.layout.ndim)]
+            if self.layout.ndim
+            else _no_dimension(dim)
+        )
 
     def dim(self) -> int:
         return self.layout.ndim
@@ -129,7 +137,9 @@ class Tensor:
         return self.storage.ptr + self.offset * self.layout.itemsize if self.layout.numel else 0
 
     def is_contiguous(self, memory_format=None) -> bool:
-        """Whether elements lie in row-major order without gaps (or in the order of `memory_format`)."""
+        """Whether elements lie in row-major order without gaps (or in the order of
+        `memory_format`).
+        """
         if memory_format is None or memory_format.is_row_major:
             return self.layout.contiguous
         return memory_format.fits(self.layout)
@@ -176,8 +186,10 @@ class Tensor:
         elif self._node is not None:
             if self._node.__class__ is not AccumulateGrad:
                 raise RuntimeError(
-                    "you can only change requires_grad flags of leaf variables. If you want to use a computed variable "
-                    "in a subgraph that doesn't require differentiation use var_no_grad = var.detach()."
+                    "you can only change requires_grad flags of leaf variables. If you want to use "
+                    "a computed variable "
+                    "in a subgraph that doesn't require differentiation use var_no_grad = "
+                    "var.detach()."
                 )
             self._node = None
         return self
@@ -207,10 +219,14 @@ class Tensor:
     def grad(self, value):
         if value is not None:
             if not isinstance(value, Tensor):
-                raise TypeError(f"assigned grad expected to be a Tensor or None but got grad of type {type(value)}")
+                raise TypeError(
+                    "assigned grad expected to be a Tensor or None but got grad of type "
+                    f"{type(value)}"
+                )
             if value.layout.shape != self.layout.shape:
                 raise RuntimeError(
-                    f"assigned grad has data of a different size: got {list(value.shape)}, expected {list(self.shape)}"
+                    f"assigned grad has data of a different size: got {list(value.shape)}, "
+                    f"expected {list(self.shape)}"
                 )
             if value.layout.dtype is not self.layout.dtype:
                 raise RuntimeError(
@@ -232,7 +248,11 @@ class Tensor:
     def data(self, value):
         if not isinstance(value, Tensor):
             raise TypeError(f"Variable data has to be a tensor, but got {type(value).__name__}")
-        self.storage, self.layout, self.offset = _unversioned(value.storage), value.layout, value.offset
+        self.storage, self.layout, self.offset = (
+            _unversioned(value.storage),
+            value.layout,
+            value.offset,
+        )
 
     @property
     def real(self):
@@ -260,11 +280,15 @@ class Tensor:
         return self._base is not None
 
     def backward(self, gradient=None, retain_graph=None, create_graph=False, inputs=None):
-        """Computes the gradient of this tensor with respect to the graph's leaves and adds it to their `grad`."""
+        """Computes the gradient of this tensor with respect to the graph's leaves and adds it to
+        their `grad`.
+        """
         engine.backward_from(self, gradient, retain_graph, create_graph, inputs)
 
     def register_hook(self, hook):
-        """Calls ``hook(grad)`` when this tensor's gradient is known; what it returns replaces the gradient."""
+        """Calls ``hook(grad)`` when this tensor's gradient is known; what it returns replaces the
+        gradient.
+        """
         if self._node is None:
             raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
         return add_hook(*hooks.place_of(self), hook)
@@ -272,7 +296,9 @@ class Tensor:
     def register_post_accumulate_grad_hook(self, hook):
         """Calls ``hook(tensor)`` after this leaf's `grad` has been added to."""
         if self._node.__class__ is not AccumulateGrad:
-            raise RuntimeError("post accumulate grad hooks cannot be registered on non-leaf tensors")
+            raise RuntimeError(
+                "post accumulate grad hooks cannot be registered on non-leaf tensors"
+            )
         return add_hook(self._node, "post", hook)
 
     def retain_grad(self):
@@ -297,8 +323,12 @@ class Tensor:
         self._node = None
         return self
 
-    def to(self, *args, dtype=None, device=None, non_blocking=False, copy=False, memory_format=None):
-        """The tensor in another dtype or on another device; itself where nothing changes and `copy` is false."""
+    def to(
+        self, *args, dtype=None, device=None, non_blocking=False, copy=False, memory_format=None
+    ):
+        """The tensor in another dtype or on another device; itself where nothing changes and `copy`
+        is false.
+        """
         for a in args:
             if isinstance(a, Tensor):
                 dtype, device = a.dtype, a.device
@@ -318,7 +348,9 @@ class Tensor:
         if device is self.layout.device:
             return self
         if device.type == "meta":
-            return find("empty_strided").door(self.shape, self.stride(), dtype=self.dtype, device=device)
+            return find("empty_strided").door(
+                self.shape, self.stride(), dtype=self.dtype, device=device
+            )
         if self.layout.device.type == "meta":
             raise NotImplementedError("Cannot copy out of meta tensor; no data!")
         if device.type == "cpu":
@@ -333,8 +365,14 @@ class Tensor:
     def item(self):
         """The one element as a Python number."""
         if self.layout.numel != 1:
-            raise RuntimeError(f"a Tensor with {self.layout.numel} elements cannot be converted to Scalar")
-        return ndarray(self).item() if self.dtype.name != "bfloat16" else float(ndarray(self).reshape(())[()])
+            raise RuntimeError(
+                f"a Tensor with {self.layout.numel} elements cannot be converted to Scalar"
+            )
+        return (
+            ndarray(self).item()
+            if self.dtype.name != "bfloat16"
+            else float(ndarray(self).reshape(())[()])
+        )
 
     def tolist(self):
         """The elements as nested lists of Python numbers (a number for a 0-dim tensor)."""
@@ -342,18 +380,22 @@ class Tensor:
         return (array.astype(numpy.float32) if self.dtype.name == "bfloat16" else array).tolist()
 
     def numpy(self, *, force=False):
-        """The same memory as a NumPy array. `force` copies what cannot be shared (history, conj and neg bits)."""
+        """The same memory as a NumPy array. `force` copies what cannot be shared (history, conj and
+        neg bits).
+        """
         if force:
             return ndarray(self)
         for bit, name in ((self.layout.conj, "conj"), (self.layout.neg, "neg")):
             if bit:
                 word = {"conj": "conjugate", "neg": "negative"}[name]
                 raise RuntimeError(
-                    f"Can't call numpy() on Tensor that has {word} bit set. Use tensor.resolve_{name}().numpy() instead."
+                    f"Can't call numpy() on Tensor that has {word} bit set. Use "
+                    f"tensor.resolve_{name}().numpy() instead."
                 )
         if self._node is not None:
             raise RuntimeError(
-                "Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead."
+                "Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() "
+                "instead."
             )
         if self.layout.dtype.name == "bfloat16":
             raise TypeError("Got unsupported ScalarType BFloat16")
@@ -440,7 +482,9 @@ _constructor: list = []
 
 
 def find_constructor():
-    """`Tensor(...)` itself is PyTorch's legacy constructor; the creation module registers it here."""
+    """`Tensor(...)` itself is PyTorch's legacy constructor; the creation module registers it
+    here.
+    """
     return _constructor[0]
 
 
@@ -456,4 +500,3 @@ def _represent(tensor):
         grad_fn_name=None if node is None else node.name(), device=str(tensor.layout.device),
         default_dtype=modes.defaults.dtype.name,
     )  # fmt: skip
-

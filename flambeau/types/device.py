@@ -4,7 +4,9 @@ _KNOWN = ("cpu", "cuda", "meta", "mps", "xpu")
 
 
 class Device:
-    """A kind of device and the index of one: ``device("cuda:1")``. Interned, so comparison is by identity."""
+    """A kind of device and the index of one: ``device("cuda:1")``. Interned, so comparison is by
+    identity.
+    """
 
     __slots__ = ("__weakref__", "index", "type")
     _made: "dict[tuple, Device]" = {}
@@ -19,7 +21,10 @@ class Device:
         name, colon, number = type.partition(":")
         if colon:
             if index is not None:
-                raise RuntimeError(f"type (string) must not include an index because index was passed explicitly: {type}")
+                raise RuntimeError(
+                    "type (string) must not include an index because index was passed explicitly: "
+                    f"{type}"
+                )
             if not number.isdigit():
                 raise RuntimeError(f"Invalid device string: '{type}'")
             index = int(number)
@@ -35,7 +40,11 @@ class Device:
         return made
 
     def __repr__(self):
-        return f"device(type='{self.type}'" + ("" if self.index is None else f", index={self.index}") + ")"
+        return (
+            f"device(type='{self.type}'"
+            + ("" if self.index is None else f", index={self.index}")
+            + ")"
+        )
 
     def __str__(self):
         return self.type if self.index is None else f"{self.type}:{self.index}"

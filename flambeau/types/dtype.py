@@ -1,21 +1,27 @@
 """Element types, and the rules by which they combine."""
 
 from __future__ import annotations
+
 from flambeau._base import numpy
-
-
 
 
 class DType:
     """An element type; each exists once, so comparison is by identity.
 
-    `kind` is one of ``b`` bool, ``u`` unsigned, ``i`` signed, ``f`` floating, ``c`` complex; `itemsize` is in bytes.
+    `kind` is one of ``b`` bool, ``u`` unsigned, ``i`` signed, ``f`` floating, ``c`` complex;
+    `itemsize` is in bytes.
     """
 
     __slots__ = ("__weakref__", "_numpy", "aliases", "itemsize", "kind", "name", "order")
 
     def __init__(self, name, kind, itemsize, order, aliases=()):
-        self.name, self.kind, self.itemsize, self.order, self.aliases = name, kind, itemsize, order, aliases
+        self.name, self.kind, self.itemsize, self.order, self.aliases = (
+            name,
+            kind,
+            itemsize,
+            order,
+            aliases,
+        )
         self._numpy = None
 
     def __repr__(self):
@@ -53,7 +59,9 @@ class DType:
         return _REAL.get(self, self)
 
     def to_complex(self) -> "DType":
-        """The complex type that holds this one: float64 and complex128 give complex128, half gives complex64."""
+        """The complex type that holds this one: float64 and complex128 give complex128, half gives
+        complex64.
+        """
         if self is float64 or self is complex128:
             return complex128
         return complex64
@@ -96,7 +104,9 @@ def by_name(name: str) -> DType:
 
 
 def from_numpy(dtype) -> DType | None:
-    """The dtype with NumPy's memory format, or None where there is none (uint16, str, big-endian, …)."""
+    """The dtype with NumPy's memory format, or None where there is none (uint16, str, big-endian,
+    …).
+    """
     if not dtype.isnative:
         return None
     return _BY_NAME.get(dtype.name)
@@ -105,7 +115,8 @@ def from_numpy(dtype) -> DType | None:
 def promote(a: DType, b: DType) -> DType:
     """The smallest type that both convert to, by PyTorch's table.
 
-    Unsigned with signed gives the next wider signed type; two different half types give float32; an integer never
+    Unsigned with signed gives the next wider signed type; two different half types give float32; an
+    integer never
     widens a floating type.
     """
     if a is b:
@@ -120,5 +131,7 @@ def promote(a: DType, b: DType) -> DType:
 
 
 def can_cast(source: DType, target: DType) -> bool:
-    """Whether a result of `source` may be written to `target`: never to a lower category, never int to bool."""
+    """Whether a result of `source` may be written to `target`: never to a lower category, never int
+    to bool.
+    """
     return source.category <= target.category

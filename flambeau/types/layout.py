@@ -1,4 +1,6 @@
-"""How a tensor's elements lie in its storage, without where: shape, strides, dtype, device, conj and neg bit."""
+"""How a tensor's elements lie in its storage, without where: shape, strides, dtype, device, conj
+and neg bit.
+"""
 
 import math
 import operator
@@ -14,8 +16,10 @@ LIMIT = 2**63 - 1
 class Layout:
     """Shape and strides (in elements), dtype, device, and the lazy conjugation and negation bits.
 
-    Interned: two equal layouts are the same object, so comparison and hashing are by identity and a tuple of layouts
-    is a cheap dictionary key. The offset into the storage belongs to the tensor: rows of a matrix share one layout.
+    Interned: two equal layouts are the same object, so comparison and hashing are by identity and a
+    tuple of layouts
+    is a cheap dictionary key. The offset into the storage belongs to the tensor: rows of a matrix
+    share one layout.
     """
 
     __slots__ = (
@@ -45,15 +49,21 @@ class Layout:
 
     @property
     def nbytes(self) -> int:
-        """Bytes from the first element to behind the last: what a fresh storage of this layout needs."""
+        """Bytes from the first element to behind the last: what a fresh storage of this layout
+        needs.
+        """
         return self.span * self.itemsize
 
 
 _made: dict[tuple, Layout] = {}
 
 
-def layout(shape: Shape, strides: Shape, dtype: DType, device: Device = cpu, conj=False, neg=False) -> Layout:
-    """The one layout with these properties. `shape` and `strides` are tuples of int of equal length."""
+def layout(
+    shape: Shape, strides: Shape, dtype: DType, device: Device = cpu, conj=False, neg=False
+) -> Layout:
+    """The one layout with these properties. `shape` and `strides` are tuples of int of equal
+    length.
+    """
     key = (shape, strides, dtype, device, conj, neg)
     made = _made.get(key)
     return made if made is not None else _make(key)
@@ -68,7 +78,11 @@ def _make(key):
         raise RuntimeError("numel: integer multiplication overflow")
     made.itemsize = made.dtype.itemsize
     made.contiguous = is_contiguous(made.shape, made.strides)
-    made.span = 0 if made.numel == 0 else 1 + sum((n - 1) * s for n, s in zip(made.shape, made.strides, strict=True))
+    made.span = (
+        0
+        if made.numel == 0
+        else 1 + sum((n - 1) * s for n, s in zip(made.shape, made.strides, strict=True))
+    )
     if made.span * made.itemsize > LIMIT:
         raise RuntimeError(f"Storage size calculation overflowed with sizes={list(made.shape)}")
     return _made.setdefault(key, made)
@@ -81,7 +95,9 @@ def contiguous(shape: Sequence[int], dtype: DType, device: Device = cpu) -> Layo
 
 
 def row_major(shape: Shape) -> Shape:
-    """Strides, in elements, of a row-major block; zero-sized dimensions count as one, as in PyTorch."""
+    """Strides, in elements, of a row-major block; zero-sized dimensions count as one, as in
+    PyTorch.
+    """
     strides, step = [], 1
     for n in reversed(shape):
         strides.append(step)
@@ -90,7 +106,9 @@ def row_major(shape: Shape) -> Shape:
 
 
 def is_contiguous(shape: Shape, strides: Shape) -> bool:
-    """Whether the elements lie in row-major order without gaps (dimensions of size 1 may have any stride)."""
+    """Whether the elements lie in row-major order without gaps (dimensions of size 1 may have any
+    stride).
+    """
     step = 1
     for n, stride in zip(reversed(shape), reversed(strides), strict=True):
         if n == 0:
@@ -103,9 +121,11 @@ def is_contiguous(shape: Shape, strides: Shape) -> bool:
 
 
 def dense_like(shape: Shape, strides: Shape) -> Shape:
-    """Strides of a gap-free block with the same order of dimensions as `strides` (what `empty_like` preserves).
+    """Strides of a gap-free block with the same order of dimensions as `strides` (what `empty_like`
+    preserves).
 
-    Overlapping or gapped strides give the dense order that sorts them; ties keep the order of dimensions.
+    Overlapping or gapped strides give the dense order that sorts them; ties keep the order of
+    dimensions.
     """
     if is_contiguous(shape, strides):
         return row_major(shape)

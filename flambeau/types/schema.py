@@ -1,6 +1,7 @@
-"""Op schemas: PyTorch's one-line signatures, parsed, and how Python arguments are brought to their types.
+"""Op schemas: PyTorch's one-line signatures, parsed, and how Python arguments are brought to their
+types.
 
-    add.Tensor(Tensor self, Tensor other, *, Scalar alpha=1) -> Tensor
+add.Tensor(Tensor self, Tensor other, *, Scalar alpha=1) -> Tensor
 """
 
 import ast
@@ -14,14 +15,29 @@ from .device import Device
 from .dtype import PYTHON_TYPES, DType, by_name
 
 _SIGNATURE = re.compile(r"(?:(\w+)::)?(\w+)(?:\.(\w+))?\((.*)\)\s*->\s*(.+)$", re.S)
-_ARGUMENT = re.compile(r"([\w]+)(?:\((\w!?)\))?(\[(\d*)\])?(\?)?(?:\s+(\w+))?(?:\s*=\s*(.+))?$", re.S)
+_ARGUMENT = re.compile(
+    r"([\w]+)(?:\((\w!?)\))?(\[(\d*)\])?(\?)?(?:\s+(\w+))?(?:\s*=\s*(.+))?$", re.S
+)
 
 
 class Argument:
-    """One parameter: `name`, `type` (Tensor, Scalar, int, float, bool, str, ScalarType, …), `list`, `size` of a
-    fixed-size list (a lone number is repeated), `optional`, `default`, `keyword`-only, `written` in place."""
+    """One parameter: `name`, `type` (Tensor, Scalar, int, float, bool, str, ScalarType, …), `list`,
+    `size` of a
+    fixed-size list (a lone number is repeated), `optional`, `default`, `keyword`-only, `written` in
+    place."""
 
-    __slots__ = ("default", "has_default", "keyword", "list", "name", "optional", "position", "size", "type", "written")
+    __slots__ = (
+        "default",
+        "has_default",
+        "keyword",
+        "list",
+        "name",
+        "optional",
+        "position",
+        "size",
+        "type",
+        "written",
+    )
 
     def __init__(self, text, keyword, position):
         match = _ARGUMENT.match(text.strip())
@@ -39,7 +55,9 @@ class Argument:
             return by_name(text)
         if self.type in ("Reduction",) or text in ("Mean", "Sum"):
             return {"Mean": 1, "Sum": 2, "None": 0}[text]
-        value = math.inf if text == "inf" else -math.inf if text == "-inf" else ast.literal_eval(text)
+        value = (
+            math.inf if text == "inf" else -math.inf if text == "-inf" else ast.literal_eval(text)
+        )
         return tuple(value) if isinstance(value, list) else self._repeat(value)
 
     def _repeat(self, value):
@@ -50,14 +68,27 @@ class Argument:
         return self.type == "Tensor"
 
     def __repr__(self):
-        kind = self.type + (f"[{self.size or ''}]" if self.list else "") + ("?" if self.optional else "")
+        kind = (
+            self.type
+            + (f"[{self.size or ''}]" if self.list else "")
+            + ("?" if self.optional else "")
+        )
         return f"{kind} {self.name}" + (f"={self.default}" if self.has_default else "")
 
 
 class Schema:
     """A parsed signature: `name`, `overload`, `arguments`, `returns` (names; "" where unnamed)."""
 
-    __slots__ = ("_normalise", "arguments", "name", "namespace", "overload", "returns", "text", "variadic")
+    __slots__ = (
+        "_normalise",
+        "arguments",
+        "name",
+        "namespace",
+        "overload",
+        "returns",
+        "text",
+        "variadic",
+    )
 
     def __init__(self, text: str):
         match = _SIGNATURE.match(text.strip())
@@ -86,21 +117,32 @@ class Schema:
         return self.text
 
     def normalise(self, args) -> list:
-        """All arguments, in order and positional, brought to their types; PyTorch's TypeError where one does not fit."""
+        """All arguments, in order and positional, brought to their types; PyTorch's TypeError where
+        one does not fit.
+        """
         if self._normalise is None:
             self._normalise = _make_normalise(self)
         return self._normalise(*args)
 
 
-# Classes whose instances are tensors, told by the tensor layer: the check that is made most often must be quick.
+# Classes whose instances are tensors, told by the tensor layer: the check that is made most often
+# must be quick.
 TENSOR_TYPES: set = set()
 _EXACT = {"int": int, "SymInt": int, "float": float, "bool": bool, "str": str}
 
 
 def _make_normalise(schema):
-    """normalise(*args) -> list, generated: arguments that are already what they should be cost one comparison each."""
+    """normalise(*args) -> list, generated: arguments that are already what they should be cost one
+    comparison each.
+    """
     names = [f"a{i}" for i in range(len(schema.arguments))]
-    scope = {"convert": _convert, "schema": schema, "tensors": TENSOR_TYPES, "numbers": PYTHON_TYPES, "tuple": tuple}
+    scope = {
+        "convert": _convert,
+        "schema": schema,
+        "tensors": TENSOR_TYPES,
+        "numbers": PYTHON_TYPES,
+        "tuple": tuple,
+    }
     lines = [f"def normalise({', '.join(names)}):"]
     for name, a in zip(names, schema.arguments, strict=True):
         scope[f"of_{name}"] = a
@@ -111,7 +153,9 @@ def _make_normalise(schema):
         elif a.type == "Scalar" and not a.list:
             wrong = f"{name}.__class__ not in numbers"
         elif a.type == "int" and not a.size:
-            wrong = f"{name}.__class__ is not tuple or not all([i.__class__ is int for i in {name}])"
+            wrong = (
+                f"{name}.__class__ is not tuple or not all([i.__class__ is int for i in {name}])"
+            )
         else:
             wrong = "True"
         if a.optional:
@@ -134,8 +178,13 @@ def _split(text):
     return pieces + ([current.strip()] if current.strip() else [])
 
 
-_EXPECTED = {"ScalarType": "torch.dtype", "Device": "torch.device", "Scalar": "Number",
-             "Generator": "torch.Generator", "MemoryFormat": "torch.memory_format"}
+_EXPECTED = {
+    "ScalarType": "torch.dtype",
+    "Device": "torch.device",
+    "Scalar": "Number",
+    "Generator": "torch.Generator",
+    "MemoryFormat": "torch.memory_format",
+}
 
 
 def _convert(schema, argument, value):
@@ -170,7 +219,11 @@ def _convert_list(schema, argument, value):
 def _refuse(schema, argument, value):
     kind = _EXPECTED.get(argument.type, argument.type)
     if argument.list:
-        kind = {"int": "tuple of ints", "float": "tuple of floats", "Tensor": "tuple of Tensors"}.get(kind, kind)
+        kind = {
+            "int": "tuple of ints",
+            "float": "tuple of floats",
+            "Tensor": "tuple of Tensors",
+        }.get(kind, kind)
     name = "input" if argument.name == "self" else argument.name
     raise TypeError(
         f"{schema.name}(): argument '{name}' (position {argument.position + 1}) must be {kind}, "
@@ -185,7 +238,11 @@ def _is_tensor(value):
 def _tensor(schema, argument, value):
     if _is_tensor(value) or type(value) in PYTHON_TYPES:
         return value
-    return _scalar(schema, argument, value) if isinstance(value, numbers.Number) else _refuse(schema, argument, value)
+    return (
+        _scalar(schema, argument, value)
+        if isinstance(value, numbers.Number)
+        else _refuse(schema, argument, value)
+    )
 
 
 def _int(schema, argument, value):
@@ -223,7 +280,9 @@ def _scalar(schema, argument, value):
         return value.item()
     for kind in (bool, numbers.Integral, numbers.Real, numbers.Complex):
         if isinstance(value, kind):
-            return {numbers.Integral: int, numbers.Real: float, numbers.Complex: complex}.get(kind, bool)(value)
+            return {numbers.Integral: int, numbers.Real: float, numbers.Complex: complex}.get(
+                kind, bool
+            )(value)
     _refuse(schema, argument, value)
 
 
@@ -231,7 +290,9 @@ def _scalar_type(schema, argument, value):
     if isinstance(value, DType):
         return value
     if value in PYTHON_TYPES:
-        return {float: by_name("float64"), complex: by_name("complex128")}.get(value) or PYTHON_TYPES[value]
+        return {float: by_name("float64"), complex: by_name("complex128")}.get(
+            value
+        ) or PYTHON_TYPES[value]
     _refuse(schema, argument, value)
 
 
@@ -265,4 +326,3 @@ _CONVERT = {
 
 # Argument values that may be part of a plan's key as they are.
 PLAIN = frozenset((int, float, bool, str, type(None), DType, Device, complex))
-

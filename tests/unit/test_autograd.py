@@ -189,7 +189,11 @@ def test_hooks_replace_gradients_in_order_and_can_be_removed():
     [
         (lambda g: g[:1], RuntimeError, "has changed the size of value"),
         (lambda g: 3, TypeError, "expected Variable, but hook returned 'int'"),
-        (lambda g: g.to(torch.float32), RuntimeError, "was torch.DoubleTensor got torch.FloatTensor"),
+        (
+            lambda g: g.to(torch.float32),
+            RuntimeError,
+            "was torch.DoubleTensor got torch.FloatTensor",
+        ),
     ],
 )
 def test_hooks_must_answer_gradients(answer, error, text):
@@ -201,7 +205,9 @@ def test_hooks_must_answer_gradients(answer, error, text):
 
 def test_post_accumulate_hooks_see_the_sum():
     a, seen = leaf(1.0), []
-    a.register_post_accumulate_grad_hook(lambda t: (seen.append(values(t.grad)), setattr(t, "grad", None)))
+    a.register_post_accumulate_grad_hook(
+        lambda t: (seen.append(values(t.grad)), setattr(t, "grad", None))
+    )
     (a * 2 + a * 3).sum().backward()
     assert seen == [[5]] and a.grad is None
     with pytest.raises(RuntimeError, match="cannot be registered on non-leaf"):
@@ -215,7 +221,10 @@ def test_hooks_over_several_tensors():
         (a * b).sum().backward()
         (a * b * c).sum().backward()
     (a * b * c).sum().backward()
-    assert [[None if g is None else g.item() for g in gs] for gs in seen] == [[2, 1, None], [6, 3, 2]]
+    assert [[None if g is None else g.item() for g in gs] for gs in seen] == [
+        [2, 1, None],
+        [6, 3, 2],
+    ]
     assert len(first) == 3
 
 
@@ -241,13 +250,19 @@ def test_saved_tensor_hooks():
     (gradient,) = torch.autograd.grad(z.sum(), a, create_graph=True)
     gradient.sum().backward()
     assert values(a.grad) == [40 + 12, 60 + 18]
-    with graph.disable_saved_tensors_hooks("not here"), pytest.raises(RuntimeError, match="not here"):
+    with (
+        graph.disable_saved_tensors_hooks("not here"),
+        pytest.raises(RuntimeError, match="not here"),
+    ):
         graph.saved_tensors_hooks(pack, unpack).__enter__()
 
 
 def test_saved_tensor_hooks_that_do_wrong():
     a = leaf(2.0)
-    with graph.saved_tensors_hooks(lambda t: t.add_(1), lambda t: t), pytest.raises(RuntimeError, match="in place"):
+    with (
+        graph.saved_tensors_hooks(lambda t: t.add_(1), lambda t: t),
+        pytest.raises(RuntimeError, match="in place"),
+    ):
         a * a
     with graph.saved_tensors_hooks(lambda t: 3, lambda packed: packed):
         y = a * a
@@ -259,7 +274,9 @@ def test_anomaly_mode_names_the_line():
     a = leaf(0.0)
     with torch.autograd.set_detect_anomaly(True):
         y = a / a  # the culprit
-        with pytest.raises(RuntimeError, match=r"Function 'DivBackward0' returned nan values") as caught:
+        with pytest.raises(
+            RuntimeError, match=r"Function 'DivBackward0' returned nan values"
+        ) as caught:
             y.sum().backward()
         assert "the culprit" in str(caught.value)
         z = a * 2
@@ -279,7 +296,9 @@ def test_anomaly_mode_names_the_line():
 def test_what_nodes_tell():
     a, b = leaf(1.0, 2.0), leaf(3.0, 4.0)
     node = (a * b).grad_fn
-    assert node.name() == type(node).__name__ == "MulBackward0" and repr(node).startswith("<MulBackward0 object at 0x")
+    assert node.name() == type(node).__name__ == "MulBackward0" and repr(node).startswith(
+        "<MulBackward0 object at 0x"
+    )
     assert [(n.name(), i) for n, i in node.next_functions] == [("AccumulateGrad", 0)] * 2
     assert node.next_functions[0][0].variable is a
     assert node._saved_self is a and isinstance(node, graph.Node)
@@ -299,7 +318,10 @@ def test_what_nodes_tell():
         (lambda a: a.detach().sum().backward(), "element 0 of tensors does not require grad"),
         (lambda a: (a * 2).backward(a.detach()[:1]), "Mismatch in shape: grad_output"),
         (lambda a: torch.autograd.grad(a.sum(), a.detach()), "does not require grad"),
-        (lambda a: (a * 2).requires_grad_(False), "you can only change requires_grad flags of leaf"),
+        (
+            lambda a: (a * 2).requires_grad_(False),
+            "you can only change requires_grad flags of leaf",
+        ),
         (lambda a: (a > 0).requires_grad_(), "only Tensors of floating point dtype"),
         (lambda a: a.detach().register_hook(print), "cannot register a hook on a tensor"),
     ],

@@ -150,9 +150,17 @@ def function(answer, save=()):
 @pytest.mark.parametrize(
     ("answer", "more", "text"),
     [
-        (lambda g: (g, g), (), r"function FBackward returned an incorrect number of gradients \(expected 1, got 2\)"),
+        (
+            lambda g: (g, g),
+            (),
+            r"function FBackward returned an incorrect number of gradients \(expected 1, got 2\)",
+        ),
         (lambda g: g, (3,), r"incorrect number of gradients \(expected 2, got 1\)"),
-        (lambda g: g[:1], (), r"invalid gradient at index 0 - got \[1\] but expected shape compatible with \[2\]"),
+        (
+            lambda g: g[:1],
+            (),
+            r"invalid gradient at index 0 - got \[1\] but expected shape compatible with \[2\]",
+        ),
         (lambda g: 3, (), r"expected Variable or None \(got int\)"),
         (lambda g: (g, g), (3,), "returned a gradient different than None at position 2"),
     ],
@@ -201,13 +209,18 @@ def test_once_differentiable():
 
 def test_gradcheck_finds_faults():
     wrong = function(lambda g: g * 3)
-    with pytest.raises(torch.autograd.GradcheckError, match="Jacobian mismatch for output 0 with respect to input 0"):
+    with pytest.raises(
+        torch.autograd.GradcheckError,
+        match="Jacobian mismatch for output 0 with respect to input 0",
+    ):
         gradcheck(wrong.apply, leaf(1.0, 2.0))
     assert not gradcheck(wrong.apply, leaf(1.0, 2.0), raise_exception=False)
     with pytest.raises(ValueError, match="at least one input tensor to require gradient"):
         gradcheck(wrong.apply, leaf(1.0).detach())
     forgetful = function(lambda g: torch.tensor([2.0], dtype=torch.float64))
-    with pytest.raises(torch.autograd.GradcheckError, match="backward not multiplied by grad_output"):
+    with pytest.raises(
+        torch.autograd.GradcheckError, match="backward not multiplied by grad_output"
+    ):
         gradcheck(forgetful.apply, leaf(1.0))
 
 

@@ -80,12 +80,16 @@ def test_versions():
     assert y._version == before + 1 and values(y) == [3, 4]
 
 
-@pytest.mark.parametrize("write", [lambda y: y.add_(1), lambda y: y[0].add_(1), lambda y: y.detach().zero_()])
+@pytest.mark.parametrize(
+    "write", [lambda y: y.add_(1), lambda y: y[0].add_(1), lambda y: y.detach().zero_()]
+)
 def test_saved_values_that_were_written_are_noticed(write):
     y = leaf(1.0, 2.0) * 1
     z = y * y
     write(y)
-    with pytest.raises(RuntimeError, match=r"by an inplace operation: \[torch.DoubleTensor \[2\]\].* is at version"):
+    with pytest.raises(
+        RuntimeError, match=r"by an inplace operation: \[torch.DoubleTensor \[2\]\].* is at version"
+    ):
         z.sum().backward()
 
 

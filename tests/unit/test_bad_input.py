@@ -75,7 +75,8 @@ WRONG = [
     (
         lambda: a().expand(3, 3),
         RuntimeError,
-        "The expanded size of the tensor (3) must match the existing size (2) at non-singleton dimension 0.  "
+        "The expanded size of the tensor (3) must match the existing size (2) at non-singleton "
+        "dimension 0.  "
         "Target sizes: [3, 3].  Tensor sizes: [2, 3]",
     ),
     (lambda: ft.zeros(-1), RuntimeError, "zeros: Dimension size must be non-negative."),
@@ -329,7 +330,8 @@ def test_a_forked_child_computes():
             if child == 0:
                 x = ft.ones(2_000_000, requires_grad=True)
                 (x * 2 + big).sum().backward()
-                good = x.grad[5].item() == 2 and (ft.ones(300, 300) @ ft.ones(300, 300)).sum().item() == 300.0**3
+                good = x.grad[5].item() == 2 and (ft.ones(300, 300) @ ft.ones(300,
+                300)).sum().item() == 300.0**3
                 os._exit(0 if good and big.sum().item() == 2_000_000 else 1)
             _, status = os.waitpid(child, 0)
             print(os.waitstatus_to_exitcode(status), big.sum().item())

@@ -72,7 +72,7 @@ def test_operators_beside_numpy():
     x = ft.tensor([1.0, 2.0])
     assert (np.float32(2) * x).dtype is ft.float32
     assert (x * np.ones(2)).dtype is ft.float64
-    assert (x == None) is False and (x == "a") is False  # noqa: E711
+    assert (x == None) is False and (x == "a") is False
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "bool", "complex64", "int8"])
@@ -93,7 +93,9 @@ def test_dlpack_refuses_bits_and_history():
         ft.ones(2, requires_grad=True).__dlpack__()
 
 
-@pytest.mark.parametrize("again", [lambda x: pickle.loads(pickle.dumps(x)), copy.deepcopy], ids=["pickle", "deepcopy"])
+@pytest.mark.parametrize(
+    "again", [lambda x: pickle.loads(pickle.dumps(x)), copy.deepcopy], ids=["pickle", "deepcopy"]
+)
 def test_copies_keep_shared_memory_shared(again):
     x = ft.arange(6.0).reshape(2, 3)
     base, row = again([x, x[1]])
@@ -113,7 +115,11 @@ def test_deepcopy_of_leaves_only():
 def test_storages():
     x = ft.tensor([1, 256], dtype=ft.int16)
     storage = x.untyped_storage()
-    assert storage.tolist() == [1, 0, 0, 1] and storage.nbytes() == 4 and storage.data_ptr() == x.data_ptr()
+    assert (
+        storage.tolist() == [1, 0, 0, 1]
+        and storage.nbytes() == 4
+        and storage.data_ptr() == x.data_ptr()
+    )
     assert x[1:].untyped_storage() is storage
     storage[0] = 3
     assert x.tolist() == [3, 256]

@@ -1,4 +1,6 @@
-"""Files: what is saved comes back, PyTorch reads it, and no file runs code or leaves a half-written one."""
+"""Files: what is saved comes back, PyTorch reads it, and no file runs code or leaves a half-written
+one.
+"""
 
 import io
 import os
@@ -30,7 +32,11 @@ def test_values_of_all_kinds_come_back():
     }
     back = loaded(saved(value))
     assert back["list"] == value["list"] and back["dtype"] is torch.bfloat16
-    assert back["size"] == (2, 3) and isinstance(back["size"], torch.Size) and back["device"] is value["device"]
+    assert (
+        back["size"] == (2, 3)
+        and isinstance(back["size"], torch.Size)
+        and back["device"] is value["device"]
+    )
     assert back[3]["nested"].tolist() == [[0, 1, 2], [3, 4, 5]]
 
 
@@ -59,7 +65,9 @@ def test_storages_are_aligned():
         for info in archive.infolist():
             if "/data/" in info.filename:
                 name, extra = content[info.header_offset + 26 : info.header_offset + 30][::2]
-                extra = int.from_bytes(content[info.header_offset + 28 : info.header_offset + 30], "little")
+                extra = int.from_bytes(
+                    content[info.header_offset + 28 : info.header_offset + 30], "little"
+                )
                 assert (info.header_offset + 30 + name + extra) % 64 == 0
 
 
@@ -137,8 +145,13 @@ def test_files_move_both_ways_with_pytorch(tmp_path):
     import torch as pytorch
 
     path = tmp_path / "x.pt"
-    torch.save({"a": torch.arange(6.0).view(2, 3).t(), "p": torch.nn.Linear(2, 2).state_dict()}, path)
+    torch.save(
+        {"a": torch.arange(6.0).view(2, 3).t(), "p": torch.nn.Linear(2, 2).state_dict()}, path
+    )
     assert pytorch.load(path)["a"].tolist() == [[0, 3], [1, 4], [2, 5]]
-    pytorch.save({"a": pytorch.arange(6.0).view(2, 3)[:, 1:], "h": pytorch.ones(2, dtype=pytorch.bfloat16)}, path)
+    pytorch.save(
+        {"a": pytorch.arange(6.0).view(2, 3)[:, 1:], "h": pytorch.ones(2, dtype=pytorch.bfloat16)},
+        path,
+    )
     back = torch.load(path)
     assert back["a"].tolist() == [[1, 2], [4, 5]] and back["h"].dtype is torch.bfloat16

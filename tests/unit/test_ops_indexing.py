@@ -105,7 +105,9 @@ def test_repeated_places_add_up(dtype):
     rows = ft.arange(10).reshape(5, 2).to(dtype)
     expected = [[10.0, 12.0], [0.0, 0.0], [10.0, 13.0]]
     assert ft.zeros(3, 2, dtype=dtype).index_add(0, index, rows).tolist() == expected
-    assert ft.zeros(3, 2, dtype=dtype).index_put_((index,), rows, accumulate=True).tolist() == expected
+    assert (
+        ft.zeros(3, 2, dtype=dtype).index_put_((index,), rows, accumulate=True).tolist() == expected
+    )
     spread = index.unsqueeze(1).expand(5, 2)
     assert ft.zeros(3, 2, dtype=dtype).scatter_add(0, spread, rows).tolist() == expected
 
@@ -119,7 +121,9 @@ def test_scatter_reduce_against_a_loop(reduce, include_self):
     expected = base.copy()
     for i in set(index.tolist()):
         expected[i] = fold([*([base[i]] if include_self else []), *src[index == i]])
-    made = ft.tensor(base).scatter_reduce(0, ft.tensor(index), ft.tensor(src), reduce, include_self=include_self)
+    made = ft.tensor(base).scatter_reduce(
+        0, ft.tensor(index), ft.tensor(src), reduce, include_self=include_self
+    )
     np.testing.assert_allclose(made.numpy(), expected)
 
 

@@ -74,13 +74,17 @@ def test_views_made_together_may_not_be_written():
 def test_tensor_split_equals_numpy():
     x = grid(7)
     for cut in (3, [1, 4, 9]):
-        for mine, theirs in zip(ft.tensor_split(ft.from_numpy(x), cut), np.array_split(x, cut), strict=True):
+        for mine, theirs in zip(
+            ft.tensor_split(ft.from_numpy(x), cut), np.array_split(x, cut), strict=True
+        ):
             np.testing.assert_array_equal(mine.numpy(), theirs)
 
 
 def test_view_as_another_type():
     x = ft.tensor([1.0, 2.0])
-    np.testing.assert_array_equal(x.view(ft.int32).numpy(), np.array([1.0, 2.0], np.float32).view(np.int32))
+    np.testing.assert_array_equal(
+        x.view(ft.int32).numpy(), np.array([1.0, 2.0], np.float32).view(np.int32)
+    )
     assert x.view(ft.int16).shape == (4,) and x.view(ft.float64).shape == (1,)
     with pytest.raises(RuntimeError, match="must be divisible by 2"):
         ft.ones(3).view(ft.float64)
@@ -90,7 +94,9 @@ def test_meshgrid_and_products():
     a, b = ft.tensor([1, 2]), ft.tensor([3, 4, 5])
     for indexing in ("ij", "xy"):
         for mine, theirs in zip(
-            ft.meshgrid(a, b, indexing=indexing), np.meshgrid([1, 2], [3, 4, 5], indexing=indexing), strict=True
+            ft.meshgrid(a, b, indexing=indexing),
+            np.meshgrid([1, 2], [3, 4, 5], indexing=indexing),
+            strict=True,
         ):
             np.testing.assert_array_equal(mine.numpy(), theirs)
     assert ft.cartesian_prod(a, b).tolist() == [[i, j] for i in (1, 2) for j in (3, 4, 5)]
@@ -105,7 +111,11 @@ def test_fill_diagonal_wraps_like_numpy():
 
 def test_in_place_views():
     x = ft.zeros(2, 1, 3)
-    assert x.squeeze_(1).shape == (2, 3) and x.t_().shape == (3, 2) and x.unsqueeze_(0).shape == (1, 3, 2)
+    assert (
+        x.squeeze_(1).shape == (2, 3)
+        and x.t_().shape == (3, 2)
+        and x.unsqueeze_(0).shape == (1, 3, 2)
+    )
 
 
 def test_channels_last():

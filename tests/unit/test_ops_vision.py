@@ -1,4 +1,6 @@
-"""Resizing, sampling, windows, unusual pooling, distances, bags and CTC against formulas and brute force."""
+"""Resizing, sampling, windows, unusual pooling, distances, bags and CTC against formulas and brute
+force.
+"""
 
 import itertools
 import math
@@ -34,7 +36,9 @@ def check_gradient(function, x):
     out = function(source)
     weights = GENERATOR.standard_normal(tuple(out.shape))
     out.backward(flambeau.tensor(weights))
-    numpy.testing.assert_allclose(source.grad.numpy(), numeric_gradient(function, x, weights), rtol=1e-5, atol=1e-7)
+    numpy.testing.assert_allclose(
+        source.grad.numpy(), numeric_gradient(function, x, weights), rtol=1e-5, atol=1e-7
+    )
 
 
 RESIZINGS = [
@@ -54,7 +58,9 @@ RESIZINGS = [
 def test_resizing_keeps_constants_and_has_its_transpose_as_gradient(options):
     ones = functional.interpolate(flambeau.ones(1, 2, 4, 3, dtype=flambeau.float64), **options)
     numpy.testing.assert_allclose(ones.numpy(), 1, rtol=1e-12)
-    check_gradient(lambda x: functional.interpolate(x, **options), GENERATOR.standard_normal((1, 2, 4, 3)))
+    check_gradient(
+        lambda x: functional.interpolate(x, **options), GENERATOR.standard_normal((1, 2, 4, 3))
+    )
 
 
 def test_linear_resizing_reproduces_a_line():
@@ -72,7 +78,9 @@ def test_resizing_spreads_nan_only_to_its_neighbours():
 
 def test_resizing_refuses_integers_and_empty_sizes():
     with pytest.raises(NotImplementedError, match="not implemented for 'Long'"):
-        functional.interpolate(flambeau.zeros(1, 1, 2, 2, dtype=flambeau.int64), size=(3, 3), mode="bilinear")
+        functional.interpolate(
+            flambeau.zeros(1, 1, 2, 2, dtype=flambeau.int64), size=(3, 3), mode="bilinear"
+        )
     with pytest.raises(RuntimeError, match="Input and output sizes should be greater than 0"):
         functional.interpolate(flambeau.zeros(1, 1, 2, 2), size=(0, 3))
 
@@ -90,7 +98,10 @@ def test_sampling_on_the_pixel_grid_gives_the_image(mode, padding):
 @pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
 @pytest.mark.parametrize("padding", ["zeros", "border", "reflection"])
 def test_sampling_gradients(mode, padding):
-    image, grid = GENERATOR.standard_normal((1, 2, 3, 4)), GENERATOR.uniform(-1.7, 1.7, (1, 2, 3, 2))
+    image, grid = (
+        GENERATOR.standard_normal((1, 2, 3, 4)),
+        GENERATOR.uniform(-1.7, 1.7, (1, 2, 3, 2)),
+    )
     options = dict(mode=mode, padding_mode=padding, align_corners=True)
     check_gradient(lambda x: functional.grid_sample(x, flambeau.tensor(grid), **options), image)
     check_gradient(lambda g: functional.grid_sample(flambeau.tensor(image), g, **options), grid)
@@ -98,7 +109,9 @@ def test_sampling_gradients(mode, padding):
 
 def test_sampling_at_nan_and_far_outside_gives_zeros():
     grid = flambeau.tensor([[[[math.nan, 0.0], [math.inf, 0.0], [1e30, 1e30]]]])
-    out = functional.grid_sample(flambeau.ones(1, 1, 4, 4), grid, mode="nearest", align_corners=False)
+    out = functional.grid_sample(
+        flambeau.ones(1, 1, 4, 4), grid, mode="nearest", align_corners=False
+    )
     assert out.tolist() == [[[[0.0, 0.0, 0.0]]]]
 
 
@@ -107,7 +120,8 @@ def test_columns_are_the_windows_and_fold_counts_them():
     columns = functional.unfold(x, (2, 3), dilation=(2, 1), padding=(1, 0), stride=(1, 2)).numpy()
     padded = numpy.pad(x.numpy(), ((0, 0), (0, 0), (1, 1), (0, 0)))
     wanted = [
-        padded[:, :, i : i + 3 : 2, j : j + 3].reshape(2, -1) for i, j in itertools.product(range(6), range(0, 3, 2))
+        padded[:, :, i : i + 3 : 2, j : j + 3].reshape(2, -1)
+        for i, j in itertools.product(range(6), range(0, 3, 2))
     ]
     numpy.testing.assert_array_equal(columns, numpy.stack(wanted, -1))
     ones = functional.unfold(flambeau.ones(1, 1, 3, 3), 2)
@@ -137,17 +151,25 @@ def test_adaptive_maxima(size):
     for i, j in numpy.ndindex(*size):
         rows = slice(i * 5 // size[0], -(-(i + 1) * 5 // size[0]))
         columns = slice(j * 7 // size[1], -(-(j + 1) * 7 // size[1]))
-        numpy.testing.assert_array_equal(values[:, :, i, j].numpy(), x.numpy()[:, :, rows, columns].max((2, 3)))
-    numpy.testing.assert_array_equal(x.flatten(2).gather(2, indices.flatten(2)).numpy(), values.flatten(2).numpy())
+        numpy.testing.assert_array_equal(
+            values[:, :, i, j].numpy(), x.numpy()[:, :, rows, columns].max((2, 3))
+        )
+    numpy.testing.assert_array_equal(
+        x.flatten(2).gather(2, indices.flatten(2)).numpy(), values.flatten(2).numpy()
+    )
     check_gradient(lambda t: functional.adaptive_max_pool2d(t, size), x.numpy())
 
 
 def test_fractional_pooling_covers_both_ends():
     x = tensor(2, 2, 9, 8, grad=True)
-    values, indices = functional.fractional_max_pool2d(x, 3, output_size=(4, 3), return_indices=True)
+    values, indices = functional.fractional_max_pool2d(
+        x, 3, output_size=(4, 3), return_indices=True
+    )
     numpy.testing.assert_array_equal(x.detach().flatten(2).gather(2, indices.flatten(2)).numpy(),
                                      values.detach().flatten(2).numpy())  # fmt: skip
-    numpy.testing.assert_array_equal(values[:, :, 0, 0].detach().numpy(), x.detach().numpy()[:, :, :3, :3].max((2, 3)))
+    numpy.testing.assert_array_equal(
+        values[:, :, 0, 0].detach().numpy(), x.detach().numpy()[:, :, :3, :3].max((2, 3))
+    )
     numpy.testing.assert_array_equal(
         values[:, :, -1, -1].detach().numpy(), x.detach().numpy()[:, :, -3:, -3:].max((2, 3))
     )
@@ -198,7 +220,9 @@ def test_gradient_of_many_distances_agrees_with_that_of_few():
 def test_bilinear_form():
     left, right, weight = tensor(2, 5, 3), tensor(2, 5, 4), tensor(6, 3, 4)
     wanted = numpy.einsum("abi,oij,abj->abo", left.numpy(), weight.numpy(), right.numpy())
-    numpy.testing.assert_allclose(functional.bilinear(left, right, weight).numpy(), wanted, rtol=1e-10, atol=1e-12)
+    numpy.testing.assert_allclose(
+        functional.bilinear(left, right, weight).numpy(), wanted, rtol=1e-10, atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("mode", ["sum", "mean", "max"])
@@ -265,4 +289,6 @@ def test_rrelu_draws_only_for_what_is_not_positive():
     out = functional.rrelu(x, 0.25, 0.5, training=True)
     flambeau.manual_seed(3)
     drawn = flambeau.empty(3, dtype=flambeau.float64).uniform_(0.25, 0.5)
-    numpy.testing.assert_allclose(out.numpy(), [1, -float(drawn[0]), 2, -float(drawn[1]), 0], rtol=1e-6)
+    numpy.testing.assert_allclose(
+        out.numpy(), [1, -float(drawn[0]), 2, -float(drawn[1]), 0], rtol=1e-6
+    )

@@ -1,4 +1,6 @@
-"""What every tensor can do: creation, conversion, iteration, copies, pickles, and the borders, for all dtypes."""
+"""What every tensor can do: creation, conversion, iteration, copies, pickles, and the borders, for
+all dtypes.
+"""
 
 import copy
 import io

@@ -61,8 +61,7 @@ def _check_sizes(sizes: Any) -> None:
 def _check_named_sizes(sizes: Any) -> None:
     if not isinstance(sizes, tuple):
         raise TypeError(
-            "unflattened_size must be a tuple of tuples, "
-            f"but found type {type(sizes).__name__}"
+            f"unflattened_size must be a tuple of tuples, but found type {type(sizes).__name__}"
         )
     for place, each in enumerate(sizes):
         if not isinstance(each, tuple):

@@ -32,9 +32,7 @@ class _Table(Module):
             self.reset_parameters()
             return
         if list(weight.shape) != list(shape):
-            raise AssertionError(
-                "Shape of weight does not match num_embeddings and embedding_dim"
-            )
+            raise AssertionError("Shape of weight does not match num_embeddings and embedding_dim")
         self.weight = Parameter(weight, requires_grad=not freeze)
 
     def reset_parameters(self) -> None:

@@ -1,4 +1,6 @@
-"""Fused composites: bodies of pointwise ops that, run on scalar expressions, are their own kernel."""
+"""Fused composites: bodies of pointwise ops that, run on scalar expressions, are their own
+kernel.
+"""
 
 from flambeau import ir
 from flambeau.types import contiguous
@@ -11,7 +13,9 @@ from .pointwise import Pointwise
 
 
 class Fused(Pointwise):
-    """A composite that is one kernel where no gradient is wanted; its parts are recorded one by one otherwise."""
+    """A composite that is one kernel where no gradient is wanted; its parts are recorded one by one
+    otherwise.
+    """
 
     family = "fused composite"
     bakes_numbers = True
@@ -30,7 +34,9 @@ class Fused(Pointwise):
         return operands, traced.dtype, traced.dtype, traced.dtype
 
     def _run(self, args, operands, slots):
-        """The body on traced scalars: with `slots`, on loads and parameters; without, for the dtype only."""
+        """The body on traced scalars: with `slots`, on loads and parameters; without, for the dtype
+        only.
+        """
         values = []
         for a, v in zip(self.schema.arguments, args, strict=True):
             if is_tensor(v):
@@ -73,12 +79,16 @@ class Fused(Pointwise):
 
 
 def fused(schema: str, **options):
-    """Decorator: declares a composite of pointwise ops whose kernel is its body run on scalar expressions."""
+    """Decorator: declares a composite of pointwise ops whose kernel is its body run on scalar
+    expressions.
+    """
     return lambda body: Fused(schema, body, **options)
 
 
 class Traced:
-    """A scalar of a fused body: an expression in its compute type, and what promotion needs to know."""
+    """A scalar of a fused body: an expression in its compute type, and what promotion needs to
+    know.
+    """
 
     __slots__ = ("dtype", "layout", "value")
 

@@ -5,7 +5,12 @@ from flambeau.ir import cast, load, param
 from flambeau.types import PYTHON_TYPES, Layout, by_name, cpu, layout, meta
 
 _LETTERS = {bool: "i", int: "i", float: "d", complex: "c"}
-_SLOT_TYPES = {bool: by_name("int64"), int: by_name("int64"), float: by_name("float64"), complex: by_name("complex128")}
+_SLOT_TYPES = {
+    bool: by_name("int64"),
+    int: by_name("int64"),
+    float: by_name("float64"),
+    complex: by_name("complex128"),
+}
 _RELEASE = 50_000  # ns of estimated work from which the GIL is released
 
 
@@ -19,7 +24,8 @@ def broadcast(shapes) -> tuple[int, ...]:
             if n != 1 and n != result[d]:
                 if result[d] != 1:
                     raise RuntimeError(
-                        f"The size of tensor a ({result[d]}) must match the size of tensor b ({n}) at non-singleton "
+                        f"The size of tensor a ({result[d]}) must match the size of tensor b ({n}) "
+                        "at non-singleton "
                         f"dimension {d}"
                     )
                 result[d] = n
@@ -31,8 +37,12 @@ def expand(source: Layout, shape: tuple[int, ...]) -> Layout:
     if source.shape == shape:
         return source
     lead = len(shape) - source.ndim
-    if lead < 0 or any(have not in (1, want) for have, want in zip(source.shape, shape[lead:], strict=True)):
-        raise RuntimeError(f"a tensor of shape {list(source.shape)} cannot be broadcast to {list(shape)}")
+    if lead < 0 or any(
+        have not in (1, want) for have, want in zip(source.shape, shape[lead:], strict=True)
+    ):
+        raise RuntimeError(
+            f"a tensor of shape {list(source.shape)} cannot be broadcast to {list(shape)}"
+        )
     strides = [0] * lead + [
         0 if have == 1 and want != 1 else stride
         for have, want, stride in zip(source.shape, shape[lead:], source.strides, strict=True)
@@ -41,7 +51,9 @@ def expand(source: Layout, shape: tuple[int, ...]) -> Layout:
 
 
 class Slots:
-    """Assigns tensor operands and run-time scalars of a kernel, in the order of the op's arguments."""
+    """Assigns tensor operands and run-time scalars of a kernel, in the order of the op's
+    arguments.
+    """
 
     def __init__(self):
         self.inputs: list[Layout] = []
@@ -51,7 +63,9 @@ class Slots:
         self._scalars = 0
 
     def tensor(self, source: Layout, letter="t"):
-        """A tensor operand; its value as an expression of its own dtype, conj and neg bit applied."""
+        """A tensor operand; its value as an expression of its own dtype, conj and neg bit
+        applied.
+        """
         value = load(len(self.inputs), source.dtype)
         self.inputs.append(source)
         self.positions.append(len(self.letters))
@@ -74,11 +88,23 @@ class Slots:
         self.itemsizes.append(itemsize)
 
 
-def launch(kernel, slots: Slots, outputs, targets=(), axes=(), record=None, shape=None, result_layouts=None, fail=None):
+def launch(
+    kernel,
+    slots: Slots,
+    outputs,
+    targets=(),
+    axes=(),
+    record=None,
+    shape=None,
+    result_layouts=None,
+    fail=None,
+):
     """A launcher for `kernel`.
 
-    `outputs`: the layouts that the kernel writes. `targets`: for each, the argument position that is written in place,
-    or None where a tensor is made. `shape`: what the operands are expanded to. `result_layouts`: the layouts that the
+    `outputs`: the layouts that the kernel writes. `targets`: for each, the argument position that
+    is written in place,
+    or None where a tensor is made. `shape`: what the operands are expanded to. `result_layouts`:
+    the layouts that the
     made tensors carry, where they differ from `outputs` in shape (keepdim).
     """
     targets = targets or (None,) * len(outputs)
@@ -108,7 +134,13 @@ def launch(kernel, slots: Slots, outputs, targets=(), axes=(), record=None, shap
     )
     return runtime.launcher(
         runtime.Launch(
-            "".join(letters), tuple(slots.itemsizes), tuple(fresh), stages, built.cost > _RELEASE, record, fail
+            "".join(letters),
+            tuple(slots.itemsizes),
+            tuple(fresh),
+            stages,
+            built.cost > _RELEASE,
+            record,
+            fail,
         )
     )
 
@@ -135,7 +167,8 @@ def same_device(operands, name) -> "object":
     if len(devices) > 1:
         first, second, *_ = sorted(map(str, devices))
         raise RuntimeError(
-            f"Expected all tensors to be on the same device, but found at least two devices, {first} and {second}! "
+            "Expected all tensors to be on the same device, but found at least two devices, "
+            f"{first} and {second}! "
             f"(when checking argument in method {name})"
         )
     return next(iter(devices), cpu)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-
-from flambeau._base import numpy
 from flambeau import runtime
+from flambeau._base import numpy
 from flambeau.types import contiguous, from_numpy, meta
 
 from ..facts import no_memory
@@ -21,7 +20,11 @@ def ndarray(tensor) -> numpy.ndarray:
         return numpy.empty(layout.shape, layout.dtype.numpy)
     size = layout.itemsize
     array = numpy.ndarray(
-        layout.shape, layout.dtype.numpy, tensor.storage, tensor.offset * size, [s * size for s in layout.strides]
+        layout.shape,
+        layout.dtype.numpy,
+        tensor.storage,
+        tensor.offset * size,
+        [s * size for s in layout.strides],
     )
     if layout.conj:
         array = array.conj()
@@ -29,7 +32,9 @@ def ndarray(tensor) -> numpy.ndarray:
 
 
 def adopt(array: numpy.ndarray):
-    """A tensor on the array's memory, which it keeps alive; copied only where the memory order is not row-major."""
+    """A tensor on the array's memory, which it keeps alive; copied only where the memory order is
+    not row-major.
+    """
     dtype = from_numpy(array.dtype)
     if dtype is None:
         raise TypeError(f"no dtype for NumPy's {array.dtype}")
@@ -40,7 +45,9 @@ def adopt(array: numpy.ndarray):
 
 
 class Opaque(Op):
-    """`run(*args)` gets arrays in place of tensors and returns an array or a tuple of them; new memory each."""
+    """`run(*args)` gets arrays in place of tensors and returns an array or a tuple of them; new
+    memory each.
+    """
 
     family = "opaque"
 

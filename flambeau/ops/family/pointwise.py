@@ -1,6 +1,7 @@
 """The pointwise family: every element of the result from the elements at the same place.
 
-The family supplies broadcasting, type promotion, memory order, in-place forms and the reduction of gradients to the
+The family supplies broadcasting, type promotion, memory order, in-place forms and the reduction of
+gradients to the
 shapes of broadcast operands. A declaration supplies the scalar body and its gradients.
 """
 
@@ -15,7 +16,8 @@ from .launch import Slots, broadcast, launch, same_device
 BOOL, FLOAT32 = by_name("bool"), by_name("float32")
 
 
-# dtype rules: common dtype of the operands -> (dtype that the body computes in, dtype of the result)
+# dtype rules: common dtype of the operands -> (dtype that the body computes in, dtype of the
+# result)
 
 
 def same(common: DType):
@@ -46,13 +48,17 @@ class Pointwise(Op):
     inplace_form = True
     _condition = None
 
-    def __init__(self, schema, doc, scalar, dtype, gradients, promotes, check, refuses=None, **options):
+    def __init__(
+        self, schema, doc, scalar, dtype, gradients, promotes, check, refuses=None, **options
+    ):
         super().__init__(schema, doc, gradients, **options)
         self.scalar, self.dtype, self.promotes, self.check = scalar, dtype, promotes, check
         self.refuses = refuses
 
     def analyse(self, args):
-        """(operand layouts or number types by argument name, common dtype, compute dtype, result dtype)."""
+        """(operand layouts or number types by argument name, common dtype, compute dtype, result
+        dtype).
+        """
         operands = {}
         for a, v in zip(self.schema.arguments, args, strict=True):
             if a.is_tensor and v is not None:
@@ -94,23 +100,32 @@ class Pointwise(Op):
         layouts = [o for o in operands.values() if isinstance(o, Layout)]
         if not layouts and sum(a.is_tensor for a in self.schema.arguments) == 1:
             found = type(args[0]).__name__
-            raise TypeError(f"{self.name}(): argument 'input' (position 1) must be Tensor, not {found}")
+            raise TypeError(
+                f"{self.name}(): argument 'input' (position 1) must be Tensor, not {found}"
+            )
         shape = broadcast([o.shape for o in layouts])
         device = same_device(layouts, self.name)
         slots = Slots()
         body = self.body(args, operands, compute, slots)
         results = result if isinstance(result, tuple) else (result,) * len(body)
         out = [layout(shape, order(shape, layouts), r, device) for r in results]
-        kernel = ir.Pointwise(self.name, [i.dtype for i in slots.inputs], results, body, self._condition)
+        kernel = ir.Pointwise(
+            self.name, [i.dtype for i in slots.inputs], results, body, self._condition
+        )
         record = self._recorder(args, operands, out[0])
         return launch(kernel, slots, out, shape=shape, record=record, fail=self.fail)
 
     def _recorder(self, args, operands, out):
-        if not self.gradients or not any(o.dtype.kind in "fc" for o in operands.values() if isinstance(o, Layout)):
+        if not self.gradients or not any(
+            o.dtype.kind in "fc" for o in operands.values() if isinstance(o, Layout)
+        ):
             return None
         names = [a.name for a, v in zip(self.schema.arguments, args, strict=True) if is_tensor(v)]
         shapes = tuple(
-            None if operands[n].shape == out.shape and operands[n].dtype is out.dtype else operands[n] for n in names
+            None
+            if operands[n].shape == out.shape and operands[n].dtype is out.dtype
+            else operands[n]
+            for n in names
         )
         return self.recorder(args, None if not any(shapes) else shapes)
 
@@ -126,7 +141,9 @@ class Pointwise(Op):
             body = tuple(ir.cast(b, target.dtype).conj() for b in body)
         if target.neg:
             body = tuple(-b for b in body)
-        kernel = ir.Pointwise(self.name, [i.dtype for i in slots.inputs], [target.dtype], body, self._condition)
+        kernel = ir.Pointwise(
+            self.name, [i.dtype for i in slots.inputs], [target.dtype], body, self._condition
+        )
         return launch(kernel, slots, [target], (0,), shape=shape, fail=self.fail)
 
     def describe(self):
@@ -134,7 +151,9 @@ class Pointwise(Op):
         return [rule, *self._describe_body()]
 
     def _describe_body(self):
-        """The scalar body for float32 operands, where default values suffice for everything else."""
+        """The scalar body for float32 operands, where default values suffice for everything
+        else.
+        """
         values, count = [], 0
         for a in self.schema.arguments:
             if a.is_tensor and not (a.has_default and a.default is None):
@@ -155,10 +174,14 @@ def check_target(op, target: Layout, shape, result: DType):
     """Raises where a result of `shape` and dtype `result` may not be written to `target`."""
     can_write(result, target.dtype)
     if shape != target.shape:
-        raise RuntimeError(f"output with shape {list(target.shape)} doesn't match the broadcast shape {list(shape)}")
+        raise RuntimeError(
+            f"output with shape {list(target.shape)} doesn't match the broadcast shape "
+            f"{list(shape)}"
+        )
     if any(s == 0 and n > 1 for n, s in zip(target.shape, target.strides, strict=True)):
         raise RuntimeError(
-            "unsupported operation: more than one element of the written-to tensor refers to a single memory "
+            "unsupported operation: more than one element of the written-to tensor refers to a "
+            "single memory "
             "location. Please clone() the tensor before performing the operation."
         )
 
@@ -167,7 +190,8 @@ def can_write(result: DType, target: DType) -> None:
     """Raises where a result of one dtype may not be written to memory of the other."""
     if not can_cast(result, target):
         raise RuntimeError(
-            f"result type {type_name(result)} can't be cast to the desired output type {type_name(target)}"
+            f"result type {type_name(result)} can't be cast to the desired output type "
+            f"{type_name(target)}"
         )
 
 
@@ -184,7 +208,9 @@ def type_name(dtype: DType) -> str:
 
 
 def order(shape, layouts):
-    """Strides of the result: the memory order of the first operand of full shape, as PyTorch's iterator has it."""
+    """Strides of the result: the memory order of the first operand of full shape, as PyTorch's
+    iterator has it.
+    """
     for source in layouts:
         if source.shape == shape:
             return dense_like(shape, source.strides)
@@ -196,9 +222,12 @@ def pointwise(
 ) -> Pointwise:
     """Declares a pointwise op.
 
-    `scalar` takes the schema's arguments in order: tensors and Scalars as expressions of the compute type, everything
-    else as Python values. `promotes` names the arguments that decide the dtype (default: all in tensor position).
-    `check(common, *args)` raises on what the op refuses; `refuses` gives, on expressions, where a value is refused (a
+    `scalar` takes the schema's arguments in order: tensors and Scalars as expressions of the
+    compute type, everything
+    else as Python values. `promotes` names the arguments that decide the dtype (default: all in
+    tensor position).
+    `check(common, *args)` raises on what the op refuses; `refuses` gives, on expressions, where a
+    value is refused (a
     zero divisor), or None.
     """
     return Pointwise(schema, doc, scalar, dtype, grad, tuple(promotes), check, refuses, **options)

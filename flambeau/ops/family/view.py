@@ -9,7 +9,8 @@ from ..op import Op
 
 
 class View(Op):
-    """`rule(layout, *args)` gives the view's layout and its offset from the base's, in elements; None as layout means
+    """`rule(layout, *args)` gives the view's layout and its offset from the base's, in elements;
+    None as layout means
     that the input itself is returned."""
 
     family = "view"
@@ -58,7 +59,9 @@ class View(Op):
 
 
 def register(view):
-    """Remembers a view at its base, so that an in-place change under autograd can renew the view's history."""
+    """Remembers a view at its base, so that an in-place change under autograd can renew the view's
+    history.
+    """
     base = view._base
     views = base._views
     if views is None:

@@ -27,9 +27,15 @@ def watched_run(node, grad, keep):
     modes.set_grad(False)
     try:
         for i, result in enumerate(results):
-            if result is not None and result.layout.dtype.kind in "fc" and bool((result != result).any()):
+            if (
+                result is not None
+                and result.layout.dtype.kind in "fc"
+                and bool((result != result).any())
+            ):
                 where = f"\n  recorded at {node.line}" if node.line else ""
-                raise RuntimeError(f"Function '{node.name()}' returned nan values in its {i}th output.{where}")
+                raise RuntimeError(
+                    f"Function '{node.name()}' returned nan values in its {i}th output.{where}"
+                )
     finally:
         modes.set_grad(before)
     return results
@@ -59,8 +65,10 @@ def _switch(on, check_nan):
 class set_detect_anomaly:
     """Turns anomaly mode of this thread on or off; as a context manager, until its end.
 
-    In anomaly mode every recorded op remembers the user's line (tens of microseconds each); errors in its backward
-    name it, and so does the error for the first nan that a backward makes (unless `check_nan` is false).
+    In anomaly mode every recorded op remembers the user's line (tens of microseconds each); errors
+    in its backward
+    name it, and so does the error for the first nan that a backward makes (unless `check_nan` is
+    false).
     """
 
     def __init__(self, mode: bool, check_nan: bool = True) -> None:
@@ -80,7 +88,8 @@ class detect_anomaly:
         self.check_nan = check_nan
         self._before: list = []
         warnings.warn(
-            "Anomaly Detection has been enabled. This mode will increase the runtime and should only be enabled for "
+            "Anomaly Detection has been enabled. This mode will increase the runtime and should "
+            "only be enabled for "
             "debugging.",
             stacklevel=2,
         )

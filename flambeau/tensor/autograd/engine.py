@@ -10,7 +10,8 @@ from .anomaly import watched_run
 
 state, interpreters = modes.state, modes.interpreters
 
-# References to a gradient that nobody else holds, as `accumulate` sees it: straight from a node, and through `arrive`.
+# References to a gradient that nobody else holds, as `accumulate` sees it: straight from a node,
+# and through `arrive`.
 # Measured below, because Python versions differ in what a call's arguments count for.
 _alone = _alone_arriving = 0
 
@@ -18,8 +19,10 @@ _alone = _alone_arriving = 0
 def run(roots, grads, *, retain_graph=False, create_graph=False, inputs=None, accumulating=False):
     """Propagates `grads` from the edges `roots` towards the leaves.
 
-    `inputs`: edges whose gradients are returned, in order (None where none arrived); leaves then accumulate nothing,
-    unless `accumulating`, which restricts accumulation to those among `inputs`. Without `inputs`, gradients
+    `inputs`: edges whose gradients are returned, in order (None where none arrived); leaves then
+    accumulate nothing,
+    unless `accumulating`, which restricts accumulation to those among `inputs`. Without `inputs`,
+    gradients
     accumulate in the `grad` of all leaves.
     """
     if hooks.runs_matter:
@@ -30,7 +33,9 @@ def run(roots, grads, *, retain_graph=False, create_graph=False, inputs=None, ac
     try:
         if inputs is None and not watchers and len(roots) == 1 and roots[0].__class__ is not Output:
             return _run_all(roots[0], grads[0], retain_graph or create_graph, create_graph)
-        return _run_some(roots, grads, retain_graph or create_graph, create_graph, inputs, accumulating)
+        return _run_some(
+            roots, grads, retain_graph or create_graph, create_graph, inputs, accumulating
+        )
     finally:
         if hooks.runs_matter:
             state.running = outer
@@ -108,7 +113,9 @@ def _run_some(roots, grads, keep, create_graph, inputs, accumulating):
             wanted.setdefault(node, set()).add(index)
         useful = _leads_to(roots, wanted)
     for edge, grad in zip(roots, grads):
-        _send_part(edge, grad, pending, heap) if edge.__class__ is Output else _send(edge, grad, pending, heap)
+        _send_part(edge, grad, pending, heap) if edge.__class__ is Output else _send(
+            edge, grad, pending, heap
+        )
     while heap:
         node, grad = pending.pop(-heappop(heap))
         if wanted is not None:
@@ -174,11 +181,15 @@ def _send_part(edge, grad, pending, heap):
 
 
 def _leads_to(roots, wanted):
-    """Nodes from which a wanted node is reached through at least one edge. Iterative: graphs are deep."""
+    """Nodes from which a wanted node is reached through at least one edge. Iterative: graphs are
+    deep.
+    """
     useful, done, todo = set(), {}, [e.node if e.__class__ is Output else e for e in roots]
     while todo:
         node = todo[-1]
-        children = [e.node if e.__class__ is Output else e for e in node.edges or () if e is not None]
+        children = [
+            e.node if e.__class__ is Output else e for e in node.edges or () if e is not None
+        ]
         if node not in done:
             done[node] = False
             todo.extend(c for c in children if c not in done)
@@ -209,13 +220,16 @@ _adders: dict = {}
 
 
 def accumulate(node, grad, create_graph, alone):
-    """Adds to the leaf's `grad`; the first gradient is taken as it is where at most `alone` references to it exist."""
+    """Adds to the leaf's `grad`; the first gradient is taken as it is where at most `alone`
+    references to it exist.
+    """
     leaf = node._variable()
     if leaf is None:
         return
     have = leaf._grad
     if have is None:
-        # A gradient that something else refers to, or that does not lie as the leaf does, is copied.
+        # A gradient that something else refers to, or that does not lie as the leaf does, is
+        # copied.
         if getrefcount(grad) <= alone and grad._base is None and grad.layout is leaf.layout:
             if not create_graph:
                 grad._node = None
@@ -292,7 +306,9 @@ class _Maker:
 
 
 def _measure():
-    """Runs backward on a graph of doubles: the least number of references at which a new gradient is taken."""
+    """Runs backward on a graph of doubles: the least number of references at which a new gradient
+    is taken.
+    """
     global _alone, _alone_arriving
     for hook in (False, True):
         while not _Grad.met:
@@ -303,7 +319,9 @@ def _measure():
                 _alone += 1
             try:
                 _run_all(_Maker(leaf, hook), None, False, False)
-            except AttributeError:  # the copy of a gradient that seems to be shared: doubles have none
+            except (
+                AttributeError
+            ):  # the copy of a gradient that seems to be shared: doubles have none
                 pass
         _Grad.met.clear()
 
@@ -321,7 +339,9 @@ def _roots(tensors, grads):
     for i, (t, g) in enumerate(zip(tensors, grads)):
         edge = t._node if hasattr(t, "layout") else t.edge
         if edge is None:
-            raise RuntimeError(f"element {i} of tensors does not require grad and does not have a grad_fn")
+            raise RuntimeError(
+                f"element {i} of tensors does not require grad and does not have a grad_fn"
+            )
         starts.append(_ones(t) if g is None else _start(i, t, g))
         edges.append(edge)
     return edges, starts
@@ -358,13 +378,19 @@ def _start(i, tensor, grad):
         return grad
     if grad.layout.shape != tensor.layout.shape:
         raise RuntimeError(
-            f"Mismatch in shape: grad_output[{i}] has a shape of {grad.shape} and output[{i}] has a shape of "
+            f"Mismatch in shape: grad_output[{i}] has a shape of {grad.shape} and output[{i}] has "
+            "a shape of "
             f"{tensor.shape}."
         )
-    if "c" in (grad.layout.dtype.kind, tensor.layout.dtype.kind) and grad.layout.dtype is not tensor.layout.dtype:
+    if (
+        "c" in (grad.layout.dtype.kind, tensor.layout.dtype.kind)
+        and grad.layout.dtype is not tensor.layout.dtype
+    ):
         raise RuntimeError(
-            "For complex Tensors, both grad_output and output are required to have the same dtype. Mismatch in dtype: "
-            f"grad_output[{i}] has a dtype of {grad.dtype} and output[{i}] has a dtype of {tensor.dtype}."
+            "For complex Tensors, both grad_output and output are required to have the same dtype. "
+            "Mismatch in dtype: "
+            f"grad_output[{i}] has a dtype of {grad.dtype} and output[{i}] has a dtype of "
+            f"{tensor.dtype}."
         )
     return grad if grad.layout.dtype is tensor.layout.dtype else grad.to(tensor.layout.dtype)
 
@@ -376,9 +402,13 @@ def _sequence(value):
 
 
 def backward_from(tensor, gradient=None, retain_graph=None, create_graph=False, inputs=None):
-    """`Tensor.backward`: the common case, one scalar loss and all leaves, without the checks of the general one."""
+    """`Tensor.backward`: the common case, one scalar loss and all leaves, without the checks of the
+    general one.
+    """
     node = tensor._node
-    general = gradient is not None or inputs is not None or create_graph or watchers or hooks.runs_matter
+    general = (
+        gradient is not None or inputs is not None or create_graph or watchers or hooks.runs_matter
+    )
     if general or node is None or node.__class__ is Output:
         backward((tensor,), (gradient,), retain_graph, create_graph, inputs=inputs)
         return
@@ -393,10 +423,19 @@ def backward_from(tensor, gradient=None, retain_graph=None, create_graph=False, 
         modes.set_grad(True)
 
 
-def backward(tensors, grad_tensors=None, retain_graph=None, create_graph=False, grad_variables=None, inputs=None):
-    """Adds the gradients of `tensors` (weighted by `grad_tensors`) to the `grad` of the graph's leaves.
+def backward(
+    tensors,
+    grad_tensors=None,
+    retain_graph=None,
+    create_graph=False,
+    grad_variables=None,
+    inputs=None,
+):
+    """Adds the gradients of `tensors` (weighted by `grad_tensors`) to the `grad` of the graph's
+    leaves.
 
-    `inputs` restricts that to the given tensors, which may also be computed ones. `retain_graph` keeps the saved
+    `inputs` restricts that to the given tensors, which may also be computed ones. `retain_graph`
+    keeps the saved
     values for another backward (by default as `create_graph`, which records the backward itself).
     """
     tensors, grads, inputs = _sequence(tensors), _sequence(grad_tensors), _sequence(inputs)
@@ -411,7 +450,14 @@ def backward(tensors, grad_tensors=None, retain_graph=None, create_graph=False, 
     for tensor, target in zip(inputs, targets):
         if target.__class__ is not AccumulateGrad and hasattr(tensor, "layout"):
             hooks.retain(tensor)
-    run(edges, starts, retain_graph=keep, create_graph=create_graph, inputs=targets, accumulating=True)
+    run(
+        edges,
+        starts,
+        retain_graph=keep,
+        create_graph=create_graph,
+        inputs=targets,
+        accumulating=True,
+    )
 
 
 def _edge(tensor):
@@ -427,20 +473,29 @@ def grad(
 ):  # fmt: skip
     """The gradients of `outputs` (weighted by `grad_outputs`) with respect to `inputs`, as a tuple.
 
-    Nothing is added to any `grad`. An input that the outputs do not depend on is an error, unless `allow_unused`
-    (then None) or `materialize_grads` (then zeros). `is_grads_batched`: dimension 0 of each of `grad_outputs` lists
+    Nothing is added to any `grad`. An input that the outputs do not depend on is an error, unless
+    `allow_unused`
+    (then None) or `materialize_grads` (then zeros). `is_grads_batched`: dimension 0 of each of
+    `grad_outputs` lists
     several weights, and the results have that dimension too.
     """
     if materialize_grads and allow_unused is False:
         raise ValueError(
-            "Expected allow_unused to be True or not passed when materialize_grads=True, but got: allow_unused=False."
+            "Expected allow_unused to be True or not passed when materialize_grads=True, but got: "
+            "allow_unused=False."
         )
     outputs, inputs, grads = _sequence(outputs), _sequence(inputs), _sequence(grad_outputs)
     if is_grads_batched:
         return _each(outputs, inputs, grads, create_graph, allow_unused, materialize_grads)
     edges, starts = _roots(outputs, grads)
     keep = create_graph if retain_graph is None else bool(retain_graph)
-    found = run(edges, starts, retain_graph=keep, create_graph=create_graph, inputs=[_edge(t) for t in inputs])
+    found = run(
+        edges,
+        starts,
+        retain_graph=keep,
+        create_graph=create_graph,
+        inputs=[_edge(t) for t in inputs],
+    )
     return tuple(
         _unused(i, t, allow_unused, materialize_grads) if g is None else g
         for i, (t, g) in enumerate(zip(inputs, found))
@@ -463,7 +518,8 @@ def _unused(i, tensor, allow_unused, materialize_grads):
         return find("zeros_like").door(tensor)
     if not allow_unused:
         raise RuntimeError(
-            f"The differentiated Tensor at index {i} appears to not have been used in the graph. Set "
+            f"The differentiated Tensor at index {i} appears to not have been used in the graph. "
+            "Set "
             "allow_unused=True if this is the desired behavior."
         )
     return None

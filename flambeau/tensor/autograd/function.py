@@ -25,13 +25,16 @@ state = modes.state
 
 DIRTY_LEAF = "a leaf Variable that requires grad has been used in an in-place operation."
 NOT_RETURNED = (
-    "Some elements marked as dirty during the forward method were not returned as output. The inputs that are modified "
+    "Some elements marked as dirty during the forward method were not returned as output. The "
+    "inputs that are modified "
     "inplace must all be outputs of the Function."
 )
 
 
 class FunctionCtx(Node):
-    """What forward leaves for backward: the node itself, with the attributes that the user sets on it."""
+    """What forward leaves for backward: the node itself, with the attributes that the user sets on
+    it.
+    """
 
     # A class of each Function's own is made below it, with a __dict__.
     _forward_cls: type | None = None
@@ -45,7 +48,9 @@ class FunctionCtx(Node):
         self._needs = ()
 
     def save_for_backward(self, *tensors):
-        """Keeps tensors (or None) for backward, which finds them as `saved_tensors`; modifying them is noticed."""
+        """Keeps tensors (or None) for backward, which finds them as `saved_tensors`; modifying them
+        is noticed.
+        """
         self._to_save = tensors
 
     def save_for_forward(self, *tensors):
@@ -61,7 +66,9 @@ class FunctionCtx(Node):
         self._constant = tensors
 
     def set_materialize_grads(self, value: bool):
-        """Whether backward is given zeros (the default) or None for results that got no gradient."""
+        """Whether backward is given zeros (the default) or None for results that got no
+        gradient.
+        """
         self._materialize = value
 
     @property
@@ -89,7 +96,8 @@ class FunctionCtx(Node):
         grads = (grad,) if self.results == 1 else tuple(grad)
         if self._materialize:
             grads = tuple(_zeros(self, i) if g is None else g for i, g in enumerate(grads))
-        # A result that is no tensor, or not differentiable, has its place among the arguments of backward.
+        # A result that is no tensor, or not differentiable, has its place among the arguments of
+        # backward.
         user = self._forward_cls.backward
         if user is _SingleLevel.backward and self._forward_cls.vjp is not _SingleLevel.vjp:
             user = self._forward_cls.vjp
@@ -107,7 +115,8 @@ class FunctionCtx(Node):
             found = found[:expected]
         if len(found) != expected:
             raise RuntimeError(
-                f"function {self.name()} returned an incorrect number of gradients (expected {expected}, got "
+                f"function {self.name()} returned an incorrect number of gradients (expected "
+                f"{expected}, got "
                 f"{len(found)})"
             )
         results = []
@@ -116,7 +125,8 @@ class FunctionCtx(Node):
                 results.append(None)
             elif layout is None:
                 raise RuntimeError(
-                    f"function {self.name()} returned a gradient different than None at position {i + 1}, but the "
+                    f"function {self.name()} returned a gradient different than None at position "
+                    f"{i + 1}, but the "
                     "corresponding forward input was not a Variable"
                 )
             elif not isinstance(grad, Tensor):
@@ -132,12 +142,15 @@ class FunctionCtx(Node):
             lead = len(have) - len(shape)
             if lead < 0 or any(n != 1 and n != m for n, m in zip(shape, have[lead:])):
                 raise RuntimeError(
-                    f"Function {self.name()} returned an invalid gradient at index {i} - got {list(have)} but expected "
+                    f"Function {self.name()} returned an invalid gradient at index {i} - got "
+                    f"{list(have)} but expected "
                     f"shape compatible with {list(shape)}"
                 )
             grad = grad.sum_to_size(shape)
         if grad.layout.dtype is not layout.dtype:
-            grad = (grad.real if grad.layout.dtype.kind == "c" and layout.dtype.kind == "f" else grad).to(layout.dtype)
+            grad = (
+                grad.real if grad.layout.dtype.kind == "c" and layout.dtype.kind == "f" else grad
+            ).to(layout.dtype)
         return grad
 
 
@@ -175,8 +188,12 @@ class _SingleLevel:
 
     @staticmethod
     def forward(*args, **kwargs):
-        """Computes the results. Called as ``forward(ctx, *args)``, or ``forward(*args)`` with a `setup_context`."""
-        raise NotImplementedError("You must implement the forward function for custom autograd.Function.")
+        """Computes the results. Called as ``forward(ctx, *args)``, or ``forward(*args)`` with a
+        `setup_context`.
+        """
+        raise NotImplementedError(
+            "You must implement the forward function for custom autograd.Function."
+        )
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -185,9 +202,12 @@ class _SingleLevel:
 
     @staticmethod
     def backward(ctx, *grad_outputs):
-        """The gradients of forward's arguments (None where there is none), from those of its results."""
+        """The gradients of forward's arguments (None where there is none), from those of its
+        results.
+        """
         raise NotImplementedError(
-            "You must implement either the backward or vjp method for your custom autograd.Function to use it with "
+            "You must implement either the backward or vjp method for your custom "
+            "autograd.Function to use it with "
             "backward mode AD."
         )
 
@@ -197,14 +217,17 @@ class _SingleLevel:
     def jvp(ctx, *grad_inputs):
         """The directional derivative."""
         raise NotImplementedError(
-            "You must implement the jvp function for custom autograd.Function to use it with forward mode AD."
+            "You must implement the jvp function for custom autograd.Function to use it with "
+            "forward mode AD."
         )
 
 
 class Function(_SingleLevel):
-    """Base of ops of the user's own: static `forward` and `backward`, called by ``MyOp.apply(*args)``.
+    """Base of ops of the user's own: static `forward` and `backward`, called by
+    ``MyOp.apply(*args)``.
 
-    forward runs without recording; its results hang on one node, whose backward is the user's. If the gradients are
+    forward runs without recording; its results hang on one node, whose backward is the user's. If
+    the gradients are
     themselves to be differentiated, backward is recorded, from the saved tensors on.
     """
 
@@ -263,7 +286,9 @@ def _wrap(node, tensors, edges, outputs, recording):
     for o in outputs:
         if not isinstance(o, Tensor):
             made.append(o)
-        elif id(o) in inputs and id(o) not in dirty:  # returned as it is: a view, so that it can differ in history
+        elif (
+            id(o) in inputs and id(o) not in dirty
+        ):  # returned as it is: a view, so that it can differ in history
             made.append(runtime.alias(o, o.layout, o.offset) if recording else o)
         else:
             made.append(o)
@@ -274,7 +299,11 @@ def _wrap(node, tensors, edges, outputs, recording):
         node.results = len(made)
         _save(node, outputs, made)
         for i, (given, o) in enumerate(zip(outputs, made)):
-            if not isinstance(o, Tensor) or id(given) in constant or o.layout.dtype.kind not in "fc":
+            if (
+                not isinstance(o, Tensor)
+                or id(given) in constant
+                or o.layout.dtype.kind not in "fc"
+            ):
                 continue
             history = node if len(made) == 1 else Output(node, i)
             if id(given) in dirty:
@@ -289,7 +318,8 @@ def _save(node, outputs, made):
     for i, t in enumerate(node._to_save):
         if t is not None and not isinstance(t, Tensor):
             raise TypeError(
-                f"save_for_backward can only save variables, but argument {i} is of type {type(t).__name__}"
+                f"save_for_backward can only save variables, but argument {i} is of type "
+                f"{type(t).__name__}"
             )
     places = {id(o): i for i, o in enumerate(outputs) if isinstance(o, Tensor)}
     constant = {id(t) for t in node._constant}
@@ -297,7 +327,8 @@ def _save(node, outputs, made):
         node.saved = Packed(node._to_save, *state.saved_hooks[-1])
     else:
         node.saved = tuple(
-            None if t is None else _Kept(t, None if id(t) in constant else places.get(id(t))) for t in node._to_save
+            None if t is None else _Kept(t, None if id(t) in constant else places.get(id(t)))
+            for t in node._to_save
         )
     if watchers and state.anomaly:
         note(node)
@@ -308,7 +339,8 @@ class InplaceFunction(Function):
 
 
 def once_differentiable(backward):
-    """Decorator of a `Function`'s backward that is not written in differentiable ops: its results carry no history,
+    """Decorator of a `Function`'s backward that is not written in differentiable ops: its results
+    carry no history,
     and differentiating them is an error."""
 
     @functools.wraps(backward)

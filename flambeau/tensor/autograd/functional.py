@@ -17,22 +17,29 @@ def _tuple(values, what, function):
         if not isinstance(v, Tensor):
             place = f"value at index {i} in {what}" if many else f"{what}"
             raise TypeError(
-                f"The {what} given to {function} must be either a Tensor or a tuple of Tensors but the {place} has "
+                f"The {what} given to {function} must be either a Tensor or a tuple of Tensors but "
+                f"the {place} has "
                 f"type {type(v)}."
             )
     return many, found
 
 
 def _inputs(inputs, create_graph):
-    """Copies to differentiate by: with `create_graph` they continue the history of what was given."""
+    """Copies to differentiate by: with `create_graph` they continue the history of what was
+    given.
+    """
     if create_graph:
-        return tuple(t.view(t.shape) if t.requires_grad else t.detach().requires_grad_() for t in inputs)
+        return tuple(
+            t.view(t.shape) if t.requires_grad else t.detach().requires_grad_() for t in inputs
+        )
     return tuple(t.detach().requires_grad_() for t in inputs)
 
 
 def _check_weights(v, others, many, what):
     if len(v) != len(others):
-        raise RuntimeError(f"v is a tuple of invalid length: should be {len(others)} but got {len(v)}.")
+        raise RuntimeError(
+            f"v is a tuple of invalid length: should be {len(others)} but got {len(v)}."
+        )
     for i, (a, b) in enumerate(zip(v, others)):
         if a.shape != b.shape:
             entry = f"Entry {i} in " if many else ""
@@ -43,7 +50,8 @@ def _weights(v, others, many, what):
     if v is None:
         if len(others) != 1 or others[0].numel() != 1:
             raise RuntimeError(
-                f"The vector v can only be None if the {what} a single Tensor with a single element."
+                f"The vector v can only be None if the {what} a single Tensor with a single "
+                "element."
             )
         return (find("ones_like").door(others[0]),)
     _, v = _tuple(v, "v", "vjp")
@@ -53,8 +61,14 @@ def _weights(v, others, many, what):
 
 
 def _grad(outputs, inputs, weights=None, create_graph=False, strict=None):
-    """Gradients, zeros where there is no dependence (an error with `strict`, which names the function)."""
-    reaching = [(o, None if weights is None else w) for o, w in zip(outputs, weights or outputs) if o._node is not None]
+    """Gradients, zeros where there is no dependence (an error with `strict`, which names the
+    function).
+    """
+    reaching = [
+        (o, None if weights is None else w)
+        for o, w in zip(outputs, weights or outputs)
+        if o._node is not None
+    ]
     if not reaching:
         found = (None,) * len(inputs)
     else:
@@ -64,7 +78,8 @@ def _grad(outputs, inputs, weights=None, create_graph=False, strict=None):
     if strict and any(g is None for g in found):
         i = [g is None for g in found].index(True)
         raise RuntimeError(
-            f"The output of the user-provided function is independent of input {i}. This is not allowed in strict mode."
+            f"The output of the user-provided function is independent of input {i}. This is not "
+            "allowed in strict mode."
         )
     return tuple(find("zeros_like").door(t) if g is None else g for g, t in zip(found, inputs))
 
@@ -79,7 +94,8 @@ def _scalar(func, inputs, name):
     many, outs = _tuple(outputs, "outputs of the user-provided function", name)
     if many or outs[0].numel() != 1:
         raise RuntimeError(
-            f"The output of the user-provided function should be a single Tensor with a single element, for {name}"
+            "The output of the user-provided function should be a single Tensor with a single "
+            f"element, for {name}"
             if many
             else "The Tensor returned by the function given to hessian should contain a single element"
         )
@@ -98,7 +114,8 @@ def vjp(func, inputs, v=None, create_graph=False, strict=False):
 
 
 def jvp(func, inputs, v=None, create_graph=False, strict=False):
-    """(func(*inputs), the Jacobian of `func` at `inputs` times v), by two backwards: v times J is linear in v, and
+    """(func(*inputs), the Jacobian of `func` at `inputs` times v), by two backwards: v times J is
+    linear in v, and
     its derivative by v is J."""
     with enable_grad():
         many, given = _tuple(inputs, "inputs", "jvp")
@@ -137,10 +154,13 @@ def hvp(func, inputs, v=None, create_graph=False, strict=False):
     return _finished((out,), create_graph, False), _finished(products, create_graph, many)
 
 
-def jacobian(func, inputs, create_graph=False, strict=False, vectorize=False, strategy="reverse-mode"):
+def jacobian(
+    func, inputs, create_graph=False, strict=False, vectorize=False, strategy="reverse-mode"
+):
     """The derivatives of each element of what `func` returns by each element of `inputs`.
 
-    For one output and one input: a tensor of shape output + input. Several inputs make it a tuple, several outputs a
+    For one output and one input: a tensor of shape output + input. Several inputs make it a tuple,
+    several outputs a
     tuple of these.
     """
     if strategy not in ("forward-mode", "reverse-mode"):
@@ -151,7 +171,9 @@ def jacobian(func, inputs, create_graph=False, strict=False, vectorize=False, st
         many, given = _tuple(inputs, "inputs", "jacobian")
         copies = _inputs(given, create_graph)
         outs_many, outs = _tuple(func(*copies), "outputs of the user-provided function", "jacobian")
-        rows = tuple(_finished(_rows(o, copies, create_graph, strict), create_graph, many) for o in outs)
+        rows = tuple(
+            _finished(_rows(o, copies, create_graph, strict), create_graph, many) for o in outs
+        )
     return rows if outs_many else rows[0]
 
 
@@ -165,12 +187,21 @@ def _rows(out, inputs, create_graph, strict):
     stack, zeros = find("stack").door, find("zeros_like").door
     shape = tuple(out.shape)
     return [
-        stack(c).reshape(shape + tuple(t.shape)) if c else zeros(t).sum().expand((0,)).reshape(shape + tuple(t.shape))
+        stack(c).reshape(shape + tuple(t.shape))
+        if c
+        else zeros(t).sum().expand((0,)).reshape(shape + tuple(t.shape))
         for c, t in zip(columns, inputs)
     ]
 
 
-def hessian(func, inputs, create_graph=False, strict=False, vectorize=False, outer_jacobian_strategy="reverse-mode"):
+def hessian(
+    func,
+    inputs,
+    create_graph=False,
+    strict=False,
+    vectorize=False,
+    outer_jacobian_strategy="reverse-mode",
+):
     """The second derivatives of a scalar `func` by each pair of elements of `inputs`."""
     many, given = _tuple(inputs, "inputs", "hessian")
 

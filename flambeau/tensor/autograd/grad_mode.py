@@ -7,7 +7,9 @@ from flambeau.ops import modes
 
 
 class _Switch:
-    """Sets grad mode inside a with block, a decorated function, or a decorated generator's steps."""
+    """Sets grad mode inside a with block, a decorated function, or a decorated generator's
+    steps.
+    """
 
     __slots__ = ("_before", "mode")
 

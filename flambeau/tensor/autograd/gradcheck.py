@@ -2,7 +2,6 @@
 
 import warnings
 
-
 from flambeau._base import numpy
 from flambeau.ops import find, ndarray
 
@@ -24,26 +23,33 @@ def _check_inputs(inputs):
     wanted = [(i, t) for i, t in enumerate(inputs) if isinstance(t, Tensor) and t.requires_grad]
     if not wanted:
         raise ValueError(
-            "gradcheck expects at least one input tensor to require gradient, but none of them have requires_grad=True."
+            "gradcheck expects at least one input tensor to require gradient, but none of them "
+            "have requires_grad=True."
         )
     for i, t in wanted:
         if t.dtype.name not in ("float64", "complex128"):
             warnings.warn(
-                f"Input #{i} requires gradient and is not a double precision floating point or complex. This check "
-                "will likely fail if all the inputs are not of double precision floating point or complex. ",
+                f"Input #{i} requires gradient and is not a double precision floating point or "
+                "complex. This check "
+                "will likely fail if all the inputs are not of double precision floating point or "
+                "complex. ",
                 stacklevel=4,
             )
         if any(stride == 0 and n > 1 for n, stride in zip(t.layout.shape, t.layout.strides)):
             raise RuntimeError(
-                f"The {i}th input has a dimension with stride 0. gradcheck only supports inputs that are "
-                "non-overlapping to be able to compute the numerical gradients correctly. You should call "
+                f"The {i}th input has a dimension with stride 0. gradcheck only supports inputs "
+                "that are "
+                "non-overlapping to be able to compute the numerical gradients correctly. You "
+                "should call "
                 ".contiguous on the input before passing it to gradcheck."
             )
     return [t for _, t in wanted]
 
 
 def _outputs(func, inputs):
-    return [o for o in _tuple(func(*inputs)) if isinstance(o, Tensor) and o.layout.dtype.kind in "fc"]
+    return [
+        o for o in _tuple(func(*inputs)) if isinstance(o, Tensor) and o.layout.dtype.kind in "fc"
+    ]
 
 
 def _values(tensor):
@@ -55,7 +61,9 @@ def _values(tensor):
 
 
 def _numerical(func, inputs, tensor, eps):
-    """For each output, the derivatives of its real numbers (columns) by those of `tensor` (rows)."""
+    """For each output, the derivatives of its real numbers (columns) by those of `tensor`
+    (rows).
+    """
     memory = ndarray(tensor)
     rows: list = []
     units = (1, 1j) if tensor.layout.dtype.kind == "c" else (1,)
@@ -70,11 +78,15 @@ def _numerical(func, inputs, tensor, eps):
                 memory[place] = before
                 rows.append([(a - b) / (2 * eps) for a, b in zip(above, below)])
     count = len(rows[0]) if rows else len(_outputs(func, inputs))
-    return [numpy.stack([r[k] for r in rows]) if rows else numpy.zeros((0, 0)) for k in range(count)]
+    return [
+        numpy.stack([r[k] for r in rows]) if rows else numpy.zeros((0, 0)) for k in range(count)
+    ]
 
 
 def _analytical(output, inputs, check_dtypes):
-    """The same by backward, for all `inputs`: weights 1 and 1j give real and imaginary part of a complex output."""
+    """The same by backward, for all `inputs`: weights 1 and 1j give real and imaginary part of a
+    complex output.
+    """
     units = (1, 1j) if output.layout.dtype.kind == "c" else (1,)
     columns: list = [[] for _ in inputs]
     zeros = find("zeros_like").door
@@ -84,7 +96,13 @@ def _analytical(output, inputs, check_dtypes):
             ndarray(weight)[place] = unit
             found = engine.grad(output, inputs, weight, retain_graph=True, allow_unused=True)
             for column, tensor, grad in zip(columns, inputs, found):
-                column.append(_values(_checked(zeros(tensor.detach()) if grad is None else grad, tensor, check_dtypes)))
+                column.append(
+                    _values(
+                        _checked(
+                            zeros(tensor.detach()) if grad is None else grad, tensor, check_dtypes
+                        )
+                    )
+                )
     return [numpy.stack(c, 1) if c else None for c in columns]
 
 
@@ -111,17 +129,23 @@ def _check_repeated(first, second, nondet_tol):
     for a, b in zip(first, second):
         if a is not None and a.size and numpy.abs(a - b).max() > nondet_tol:
             raise GradcheckError(
-                "Backward is not reentrant, i.e., running backward with same input and grad_output multiple times "
-                "gives different values, although analytical gradient matches numerical gradient.The tolerance for "
+                "Backward is not reentrant, i.e., running backward with same input and grad_output "
+                "multiple times "
+                "gives different values, although analytical gradient matches numerical "
+                "gradient.The tolerance for "
                 f"nondeterminism was {nondet_tol}."
             )
 
 
 def _check_linear(outputs, inputs):
-    """A backward that forgets to multiply by the gradient of its result gives something for zero."""
+    """A backward that forgets to multiply by the gradient of its result gives something for
+    zero.
+    """
     zeros = find("zeros_like").door
     for output in outputs:
-        for grad in engine.grad(output, inputs, zeros(output.detach()), retain_graph=True, allow_unused=True):
+        for grad in engine.grad(
+            output, inputs, zeros(output.detach()), retain_graph=True, allow_unused=True
+        ):
             if grad is not None and numpy.any(_values(grad) != 0):
                 raise GradcheckError("backward not multiplied by grad_output")
 
@@ -131,10 +155,13 @@ def gradcheck(
     check_grad_dtypes=False, check_batched_grad=False, check_batched_forward_grad=False, check_forward_ad=False,
     check_backward_ad=True, fast_mode=False, masked=None,
 ):  # fmt: skip
-    """Compares gradients by backward with central differences, for the inputs that require gradients.
+    """Compares gradients by backward with central differences, for the inputs that require
+    gradients.
 
-    Inputs should be float64 or complex128. True where all agree within ``atol + rtol * |difference quotient|``;
-    otherwise raises `GradcheckError`, or returns False without `raise_exception`. Complex values are compared by their
+    Inputs should be float64 or complex128. True where all agree within ``atol + rtol * |difference
+    quotient|``;
+    otherwise raises `GradcheckError`, or returns False without `raise_exception`. Complex values
+    are compared by their
     real and imaginary parts. `fast_mode` makes no difference: every element is checked.
     """
     inputs = _tuple(inputs)
@@ -170,7 +197,8 @@ def gradgradcheck(
     raise_exception=True, nondet_tol=0.0, check_undefined_grad=True, check_grad_dtypes=False, check_batched_grad=False,
     check_fwd_over_rev=False, check_rev_over_rev=True, fast_mode=False, masked=False,
 ):  # fmt: skip
-    """As `gradcheck`, for the second derivatives: of the gradients by the inputs and by `grad_outputs` (random ones by
+    """As `gradcheck`, for the second derivatives: of the gradients by the inputs and by
+    `grad_outputs` (random ones by
     default)."""
     inputs = _tuple(inputs)
     if grad_outputs is None:
@@ -185,7 +213,9 @@ def gradgradcheck(
         given = values[:-count]
         outputs = [o for o in _outputs(func, given) if o._node is not None]
         wanted = [t for t in given if isinstance(t, Tensor) and t.requires_grad]
-        found = engine.grad(outputs, wanted, list(values[-count:]), create_graph=True, allow_unused=True)
+        found = engine.grad(
+            outputs, wanted, list(values[-count:]), create_graph=True, allow_unused=True
+        )
         return tuple(g for g in found if g is not None)
 
     return gradcheck(
@@ -199,5 +229,7 @@ def _random_like(output):
     weight = find("zeros_like").door(output.detach())
     memory, stream = ndarray(weight), numpy.random.default_rng(output.layout.numel)
     values = stream.standard_normal(memory.shape)
-    memory[...] = values + 1j * stream.standard_normal(memory.shape) if memory.dtype.kind == "c" else values
+    memory[...] = (
+        values + 1j * stream.standard_normal(memory.shape) if memory.dtype.kind == "c" else values
+    )
     return weight.requires_grad_()

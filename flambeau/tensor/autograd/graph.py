@@ -13,7 +13,9 @@ state = modes.state
 
 
 class saved_tensors_hooks:
-    """Inside, what ops save for backward goes through ``pack(tensor)``, and comes back by ``unpack(packed)``."""
+    """Inside, what ops save for backward goes through ``pack(tensor)``, and comes back by
+    ``unpack(packed)``.
+    """
 
     def __init__(self, pack_hook, unpack_hook):
         self.pack_hook, self.unpack_hook = pack_hook, unpack_hook
@@ -34,7 +36,9 @@ class save_on_cpu(saved_tensors_hooks):
     """Inside, what ops save for backward waits in the memory of the CPU."""
 
     def __init__(self, pin_memory=False, device_type="cuda"):
-        super().__init__(lambda t: (t.device, t.to(device="cpu")), lambda packed: packed[1].to(device=packed[0]))
+        super().__init__(
+            lambda t: (t.device, t.to(device="cpu")), lambda packed: packed[1].to(device=packed[0])
+        )
 
 
 @contextlib.contextmanager
@@ -49,7 +53,9 @@ def disable_saved_tensors_hooks(error_message: str):
 
 
 class GradientEdge(NamedTuple):
-    """Where a gradient flows: result `output_nr` of `node`. Stands for a tensor in `backward` and `grad`."""
+    """Where a gradient flows: result `output_nr` of `node`. Stands for a tensor in `backward` and
+    `grad`.
+    """
 
     node: Node
     output_nr: int
@@ -63,7 +69,10 @@ class GradientEdge(NamedTuple):
 def get_gradient_edge(tensor) -> GradientEdge:
     """The edge at which the gradient of a tensor arrives."""
     if tensor._node is None:
-        raise RuntimeError("It is not possible to get the gradient edge for a Tensor that does not require gradients")
+        raise RuntimeError(
+            "It is not possible to get the gradient edge for a Tensor that does not require "
+            "gradients"
+        )
     return GradientEdge(*place_of(tensor))
 
 
@@ -89,7 +98,8 @@ class _Handles:
 
 
 def register_multi_grad_hook(tensors, fn, *, mode="all"):
-    """Calls `fn` in each backward: when the gradients of all `tensors` are known (mode "all": ``fn(grads)``, None for
+    """Calls `fn` in each backward: when the gradients of all `tensors` are known (mode "all":
+    ``fn(grads)``, None for
     those that the backward does not reach), or at the first one (mode "any": ``fn(grad)``)."""
     if mode not in ("all", "any"):
         raise ValueError(f"Expects mode to be one of ('all', 'any') but got {mode}")
@@ -127,7 +137,10 @@ def _when_all(tensors, fn):
                 found = runs.get(run)
                 if found is None:
                     reached = run.reached()
-                    found = runs[run] = [[None] * len(places), sum(node in reached for node, _ in places)]
+                    found = runs[run] = [
+                        [None] * len(places),
+                        sum(node in reached for node, _ in places),
+                    ]
                 found[0][index] = grad
                 found[1] -= 1
                 done = found[1] == 0

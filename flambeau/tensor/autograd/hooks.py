@@ -17,7 +17,9 @@ def before(node, grad):
 
 
 def on_results(node, grad):
-    """Hooks on the node's results: tensor hooks, whose answer replaces the gradient, then `retain_grad`."""
+    """Hooks on the node's results: tensor hooks, whose answer replaces the gradient, then
+    `retain_grad`.
+    """
     extra = node.extra
     if node.results == 1:
         return _on_result(extra, 0, grad)
@@ -38,13 +40,16 @@ def _on_result(extra, index, grad):
 
 
 def _check(hook, replaced, grad):
-    """Raises where a hook answers something that is no gradient in place of the one it was given."""
+    """Raises where a hook answers something that is no gradient in place of the one it was
+    given.
+    """
     if not hasattr(replaced, "layout"):
         raise TypeError(f"expected Variable, but hook returned '{type(replaced).__name__}'")
     name = getattr(hook, "__name__", type(hook).__name__)
     if replaced.layout.dtype is not grad.layout.dtype:
         raise RuntimeError(
-            f"hook '{name}' has changed the type of value (was {kind_of(grad)} got {kind_of(replaced)})"
+            f"hook '{name}' has changed the type of value (was {kind_of(grad)} got "
+            f"{kind_of(replaced)})"
         )
     if replaced.layout.shape != grad.layout.shape:
         raise RuntimeError(f"hook '{name}' has changed the size of value")
@@ -79,7 +84,8 @@ def _replaced(hook, answer, values):
     if len(answer) != len(values):
         name = getattr(hook, "__name__", type(hook).__name__)
         raise RuntimeError(
-            f"hook '{name}' has returned an incorrect number of values (got {len(answer)}, but expected {len(values)})"
+            f"hook '{name}' has returned an incorrect number of values (got {len(answer)}, but "
+            f"expected {len(values)})"
         )
     return answer
 
@@ -94,7 +100,9 @@ def accumulated(node):
 
 
 class Retain:
-    """The hook behind `retain_grad`: stores the gradient in the tensor's `grad`, without keeping the tensor alive."""
+    """The hook behind `retain_grad`: stores the gradient in the tensor's `grad`, without keeping
+    the tensor alive.
+    """
 
     __slots__ = ("_tensor",)
 
@@ -132,5 +140,7 @@ class Run:
             if node in seen:
                 continue
             seen.add(node)
-            todo.extend(e.node if e.__class__ is Output else e for e in node.edges or () if e is not None)
+            todo.extend(
+                e.node if e.__class__ is Output else e for e in node.edges or () if e is not None
+            )
         return seen
