@@ -2,19 +2,16 @@
 flambeau/ir/coefficients.py`.
 
 Each entry is the polynomial or rational function that minimises the greatest weighted error on an
-interval, found by
-Remez' exchange (E. Remez, 1934; the rational form as in Cody, Fraser & Hart, Numer. Math. 12, 1968)
-on a fine grid
-in 60 digits. The degree is the lowest one that reaches the wanted number of bits. Needs mpmath;
-takes minutes.
+interval, found by Remez' exchange (E. Remez, 1934; the rational form as in Cody, Fraser & Hart,
+Numer. Math. 12, 1968) on a fine grid in 60 digits. The degree is the lowest one that reaches the
+wanted number of bits. Needs mpmath; takes minutes.
 """
 
 import sys
 
-import mpmath
-from mpmath import mpf
+from mpmath import mp, mpf
 
-mpmath.mp.dps = 60
+mp.dps = 60
 BITS = {"float32": 28, "float64": 57}
 
 
@@ -34,13 +31,12 @@ def exchange(target, weight, grid, above, below, fixed):
             row = [x**k for k in range(start, above + 1)] + [-g * x**k for k in range(1, below + 1)]
             rows.append([*row, (-1) ** i * bottom[n] / weight[n]])
             sides.append(g - (fixed or 0))
-        solved = list(mpmath.lu_solve(mpmath.matrix(rows), mpmath.matrix(sides)))
+        solved = list(mp.lu_solve(mp.matrix(rows), mp.matrix(sides)))
         p = ([] if fixed is None else [mpf(fixed)]) + solved[:free]
         q = [mpf(1), *solved[free : free + below]]
-        bottom = [mpmath.polyval(q[::-1], x) for x in grid]
+        bottom = [mp.polyval(q[::-1], x) for x in grid]
         errors = [
-            weight[n] * (mpmath.polyval(p[::-1], x) / bottom[n] - target[n])
-            for n, x in enumerate(grid)
+            weight[n] * (mp.polyval(p[::-1], x) / bottom[n] - target[n]) for n, x in enumerate(grid)
         ]
         level, worst = abs(solved[-1]), max(map(abs, errors))
         if worst < level * mpf("1.02") or level == 0:
@@ -73,7 +69,7 @@ def fit(function, weight, low, high, bits, below=None, fixed=None, start=1):
     """
     count = 400
     grid = [
-        (low + high) / 2 - (high - low) / 2 * mpmath.cospi(mpf(2 * i + 1) / (2 * count))
+        (low + high) / 2 - (high - low) / 2 * mp.cospi(mpf(2 * i + 1) / (2 * count))
         for i in range(count)
     ]
     target, scale = [function(x) for x in grid], [weight(x) for x in grid]
@@ -82,22 +78,25 @@ def fit(function, weight, low, high, bits, below=None, fixed=None, start=1):
         p, q, error = exchange(target, scale, grid, degree, under, fixed)
         if error < mpf(2) ** -bits:
             print(
-                f"  degree {degree}/{under}: 2**{mpmath.nstr(mpmath.log(error, 2), 5)}",
+                f"  degree {degree}/{under}: 2**{mp.nstr(mp.log(error, 2), 5)}",
                 file=sys.stderr,
             )
             return p, q
     raise ValueError("no fit")
 
 
-root_half, root_two = mpmath.sqrt(mpf("0.5")), mpmath.sqrt(mpf(2))
-quarter = (mpmath.pi / 4) ** 2 * mpf("1.02")
-half_log2 = mpmath.log(2) / 2 * mpf("1.002")
-digamma_root = mpmath.findroot(mpmath.digamma, 1.46)
+root_half, root_two = mp.sqrt(mpf("0.5")), mp.sqrt(mpf(2))
+quarter = (mp.pi / 4) ** 2 * mpf("1.02")
+half_log2 = mp.log(2) / 2 * mpf("1.002")
+digamma_root = mp.findroot(mp.digamma, 1.46)
 
 
 def odd(function):
     """(target, weight) of f(x) = x + x z P(z), z = x*x."""
-    ratio = lambda z: function(mpmath.sqrt(z)) / mpmath.sqrt(z)
+
+    def ratio(z):
+        return function(mp.sqrt(z)) / mp.sqrt(z)
+
     return (lambda z: (ratio(z) - 1) / z), (lambda z: z / ratio(z))
 
 
@@ -116,62 +115,61 @@ def erfcx_scaled(t):
     """
     x = (1 + t) / (1 - t) * 5 / 2
     if x < 60:
-        return (x + 2.5) * mpmath.exp(x * x) * mpmath.erfc(x)
+        return (x + 2.5) * mp.exp(x * x) * mp.erfc(x)
     term, total = mpf(1), mpf(1)
     for k in range(1, 25):
         term *= -mpf(2 * k - 1) / (2 * x * x)
         total += term
-    return (x + 2.5) / (x * mpmath.sqrt(mpmath.pi)) * total
+    return (x + 2.5) / (x * mp.sqrt(mp.pi)) * total
 
 
 def inverse_erfc(log_p):
     """y > 0 with log erfc(y) = log_p."""
-    y = mpmath.sqrt(-log_p) if log_p < -1.5 else mpf("0.5")
+    y = mp.sqrt(-log_p) if log_p < -1.5 else mpf("0.5")
     while True:
-        tail = mpmath.erfc(y)
-        step = (mpmath.log(tail) - log_p) * tail * mpmath.sqrt(mpmath.pi) / 2 * mpmath.exp(y * y)
+        tail = mp.erfc(y)
+        step = (mp.log(tail) - log_p) * tail * mp.sqrt(mp.pi) / 2 * mp.exp(y * y)
         y += step
         if abs(step) < mpf(10) ** -52:
             return y
 
 
 def quantile(q):
-    return mpmath.sqrt(2) * mpmath.erfinv(2 * q) / q
+    return mp.sqrt(2) * mp.erfinv(2 * q) / q
 
 
 def lgamma_middle(t):
-    return mpmath.loggamma(t + 0.5) / ((t - 0.5) * (t - 1.5))
+    return mp.loggamma(t + 0.5) / ((t - 0.5) * (t - 1.5))
 
 
 def stirling(v):
-    x = 1 / mpmath.sqrt(v)
-    return (
-        mpmath.loggamma(x) - ((x - 0.5) * mpmath.log(x) - x + mpmath.log(2 * mpmath.pi) / 2)
-    ) * x
+    x = 1 / mp.sqrt(v)
+    return (mp.loggamma(x) - ((x - 0.5) * mp.log(x) - x + mp.log(2 * mp.pi) / 2)) * x
 
 
 def digamma_tail(v):
-    x = 1 / mpmath.sqrt(v)
-    return (mpmath.log(x) - 1 / (2 * x) - mpmath.digamma(x)) / v
+    x = 1 / mp.sqrt(v)
+    return (mp.log(x) - 1 / (2 * x) - mp.digamma(x)) / v
 
 
 def bessel_small(order):
     start = 1 / mpf(order + 1)
-    ratio = lambda t: mpmath.besseli(order, 2 * mpmath.sqrt(t)) / mpmath.sqrt(t) ** order
+
+    def ratio(t):
+        return mp.besseli(order, 2 * mp.sqrt(t)) / mp.sqrt(t) ** order
+
     return (lambda t: (ratio(t) - 1) / t), (lambda t: start * t / ratio(t))
 
 
 def bessel_large(order):
     """sqrt(x) exp(-x) I(x) at 1/x = (s + 1)/16."""
     return relative(
-        lambda s: (
-            mpmath.besseli(order, 16 / (s + 1)) * mpmath.exp(-16 / (s + 1)) * 4 / mpmath.sqrt(s + 1)
-        )
+        lambda s: mp.besseli(order, 16 / (s + 1)) * mp.exp(-16 / (s + 1)) * 4 / mp.sqrt(s + 1)
     )
 
 
 def tail_of_normal(w):
-    return mpmath.sqrt(2) * inverse_erfc(mpmath.log(2) - w * w / 2) / w
+    return mp.sqrt(2) * inverse_erfc(mp.log(2) - w * w / 2) / w
 
 
 # name: (target, weight), interval per type or for both, options (`below`: rational; `fixed`: first
@@ -179,66 +177,123 @@ def tail_of_normal(w):
 tiny = mpf(10) ** -12
 SPECS = {
     # exp(r) = 1 + r + r*r*P(r); the weight serves expm1 too.
-    "exp": ((lambda r: (mpmath.expm1(r) - r) / r**2, lambda r: r**2 / mpmath.expm1(r)), (-half_log2, half_log2), {}),
+    "exp": (
+        (lambda r: (mp.expm1(r) - r) / r**2, lambda r: r**2 / mp.expm1(r)),
+        (-half_log2, half_log2),
+        {},
+    ),
     # 2**r = 1 + r*P(r)
-    "exp2": ((lambda r: (mpmath.mpf(2) ** r - 1) / r, lambda r: r / mpf(2) ** r), (-mpf("0.501"), mpf("0.501")), {}),
+    "exp2": (
+        (lambda r: (mp.mpf(2) ** r - 1) / r, lambda r: r / mpf(2) ** r),
+        (-mpf("0.501"), mpf("0.501")),
+        {},
+    ),
     # log(1 + f) = f - f*f/2 + f**3 P(f)
-    "log": ((lambda f: (mpmath.log1p(f) - f + f * f / 2) / f**3, lambda f: f**3 / mpmath.log1p(f)),
-            (root_half - 1, root_two - 1), {"only": "float32"}),
+    "log": (
+        (lambda f: (mp.log1p(f) - f + f * f / 2) / f**3, lambda f: f**3 / mp.log1p(f)),
+        (root_half - 1, root_two - 1),
+        {"only": "float32"},
+    ),
     # log((1+s)/(1-s)) = 2 s + s z P(z), and from the second term on for pow
-    "log_ratio": ((lambda z: (2 * mpmath.atanh(mpmath.sqrt(z)) / mpmath.sqrt(z) - 2) / z, lambda z: z / 2),
-                  (mpf(0), mpf("0.02945")), {"only": "float64"}),
-    "log_double": ((lambda z: (mpmath.atanh(mpmath.sqrt(z)) / mpmath.sqrt(z) - 1 - z / 3) / z**2, lambda z: z**2),
-                   (tiny, mpf("0.02945")), {"only": "float64", "bits": {"float64": 69}}),
-    "tanh": (odd(mpmath.tanh), (mpf(0), mpf(1)), {"below": 0}),
-    "sinh": (odd(mpmath.sinh), (mpf(0), mpf(1)), {}),
-    "sin": (odd(mpmath.sin), (mpf(0), quarter), {}),
-    "cos": ((lambda z: (mpmath.cos(mpmath.sqrt(z)) - 1 + z / 2) / z**2, lambda z: z**2), (mpf(0), quarter), {}),
-    "tan": (relative(lambda z: mpmath.tan(mpmath.sqrt(z)) / mpmath.sqrt(z)), (mpf(0), quarter),
-            {"below": 0, "fixed": 1}),
+    "log_ratio": (
+        (lambda z: (2 * mp.atanh(mp.sqrt(z)) / mp.sqrt(z) - 2) / z, lambda z: z / 2),
+        (mpf(0), mpf("0.02945")),
+        {"only": "float64"},
+    ),
+    "log_double": (
+        (lambda z: (mp.atanh(mp.sqrt(z)) / mp.sqrt(z) - 1 - z / 3) / z**2, lambda z: z**2),
+        (tiny, mpf("0.02945")),
+        {"only": "float64", "bits": {"float64": 69}},
+    ),
+    "tanh": (odd(mp.tanh), (mpf(0), mpf(1)), {"below": 0}),
+    "sinh": (odd(mp.sinh), (mpf(0), mpf(1)), {}),
+    "sin": (odd(mp.sin), (mpf(0), quarter), {}),
+    "cos": (
+        (lambda z: (mp.cos(mp.sqrt(z)) - 1 + z / 2) / z**2, lambda z: z**2),
+        (mpf(0), quarter),
+        {},
+    ),
+    "tan": (
+        relative(lambda z: mp.tan(mp.sqrt(z)) / mp.sqrt(z)),
+        (mpf(0), quarter),
+        {"below": 0, "fixed": 1},
+    ),
     # sin(pi r) = pi r + r z P(z)
-    "sinpi": ((lambda z: (mpmath.sinpi(mpmath.sqrt(z)) / mpmath.sqrt(z) - mpmath.pi) / z,
-               lambda z: z * mpmath.sqrt(z) / mpmath.sinpi(mpmath.sqrt(z))), (mpf(0), mpf("0.25")), {}),
-    "asin": (odd(mpmath.asin), (mpf(0), mpf("0.2501")), {}),
-    "atan": (odd(mpmath.atan), (mpf(0), mpf(1)), {}),
-    "asinh": (odd(mpmath.asinh), (mpf(0), mpf("0.25")), {}),
-    "atanh": (odd(mpmath.atanh), (mpf(0), mpf("0.25")), {}),
+    "sinpi": (
+        (
+            lambda z: (mp.sinpi(mp.sqrt(z)) / mp.sqrt(z) - mp.pi) / z,
+            lambda z: z * mp.sqrt(z) / mp.sinpi(mp.sqrt(z)),
+        ),
+        (mpf(0), mpf("0.25")),
+        {},
+    ),
+    "asin": (odd(mp.asin), (mpf(0), mpf("0.2501")), {}),
+    "atan": (odd(mp.atan), (mpf(0), mpf(1)), {}),
+    "asinh": (odd(mp.asinh), (mpf(0), mpf("0.25")), {}),
+    "atanh": (odd(mp.atanh), (mpf(0), mpf("0.25")), {}),
     # erf(x) = x + x P(z)
-    "erf": ((lambda z: mpmath.erf(mpmath.sqrt(z)) / mpmath.sqrt(z) - 1,
-             lambda z: mpmath.sqrt(z) / mpmath.erf(mpmath.sqrt(z))), (tiny, mpf(1)), {}),
+    "erf": (
+        (lambda z: mp.erf(mp.sqrt(z)) / mp.sqrt(z) - 1, lambda z: mp.sqrt(z) / mp.erf(mp.sqrt(z))),
+        (tiny, mpf(1)),
+        {},
+    ),
     "erfcx": (relative(erfcx_scaled), (mpf(-1), mpf(1) - tiny), {"start": 9}),
     # erfinv(x) = x + x R(9/16 - z) near 0, w + w R(w - 1) with w = sqrt(-log(1 - |x|)) in the
-    # tails; likewise the quantile of
-    # the normal distribution, 2.5 x + x R(0.16 - z) and w + w R(w - 2) with w = sqrt(-2 log p).
-    # Rational functions are of
-    # the distance from the left end, which makes all coefficients of one sign.
-    "erfinv": (beside(1, lambda v: mpmath.erfinv(mpmath.sqrt(0.5625 - v)) / mpmath.sqrt(0.5625 - v)),
-               (mpf(0), mpf("0.5625") - tiny),
-               {"below": 0}),
-    "erfinv_tail": (beside(1, lambda v: inverse_erfc(-((v + 1) ** 2)) / (v + 1)),
-                    {"float32": (mpf("0.17"), mpf("3.1")), "float64": (mpf("0.17"), mpf("5.1"))}, {"below": 0}),
-    "ndtri": (beside(mpf("2.5"), lambda v: quantile(mpmath.sqrt(mpf("0.16") - v))),
-              (mpf(0), mpf("0.16") - tiny), {"below": 0}),
-    "ndtri_tail": (beside(1, lambda v: tail_of_normal(v + 2)),
-                   {"float32": (mpf("0.14"), mpf("12.5")), "float64": (mpf("0.14"), mpf("36.8"))},
-                   {"below": 0, "start": 4}),
+    # tails; likewise the quantile of the normal distribution, 2.5 x + x R(0.16 - z) and w + w R(w -
+    # 2) with w = sqrt(-2 log p). Rational functions are of the distance from the left end, which
+    # makes all coefficients of one sign.
+    "erfinv": (
+        beside(1, lambda v: mp.erfinv(mp.sqrt(0.5625 - v)) / mp.sqrt(0.5625 - v)),
+        (mpf(0), mpf("0.5625") - tiny),
+        {"below": 0},
+    ),
+    "erfinv_tail": (
+        beside(1, lambda v: inverse_erfc(-((v + 1) ** 2)) / (v + 1)),
+        {"float32": (mpf("0.17"), mpf("3.1")), "float64": (mpf("0.17"), mpf("5.1"))},
+        {"below": 0},
+    ),
+    "ndtri": (
+        beside(mpf("2.5"), lambda v: quantile(mp.sqrt(mpf("0.16") - v))),
+        (mpf(0), mpf("0.16") - tiny),
+        {"below": 0},
+    ),
+    "ndtri_tail": (
+        beside(1, lambda v: tail_of_normal(v + 2)),
+        {"float32": (mpf("0.14"), mpf("12.5")), "float64": (mpf("0.14"), mpf("36.8"))},
+        {"below": 0, "start": 4},
+    ),
     # log gamma(x) = (x - 1)(x - 2) (7/16 + R(x - 1/2)) from 0.6 to 3 or 4; Stirling's remainder
     # times x as a function of 1/x**2
-    "lgamma": (beside(mpf("0.4375"), lgamma_middle), {"float32": (mpf("0.1"), mpf("2.5")), "float64": (mpf("0.1"), mpf("3.5"))}, {"below": 0}),
-    "stirling": ((stirling, lambda v: mpmath.sqrt(v) / mpmath.loggamma(1 / mpmath.sqrt(v))),
-                 {"float32": (tiny, mpf(1) / 9), "float64": (tiny, mpf(1) / 16)}, {}),
-    "digamma": (beside(mpf("0.75"), lambda t: mpmath.digamma(t + 0.5) / (t + 0.5 - digamma_root)), (mpf(0), mpf("2.5")), {"below": 0}),
-    "digamma_tail": ((digamma_tail, lambda v: v / mpmath.digamma(1 / mpmath.sqrt(v))), (tiny, mpf(1) / 9), {}),
+    "lgamma": (
+        beside(mpf("0.4375"), lgamma_middle),
+        {"float32": (mpf("0.1"), mpf("2.5")), "float64": (mpf("0.1"), mpf("3.5"))},
+        {"below": 0},
+    ),
+    "stirling": (
+        (stirling, lambda v: mp.sqrt(v) / mp.loggamma(1 / mp.sqrt(v))),
+        {"float32": (tiny, mpf(1) / 9), "float64": (tiny, mpf(1) / 16)},
+        {},
+    ),
+    "digamma": (
+        beside(mpf("0.75"), lambda t: mp.digamma(t + 0.5) / (t + 0.5 - digamma_root)),
+        (mpf(0), mpf("2.5")),
+        {"below": 0},
+    ),
+    "digamma_tail": (
+        (digamma_tail, lambda v: v / mp.digamma(1 / mp.sqrt(v))),
+        (tiny, mpf(1) / 9),
+        {},
+    ),
     "i0": (bessel_small(0), (mpf(0), mpf(16)), {}),
     "i1": (bessel_small(1), (mpf(0), mpf(16)), {}),
     "i0_large": (bessel_large(0), (tiny * 10**7 - 1, mpf(1)), {"start": 5}),
     "i1_large": (bessel_large(1), (tiny * 10**7 - 1, mpf(1)), {"start": 5}),
-}  # fmt: skip
+}
 
 
 def rounded(x, bits):
     """`x` to `bits` bits, to nearest."""
-    with mpmath.workprec(bits):
+    with mp.workprec(bits):
         return +x
 
 
@@ -256,7 +311,7 @@ def window(x, bits, count):
     out = []
     for _ in range(count):
         x *= mpf(2) ** bits
-        digit = mpmath.floor(x)
+        digit = mp.floor(x)
         out.append(digit / mpf(2) ** bits)
         x -= digit
     return out
@@ -264,28 +319,29 @@ def window(x, bits, count):
 
 def constants(bits):
     """Sums of `bits`-bit numbers; the first of those that a count multiplies exactly is shorter."""
-    mpmath.mp.dps = 400
-    log2, short = mpmath.log(2), bits - (11 if bits == 53 else 8)
-    turn = 1 / (2 * mpmath.pi)
+    mp.dps = 400
+    log2, short = mp.log(2), bits - (11 if bits == 53 else 8)
+    turn = 1 / (2 * mp.pi)
     names = {
         "log2": parts(log2, (bits, bits)),
         "log2_short": parts(log2, (short, bits)),
         "log2e": parts(1 / log2, (bits, bits)),
-        "log10e": parts(1 / mpmath.log(10), (bits, bits)),
-        "log10_2_short": parts(mpmath.log10(2), (short, bits)),
-        "pi": parts(mpmath.pi, (bits, bits)),
-        "half_pi": parts(mpmath.pi / 2, (bits, bits, bits)),
-        "root_half": parts(mpmath.sqrt(mpf("0.5")), (bits, bits)),
+        "log10e": parts(1 / mp.log(10), (bits, bits)),
+        "log10_2_short": parts(mp.log10(2), (short, bits)),
+        "pi": parts(mp.pi, (bits, bits)),
+        "half_pi": parts(mp.pi / 2, (bits, bits, bits)),
+        "root_half": parts(mp.sqrt(mpf("0.5")), (bits, bits)),
         "third": parts(mpf(1) / 3, (bits, bits)),
         "digamma_root": parts(digamma_root, (bits, bits)),
         # 1/(2 pi): digits whose product with 24 bits is exact in float64; or words of a window that
         # is moved along
-        "turn": [d * mpf(2) ** (-29 * i) for i, d in enumerate(window(turn, 29, 5))] if bits == 24 else
-                window(turn, 53, 24),
-    }  # fmt: skip
+        "turn": [d * mpf(2) ** (-29 * i) for i, d in enumerate(window(turn, 29, 5))]
+        if bits == 24
+        else window(turn, 53, 24),
+    }
     if bits == 24:
         names["turn"].append(rounded(turn - sum(names["turn"]), 53))
-    mpmath.mp.dps = 60
+    mp.dps = 60
     return names
 
 
@@ -309,9 +365,7 @@ def emit(name, values, bits):
 
 
 def main():
-    print(
-        '"""Coefficients and constants of the elementary functions. Written by tools/minimax.py: edit that."""\n'
-    )
+    print('"""Coefficients and constants of the functions in math.py, by tools/minimax.py."""\n')
     for dtype, bits in (("float32", 24), ("float64", 53)):
         print(f"{dtype} = {{")
         for name, ((function, weight), interval, options) in SPECS.items():
@@ -320,8 +374,16 @@ def main():
             low, high = interval[dtype] if isinstance(interval, dict) else interval
             wanted = options.get("bits", {}).get(dtype, BITS[dtype])
             print(name, dtype, file=sys.stderr)
-            p, q = fit(function, weight, low, high, wanted, options.get("below"), options.get("fixed"),
-                       options.get("start", 1))  # fmt: skip
+            p, q = fit(
+                function,
+                weight,
+                low,
+                high,
+                wanted,
+                options.get("below"),
+                options.get("fixed"),
+                options.get("start", 1),
+            )
             emit(f'"{name}"', p, bits)
             if name == "erfcx":
                 emit('"erfcx_low"', [p[0] - rounded(p[0], bits)], bits)

@@ -1,6 +1,4 @@
-"""Coefficients and constants of the elementary functions. Written by tools/minimax.py: edit
-that.
-"""
+"""Coefficients and constants of the functions in math.py, by tools/minimax.py."""
 
 float32 = {
     "exp": (

@@ -1,8 +1,8 @@
 """Fused multiply-add in NumPy, rounded once, where numpy has none.
 
 The sum is rounded to odd before the last rounding, which makes the second one harmless: S. Boldo
-and G. Melquiond,
-"Emulation of a FMA and correctly rounded sums", IEEE Trans. Computers 57(4), 2008.
+and G. Melquiond, "Emulation of a FMA and correctly rounded sums", IEEE Trans. Computers 57(4),
+2008.
 """
 
 from flambeau._base import numpy

@@ -2,16 +2,12 @@
 the primitives.
 
 Arguments are float32 or float64 expressions (half types are cast first), or a `Pair` for a complex
-number where a
-function is analytic; arithmetic takes integers too. Second arguments may be numbers. Nothing looks
-anything up:
-arguments are reduced, a polynomial or a rational function is evaluated, and special cases are
-selected, so that all
-lanes of a vector do the same. Errors are below 1.5 units in the last place for most functions,
-below 4 (float32) and
-2.1 (float64) for all, away from zeros of lgamma and digamma left of 0; complex results are good to
-a few units of the
-larger part. Coefficients are made by tools/minimax.py.
+number where a function is analytic; arithmetic takes integers too. Second arguments may be numbers.
+Nothing looks anything up: arguments are reduced, a polynomial or a rational function is evaluated,
+and special cases are selected, so that all lanes of a vector do the same. Errors are below 1.5
+units in the last place for most functions, below 4 (float32) and 2.1 (float64) for all, away from
+zeros of lgamma and digamma left of 0; complex results are good to a few units of the larger part.
+Coefficients are made by tools/minimax.py.
 """
 
 import builtins
@@ -25,8 +21,9 @@ from .loop import Expr, Pair
 from .loop import sqrt as _sqrt
 
 
-def _analytic(name, real):
+def _analytic(real):
     """`real`, and for complex arguments its namesake."""
+    name = real.__name__
     complex_form = getattr(_complex, name)
 
     def function(x):
@@ -37,15 +34,16 @@ def _analytic(name, real):
     return function
 
 
-exp, exp2, expm1, log, log1p, log2, log10, rsqrt, sigmoid, sinh, cosh, tanh, asinh, acosh, atanh = (
-    _analytic(name, getattr(_exponential, name))
-    for name in ("exp", "exp2", "expm1", "log", "log1p", "log2", "log10", "rsqrt", "sigmoid", "sinh", "cosh", "tanh",
-                 "asinh", "acosh", "atanh")
-)  # fmt: skip
-sin, cos, tan, asin, acos, atan, sinc = (
-    _analytic(name, getattr(_trigonometric, name))
-    for name in ("sin", "cos", "tan", "asin", "acos", "atan", "sinc")
+exp, exp2, expm1 = map(_analytic, (_exponential.exp, _exponential.exp2, _exponential.expm1))
+log, log1p, log2, log10 = map(
+    _analytic, (_exponential.log, _exponential.log1p, _exponential.log2, _exponential.log10)
 )
+rsqrt, sigmoid = map(_analytic, (_exponential.rsqrt, _exponential.sigmoid))
+sinh, cosh, tanh = map(_analytic, (_exponential.sinh, _exponential.cosh, _exponential.tanh))
+asinh, acosh, atanh = map(_analytic, (_exponential.asinh, _exponential.acosh, _exponential.atanh))
+sin, cos, tan = map(_analytic, (_trigonometric.sin, _trigonometric.cos, _trigonometric.tan))
+asin, acos, atan = map(_analytic, (_trigonometric.asin, _trigonometric.acos, _trigonometric.atan))
+sinc = _analytic(_trigonometric.sinc)
 
 erf, erfc, erfcx, erfinv = _special.erf, _special.erfc, _special.erfcx, _special.erfinv
 ndtr, ndtri, log_ndtr = _special.ndtr, _special.ndtri, _special.log_ndtr
@@ -65,11 +63,12 @@ def _second(function):
     return taking
 
 
-atan2, hypot, nextafter, ldexp, fmod, remainder, floor_divide = map(
+atan2, hypot = map(_second, (_trigonometric.atan2, _trigonometric.hypot))
+fmod, remainder, floor_divide, nextafter = map(
     _second,
-    (_trigonometric.atan2, _trigonometric.hypot, _arithmetic.nextafter, _exponential.ldexp, _arithmetic.fmod,
-     _arithmetic.remainder, _arithmetic.floor_divide),
-)  # fmt: skip
+    (_arithmetic.fmod, _arithmetic.remainder, _arithmetic.floor_divide, _arithmetic.nextafter),
+)
+ldexp = _second(_exponential.ldexp)
 ipow = _arithmetic.ipow
 
 

@@ -45,8 +45,8 @@ def ipow(x: Expr, n: "Expr | int") -> Expr:
     """x**n of integers, modulo 2**bits. A negative n gives 0, but for x = 1 and -1.
 
     With a number for n, the products of repeated squaring. Otherwise half the squarings: for odd x,
-    2**j-th powers
-    are 1 modulo 2**(j+2), so that their own powers are linear: (1 + v)**m = 1 + m v modulo v*v.
+    2**j-th powers are 1 modulo 2**(j+2), so that their own powers are linear: (1 + v)**m = 1 + m v
+    modulo v*v.
     """
     if isinstance(n, int):
         return _fixed_power(x, n)

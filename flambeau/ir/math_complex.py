@@ -1,9 +1,8 @@
 """Elementary functions of complex numbers, pairs of real expressions.
 
 Special values are those of C99, annex G; branch cuts lie where NumPy and PyTorch have them, and the
-sign of a zero
-says on which side of a cut a number is (W. Kahan, Branch cuts for complex elementary functions,
-1987).
+sign of a zero says on which side of a cut a number is (W. Kahan, Branch cuts for complex elementary
+functions, 1987).
 """
 
 from . import math_exponential as real
@@ -187,7 +186,16 @@ def rsqrt(z: Pair) -> Pair:
 
 def sigmoid(z: Pair) -> Pair:
     """1/(1 + e**-z)."""
-    return reciprocal(exp(-z) + 1.0)
+    # |1 + e**-z|**2 = (1 - t)**2 + 4 t cos(y/2)**2 for t = exp(-|x|), also near the poles, where
+    # 1 + exp(-z) would cancel.
+    x, y = z.re, z.im
+    a = abs(x)
+    t, less = real.exp(-a), -real.expm1(-a)
+    cosine, sine = circular.cos(y * 0.5), circular.sin(y * 0.5)
+    square = cosine * cosine * 2.0
+    below = fma(less, less, t * (square + square))
+    re = select(x < 0.0, t * (square - less), fma(t, square, less)) / below
+    return Pair(re, t * (sine * cosine * 2.0) / below)
 
 
 def power(z: Pair, w: Pair) -> Pair:
@@ -234,7 +242,7 @@ def sinh(z: Pair) -> Pair:
         large, scale(p * cosine, k - 1.0) * copysign(const(1.0, x.dtype), x), first * cosine
     )
     im = select(large, scale(p * sine, k - 1.0), second * sine)
-    re = select(x.equals(0.0) | (_is_infinite(x) & ~_finite(y)), x, re)
+    re = select((x.equals(0.0) | _is_infinite(x)) & ~_finite(y), x, re)
     still = y.equals(0.0)
     return Pair(select(still & _is_infinite(x), x, re), select(still, y, im))
 
@@ -299,8 +307,7 @@ def _arc(x: Expr, y: Expr):
     """(d, h) for x, y >= 0: asin(x + i y) = atan2(x, d) + i h, acos = atan2(d, x) - i h.
 
     T. Hull, T. Fairgrieve & P. Tang, ACM TOMS 23(3), 1997; their formulas for the critical regions
-    serve everywhere
-    but far away.
+    serve everywhere but far away.
     """
     limit = pick(x, 2.0**50, 2.0**400)
     far = ~((x < limit) & (y < limit))

@@ -258,9 +258,9 @@ def _over_root(x: Expr, a: Expr):
 def _bessel_plain(x: Expr, order: int) -> Expr:
     a, small, small_low, large = _bessel(x, order)
     w, w_low = _over_root(large, a)
-    k, r, t = reduce_exp(at_most(a, pick(x, 95.0, 720.0)))
-    far = scale(fma(w, r + t, w_low) + w, k)
-    far = select(a < INFINITY, far, a)
+    limit = pick(x, 95.0, 720.0)
+    k, r, t = reduce_exp(at_most(a, limit))
+    far = select(a > limit, const(INFINITY, x.dtype), scale(fma(w, r + t, w_low) + w, k))
     return select(a <= 8.0, small + small_low, far)
 
 

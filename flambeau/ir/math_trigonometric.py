@@ -80,8 +80,7 @@ def reduce_angle(x: Expr):
     and nan.
 
     W. Cody & W. Waite (1980) with fused steps below a bound; M. Payne & R. Hanek (SIGNUM 18, 1983)
-    above it, where the
-    select is marked rare: generated code may skip that side when no lane takes it.
+    above it.
     """
     first, second, third = form(x).table["half_pi"]
     k = rint(x * (1.0 / first))

@@ -147,16 +147,6 @@ i0 = unary(
 )
 
 
-def _sinc(x):
-    y = x * _math.pi
-    zero = x.equals(0.0)
-    return ir.select(
-        zero,
-        ir.const(1.0, x.dtype),
-        math.sin(y) / (y if x.dtype.kind == "c" else ir.select(zero, ir.const(1.0, x.dtype), y)),
-    )
-
-
 def _sinc_backward(grad, self):
     y = self * _math.pi
     slope = (y * y.cos() - y.sin()) / (y * self)
@@ -167,7 +157,7 @@ sinc = unary(
     "sinc",
     """``sin(pi x) / (pi x)``, 1 at 0.""",
     lambda grad, self: _sinc_backward(grad, self),
-    scalar=_sinc,
+    
 )
 
 
