@@ -34,7 +34,8 @@ from .solving import solve_op, triangular_op
 # Cholesky.
 
 
-def _cholesky(a, name, check):
+def _cholesky(a, upper, name, check):
+    a = numpy.conj(numpy.swapaxes(a, -1, -2)) if upper else a
     try:
         return numpy.linalg.cholesky(a), numpy.zeros(a.shape[:-2], numpy.int32)
     except numpy.linalg.LinAlgError:
@@ -55,10 +56,8 @@ def _cholesky_gradient(grad_L, L):
 
 
 cholesky_op = opaque(
-    "linalg::_cholesky(Tensor A, str name, bool check) -> (Tensor L, Tensor info)",
-    """The lower Cholesky factors, and for each the order of the first leading minor that is not
-    positive, or 0.
-    """,
+    "linalg::_cholesky(Tensor A, bool upper, str name, bool check) -> (Tensor L, Tensor info)",
+    """The lower Cholesky factors from the lower (`upper`: the adjoint's lower) triangles, and for each the order of the first leading minor that is not positive, or 0.""",
     run=_cholesky,
     grad=dict(A=_cholesky_gradient),
     function=False,
@@ -67,7 +66,7 @@ cholesky_op = opaque(
 
 def _factor(name, a, upper, check):
     check_square(name, a)
-    factor, info = cholesky_op(adjoint(a) if upper else a, name, check)
+    factor, info = cholesky_op(a, upper, name, check)
     return (adjoint(factor) if upper else factor), info
 
 

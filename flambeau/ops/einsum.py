@@ -231,7 +231,10 @@ def einsum(equation, tensors):
         i, j, needed = _next_pair(operands, sizes, wanted)
         made = _pair(operands[i], operands[j], needed)
         operands = [o for k, o in enumerate(operands) if k not in (i, j)] + [made]
-    tensor, labels = _without(*operands[0], {x for x in operands[0][1] if x not in wanted})
+    tensor, labels = operands[0]
+    over = tuple(d for d, x in enumerate(labels) if x not in wanted)
+    if over:
+        tensor, labels = tensor.sum(over), [x for x in labels if x in wanted]
     return tensor.permute([labels.index(x) for x in wanted]) if labels != wanted else tensor
 
 
