@@ -8,6 +8,8 @@ and deep matrices" (2020); Giles (2008) for eigenvectors; all with conjugate tra
 matrices.
 """
 
+import math
+
 import numpy
 
 from flambeau.runtime import lapack
@@ -147,7 +149,7 @@ def _permutation(pivots, n):
             order[[i, p - 1]] = order[[p - 1, i]]
         return order
 
-    order = numpy.array([one(p) for p in pivots.reshape(-1, pivots.shape[-1])], numpy.int64)
+    order = numpy.array([one(p) for p in pivots.reshape(math.prod(pivots.shape[:-1]), pivots.shape[-1])], numpy.int64)
     rows = order.reshape((*pivots.shape[:-1], n))
     return (rows[..., None, :] == numpy.arange(n)[:, None]).astype(numpy.float64)
 
@@ -692,15 +694,20 @@ ldl_op = opaque(
     run=lambda a, hermitian: each(lambda x: lapack.symmetric(x, hermitian), a),
     function=False,
 )
+
+
+def _ldl_solution(factors, pivots, b, hermitian):
+    if not b.size:
+        return numpy.zeros(b.shape, b.dtype)
+    return each(
+        lambda x, p, y: (lapack.symmetric_solve(x, p[:, 0], y, hermitian), 0), factors, pivots[..., None], b
+    )[0]
+
+
 ldl_solve_op = opaque(
     "linalg::_ldl_solve(Tensor LD, Tensor pivots, Tensor B, bool hermitian) -> Tensor",
     """The solution of a linear system from L D L^T.""",
-    run=lambda a, pivots, b, hermitian: each(
-        lambda x, p, y: (lapack.symmetric_solve(x, p.reshape(-1), y, hermitian), 0),
-        a,
-        pivots[..., None],
-        b,
-    )[0],
+    run=_ldl_solution,
     function=False,
 )
 
@@ -710,6 +717,22 @@ ldl_solve_op = opaque(
 )
 def ldl_solve(LD, pivots, B, hermitian):
     """X with ``A X = B`` from the factorisation of A."""
+    check_square("torch.linalg.ldl_solve", LD, "LD")
+    if B.layout.ndim < 2:
+        raise RuntimeError(
+            f"torch.linalg.ldl_solve: Expected B to have at least 2 dimensions, but it has {B.layout.ndim} dimensions "
+            "instead"
+        )
+    if LD.layout.dtype is not B.layout.dtype:
+        raise RuntimeError(
+            f"torch.linalg.ldl_solve: LD dtype {LD.layout.dtype} does not match b dtype {B.layout.dtype}"
+        )
+    if B.layout.shape[-2] != LD.layout.shape[-1]:
+        rows, columns = B.layout.shape[-2:]
+        raise RuntimeError(
+            "linalg.ldl_solve: Incompatible shapes of A and B for the equation AX = B "
+            f"({LD.layout.shape[-2]}x{LD.layout.shape[-1]} and {rows}x{columns})"
+        )
     batch = expand_batches(LD.layout.shape[:-2], B.layout.shape[:-2])
     factors = LD.expand((*batch, *LD.layout.shape[-2:]))
     right = B.expand((*batch, *B.layout.shape[-2:]))

@@ -116,7 +116,14 @@ def symmetric(matrix: numpy.ndarray, hermitian: bool) -> tuple[numpy.ndarray, nu
 def symmetric_solve(
     packed: numpy.ndarray, pivots: numpy.ndarray, right: numpy.ndarray, hermitian: bool
 ) -> numpy.ndarray:
-    """The solution of a linear system, from what `symmetric` gives."""
+    """The solution of a linear system, from what `symmetric` gives.
+
+    Raises ValueError for sizes or pivots that would lead LAPACK outside of the arrays.
+    """
+    order = packed.shape[0]
+    exchanges = numpy.abs(pivots)
+    if right.shape[0] != order or pivots.shape != (order,) or ((exchanges < 1) | (exchanges > order)).any():
+        raise ValueError("the factors, pivots and right side do not belong together")
     factors, out = numpy.array(packed, order="F"), numpy.array(right, order="F")
     n, columns = out.shape
     if out.size:
