@@ -59,7 +59,8 @@ def _cholesky_gradient(grad_L, L):
 
 cholesky_op = opaque(
     "linalg::_cholesky(Tensor A, bool upper, str name, bool check) -> (Tensor L, Tensor info)",
-    """The lower Cholesky factors from the lower (`upper`: the adjoint's lower) triangles, and for each the order of the first leading minor that is not positive, or 0.""",
+    """The lower Cholesky factors (`upper`: of the adjoints), and for each the order of the first
+    leading minor that is not positive, or 0.""",
     run=_cholesky,
     grad=dict(A=_cholesky_gradient),
     function=False,

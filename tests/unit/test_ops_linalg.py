@@ -1,4 +1,4 @@
-"""Linear algebra: defining equations and NumPy; gradients against differences; PyTorch's messages."""
+"""Linear algebra: defining equations and NumPy; gradients against differences; messages."""
 
 import itertools
 
@@ -60,7 +60,10 @@ def test_einsum_by_numbers():
 
 def test_products():
     a, b, v = random(2, 3, 4), random(4, 3, 5), random(3)
-    close(ft.tensordot(ft.tensor(a), ft.tensor(b), ([1, 2], [1, 0])), np.tensordot(a, b, ([1, 2], [1, 0])))
+    close(
+        ft.tensordot(ft.tensor(a), ft.tensor(b), ([1, 2], [1, 0])),
+        np.tensordot(a, b, ([1, 2], [1, 0])),
+    )
     close(ft.inner(ft.tensor(a), ft.tensor(a[0])), np.inner(a, a[0]))
     close(ft.linalg.cross(ft.tensor(v.real), ft.tensor(v.imag)), np.cross(v.real, v.imag))
     close(ft.linalg.vecdot(ft.tensor(v), ft.tensor(2 * v)), np.vdot(v, 2 * v))
@@ -78,7 +81,9 @@ def test_factors_multiply_to_the_matrix(shape, dtype):
     x = ft.tensor(a)
     q, r = ft.linalg.qr(x)
     close(q @ r, a)
-    close(q.mH @ q, np.broadcast_to(np.eye(min(shape[-2:])), (*shape[:-2], *2 * (min(shape[-2:]),))))
+    close(
+        q.mH @ q, np.broadcast_to(np.eye(min(shape[-2:])), (*shape[:-2], *2 * (min(shape[-2:]),)))
+    )
     u, s, vh = ft.linalg.svd(x, full_matrices=False)
     close((u * s.unsqueeze(-2)) @ vh, a)
     p, low, up = ft.linalg.lu(x)
@@ -102,18 +107,30 @@ def test_systems(dtype):
     a, b = well(2, 1, dtype=dtype), random(4, 3, 2, dtype=dtype)
     x, y = ft.tensor(a), ft.tensor(b)
     close(a @ array(ft.linalg.solve(x, y)), np.broadcast_to(b, (2, 4, 3, 2)))
-    close(array(ft.linalg.solve(x, y.mT, left=False)) @ a, np.broadcast_to(b.swapaxes(-1, -2), (2, 4, 2, 3)))
+    close(
+        array(ft.linalg.solve(x, y.mT, left=False)) @ a,
+        np.broadcast_to(b.swapaxes(-1, -2), (2, 4, 2, 3)),
+    )
     packed, pivots = ft.linalg.lu_factor(x)
     close(ft.linalg.lu_solve(packed, pivots, y), np.linalg.solve(a, b))
-    close(ft.linalg.lu_solve(packed, pivots, y, adjoint=True), np.linalg.solve(a.conj().swapaxes(-1, -2), b))
+    close(
+        ft.linalg.lu_solve(packed, pivots, y, adjoint=True),
+        np.linalg.solve(a.conj().swapaxes(-1, -2), b),
+    )
     for upper, unit in itertools.product((False, True), repeat=2):
         triangle = np.triu(a) if upper else np.tril(a)
         triangle = triangle * (1 - np.eye(3)) + np.eye(3) if unit else triangle
-        close(ft.linalg.solve_triangular(x, y, upper=upper, unitriangular=unit), np.linalg.solve(triangle, b))
+        close(
+            ft.linalg.solve_triangular(x, y, upper=upper, unitriangular=unit),
+            np.linalg.solve(triangle, b),
+        )
     h = positive(dtype=dtype)
     close(ft.cholesky_solve(ft.tensor(b), ft.linalg.cholesky(ft.tensor(h))), np.linalg.solve(h, b))
     packed, pivots = ft.linalg.ldl_factor(ft.tensor(h), hermitian=True)
-    close(ft.linalg.ldl_solve(packed, pivots, ft.tensor(b[0]), hermitian=True), np.linalg.solve(h, b[0]))
+    close(
+        ft.linalg.ldl_solve(packed, pivots, ft.tensor(b[0]), hermitian=True),
+        np.linalg.solve(h, b[0]),
+    )
 
 
 @pytest.mark.parametrize("driver", [None, "gels", "gelsd"])
@@ -147,7 +164,9 @@ def test_householder():
     close(q @ packed[..., :3, :].triu(), a)
     other = random(2, 5, 4)
     whole = ft.linalg.qr(ft.tensor(a), mode="complete").Q
-    close(ft.ormqr(packed, tau, ft.tensor(other), transpose=True), array(whole.mH @ ft.tensor(other)))
+    close(
+        ft.ormqr(packed, tau, ft.tensor(other), transpose=True), array(whole.mH @ ft.tensor(other))
+    )
 
 
 @both
@@ -167,19 +186,27 @@ def test_gradients(function, dtype):
 
     def floating(x):
         made = function(x)
-        return made if isinstance(made, ft.Tensor) else tuple(t for t in made if t.is_floating_point() or t.is_complex())
+        return (
+            made
+            if isinstance(made, ft.Tensor)
+            else tuple(t for t in made if t.is_floating_point() or t.is_complex())
+        )
 
     assert ft.autograd.gradcheck(floating, (x,))
 
 
 @pytest.mark.parametrize("shape", [(4, 2), (2, 4)])
-@pytest.mark.parametrize("function", [ft.linalg.qr, ft.linalg.pinv, ft.linalg.svdvals, lambda x: ft.linalg.lu(x)[1:]])
+@pytest.mark.parametrize(
+    "function", [ft.linalg.qr, ft.linalg.pinv, ft.linalg.svdvals, lambda x: ft.linalg.lu(x)[1:]]
+)
 def test_gradients_of_rectangles(function, shape):
     x = ft.tensor(random(*shape, dtype="float64")).requires_grad_(True)
     assert ft.autograd.gradcheck(function, (x,))
 
 
-@pytest.mark.parametrize("function", [ft.linalg.inv, ft.linalg.det, ft.linalg.cholesky, ft.linalg.pinv, ft.matrix_exp])
+@pytest.mark.parametrize(
+    "function", [ft.linalg.inv, ft.linalg.det, ft.linalg.cholesky, ft.linalg.pinv, ft.matrix_exp]
+)
 def test_second_derivatives(function):
     x = ft.tensor(positive(n=2, dtype="float64")).requires_grad_(True)
     assert ft.autograd.gradgradcheck(lambda x: function((x + x.mT) / 2), (x,))
@@ -194,11 +221,26 @@ def test_determinant_of_a_singular_matrix_has_a_gradient():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: ft.linalg.inv(ft.zeros(2, 2)), "linalg.inv: The diagonal element 1 is zero, the inversion could not be"),
-        (lambda: ft.linalg.inv(ft.zeros(2, 2, 2)), r"linalg.inv: \(Batch element 0\): The diagonal element 1 is zero"),
-        (lambda: ft.linalg.solve(ft.ones(2, 2), ft.ones(2)), "torch.linalg.solve: The solver failed because the input"),
-        (lambda: ft.linalg.cholesky(-ft.eye(2)), r"linalg.cholesky: The factorization .*\(the leading minor of order 1"),
-        (lambda: ft.linalg.svd(ft.full((2, 2), ft.nan)), "linalg.svd: The algorithm failed to converge"),
+        (
+            lambda: ft.linalg.inv(ft.zeros(2, 2)),
+            "linalg.inv: The diagonal element 1 is zero, the inversion could not be",
+        ),
+        (
+            lambda: ft.linalg.inv(ft.zeros(2, 2, 2)),
+            r"linalg.inv: \(Batch element 0\): The diagonal element 1 is zero",
+        ),
+        (
+            lambda: ft.linalg.solve(ft.ones(2, 2), ft.ones(2)),
+            "torch.linalg.solve: The solver failed because the input",
+        ),
+        (
+            lambda: ft.linalg.cholesky(-ft.eye(2)),
+            r"linalg.cholesky: The factorization .*\(the leading minor of order 1",
+        ),
+        (
+            lambda: ft.linalg.svd(ft.full((2, 2), ft.nan)),
+            "linalg.svd: The algorithm failed to converge",
+        ),
     ],
 )
 def test_matrices_that_fail(call, message):
@@ -209,11 +251,26 @@ def test_matrices_that_fail(call, message):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: ft.linalg.inv(ft.ones(2, 3)), "linalg.inv: A must be batches of square matrices, but they are 2 by 3"),
-        (lambda: ft.linalg.inv(ft.ones(2, 2, dtype=ft.int32)), "Expected a floating point or complex tensor as input. Got Int"),
-        (lambda: ft.einsum("ij,jk->ik", ft.ones(2, 3)), "fewer operands were provided than specified"),
-        (lambda: ft.einsum("ij,jk->ik", ft.ones(2, 3), ft.ones(4, 2)), "subscript j has size 4 for operand 1 which does not"),
-        (lambda: ft.linalg.solve(ft.eye(2), ft.ones(3, 2)), "Incompatible shapes of A and B for the equation AX = B"),
+        (
+            lambda: ft.linalg.inv(ft.ones(2, 3)),
+            "linalg.inv: A must be batches of square matrices, but they are 2 by 3",
+        ),
+        (
+            lambda: ft.linalg.inv(ft.ones(2, 2, dtype=ft.int32)),
+            "Expected a floating point or complex tensor as input. Got Int",
+        ),
+        (
+            lambda: ft.einsum("ij,jk->ik", ft.ones(2, 3)),
+            "fewer operands were provided than specified",
+        ),
+        (
+            lambda: ft.einsum("ij,jk->ik", ft.ones(2, 3), ft.ones(4, 2)),
+            "subscript j has size 4 for operand 1 which does not",
+        ),
+        (
+            lambda: ft.linalg.solve(ft.eye(2), ft.ones(3, 2)),
+            "Incompatible shapes of A and B for the equation AX = B",
+        ),
     ],
 )
 def test_errors(call, message):
