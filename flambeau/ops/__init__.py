@@ -37,6 +37,7 @@ from . import (
     softmax,
     solving,
     sorting,
+    special,
     statistics,
     transcendental,
     unfold,

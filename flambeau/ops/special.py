@@ -1,0 +1,105 @@
+"""Special functions that only `torch.special` has, and its other names of ordinary ops."""
+
+import math as _math
+
+from flambeau import ir
+from flambeau.ir import math
+
+from .arithmetic import masked
+from .family import pointwise
+from .family.pointwise import int_to_float
+from .op import also, find, registry
+
+
+def special(name, doc, gradient, scalar=None):
+    """A function of one real argument; integers are promoted to the default dtype."""
+    return pointwise(
+        f"special::{name}(Tensor self) -> Tensor",
+        doc,
+        scalar=scalar or getattr(math, name),
+        dtype=int_to_float,
+        grad=dict(self=gradient),
+    )
+
+
+def _density(x):
+    return (x * x * -0.5).exp() / _math.sqrt(2 * _math.pi)
+
+
+def _entropy(x):
+    zero = ir.const(0, x.dtype)
+    value = ir.select(x > 0, -x * math.log(x), ir.select(x < 0, zero - float("inf"), zero))
+    return ir.select(x.differs(x), x, value)
+
+
+entr = special(
+    "entr",
+    """``-x * log(x)``; 0 at 0, -inf below.""",
+    lambda grad, self: -grad * (self.log() + 1),
+    _entropy,
+)
+ndtr = special(
+    "ndtr",
+    """The distribution function of the normal distribution.""",
+    lambda grad, self: grad * _density(self),
+)
+ndtri = special("ndtri", """The inverse of `ndtr`.""", lambda grad, result: grad / _density(result))
+erfcx = special(
+    "erfcx",
+    """``exp(x**2) * erfc(x)``.""",
+    lambda grad, self, result: grad * (2 * self * result - 2 / _math.sqrt(_math.pi)),
+)
+log_ndtr = special(
+    "log_ndtr",
+    """The logarithm of `ndtr`, also where that underflows.""",
+    lambda grad, self: grad / erfcx(self * -_math.sqrt(0.5)) * _math.sqrt(2 / _math.pi),
+)
+i1 = special(
+    "i1",
+    """The modified Bessel function of order 1.""",
+    lambda grad, self, result: grad * (find("i0").door(self) - _over(result, self)),
+)
+
+
+def _over(value, x):
+    """value / x, with the limit 1/2 at 0."""
+    return masked(value / x, x != 0) + 0.5 * (x == 0)
+
+
+i1e = special(
+    "i1e",
+    """``exp(-|x|) * i1(x)``.""",
+    lambda grad, self, result: grad * (i0e(self) - result * self.sgn() - _over(result, self)),
+)
+i0e = special(
+    "i0e",
+    """``exp(-|x|) * i0(x)``.""",
+    lambda grad, self, result: grad * (i1e(self) - self.sgn() * result),
+)
+
+
+def _xlog1py(x, y):
+    return ir.select(
+        y.differs(y), y, ir.select(x.equals(0), ir.const(0, x.dtype), x * math.log1p(y))
+    )
+
+
+xlog1py = pointwise(
+    "special::xlog1py(Tensor self, Tensor other) -> Tensor",
+    """``self * log1p(other)``; 0 where `self` is 0.""",
+    scalar=_xlog1py,
+    dtype=int_to_float,
+    grad=dict(
+        self=lambda grad, other: grad * other.log1p(),
+        other=lambda grad, self, other: grad * self / (other + 1),
+    ),
+)
+
+# Names of `torch.special` for ops that exist without it.
+for _name, _ordinary in {
+    "digamma": "digamma", "psi": "digamma", "erf": "erf", "erfc": "erfc", "erfinv": "erfinv", "exp2": "exp2",
+    "expit": "sigmoid", "expm1": "expm1", "gammaln": "lgamma", "i0": "i0", "log1p": "log1p", "logit": "logit",
+    "round": "round", "sinc": "sinc", "xlogy": "xlogy",
+}.items():  # fmt: skip
+    if f"special.{_name}" not in registry and _ordinary in registry:
+        also(find(_ordinary), f"special.{_name}")
