@@ -2,13 +2,16 @@
 
 import math as _math
 
+import numpy
+
 from flambeau import ir
 from flambeau.ir import math
 
 from .arithmetic import masked
-from .family import pointwise
+from .family import opaque, pointwise
 from .family.pointwise import int_to_float
-from .op import also, find, registry
+from .op import also, composite, find, registry
+from .results import named
 
 
 def special(name, doc, gradient, scalar=None):
@@ -94,6 +97,44 @@ xlog1py = pointwise(
         other=lambda grad, self, other: grad * self / (other + 1),
     ),
 )
+
+
+def _split(x):
+    mantissa, exponent = numpy.frexp(x)
+    return mantissa, exponent.astype(numpy.int32)
+
+
+frexp_op = opaque(
+    "aten::_frexp(Tensor self) -> (Tensor mantissa, Tensor exponent)",
+    """Mantissas and exponents to base 2.""",
+    run=_split,
+    grad=dict(self=lambda grad_mantissa, exponent: find("ldexp").door(grad_mantissa, -exponent)),
+    method=False,
+    function=False,
+)
+
+
+@composite("aten::frexp(Tensor self) -> (Tensor mantissa, Tensor exponent)")
+def frexp(self):
+    """``self = mantissa * 2 ** exponent`` with mantissas in [1/2, 1)."""
+    if self.layout.dtype.kind != "f":
+        raise RuntimeError("torch.frexp() only supports floating-point dtypes")
+    return named("frexp", "mantissa exponent")(*frexp_op(self))
+
+
+@composite("aten::mvlgamma(Tensor self, int p) -> Tensor")
+def mvlgamma(self, p):
+    """The logarithm of the multivariate gamma function of dimension `p`."""
+    if p < 1:
+        raise RuntimeError("p has to be greater than or equal to 1")
+    total = self.lgamma()
+    for j in range(1, p):
+        total = total + (self - j / 2).lgamma()
+    return total + p * (p - 1) / 4 * _math.log(_math.pi)
+
+
+mvlgamma.inplace_form = True
+also(mvlgamma, "special.multigammaln")
 
 # Names of `torch.special` for ops that exist without it.
 for _name, _ordinary in {
