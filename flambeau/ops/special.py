@@ -12,6 +12,7 @@ from .family import opaque, pointwise
 from .family.pointwise import int_to_float
 from .op import also, composite, find, registry
 from .results import named
+from .transcendental import i0
 
 
 def special(name, doc, gradient, scalar=None):
@@ -60,7 +61,7 @@ log_ndtr = special(
 i1 = special(
     "i1",
     """The modified Bessel function of order 1.""",
-    lambda grad, self, result: grad * (find("i0").door(self) - _over(result, self)),
+    lambda grad, self, result: grad * (i0(self) - _over(result, self)),
 )
 
 
