@@ -2,6 +2,7 @@
 
 import sys
 import types
+from typing import TYPE_CHECKING
 
 
 class _Numpy(types.ModuleType):
@@ -18,4 +19,7 @@ class _Numpy(types.ModuleType):
 
 
 _OWN = frozenset(("__name__", "__spec__", "__loader__", "__path__", "__getattr__", "__dir__"))
-numpy = sys.modules.get("numpy") or _Numpy("numpy")
+if TYPE_CHECKING:
+    import numpy
+else:
+    numpy = sys.modules.get("numpy") or _Numpy("numpy")

@@ -17,11 +17,19 @@ from flambeau.tensor import Size, Tensor, strided
 from flambeau.types import DTYPES, Device, DType, by_name
 
 STORAGE_TYPES = {
-    "FloatStorage": "float32", "DoubleStorage": "float64", "HalfStorage": "float16", "BFloat16Storage": "bfloat16",
-    "LongStorage": "int64", "IntStorage": "int32", "ShortStorage": "int16", "CharStorage": "int8",
-    "ByteStorage": "uint8", "BoolStorage": "bool", "ComplexFloatStorage": "complex64",
+    "FloatStorage": "float32",
+    "DoubleStorage": "float64",
+    "HalfStorage": "float16",
+    "BFloat16Storage": "bfloat16",
+    "LongStorage": "int64",
+    "IntStorage": "int32",
+    "ShortStorage": "int16",
+    "CharStorage": "int8",
+    "ByteStorage": "uint8",
+    "BoolStorage": "bool",
+    "ComplexFloatStorage": "complex64",
     "ComplexDoubleStorage": "complex128",
-}  # fmt: skip
+}
 _NAME_OF = {dtype: name for name, dtype in STORAGE_TYPES.items()}
 
 
@@ -91,9 +99,13 @@ class Pickler(pickle._Pickler):
         if tensor.device.type == "meta":
             raise NotImplementedError("Cannot copy out of meta tensor; no data!")
         args = (
-            StorageReference(plain.storage, plain.dtype), plain.offset, tuple(plain.shape), tuple(plain.stride()),
-            tensor.requires_grad and tensor.is_leaf, collections.OrderedDict(),
-        )  # fmt: skip
+            StorageReference(plain.storage, plain.dtype),
+            plain.offset,
+            tuple(plain.shape),
+            tuple(plain.stride()),
+            tensor.requires_grad and tensor.is_leaf,
+            collections.OrderedDict(),
+        )
         self.save_reduce(Global("torch._utils", "_rebuild_tensor_v2"), args, obj=tensor)
 
     def persistent_id(self, value):
@@ -164,17 +176,28 @@ ALLOWED = {
     ("collections", "OrderedDict"): collections.OrderedDict,
     ("collections", "defaultdict"): collections.defaultdict,
     ("collections", "Counter"): collections.Counter,
-    ("builtins", "set"): set, ("builtins", "frozenset"): frozenset, ("builtins", "complex"): complex,
-    ("builtins", "bytearray"): bytearray, ("builtins", "slice"): slice, ("builtins", "range"): range,
-    ("builtins", "list"): list, ("builtins", "dict"): dict, ("builtins", "int"): int, ("builtins", "str"): str,
-    ("builtins", "float"): float, ("builtins", "bool"): bool, ("builtins", "tuple"): tuple,
+    ("builtins", "set"): set,
+    ("builtins", "frozenset"): frozenset,
+    ("builtins", "complex"): complex,
+    ("builtins", "bytearray"): bytearray,
+    ("builtins", "slice"): slice,
+    ("builtins", "range"): range,
+    ("builtins", "list"): list,
+    ("builtins", "dict"): dict,
+    ("builtins", "int"): int,
+    ("builtins", "str"): str,
+    ("builtins", "float"): float,
+    ("builtins", "bool"): bool,
+    ("builtins", "tuple"): tuple,
     ("torch._utils", "_rebuild_tensor_v2"): rebuild_tensor,
     ("torch._utils", "_rebuild_tensor"): rebuild_tensor,
     ("torch._utils", "_rebuild_parameter"): rebuild_parameter,
     ("torch._utils", "_rebuild_parameter_with_state"): rebuild_parameter_with_state,
-    ("torch", "Size"): Size, ("torch", "device"): Device,
-    ("torch", "Tensor"): Tensor, ("torch.nn.parameter", "Parameter"): Parameter,
-}  # fmt: skip
+    ("torch", "Size"): Size,
+    ("torch", "device"): Device,
+    ("torch", "Tensor"): Tensor,
+    ("torch.nn.parameter", "Parameter"): Parameter,
+}
 ALLOWED |= {("torch", d.name): d for d in DTYPES}
 ALLOWED |= {("torch", name): by_name(dtype) for name, dtype in STORAGE_TYPES.items()}
 ALLOWED |= {

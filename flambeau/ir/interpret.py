@@ -47,7 +47,7 @@ def _evaluate(e: Expr, args, loads, params):
     if e.op in _UNARY:
         return (
             numpy.logical_not(args[0])
-            if e.op == "not" and dtype == bool
+            if e.op == "not" and dtype.kind == "b"
             else getattr(numpy, _UNARY[e.op])(args[0])
         )
     if e.op in ("div", "rem"):

@@ -16,10 +16,36 @@ import struct
 
 from flambeau.types import DType, by_name
 
-bool_, uint8, int8, int16, int32, int64, float16, bfloat16, float32, float64, complex64, complex128 = map(
-    by_name, ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32", "float64",
-              "complex64", "complex128")
-)  # fmt: skip
+(
+    bool_,
+    uint8,
+    int8,
+    int16,
+    int32,
+    int64,
+    float16,
+    bfloat16,
+    float32,
+    float64,
+    complex64,
+    complex128,
+) = map(
+    by_name,
+    (
+        "bool",
+        "uint8",
+        "int8",
+        "int16",
+        "int32",
+        "int64",
+        "float16",
+        "bfloat16",
+        "float32",
+        "float64",
+        "complex64",
+        "complex128",
+    ),
+)
 
 # What every primitive means. Integers wrap; `div` and `rem` on integers truncate, and a zero
 # divisor gives 0 (whoever
@@ -35,16 +61,36 @@ PRIMITIVES = {
     "count": "int64 number of elements folded into one result",
     "state": "component `value` of the accumulated state",
     "other": "component `value` of the state that is combined with it",
-    "add": "a + b", "sub": "a - b", "mul": "a * b", "div": "a / b", "rem": "a - trunc(a / b) * b",
-    "neg": "-a", "abs": "|a|", "sqrt": "square root", "fma": "a * b + c, rounded once",
-    "floor": "", "ceil": "", "trunc": "", "rint": "to nearest, ties to even", "copysign": "|a| with the sign of b",
-    "min": "", "max": "",
-    "lt": "a < b", "le": "a <= b", "eq": "a == b", "ne": "a != b",
-    "and": "bitwise", "or": "bitwise", "xor": "bitwise", "not": "bitwise", "shl": "a << b", "shr": "a >> b",
+    "add": "a + b",
+    "sub": "a - b",
+    "mul": "a * b",
+    "div": "a / b",
+    "rem": "a - trunc(a / b) * b",
+    "neg": "-a",
+    "abs": "|a|",
+    "sqrt": "square root",
+    "fma": "a * b + c, rounded once",
+    "floor": "",
+    "ceil": "",
+    "trunc": "",
+    "rint": "to nearest, ties to even",
+    "copysign": "|a| with the sign of b",
+    "min": "",
+    "max": "",
+    "lt": "a < b",
+    "le": "a <= b",
+    "eq": "a == b",
+    "ne": "a != b",
+    "and": "bitwise",
+    "or": "bitwise",
+    "xor": "bitwise",
+    "not": "bitwise",
+    "shl": "a << b",
+    "shr": "a >> b",
     "select": "b where a, else c",
-    "cast": "to `dtype`; float to int truncates and saturates nowhere (out of range is unspecified), to bool is != 0",
+    "cast": "to `dtype`; float to int truncates (out of range is unspecified), to bool is != 0",
     "bitcast": "the same bits as `dtype` of equal width",
-}  # fmt: skip
+}
 
 
 class Expr:
@@ -477,7 +523,7 @@ def show(expr) -> str:
         for a in e.args:
             uses[a] = uses.get(a, 0) + 1
     text: dict[Expr, str] = {}
-    lines = []
+    lines: list[str] = []
     for e in order:
         text[e] = _show_one(e, [text[a] for a in e.args])
         if e.args and uses.get(e, 0) > 1:

@@ -365,7 +365,9 @@ def tanhshrink(self):
     return self - self.tanh()
 
 
-@composite("aten::rrelu(Tensor self, Scalar lower=0.125, Scalar upper=0.3333333333333333, bool training=False, "
+@composite(
+    "aten::rrelu(Tensor self, Scalar lower=0.125, Scalar upper=0.3333333333333333, "
+    "bool training=False, "
            "Generator? generator=None) -> Tensor", method=False)  # fmt: skip
 def rrelu(self, lower, upper, training, generator):
     """leaky_relu whose slope is drawn from [lower, upper] for each negative element, or their mean

@@ -468,8 +468,11 @@ def _nan_to_num(self, nan, posinf, neginf):
         top if posinf is None else posinf,
         -top if neginf is None else neginf,
     )
-    infinite = ir.select(self > top, ir.const(posinf, self.dtype), ir.select(self < -top, ir.const(neginf, self.dtype),
-                                                                            self))  # fmt: skip
+    infinite = ir.select(
+        self > top,
+        ir.const(posinf, self.dtype),
+        ir.select(self < -top, ir.const(neginf, self.dtype), self),
+    )
     return ir.select(self.differs(self), ir.const(nan, self.dtype), infinite)
 
 

@@ -97,8 +97,10 @@ def embedding_bag(
     rows_count, n = weight.layout.shape[0], indices.layout.numel
     if padding_idx is not None:
         if not -rows_count <= padding_idx < rows_count:
-            raise RuntimeError(f"padding_idx must be within the number of embeddings, -{rows_count} through "
-                               f"{rows_count - 1}, but got {padding_idx}")  # fmt: skip
+            raise RuntimeError(
+                f"padding_idx must be within the number of embeddings, -{rows_count} through "
+                f"{rows_count - 1}, but got {padding_idx}"
+            )
         padding_idx %= rows_count
     bags = offsets.layout.numel - (1 if include_last_offset else 0)
     bag = bags_of(offsets, n, include_last_offset)
@@ -138,7 +140,9 @@ def embedding_bag(
     return out / sizes.clamp_min(1).unsqueeze(-1), bag, sizes, sizes.clone()
 
 
-@composite("aten::embedding_renorm_(Tensor self, Tensor indices, float max_norm, float norm_type) -> Tensor",
+@composite(
+    "aten::embedding_renorm_(Tensor self, Tensor indices, float max_norm, float norm_type) "
+    "-> Tensor",
            method=False)  # fmt: skip
 def embedding_renorm_(self, indices, max_norm, norm_type):
     """Scales the rows of `self` that `indices` name, in place, down to a `norm_type`-norm of

@@ -99,10 +99,15 @@ class Product(Op):
         stages = (gemm_stage(out, *fixed, (-1, 0, 1)),)
         launcher = runtime.launcher(
             runtime.Launch(
-                "tt", (a.itemsize, b.itemsize), ((out, out.nbytes),), stages, work(out, a.shape[-1]),
-                self.recorder(args), None,
+                "tt",
+                (a.itemsize, b.itemsize),
+                ((out, out.nbytes),),
+                stages,
+                work(out, a.shape[-1]),
+                self.recorder(args),
+                None,
             )
-        )  # fmt: skip
+        )
         copy_a, copy_b = fixed[0] is not a, fixed[1] is not b
         if not copy_a and not copy_b:
             return launcher

@@ -24,8 +24,12 @@ def output_size(n, kernel, stride, padding, dilation, ceil=False):
     return size
 
 
-@composite("aten::_zero_pad(Tensor self, int[] pad, Scalar value=0) -> Tensor", method=False, function=False,
-           grad=dict(self=lambda grad, self_layout, pad: crop(grad, pad, self_layout.shape)))  # fmt: skip
+@composite(
+    "aten::_zero_pad(Tensor self, int[] pad, Scalar value=0) -> Tensor",
+    method=False,
+    function=False,
+    grad=dict(self=lambda grad, self_layout, pad: crop(grad, pad, self_layout.shape)),
+)
 def zero_pad(self, pad, value):
     """The tensor inside a frame of `value`: `pad` holds (before, after) for each of the last
     dimensions, in order.
@@ -338,7 +342,10 @@ def _declare(rank):
         out = convolution(x, weight, bias, stride, padding, dilation, True, output_padding, groups)
         return out.squeeze(0) if single else out
 
-    conv.doc = f"The {rank}-dimensional convolution; `padding` may be 'same' or 'valid'; unbatched input is fine."
+    conv.doc = (
+        f"The {rank}-dimensional convolution; `padding` may be 'same' or 'valid'; unbatched input "
+        "is fine."
+    )
     conv_transpose.doc = f"The transpose of the {rank}-dimensional convolution."
     return conv, conv_transpose
 

@@ -169,11 +169,15 @@ class Cast(Op):
 cast = Cast(
     "aten::_to_copy(Tensor self, ScalarType dtype, bool copy=False) -> Tensor",
     """The values in another dtype.""",
-    dict(self=lambda grad, self_layout: cast(grad.real if grad.layout.dtype.kind == "c" and self_layout.dtype.kind == "f"
-                                             else grad, self_layout.dtype)),
+    dict(
+        self=lambda grad, self_layout: cast(
+            grad.real if grad.layout.dtype.kind == "c" and self_layout.dtype.kind == "f" else grad,
+            self_layout.dtype,
+        )
+    ),
     method=False,
     function=False,
-)  # fmt: skip
+)
 
 
 @composite(
@@ -254,7 +258,10 @@ def _new(name, value, doc):
         )
 
     body.__doc__ = doc
-    schema = f"aten::{name}(Tensor self, int[] size, *, ScalarType? dtype=None, Device? device=None) -> Tensor"
+    schema = (
+        f"aten::{name}(Tensor self, int[] size, *, ScalarType? dtype=None, Device? device=None) "
+        "-> Tensor"
+    )
     return composite(schema, function=False)(body)
 
 

@@ -126,6 +126,30 @@ def _backward(
     return result.astype(log_probs.dtype)
 
 
+def _gradient(
+    grad_loss,
+    log_probs,
+    targets,
+    loss,
+    log_alpha,
+    input_lengths,
+    target_lengths,
+    blank,
+    zero_infinity,
+):
+    return backward(
+        grad_loss,
+        log_probs,
+        targets,
+        loss,
+        log_alpha,
+        input_lengths,
+        target_lengths,
+        blank,
+        zero_infinity,
+    )
+
+
 backward = opaque(
     "aten::_ctc_loss_backward(Tensor grad, Tensor log_probs, Tensor targets, Tensor loss, Tensor "
     "log_alpha, "
@@ -145,14 +169,9 @@ ctc = opaque(
     run=lambda log_probs, targets, inputs, labels, blank, zero_infinity: _forward(
         log_probs, targets, inputs, labels, blank
     ),
-    grad=dict(
-        log_probs=lambda grad_loss, log_probs, targets, loss, log_alpha, input_lengths, target_lengths, blank,
-        zero_infinity: backward(
-            grad_loss, log_probs, targets, loss, log_alpha, input_lengths, target_lengths, blank, zero_infinity
-        )
-    ),
+    grad=dict(log_probs=_gradient),
     method=False,
-)  # fmt: skip
+)
 
 
 def _check(log_probs, targets, inputs, labels, blank):

@@ -44,9 +44,12 @@ def _cholesky(a, upper, name, check):
         made, info = each(lapack.cholesky, a)
     if check and info.any():
         raise failed(
-            name, info, "The factorization could not be completed because the input is not positive-definite (the leading "
+            name,
+            info,
+            "The factorization could not be completed because the input is not positive-definite "
+            "(the leading "
             "minor of order {info} is not positive-definite).",
-        )  # fmt: skip
+        )
     return made, info
 
 
@@ -184,11 +187,14 @@ def _raise_zero_pivot(info, name):
     codes = info.numpy()
     if codes.any():
         error = failed(
-            name, codes, "U[{info},{info}] is zero and using it on lu_solve would result in a division by zero. If you "
+            name,
+            codes,
+            "U[{info},{info}] is zero and using it on lu_solve would result in a division by zero. "
+            "If you "
             "still want to perform the factorization, consider calling linalg.lu(A, pivot) or "
             "linalg.lu_factor_ex(A, "
             "pivot)",
-        )  # fmt: skip
+        )
         raise RuntimeError(str(error))
 
 
@@ -629,8 +635,11 @@ def linalg_svd(A, full_matrices, driver):
 
 def _check_driver(driver):
     if driver is not None:
-        raise RuntimeError("torch.linalg.svd: keyword argument `driver=` is only supported on CUDA inputs with cuSOLVER "
-                           "backend.")  # fmt: skip
+        raise RuntimeError(
+            "torch.linalg.svd: keyword argument `driver=` is only supported on CUDA inputs with "
+            "cuSOLVER "
+            "backend."
+        )
 
 
 @composite("linalg::svdvals(Tensor A, *, str? driver=None) -> Tensor")
@@ -683,9 +692,11 @@ def ldl_factor_ex(self, hermitian, check_errors):
     codes = results[2].numpy()
     if check_errors and codes.any():
         raise failed(
-            "torch.linalg.ldl_factor_ex", codes, "The factorization could not be completed because the input is singular "
+            "torch.linalg.ldl_factor_ex",
+            codes,
+            "The factorization could not be completed because the input is singular "
             "(D[{info},{info}] is zero).",
-        )  # fmt: skip
+        )
     return named("linalg_ldl_factor_ex", "LD pivots info")(*results)
 
 

@@ -117,8 +117,11 @@ distance = chain(
 # How the Euclidean distance is computed in PyTorch; here always from the differences, which is
 # never less exact.
 _MODES = (
-    None, "use_mm_for_euclid_dist_if_necessary", "use_mm_for_euclid_dist", "donot_use_mm_for_euclid_dist",
-)  # fmt: skip
+    None,
+    "use_mm_for_euclid_dist_if_necessary",
+    "use_mm_for_euclid_dist",
+    "donot_use_mm_for_euclid_dist",
+)
 
 
 def _check_floating(name, *tensors):

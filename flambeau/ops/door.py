@@ -188,8 +188,15 @@ def missing(op, name):
 
 def _compile(op, name, lines, extra):
     defaults = {f"default_{a.name}": a.default for a in op.schema.arguments if a.has_default}
-    names = {"op": op, "plans": op.plans, "slow": op.slow, "unstar": unstar, "missing": missing, "perform": perform,
-             "by_name": by_name}  # fmt: skip
+    names = {
+        "op": op,
+        "plans": op.plans,
+        "slow": op.slow,
+        "unstar": unstar,
+        "missing": missing,
+        "perform": perform,
+        "by_name": by_name,
+    }
     local = scope | defaults | names | extra
     exec(compile("\n".join(lines), f"<flambeau {op.name}>", "exec"), local)
     function = local[name]

@@ -34,7 +34,8 @@ class Facts:
     __slots__ = ("line", "message", "ops")
 
     def __init__(self, message: str, line: str):
-        self.message, self.ops, self.line = message, [], line
+        self.message, self.line = message, line
+        self.ops: list = []
 
     def __str__(self):
         lines = [

@@ -184,7 +184,9 @@ def triplet_margin_loss(anchor, positive, negative, margin, p, eps, swap, reduct
     return reduce((margin + near - far).clamp(min=0), reduction)
 
 
-@composite("aten::pairwise_distance(Tensor x1, Tensor x2, float p=2, float eps=1e-06, bool keepdim=False) -> Tensor",
+@composite(
+    "aten::pairwise_distance(Tensor x1, Tensor x2, float p=2, float eps=1e-06, "
+    "bool keepdim=False) -> Tensor",
            method=False)  # fmt: skip
 def pairwise_distance(x1, x2, p, eps, keepdim):
     """The p-norm of the difference along the last dimension."""

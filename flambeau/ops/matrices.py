@@ -94,6 +94,14 @@ def recorded(*tensors):
 
 
 __all__ = [
-    "LinAlgError", "adjoint", "check_float", "check_input", "check_matrix", "check_square", "each", "failed", "identity",
+    "LinAlgError",
+    "adjoint",
+    "check_float",
+    "check_input",
+    "check_matrix",
+    "check_square",
+    "each",
+    "failed",
+    "identity",
     "recorded",
-]  # fmt: skip
+]

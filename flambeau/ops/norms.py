@@ -45,8 +45,13 @@ def _norm_fold(dtype, ord):
     elif ord == 2:
         element, finish = _square, ir.sqrt
     else:
-        element = lambda x: math.pow(ir.cast(_magnitude(x), FLOAT64), ir.const(ord, FLOAT64))
-        finish = lambda s: math.pow(s, ir.const(1.0 / ord, FLOAT64))
+
+        def element(x):
+            return math.pow(ir.cast(_magnitude(x), FLOAT64), ir.const(ord, FLOAT64))
+
+        def finish(s):
+            return math.pow(s, ir.const(1.0 / ord, FLOAT64))
+
     return Fold(
         ((0, FLOAT64),),
         lambda x: (element(x),),

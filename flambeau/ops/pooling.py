@@ -136,12 +136,14 @@ class _Windows:
         return total
 
 
-def _max_backward(grad, self_layout, positions, kernel_size, stride, padding, dilation, ceil_mode):
+def _max_backward(
+    grad_values, self_layout, positions, kernel_size, stride, padding, dilation, ceil_mode
+):
     w = _Windows(self_layout.shape[2:], kernel_size, stride, padding, dilation, ceil_mode)
     rank, count = len(kernel_size), math.prod(kernel_size)
     place = iota(count).reshape((1, 1, *kernel_size) + (1,) * rank)
     hit = positions.reshape((*positions.layout.shape[:2], *(1,) * rank, *w.out)).eq(place)
-    spread = grad.reshape((*grad.layout.shape[:2], *(1,) * rank, *w.out)) * hit
+    spread = grad_values.reshape((*grad_values.layout.shape[:2], *(1,) * rank, *w.out)) * hit
     return w.back(spread, self_layout.shape)
 
 
@@ -151,20 +153,7 @@ def _max_backward(grad, self_layout, positions, kernel_size, stride, padding, di
     " -> (Tensor values, Tensor positions)",
     method=False,
     function=False,
-    grad=dict(
-        self=lambda grad_values, self_layout, positions, kernel_size, stride, padding, dilation, ceil_mode: (
-            _max_backward(
-                grad_values,
-                self_layout,
-                positions,
-                kernel_size,
-                stride,
-                padding,
-                dilation,
-                ceil_mode,
-            )
-        )
-    ),
+    grad=dict(self=_max_backward),
 )
 def max_pool(self, kernel_size, stride, padding, dilation, ceil_mode):
     """The largest element of each window of [N, C, *S], and its position inside the window."""
@@ -440,7 +429,10 @@ def _declare_adaptive_max(rank):
         _check_adaptive(name, self, sizes, rank)
         return _largest_of_cells(self, sizes)
 
-    pool.doc = f"The largest element in each cell of a grid laid over the last {rank} dimensions, and its flat index."
+    pool.doc = (
+        f"The largest element in each cell of a grid laid over the last {rank} dimensions, and its "
+        "flat index."
+    )
     return pool
 
 

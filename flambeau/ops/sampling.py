@@ -231,7 +231,10 @@ def _grid_sampler(input, grid, interpolation_mode, padding_mode, align_corners):
     return out if out.layout.dtype is dtype else out.to(dtype)
 
 
-_ARGUMENTS = "(Tensor input, Tensor grid, int interpolation_mode, int padding_mode, bool align_corners) -> Tensor"
+_ARGUMENTS = (
+    "(Tensor input, Tensor grid, int interpolation_mode, int padding_mode, bool align_corners) "
+    "-> Tensor"
+)
 
 
 def _declare(name):

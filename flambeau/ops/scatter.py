@@ -142,8 +142,11 @@ def _index_copy(array, dim, index, source):
     n = out.shape[dim] if out.ndim else 1
     for i in index.tolist():
         if not 0 <= i < n:
-            raise IndexError(f"index_copy_(): index {i} is out of bounds for dimension {dim % max(out.ndim, 1)} with "
-                             f"size {n}")  # fmt: skip
+            raise IndexError(
+                f"index_copy_(): index {i} is out of bounds for dimension {dim % max(out.ndim, 1)} "
+                "with "
+                f"size {n}"
+            )
     if not out.ndim:
         return source.reshape(()).copy()
     numpy.moveaxis(out, dim, 0)[index] = numpy.moveaxis(source, dim, 0) if source.ndim else source
@@ -242,8 +245,11 @@ def _check_sizes(self, dim, index, src, name):
         return
     if not hasattr(src, "layout"):
         if bad:
-            raise RuntimeError(f"Expected index {list(want)} to be no larger than self {list(have)} apart from dimension "
-                               f"{dim}")  # fmt: skip
+            raise RuntimeError(
+                f"Expected index {list(want)} to be no larger than self {list(have)} apart from "
+                "dimension "
+                f"{dim}"
+            )
         return
     if self.layout.dtype is not src.layout.dtype:
         raise RuntimeError(f"{name}(): Expected self.dtype to be equal to src.dtype")
@@ -335,7 +341,10 @@ def _scatter_add(array, dim, index, src):
     return out
 
 
-_scatter_self = lambda grad, dim, index: grad.scatter(dim, index, 0)
+def _scatter_self(grad, dim, index):
+    return grad.scatter(dim, index, 0)
+
+
 scatter_src = checked(
     "aten::scatter.src(Tensor self, int dim, Tensor index, Tensor src) -> Tensor",
     """`self` with the elements of `src` written at the places that `index` gives along `dim`; the
@@ -657,7 +666,10 @@ def take_along_dim(self, indices, dim):
     a, b = list(self.layout.shape), list(indices.layout.shape)
     a[d] = b[d] = 1
     shape = broadcast([tuple(a), tuple(b)])
-    at = lambda size: (*shape[:d], size, *shape[d + 1 :])
+
+    def at(size):
+        return (*shape[:d], size, *shape[d + 1 :])
+
     indices = where(indices < 0, indices + self.layout.shape[d], indices)
     return expand(self, at(self.layout.shape[d])).gather(
         d, expand(indices, at(indices.layout.shape[d]))

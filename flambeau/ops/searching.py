@@ -177,8 +177,11 @@ def _check_search(sequence, values, out_int32, right, sorter):
     a = list(sequence.layout.shape)
     b = list(values.layout.shape) if hasattr(values, "layout") else []
     if not a:
-        raise RuntimeError("torch.searchsorted(): input value can be a scalar only when boundaries tensor dimension is 1, "
-                           "but we got boundaries tensor dim(0)")  # fmt: skip
+        raise RuntimeError(
+            "torch.searchsorted(): input value can be a scalar only when boundaries tensor "
+            "dimension is 1, "
+            "but we got boundaries tensor dim(0)"
+        )
     if not hasattr(values, "layout") and len(a) != 1:
         raise RuntimeError(
             "torch.searchsorted(): input value can be a scalar only when boundaries tensor "
@@ -221,8 +224,11 @@ def searchsorted(sorted_sequence, self, out_int32, right, side, sorter):
                 f"torch.searchsorted(): side can only be 'left' or 'right' but got {side}"
             )
         if right and side == "left":
-            raise RuntimeError("torch.searchsorted(): side and right can't be set to opposites, got side of left while "
-                               "right was True")  # fmt: skip
+            raise RuntimeError(
+                "torch.searchsorted(): side and right can't be set to opposites, got side of left "
+                "while "
+                "right was True"
+            )
         right = side == "right"
     return _searchsorted(sorted_sequence, self, out_int32, right, sorter)
 

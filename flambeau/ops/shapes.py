@@ -276,9 +276,25 @@ def _keyword(op, args):
 
 
 for _name in (
-    "alias", "as_strided", "detach", "diagonal", "expand", "permute", "select", "slice", "split_with_sizes", "squeeze",
-    "t", "transpose", "unbind", "unfold", "unsqueeze", "view", "view_as_complex", "view_as_real",
-):  # fmt: skip
+    "alias",
+    "as_strided",
+    "detach",
+    "diagonal",
+    "expand",
+    "permute",
+    "select",
+    "slice",
+    "split_with_sizes",
+    "squeeze",
+    "t",
+    "transpose",
+    "unbind",
+    "unfold",
+    "unsqueeze",
+    "view",
+    "view_as_complex",
+    "view_as_real",
+):
     _copied(registry[_name][0])
 
 

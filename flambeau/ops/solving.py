@@ -37,7 +37,10 @@ def _inverse_of_one(a):
         return numpy.full(a.shape, numpy.inf, a.dtype), lapack.lu(a)[2]
 
 
-_SINGULAR = "The diagonal element {info} is zero, the inversion could not be completed because the input matrix is singular."
+_SINGULAR = (
+    "The diagonal element {info} is zero, the inversion could not be completed because the input "
+    "matrix is singular."
+)
 
 
 def _inverse(a, name, check):

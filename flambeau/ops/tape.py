@@ -262,10 +262,17 @@ class Rule:
         )
         # Which saved values are tensors (their versions are checked), and which lists of them.
         self.watched = [s for s in self.saves if s in tensors or s in lists or s in results]
-        self.kind = type(name, (Node,), {
-            "__slots__": (), "__module__": "torch.autograd.graph", "rule": self, "results": len(results),
-            "run": self._make_run(),
-        })  # fmt: skip
+        self.kind = type(
+            name,
+            (Node,),
+            {
+                "__slots__": (),
+                "__module__": "torch.autograd.graph",
+                "rule": self,
+                "results": len(results),
+                "run": self._make_run(),
+            },
+        )
         self.recorder = self._make_recorder()
 
     def record(self, shapes, result, *arguments):
@@ -314,9 +321,13 @@ class Rule:
             " return record",
         ]
         scope = {
-            "_Kind": self.kind, "_next": next_order, "_alone": alone, "_watchers": watchers, "_dress": _dress,
+            "_Kind": self.kind,
+            "_next": next_order,
+            "_alone": alone,
+            "_watchers": watchers,
+            "_dress": _dress,
             "_hang": hang,
-        }  # fmt: skip
+        }
         exec(compile("\n".join(lines), "<flambeau generated>", "exec"), scope)
         return scope["recorder"]
 
@@ -363,9 +374,13 @@ class Rule:
             lines.append(f"    {', '.join(f'grad_{r}' for r in self.results)}, = grad")
         lines += self._calls_with_lists() if self.lists else self._calls()
         scope = {f"_grad_of_{a}": f for a, f in self.gradients.items()} | {
-            "_fit": _fit, "_reopen": _reopen, "_check_list": _check_list, "_modified": modified, "_state": state,
+            "_fit": _fit,
+            "_reopen": _reopen,
+            "_check_list": _check_list,
+            "_modified": modified,
+            "_state": state,
             "_attach": _attach,
-        }  # fmt: skip
+        }
         exec(compile("\n".join(lines), "<flambeau generated>", "exec"), scope)
         return scope["run"]
 
@@ -518,10 +533,19 @@ def _check_list(tensors, versions, node):
 
 
 _KINDS = {
-    "float32": "FloatTensor", "float64": "DoubleTensor", "float16": "HalfTensor", "bfloat16": "BFloat16Tensor",
-    "int64": "LongTensor", "int32": "IntTensor", "int16": "ShortTensor", "int8": "CharTensor", "uint8": "ByteTensor",
-    "bool": "BoolTensor", "complex64": "ComplexFloatTensor", "complex128": "ComplexDoubleTensor",
-}  # fmt: skip
+    "float32": "FloatTensor",
+    "float64": "DoubleTensor",
+    "float16": "HalfTensor",
+    "bfloat16": "BFloat16Tensor",
+    "int64": "LongTensor",
+    "int32": "IntTensor",
+    "int16": "ShortTensor",
+    "int8": "CharTensor",
+    "uint8": "ByteTensor",
+    "bool": "BoolTensor",
+    "complex64": "ComplexFloatTensor",
+    "complex128": "ComplexDoubleTensor",
+}
 
 
 def kind_of(tensor):

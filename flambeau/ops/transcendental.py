@@ -90,8 +90,14 @@ atanh = unary(
     """The inverse hyperbolic tangent.""",
     lambda grad, self: grad / conj_of(1 - self * self),
 )
-for _op, _name in ((asin, "arcsin"), (acos, "arccos"), (atan, "arctan"), (asinh, "arcsinh"), (acosh, "arccosh"),
-                   (atanh, "arctanh")):  # fmt: skip
+for _op, _name in (
+    (asin, "arcsin"),
+    (acos, "arccos"),
+    (atan, "arctan"),
+    (asinh, "arcsinh"),
+    (acosh, "arccosh"),
+    (atanh, "arctanh"),
+):
     also(_op, _name)
 
 
@@ -157,7 +163,6 @@ sinc = unary(
     "sinc",
     """``sin(pi x) / (pi x)``, 1 at 0.""",
     lambda grad, self: _sinc_backward(grad, self),
-    
 )
 
 
@@ -251,9 +256,12 @@ sign = unary(
 
 def _round_like(name, doc, primitive):
     return unary(
-        name, doc, lambda grad: grad * 0, scalar=lambda self: primitive(self) if self.dtype.kind == "f" else self,
+        name,
+        doc,
+        lambda grad: grad * 0,
+        scalar=lambda self: primitive(self) if self.dtype.kind == "f" else self,
         dtype=same,
-    )  # fmt: skip
+    )
 
 
 ceil = _round_like("ceil", """The smallest integer not below.""", ir.ceil)

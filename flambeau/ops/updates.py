@@ -75,8 +75,19 @@ fused_sgd_ = Update(
 
 
 def _adam(
-    self, grad, exp_avg, exp_avg_sq, max_exp_avg_sq, beta1, beta2, weight_decay, shrink, step_size, correction, eps
-):  # fmt: skip
+    self,
+    grad,
+    exp_avg,
+    exp_avg_sq,
+    max_exp_avg_sq,
+    beta1,
+    beta2,
+    weight_decay,
+    shrink,
+    step_size,
+    correction,
+    eps,
+):
     grad = grad + self * weight_decay
     average = exp_avg + (grad - exp_avg) * (1 - beta1)
     square = exp_avg_sq * beta2 + grad * grad * (1 - beta2)

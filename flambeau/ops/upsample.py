@@ -207,9 +207,8 @@ def _check(x, sizes, rank):
             for s in (spatial, sizes)
         )
         raise RuntimeError(
-            "Input and output sizes should be greater than 0, but got input ({}) output ({})".format(
-                *shown
-            )
+            "Input and output sizes should be greater than 0, but got input ({}) output "
+            "({})".format(*shown)
         )
     if any(n == 0 for n in x.layout.shape[1:]):
         raise RuntimeError(
@@ -276,7 +275,10 @@ def _declare(name, mode, rank, corners, doc):
 
 
 for _rank in (1, 2, 3):
-    _shown = f"The last {_rank} dimensions of [N, C, …] resized to `output_size`: the element at floor(i / scale)."
+    _shown = (
+        f"The last {_rank} dimensions of [N, C, …] resized to `output_size`: the element at "
+        "floor(i / scale)."
+    )
     _declare(f"upsample_nearest{_rank}d", "nearest", _rank, False, _shown)
     _shown = f"As `upsample_nearest{_rank}d`, with the element whose centre is nearest."
     _declare(f"_upsample_nearest_exact{_rank}d", "nearest-exact", _rank, False, _shown)

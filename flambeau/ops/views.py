@@ -542,8 +542,10 @@ class _AsComplex(View):
     def plan(self, args):
         source = args[0].layout
         if source.dtype.name not in ("float32", "float64"):
-            raise RuntimeError(f"view_as_complex is only supported for half, float and double tensors, but got a "
-                               f"tensor of scalar type: {source.dtype.name}")  # fmt: skip
+            raise RuntimeError(
+                f"view_as_complex is only supported for half, float and double tensors, but got a "
+                f"tensor of scalar type: {source.dtype.name}"
+            )
         if not source.ndim or source.shape[-1] != 2:
             raise RuntimeError("Tensor must have a last dimension of size 2")
         if source.strides[-1] != 1:

@@ -91,10 +91,19 @@ def triangular(
         held = numpy.ones(1, out.dtype)
         one = ctypes.c_void_p(held.ctypes.data)
     _routine(f"cblas_{letter}trsm")(
-        ROW_MAJOR, LEFT if left else RIGHT, UPPER if upper else LOWER, NO_TRANS, UNIT if unit else NON_UNIT,
-        rows, columns, one, ctypes.c_void_p(a.ctypes.data), max(a.shape[1], 1), ctypes.c_void_p(out.ctypes.data),
+        ROW_MAJOR,
+        LEFT if left else RIGHT,
+        UPPER if upper else LOWER,
+        NO_TRANS,
+        UNIT if unit else NON_UNIT,
+        rows,
+        columns,
+        one,
+        ctypes.c_void_p(a.ctypes.data),
+        max(a.shape[1], 1),
+        ctypes.c_void_p(out.ctypes.data),
         max(columns, 1),
-    )  # fmt: skip
+    )
     return out
 
 

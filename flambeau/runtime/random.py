@@ -612,7 +612,7 @@ class Generator:
             )
         self.stream = Stream()
 
-    def manual_seed(self, seed: int) -> "Generator":
+    def manual_seed(self, seed: int) -> Generator:
         """Start anew from `seed`, an integer in [-2**63, 2**64), and return the generator."""
         self.stream.manual_seed(seed)
         return self
@@ -629,12 +629,12 @@ class Generator:
         """The state, 5056 bytes in PyTorch's layout."""
         return self.stream.get_state()
 
-    def set_state(self, state) -> "Generator":
+    def set_state(self, state) -> Generator:
         """Continue from a state of `get_state` or of PyTorch, and return the generator."""
         self.stream.set_state(state)
         return self
 
-    def clone_state(self) -> "Generator":
+    def clone_state(self) -> Generator:
         """A new generator that continues as this one does."""
         return _generator_from_state(self.get_state())
 

@@ -37,10 +37,15 @@ def _fit(grad, layout):
 
 
 runtime.bind(Tensor, modes.grad_enabled)
-ops.bind_doors(Tensor, {
-    "write_back": inplace.write_back, "write_out": inplace.write_out, "check_writable": inplace.check_writable,
-    "rebase": inplace.rebase,
-})  # fmt: skip
+ops.bind_doors(
+    Tensor,
+    {
+        "write_back": inplace.write_back,
+        "write_out": inplace.write_out,
+        "check_writable": inplace.check_writable,
+        "rebase": inplace.rebase,
+    },
+)
 ops.bind_tape(_fit, anomaly.note)
 for _part in (creation, convert, indexing, borders, several):
     _part.install()

@@ -18,9 +18,19 @@ from .tensor import Tensor
 # Casts by name: x.float(), x.long(), …
 
 CASTS = {
-    "float": "float32", "double": "float64", "half": "float16", "bfloat16": "bfloat16", "long": "int64", "int": "int32",
-    "short": "int16", "char": "int8", "byte": "uint8", "bool": "bool", "cfloat": "complex64", "cdouble": "complex128",
-}  # fmt: skip
+    "float": "float32",
+    "double": "float64",
+    "half": "float16",
+    "bfloat16": "bfloat16",
+    "long": "int64",
+    "int": "int32",
+    "short": "int16",
+    "char": "int8",
+    "byte": "uint8",
+    "bool": "bool",
+    "cfloat": "complex64",
+    "cdouble": "complex128",
+}
 
 
 def _cast(name, dtype):
@@ -148,9 +158,11 @@ class UntypedStorage:
         return found
 
     def _array(self):
-        return numpy.ndarray((self.memory.nbytes,), numpy.uint8, self.memory) if self.memory.nbytes else numpy.empty(
-            0, numpy.uint8
-        )  # fmt: skip
+        return (
+            numpy.ndarray((self.memory.nbytes,), numpy.uint8, self.memory)
+            if self.memory.nbytes
+            else numpy.empty(0, numpy.uint8)
+        )
 
     def nbytes(self) -> int:
         """The size in bytes."""
@@ -283,7 +295,8 @@ class TypedStorage:
 
     def __repr__(self):
         rows = "".join(f" {v}\n" for v in self.tolist()[:1000])
-        return f"{rows}[torch.storage.TypedStorage(dtype={self.dtype}, device=cpu) of size {len(self)}]"
+        kind = f"dtype={self.dtype}, device=cpu"
+        return f"{rows}[torch.storage.TypedStorage({kind}) of size {len(self)}]"
 
 
 def is_storage(obj, /):
@@ -581,19 +594,43 @@ def members():
         "as_strided", "squeeze", "swapaxes", "swapdims", "t", "transpose", "unsqueeze",
     )}  # fmt: skip
     found |= {
-        "type": type_, "type_as": type_as, "cpu": cpu_, "cuda": cuda, "pin_memory": pin_memory, "view": view,
-        "untyped_storage": untyped_storage, "_typed_storage": typed_storage, "resize_": resize_,
-        "resize_as_": resize_as_, "set_": set_, "fill_diagonal_": fill_diagonal_, "apply_": apply_, "map_": map_,
-        "__deepcopy__": deepcopy, "__reduce_ex__": reduce_ex, "__dlpack__": to_dlpack,
-        "__dlpack_device__": dlpack_device, "__reversed__": reversed_, "__array_priority__": 1000,
-        "is_pinned": lambda self, device=None: False, "is_shared": lambda self: False,
-        "is_inference": lambda self: False, "is_set_to": is_set_to, "T": property(_t, doc=_t.__doc__),
+        "type": type_,
+        "type_as": type_as,
+        "cpu": cpu_,
+        "cuda": cuda,
+        "pin_memory": pin_memory,
+        "view": view,
+        "untyped_storage": untyped_storage,
+        "_typed_storage": typed_storage,
+        "resize_": resize_,
+        "resize_as_": resize_as_,
+        "set_": set_,
+        "fill_diagonal_": fill_diagonal_,
+        "apply_": apply_,
+        "map_": map_,
+        "__deepcopy__": deepcopy,
+        "__reduce_ex__": reduce_ex,
+        "__dlpack__": to_dlpack,
+        "__dlpack_device__": dlpack_device,
+        "__reversed__": reversed_,
+        "__array_priority__": 1000,
+        "is_pinned": lambda self, device=None: False,
+        "is_shared": lambda self: False,
+        "is_inference": lambda self: False,
+        "is_set_to": is_set_to,
+        "T": property(_t, doc=_t.__doc__),
         "mT": _matrix_property("mT", "The transpose of the last two dimensions.", False, True),
-        "mH": _matrix_property("mH", "The conjugate transpose of the last two dimensions.", True, True),
+        "mH": _matrix_property(
+            "mH", "The conjugate transpose of the last two dimensions.", True, True
+        ),
         "H": _matrix_property("H", "The conjugate transpose of a matrix.", True, False),
-        "real": property(lambda self: find("real").door(self), set_real, doc="The real part: a view."),
-        "imag": property(lambda self: find("imag").door(self), set_imag, doc="The imaginary part: a view."),
-    }  # fmt: skip
+        "real": property(
+            lambda self: find("real").door(self), set_real, doc="The real part: a view."
+        ),
+        "imag": property(
+            lambda self: find("imag").door(self), set_imag, doc="The imaginary part: a view."
+        ),
+    }
     return found
 
 

@@ -81,16 +81,36 @@ def set_rng_state(new_state):
     default_generator.set_state(new_state)
 
 
-def rand(*args, size=None, generator=None, out=None, dtype=None, layout=None, device=None, requires_grad=False,
-         pin_memory=False, names=None):  # fmt: skip
+def rand(
+    *args,
+    size=None,
+    generator=None,
+    out=None,
+    dtype=None,
+    layout=None,
+    device=None,
+    requires_grad=False,
+    pin_memory=False,
+    names=None,
+):
     """Uniform numbers in [0, 1) in the shape `size`."""
     shape = shape_of("rand", args, size)
     made = empty(shape, out=out, dtype=dtype, device=device).uniform_(0, 1, generator=generator)
     return finish(made, None, requires_grad)
 
 
-def randn(*args, size=None, generator=None, out=None, dtype=None, layout=None, device=None, requires_grad=False,
-          pin_memory=False, names=None):  # fmt: skip
+def randn(
+    *args,
+    size=None,
+    generator=None,
+    out=None,
+    dtype=None,
+    layout=None,
+    device=None,
+    requires_grad=False,
+    pin_memory=False,
+    names=None,
+):
     """Standard normal numbers in the shape `size`."""
     shape = shape_of("randn", args, size)
     made = empty(shape, out=out, dtype=dtype, device=device).normal_(0, 1, generator=generator)
@@ -112,16 +132,36 @@ def _bounds(name, args, named):
     return low, high, size
 
 
-def randint(*args, low=None, high=None, size=None, generator=None, out=None, dtype=INT64, layout=None, device=None,
-            requires_grad=False, pin_memory=False):  # fmt: skip
+def randint(
+    *args,
+    low=None,
+    high=None,
+    size=None,
+    generator=None,
+    out=None,
+    dtype=INT64,
+    layout=None,
+    device=None,
+    requires_grad=False,
+    pin_memory=False,
+):
     """Integers in [low, high): ``randint(high, size)`` or ``randint(low, high, size)``."""
     low, high, size = _bounds("randint", args, {"low": low, "high": high, "size": size})
     made = empty(shape_of("randint", (size,)), out=out, dtype=dtype, device=device)
     return finish(made.random_(int(low), int(high), generator=generator), None, requires_grad)
 
 
-def randperm(n, *, generator=None, out=None, dtype=INT64, layout=None, device=None, requires_grad=False,
-             pin_memory=False):  # fmt: skip
+def randperm(
+    n,
+    *,
+    generator=None,
+    out=None,
+    dtype=INT64,
+    layout=None,
+    device=None,
+    requires_grad=False,
+    pin_memory=False,
+):
     """The integers from 0 to n - 1 in random order."""
     dtype = out.dtype if out is not None and dtype is INT64 else as_dtype(dtype)
     return finish(find("_randperm").door(n, generator=generator, dtype=dtype), out, requires_grad)
@@ -134,23 +174,54 @@ def rand_like(input, *, dtype=None, layout=None, device=None, requires_grad=Fals
     return finish(made.uniform_(0, 1, generator=generator), None, requires_grad)
 
 
-def randn_like(input, *, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False,
-               memory_format=None, generator=None):  # fmt: skip
+def randn_like(
+    input,
+    *,
+    dtype=None,
+    layout=None,
+    device=None,
+    requires_grad=False,
+    pin_memory=False,
+    memory_format=None,
+    generator=None,
+):
     """Standard normal numbers in the shape and dtype of `input`."""
     made = empty_like(input, dtype=dtype, device=device, memory_format=memory_format)
     return finish(made.normal_(0, 1, generator=generator), None, requires_grad)
 
 
-def randint_like(input, low=0, high=None, *, dtype=None, layout=None, device=None, requires_grad=False,
-                 pin_memory=False, memory_format=None, generator=None):  # fmt: skip
+def randint_like(
+    input,
+    low=0,
+    high=None,
+    *,
+    dtype=None,
+    layout=None,
+    device=None,
+    requires_grad=False,
+    pin_memory=False,
+    memory_format=None,
+    generator=None,
+):
     """Integers in [low, high) in the shape and dtype of `input`; with one bound, in [0, bound)."""
     low, high = (0, low) if high is None else (low, high)
     made = empty_like(input, dtype=dtype, device=device, memory_format=memory_format)
     return finish(made.random_(int(low), int(high), generator=generator), None, requires_grad)
 
 
-def normal(mean=0.0, std=1.0, size=None, *, generator=None, out=None, dtype=None, layout=None, device=None,
-           requires_grad=False, pin_memory=False):  # fmt: skip
+def normal(
+    mean=0.0,
+    std=1.0,
+    size=None,
+    *,
+    generator=None,
+    out=None,
+    dtype=None,
+    layout=None,
+    device=None,
+    requires_grad=False,
+    pin_memory=False,
+):
     """Normal numbers: `mean` and `std` are numbers (with `size`), or tensors that give each element
     its own.
     """
@@ -187,7 +258,20 @@ class fork_rng:
 
 
 PUBLIC = (
-    "Generator", "default_generator", "get_rng_state", "initial_seed", "manual_seed", "normal", "rand", "rand_like",
-    "randint", "randint_like", "randn", "randn_like", "randperm", "seed", "set_rng_state",
-)  # fmt: skip
+    "Generator",
+    "default_generator",
+    "get_rng_state",
+    "initial_seed",
+    "manual_seed",
+    "normal",
+    "rand",
+    "rand_like",
+    "randint",
+    "randint_like",
+    "randn",
+    "randn_like",
+    "randperm",
+    "seed",
+    "set_rng_state",
+)
 __all__ = [*PUBLIC, "fork_rng"]

@@ -15,7 +15,10 @@ from .creation import as_device, as_dtype, empty, finish, full, shape_of
 from .tensor import Size, Tensor
 
 _defaults = modes.defaults
-_SUPPORTED = "float64, float32, float16, complex64, complex128, int64, int32, int16, int8, uint64, uint32, uint16, uint8, and bool"
+_SUPPORTED = (
+    "float64, float32, float16, complex64, complex128, int64, int32, int16, int8, uint64, uint32, "
+    "uint16, uint8, and bool"
+)
 _NUMBERS = frozenset((bool, int, float, complex))
 INT64, FLOAT64 = by_name("int64"), by_name("float64")
 _WIDER = {"uint16": "int32", "uint32": "int64"}
@@ -54,8 +57,11 @@ def from_numpy(ndarray):
             "array  with array.copy().) "
         )
     if any(s % array.itemsize for s in array.strides):
-        raise ValueError("given numpy array strides not a multiple of the element byte size. Copy the numpy array to "
-                         "reallocate the memory.")  # fmt: skip
+        raise ValueError(
+            "given numpy array strides not a multiple of the element byte size. Copy the numpy "
+            "array to "
+            "reallocate the memory."
+        )
     if not array.flags.writeable:
         warnings.warn(
             "The given NumPy array is not writable, and PyTorch does not support non-writable "
@@ -96,8 +102,11 @@ def _infer(data, kinds):
         elif issubclass(kind, numpy.generic):
             dtype = dtype_of_numpy(numpy.dtype(kind))
             if dtype is None:
-                raise TypeError(f"can't convert np.ndarray of type {_full_name(numpy.dtype(kind))}. The only supported "
-                                f"types are: {_SUPPORTED}.")  # fmt: skip
+                raise TypeError(
+                    f"can't convert np.ndarray of type {_full_name(numpy.dtype(kind))}. The only "
+                    "supported "
+                    f"types are: {_SUPPORTED}."
+                )
         elif kind is numpy.ndarray or issubclass(kind, Tensor):
             continue
         elif issubclass(kind, int):
@@ -328,8 +337,11 @@ def asarray(obj, *, dtype=None, device=None, copy=None, requires_grad=False):
         made = _make(obj, dtype, None)
     changed = dtype is not None and made.dtype is not dtype
     if copy is False and (changed or not shared):
-        raise ValueError("can't alias arbitrary sequence into a tensor." if not shared else
-                         f"can't alias tensor with dtype '{made.dtype}' into dtype '{dtype}'.")  # fmt: skip
+        raise ValueError(
+            "can't alias arbitrary sequence into a tensor."
+            if not shared
+            else f"can't alias tensor with dtype '{made.dtype}' into dtype '{dtype}'."
+        )
     if changed:
         made = made.to(dtype)
     elif copy and shared:
@@ -356,15 +368,23 @@ def frombuffer(buffer, *, dtype, count=-1, offset=0, requires_grad=False):
     if nbytes == 0 or count == 0:
         raise ValueError(f"both buffer length ({nbytes}) and count ({count}) must not be 0")
     if not 0 <= offset < nbytes:
-        raise ValueError(f"offset ({offset} bytes) must be non-negative and no greater than buffer length "
-                         f"({nbytes} bytes) minus 1")  # fmt: skip
+        raise ValueError(
+            f"offset ({offset} bytes) must be non-negative and no greater than buffer length "
+            f"({nbytes} bytes) minus 1"
+        )
     if count < 0 and (nbytes - offset) % size:
-        raise ValueError(f"buffer length ({nbytes - offset} bytes) after offset ({offset} bytes) must be a multiple of "
-                         f"element size ({size})")  # fmt: skip
+        raise ValueError(
+            f"buffer length ({nbytes - offset} bytes) after offset ({offset} bytes) must be a "
+            "multiple of "
+            f"element size ({size})"
+        )
     count = (nbytes - offset) // size if count < 0 else count
     if offset + count * size > nbytes:
-        raise ValueError(f"requested buffer length ({count} * {size} bytes) after offset ({offset} bytes) must not be "
-                         f"greater than actual buffer length ({nbytes} bytes)")  # fmt: skip
+        raise ValueError(
+            f"requested buffer length ({count} * {size} bytes) after offset ({offset} bytes) must "
+            "not be "
+            f"greater than actual buffer length ({nbytes} bytes)"
+        )
     if view.readonly:
         warnings.warn(
             "The given buffer is not writable, and PyTorch does not support non-writable tensors. "
@@ -435,10 +455,19 @@ class LegacyType(type):
 
 
 LEGACY_NAMES = {
-    "float32": "FloatTensor", "float64": "DoubleTensor", "float16": "HalfTensor", "bfloat16": "BFloat16Tensor",
-    "uint8": "ByteTensor", "int8": "CharTensor", "int16": "ShortTensor", "int32": "IntTensor", "int64": "LongTensor",
-    "bool": "BoolTensor", "complex64": "ComplexFloatTensor", "complex128": "ComplexDoubleTensor",
-}  # fmt: skip
+    "float32": "FloatTensor",
+    "float64": "DoubleTensor",
+    "float16": "HalfTensor",
+    "bfloat16": "BFloat16Tensor",
+    "uint8": "ByteTensor",
+    "int8": "CharTensor",
+    "int16": "ShortTensor",
+    "int32": "IntTensor",
+    "int64": "LongTensor",
+    "bool": "BoolTensor",
+    "complex64": "ComplexFloatTensor",
+    "complex128": "ComplexDoubleTensor",
+}
 LEGACY = {
     name: LegacyType(
         name,

@@ -104,20 +104,48 @@ def _filled(name, size, value, out, dtype, device, requires_grad):
     return made if out is None and not requires_grad else finish(made, out, requires_grad)
 
 
-def zeros(*args, size=None, out=None, dtype=None, layout=None, device=None, pin_memory=False, requires_grad=False,
-          names=None):  # fmt: skip
+def zeros(
+    *args,
+    size=None,
+    out=None,
+    dtype=None,
+    layout=None,
+    device=None,
+    pin_memory=False,
+    requires_grad=False,
+    names=None,
+):
     """A tensor of zeros of shape `size`."""
     return _filled("zeros", shape_of("zeros", args, size), 0, out, dtype, device, requires_grad)
 
 
-def ones(*args, size=None, out=None, dtype=None, layout=None, device=None, pin_memory=False, requires_grad=False,
-         names=None):  # fmt: skip
+def ones(
+    *args,
+    size=None,
+    out=None,
+    dtype=None,
+    layout=None,
+    device=None,
+    pin_memory=False,
+    requires_grad=False,
+    names=None,
+):
     """A tensor of ones of shape `size`."""
     return _filled("ones", shape_of("ones", args, size), 1, out, dtype, device, requires_grad)
 
 
-def empty(*args, size=None, out=None, dtype=None, layout=None, device=None, pin_memory=False, requires_grad=False,
-          memory_format=None, names=None):  # fmt: skip
+def empty(
+    *args,
+    size=None,
+    out=None,
+    dtype=None,
+    layout=None,
+    device=None,
+    pin_memory=False,
+    requires_grad=False,
+    memory_format=None,
+    names=None,
+):
     """A tensor of shape `size` whose contents are unspecified."""
     shape = shape_of("empty", args, size)
     if out is not None:
@@ -144,8 +172,16 @@ def empty_strided(
     return finish(made, None, requires_grad)
 
 
-def empty_permuted(size, physical_layout, *, dtype=None, layout=None, device=None, requires_grad=False,
-                   pin_memory=False):  # fmt: skip
+def empty_permuted(
+    size,
+    physical_layout,
+    *,
+    dtype=None,
+    layout=None,
+    device=None,
+    requires_grad=False,
+    pin_memory=False,
+):
     """Unwritten memory whose dimensions lie in the order `physical_layout`, from the outermost to
     the innermost.
     """
@@ -158,8 +194,18 @@ def empty_permuted(size, physical_layout, *, dtype=None, layout=None, device=Non
     return empty_strided(size, strides, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
-def full(size, fill_value, *, out=None, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False,
-         names=None):  # fmt: skip
+def full(
+    size,
+    fill_value,
+    *,
+    out=None,
+    dtype=None,
+    layout=None,
+    device=None,
+    requires_grad=False,
+    pin_memory=False,
+    names=None,
+):
     """A tensor of shape `size` whose elements all are `fill_value`, which decides the dtype if none
     is given.
     """
@@ -181,8 +227,16 @@ def scalar_tensor(
 
 
 def _like(name):
-    def function(input, *, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False,
-                 memory_format=None):  # fmt: skip
+    def function(
+        input,
+        *,
+        dtype=None,
+        layout=None,
+        device=None,
+        requires_grad=False,
+        pin_memory=False,
+        memory_format=None,
+    ):
         device = None if device is None else as_device(device)
         made = _door(name)(input, dtype=as_dtype(dtype), device=device, memory_format=memory_format)
         return finish(made, None, requires_grad) if requires_grad else made
@@ -203,8 +257,17 @@ def _named(function, name, doc):
 zeros_like, ones_like, empty_like = map(_like, ("zeros_like", "ones_like", "empty_like"))
 
 
-def full_like(input, fill_value, *, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False,
-              memory_format=None):  # fmt: skip
+def full_like(
+    input,
+    fill_value,
+    *,
+    dtype=None,
+    layout=None,
+    device=None,
+    requires_grad=False,
+    pin_memory=False,
+    memory_format=None,
+):
     """A tensor in the shape, dtype and memory order of `input`, filled with one number."""
     made = empty_like(input, dtype=dtype, device=device, memory_format=memory_format)
     return finish(made.fill_(fill_value), None, requires_grad)
@@ -229,8 +292,18 @@ def _number(x):
     return x.item() if hasattr(x, "item") else x
 
 
-def arange(start=0, end=None, step=1, *, out=None, dtype=None, layout=None, device=None, requires_grad=False,
-           pin_memory=False):  # fmt: skip
+def arange(
+    start=0,
+    end=None,
+    step=1,
+    *,
+    out=None,
+    dtype=None,
+    layout=None,
+    device=None,
+    requires_grad=False,
+    pin_memory=False,
+):
     """Numbers from `start` (0) up to but without `end`, `step` apart; int64 where all three are
     integers.
     """
@@ -288,16 +361,37 @@ def _spaced(name, extra=()):
 _linspace, _logspace = _spaced("linspace"), _spaced("logspace")
 
 
-def linspace(start, end, steps, *, out=None, dtype=None, layout=None, device=None, requires_grad=False,
-             pin_memory=False):  # fmt: skip
+def linspace(
+    start,
+    end,
+    steps,
+    *,
+    out=None,
+    dtype=None,
+    layout=None,
+    device=None,
+    requires_grad=False,
+    pin_memory=False,
+):
     """`steps` numbers at equal distances from `start` to `end`, both included."""
     return _linspace(
         start, end, steps, out=out, dtype=dtype, device=device, requires_grad=requires_grad
     )
 
 
-def logspace(start, end, steps, base=10.0, *, out=None, dtype=None, layout=None, device=None, requires_grad=False,
-             pin_memory=False):  # fmt: skip
+def logspace(
+    start,
+    end,
+    steps,
+    base=10.0,
+    *,
+    out=None,
+    dtype=None,
+    layout=None,
+    device=None,
+    requires_grad=False,
+    pin_memory=False,
+):
     """Powers of `base`, their exponents at equal distances from `start` to `end`, both included."""
     return _logspace(
         start, end, steps, base, out=out, dtype=dtype, device=device, requires_grad=requires_grad
@@ -348,11 +442,18 @@ def _new(name, value):
     ):
         if value is None:
             made = _door("empty")
-            made = made(shape_of(name, args, size), dtype=as_dtype(dtype) or self.layout.dtype,
-                        device=self.layout.device if device is None else as_device(device))  # fmt: skip
+            made = made(
+                shape_of(name, args, size),
+                dtype=as_dtype(dtype) or self.layout.dtype,
+                device=self.layout.device if device is None else as_device(device),
+            )
         else:
-            made = _door("full")(shape_of(name, args, size), value, dtype=as_dtype(dtype) or self.layout.dtype,
-                                 device=self.layout.device if device is None else as_device(device))  # fmt: skip
+            made = _door("full")(
+                shape_of(name, args, size),
+                value,
+                dtype=as_dtype(dtype) or self.layout.dtype,
+                device=self.layout.device if device is None else as_device(device),
+            )
         return finish(made, None, requires_grad) if requires_grad else made
 
     return _named(method, name, _door_doc(name))
@@ -382,8 +483,17 @@ def _new_full(
     )
 
 
-def _new_empty_strided(self, size, stride, *, dtype=None, layout=None, device=None, requires_grad=False,
-                       pin_memory=False):  # fmt: skip
+def _new_empty_strided(
+    self,
+    size,
+    stride,
+    *,
+    dtype=None,
+    layout=None,
+    device=None,
+    requires_grad=False,
+    pin_memory=False,
+):
     """Unwritten memory with this tensor's dtype and device by default."""
     device = self.layout.device if device is None else device
     return empty_strided(
@@ -392,9 +502,12 @@ def _new_empty_strided(self, size, stride, *, dtype=None, layout=None, device=No
 
 
 METHODS = {
-    "new_zeros": _new("new_zeros", 0), "new_ones": _new("new_ones", 1), "new_empty": _new("new_empty", None),
-    "new_full": _new_full, "new_empty_strided": _new_empty_strided,
-}  # fmt: skip
+    "new_zeros": _new("new_zeros", 0),
+    "new_ones": _new("new_ones", 1),
+    "new_empty": _new("new_empty", None),
+    "new_full": _new_full,
+    "new_empty_strided": _new_empty_strided,
+}
 
 
 def install():
@@ -404,6 +517,21 @@ def install():
 
 
 PUBLIC = (
-    "arange", "empty", "empty_like", "empty_permuted", "empty_strided", "eye", "full", "full_like", "linspace",
-    "logspace", "ones", "ones_like", "scalar_tensor", "tril_indices", "triu_indices", "zeros", "zeros_like",
-)  # fmt: skip
+    "arange",
+    "empty",
+    "empty_like",
+    "empty_permuted",
+    "empty_strided",
+    "eye",
+    "full",
+    "full_like",
+    "linspace",
+    "logspace",
+    "ones",
+    "ones_like",
+    "scalar_tensor",
+    "tril_indices",
+    "triu_indices",
+    "zeros",
+    "zeros_like",
+)

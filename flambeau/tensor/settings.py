@@ -120,8 +120,11 @@ class finfo:
             )
         kind = kind.to_real()
         digits, low, high = {
-            "float16": (10, -14, 15), "bfloat16": (7, -126, 127), "float32": (23, -126, 127), "float64": (52, -1022, 1023)
-        }[kind.name]  # fmt: skip
+            "float16": (10, -14, 15),
+            "bfloat16": (7, -126, 127),
+            "float32": (23, -126, 127),
+            "float64": (52, -1022, 1023),
+        }[kind.name]
         self.bits, self.dtype = 8 * kind.itemsize, kind.name
         self.eps, self.tiny = 2.0**-digits, 2.0**low
         self.smallest_normal = self.tiny
@@ -178,8 +181,23 @@ def get_num_threads() -> int:
 
 
 PUBLIC = (
-    "get_num_threads", "set_num_threads",
-    "finfo", "get_default_device", "get_default_dtype", "iinfo", "is_complex", "is_conj", "is_floating_point",
-    "is_inference", "is_neg", "is_nonzero", "is_signed", "is_tensor", "numel", "result_type", "set_default_device",
-    "set_default_dtype", "set_default_tensor_type",
-)  # fmt: skip
+    "get_num_threads",
+    "set_num_threads",
+    "finfo",
+    "get_default_device",
+    "get_default_dtype",
+    "iinfo",
+    "is_complex",
+    "is_conj",
+    "is_floating_point",
+    "is_inference",
+    "is_neg",
+    "is_nonzero",
+    "is_signed",
+    "is_tensor",
+    "numel",
+    "result_type",
+    "set_default_device",
+    "set_default_dtype",
+    "set_default_tensor_type",
+)

@@ -129,7 +129,15 @@ def install():
 
 
 PUBLIC = (
-    "einsum", "chain_matmul",
-    "atleast_1d", "atleast_2d", "atleast_3d", "block_diag", "broadcast_shapes", "broadcast_tensors", "cartesian_prod",
-    "meshgrid", "where",
-)  # fmt: skip
+    "einsum",
+    "chain_matmul",
+    "atleast_1d",
+    "atleast_2d",
+    "atleast_3d",
+    "block_diag",
+    "broadcast_shapes",
+    "broadcast_tensors",
+    "cartesian_prod",
+    "meshgrid",
+    "where",
+)

@@ -54,8 +54,16 @@ class Tensor:
     """
 
     __slots__ = (
-        "__dict__", "__weakref__", "_base", "_grad", "_node", "_views", "layout", "offset", "storage",
-    )  # fmt: skip
+        "__dict__",
+        "__weakref__",
+        "_base",
+        "_grad",
+        "_node",
+        "_views",
+        "layout",
+        "offset",
+        "storage",
+    )
     layout: Layout
     offset: int
 
@@ -336,8 +344,7 @@ class Tensor:
                 dtype = a
             elif isinstance(a, str | Device) or (isinstance(a, int) and not isinstance(a, bool)):
                 device = Device(a)
-            elif isinstance(a, bool):
-                non_blocking = a
+            # A bool is `non_blocking`, which means nothing here.
         out = self if device is None else self._on(Device(device))
         changed = dtype is not None and dtype is not out.layout.dtype
         if changed or (copy and out is self):
@@ -496,7 +503,11 @@ def _represent(tensor):
     else:
         array = ndarray(tensor)
     return tensor_repr(
-        array, made.dtype.name, shape=made.shape, requires_grad=tensor.requires_grad and node is None,
-        grad_fn_name=None if node is None else node.name(), device=str(tensor.layout.device),
+        array,
+        made.dtype.name,
+        shape=made.shape,
+        requires_grad=tensor.requires_grad and node is None,
+        grad_fn_name=None if node is None else node.name(),
+        device=str(tensor.layout.device),
         default_dtype=modes.defaults.dtype.name,
-    )  # fmt: skip
+    )

@@ -6,7 +6,24 @@ from .layout import Layout, contiguous, dense_like, is_contiguous, layout, row_m
 from .schema import PLAIN, TENSOR_TYPES, Argument, Schema
 
 __all__ = [
-    "DTYPES", "PLAIN", "PYTHON_TYPES", "TENSOR_TYPES", "Argument", "DType", "Device", "Layout", "by_name", "can_cast", "contiguous", "cpu", "dense_like",
-    "from_numpy", "is_contiguous", "layout", "meta", "promote", "row_major",
+    "DTYPES",
+    "PLAIN",
+    "PYTHON_TYPES",
+    "TENSOR_TYPES",
+    "Argument",
+    "DType",
+    "Device",
+    "Layout",
+    "by_name",
+    "can_cast",
+    "contiguous",
+    "cpu",
+    "dense_like",
+    "from_numpy",
+    "is_contiguous",
+    "layout",
+    "meta",
+    "promote",
+    "row_major",
     "Schema",
-]  # fmt: skip
+]

@@ -54,11 +54,11 @@ class DType:
         """0 bool, 1 integer, 2 floating, 3 complex: the coarse order of promotion."""
         return _CATEGORY[self.kind]
 
-    def to_real(self) -> "DType":
+    def to_real(self) -> DType:
         """The type of the real part; the type itself where it is real."""
         return _REAL.get(self, self)
 
-    def to_complex(self) -> "DType":
+    def to_complex(self) -> DType:
         """The complex type that holds this one: float64 and complex128 give complex128, half gives
         complex64.
         """
@@ -83,8 +83,19 @@ complex64 = DType("complex64", "c", 8, 10, ("cfloat",))
 complex128 = DType("complex128", "c", 16, 11, ("cdouble",))
 
 DTYPES = (
-    bool_, uint8, int8, int16, int32, int64, float16, bfloat16, float32, float64, complex64, complex128,
-)  # fmt: skip
+    bool_,
+    uint8,
+    int8,
+    int16,
+    int32,
+    int64,
+    float16,
+    bfloat16,
+    float32,
+    float64,
+    complex64,
+    complex128,
+)
 _REAL = {complex64: float32, complex128: float64}
 _BY_NAME = {d.name: d for d in DTYPES} | {alias: d for d in DTYPES for alias in d.aliases}
 PYTHON_TYPES = {bool: bool_, int: int64, float: float32, complex: complex64}

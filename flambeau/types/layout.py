@@ -23,9 +23,19 @@ class Layout:
     """
 
     __slots__ = (
-        "__weakref__", "conj", "contiguous", "device", "dtype", "itemsize", "ndim", "neg", "numel", "shape", "span",
+        "__weakref__",
+        "conj",
+        "contiguous",
+        "device",
+        "dtype",
+        "itemsize",
+        "ndim",
+        "neg",
+        "numel",
+        "shape",
+        "span",
         "strides",
-    )  # fmt: skip
+    )
     shape: Shape
     strides: Shape
     dtype: DType

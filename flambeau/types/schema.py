@@ -320,9 +320,18 @@ def _keep(schema, argument, value):
 
 
 _CONVERT = {
-    "Tensor": _tensor, "int": _int, "SymInt": _int, "float": _float, "bool": _bool, "Scalar": _scalar, "str": _string,
-    "ScalarType": _scalar_type, "Device": _device, "Generator": _duck("stream"), "MemoryFormat": _duck("preserves"),
-}  # fmt: skip
+    "Tensor": _tensor,
+    "int": _int,
+    "SymInt": _int,
+    "float": _float,
+    "bool": _bool,
+    "Scalar": _scalar,
+    "str": _string,
+    "ScalarType": _scalar_type,
+    "Device": _device,
+    "Generator": _duck("stream"),
+    "MemoryFormat": _duck("preserves"),
+}
 
 # Argument values that may be part of a plan's key as they are.
 PLAIN = frozenset((int, float, bool, str, type(None), DType, Device, complex))

@@ -333,7 +333,7 @@ def test_errors(make, text):
 
 def test_complex_roots_need_a_weight():
     a = torch.tensor(1 + 2j).requires_grad_()
-    with pytest.raises(RuntimeError, match="real scalar outputs but got torch.complex64"):
+    with pytest.raises(RuntimeError, match=r"real scalar outputs but got torch\.complex64"):
         (a * a).backward()
     (a * a).backward(torch.tensor(1 + 0j))
     numpy.testing.assert_allclose(a.grad.item(), 2 - 4j)

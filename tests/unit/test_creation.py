@@ -12,8 +12,10 @@ import flambeau as ft
 @pytest.mark.parametrize(
     ("data", "dtype"),
     [
-        (1, "int64"), (1.5, "float32"), (True, "bool"), (1j, "complex64"), ([], "float32"), ([1, 2.5], "float32"),
-        ([True, 2], "int64"), (np.float64(1), "float64"), ([np.float64(1)], "float64"), (np.ones(2, np.int16), "int16"),
+        (1, "int64"), (1.5, "float32"), (True, "bool"), (1j, "complex64"), ([], "float32"),
+        ([1, 2.5], "float32"),
+        ([True, 2], "int64"), (np.float64(1), "float64"), ([np.float64(1)], "float64"),
+        (np.ones(2, np.int16), "int16"),
         ([[1, 2], [3, 4]], "int64"), (range(3), "int64"), ((1, (2, 3))[1], "int64"),
     ],
 )  # fmt: skip
@@ -72,7 +74,7 @@ def test_operators_beside_numpy():
     x = ft.tensor([1.0, 2.0])
     assert (np.float32(2) * x).dtype is ft.float32
     assert (x * np.ones(2)).dtype is ft.float64
-    assert (x == None) is False and (x == "a") is False
+    assert x.__eq__(None) is NotImplemented and (x == "a") is False
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "bool", "complex64", "int8"])

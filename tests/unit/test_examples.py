@@ -167,8 +167,11 @@ def test_digits_train_under_flambeau(tmp_path):
     script = EXAMPLES / "mnist" / "train.py"
     done = run_under_flambeau([script, "--epochs", 2, "--limit", 2000], tmp_path)
     assert done.returncode == 0, done.stderr
-    accuracy = [float(line.split("test accuracy ")[1].split("%")[0]) for line in done.stdout.splitlines()
-                if "test accuracy" in line]  # fmt: skip
+    accuracy = [
+        float(line.split("test accuracy ")[1].split("%")[0])
+        for line in done.stdout.splitlines()
+        if "test accuracy" in line
+    ]
     assert accuracy[-1] > 90 and accuracy[-1] > accuracy[0]
     assert f"reloaded, it scores {accuracy[-1]:.2f}%" in done.stdout
 

@@ -41,9 +41,10 @@ def test_values_of_all_kinds_come_back():
 
 
 @pytest.mark.parametrize(
-    "dtype", ["bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32", "float64",
-              "complex64", "complex128"]
-)  # fmt: skip
+    "dtype",
+    "bool uint8 int8 int16 int32 int64 float16 bfloat16 float32 float64 complex64 "
+    "complex128".split(),
+)
 def test_every_dtype(dtype):
     kind = getattr(torch, dtype)
     tensor = torch.tensor([[0, 1, 2], [3, 4, 5]]).to(kind)

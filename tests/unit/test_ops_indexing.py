@@ -7,12 +7,35 @@ import flambeau as ft
 
 MASK = np.array([[True, False, True], [False, True, True]])
 KEYS = [
-    0, -1, slice(1, None), slice(0, 2, 2), None, Ellipsis, (0, 1), (slice(None), 1), (Ellipsis, 2), (0, Ellipsis, 1),
-    (None, 0, None), (slice(None), slice(1, 3), slice(None, None, 3)), [1, 0, 1], ([0, 1], [2, 0]),
-    (slice(None), [0, 2]), ([0], slice(None), [1, 2]), (slice(None), [[0], [1]], [1, 2]), MASK, (MASK, 1),
-    (MASK, slice(1, 3)), (slice(None), np.array([True, False, True])), True, False, (True, 0), ([-1], Ellipsis), [],
-    (np.int64(1), np.array([0, 1])), (Ellipsis, None, [1, 1]),
-]  # fmt: skip
+    0,
+    -1,
+    slice(1, None),
+    slice(0, 2, 2),
+    None,
+    Ellipsis,
+    (0, 1),
+    (slice(None), 1),
+    (Ellipsis, 2),
+    (0, Ellipsis, 1),
+    (None, 0, None),
+    (slice(None), slice(1, 3), slice(None, None, 3)),
+    [1, 0, 1],
+    ([0, 1], [2, 0]),
+    (slice(None), [0, 2]),
+    ([0], slice(None), [1, 2]),
+    (slice(None), [[0], [1]], [1, 2]),
+    MASK,
+    (MASK, 1),
+    (MASK, slice(1, 3)),
+    (slice(None), np.array([True, False, True])),
+    True,
+    False,
+    (True, 0),
+    ([-1], Ellipsis),
+    [],
+    (np.int64(1), np.array([0, 1])),
+    (Ellipsis, None, [1, 1]),
+]
 
 
 def as_tensors(key):
@@ -75,16 +98,40 @@ def test_gradient_of_assignment():
         (lambda x: x[0, 0][0], IndexError, "invalid index of a 0-dim tensor"),
         (lambda x: x[1.5], IndexError, "only integers, slices"),
         (lambda x: x[::-1], ValueError, "step must be greater than zero"),
-        (lambda x: x[ft.tensor([5])], IndexError, "index 5 is out of bounds for dimension 0 with size 2"),
-        (lambda x: x[ft.tensor([1.0])], IndexError, "tensors used as indices must be long, int, byte or bool tensors"),
-        (lambda x: x[ft.tensor([True])], IndexError, r"The shape of the mask \[1\] at index 0 does not match"),
-        (lambda x: x[ft.tensor([0, 1]), ft.tensor([0, 1, 2])], IndexError, "indexing tensors could not be broadcast"),
+        (
+            lambda x: x[ft.tensor([5])],
+            IndexError,
+            "index 5 is out of bounds for dimension 0 with size 2",
+        ),
+        (
+            lambda x: x[ft.tensor([1.0])],
+            IndexError,
+            "tensors used as indices must be long, int, byte or bool tensors",
+        ),
+        (
+            lambda x: x[ft.tensor([True])],
+            IndexError,
+            r"The shape of the mask \[1\] at index 0 does not match",
+        ),
+        (
+            lambda x: x[ft.tensor([0, 1]), ft.tensor([0, 1, 2])],
+            IndexError,
+            "indexing tensors could not be broadcast",
+        ),
         (lambda x: x.__setitem__(0, "a"), TypeError, "can't assign a str to a torch.FloatTensor"),
-        (lambda x: x.__setitem__([0, 1], ft.ones(2)), RuntimeError, r"value tensor of shape \[2\] cannot be broadcast"),
-        (lambda x: x.gather(0, ft.tensor([[5]])), RuntimeError, "index 5 is out of bounds for dimension 0 with size 2"),
+        (
+            lambda x: x.__setitem__([0, 1], ft.ones(2)),
+            RuntimeError,
+            r"value tensor of shape \[2\] cannot be broadcast",
+        ),
+        (
+            lambda x: x.gather(0, ft.tensor([[5]])),
+            RuntimeError,
+            "index 5 is out of bounds for dimension 0 with size 2",
+        ),
         (lambda x: x.index_select(0, ft.tensor([5])), IndexError, "index out of range in self"),
     ],
-)  # fmt: skip
+)
 def test_errors(act, kind, text):
     with pytest.raises(kind, match=text):
         act(ft.zeros(2, 3))

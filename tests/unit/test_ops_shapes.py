@@ -26,21 +26,33 @@ def grid(*shape, dtype=np.float32):
         (lambda m, x: m.rot90(x, 3, (1, 2)), lambda x: np.rot90(x, 3, (1, 2))),
         (lambda m, x: x.movedim((0, 1), (2, 0)), lambda x: np.moveaxis(x, (0, 1), (2, 0))),
         (lambda m, x: m.repeat_interleave(x, 2, dim=1), lambda x: np.repeat(x, 2, 1)),
-        (lambda m, x: m.repeat_interleave(x, m.tensor([2, 0, 1]), dim=1), lambda x: np.repeat(x, [2, 0, 1], 1)),
+        (
+            lambda m, x: m.repeat_interleave(x, m.tensor([2, 0, 1]), dim=1),
+            lambda x: np.repeat(x, [2, 0, 1], 1),
+        ),
         (lambda m, x: m.kron(x[0], x[1]), lambda x: np.kron(x[0], x[1])),
         (lambda m, x: m.tril(x, 1), lambda x: np.tril(x, 1)),
         (lambda m, x: x.diagonal(1, 1, 2), lambda x: np.diagonal(x, 1, 1, 2)),
         (lambda m, x: x.mT, lambda x: np.swapaxes(x, -1, -2)),
         (lambda m, x: m.trace(x[0]), lambda x: np.trace(x[0])),
-        (lambda m, x: m.nn.functional.pad(x, (1, 2, 0, 1)), lambda x: np.pad(x, ((0, 0), (0, 1), (1, 2)))),
-        (lambda m, x: m.nn.functional.pad(x, (2, 3), mode="reflect"),
-         lambda x: np.pad(x, ((0, 0), (0, 0), (2, 3)), "reflect")),
-        (lambda m, x: m.nn.functional.pad(x, (2, 3), mode="circular"),
-         lambda x: np.pad(x, ((0, 0), (0, 0), (2, 3)), "wrap")),
-        (lambda m, x: m.nn.functional.pad(x, (2, 3), mode="replicate"),
-         lambda x: np.pad(x, ((0, 0), (0, 0), (2, 3)), "edge")),
+        (
+            lambda m, x: m.nn.functional.pad(x, (1, 2, 0, 1)),
+            lambda x: np.pad(x, ((0, 0), (0, 1), (1, 2))),
+        ),
+        (
+            lambda m, x: m.nn.functional.pad(x, (2, 3), mode="reflect"),
+            lambda x: np.pad(x, ((0, 0), (0, 0), (2, 3)), "reflect"),
+        ),
+        (
+            lambda m, x: m.nn.functional.pad(x, (2, 3), mode="circular"),
+            lambda x: np.pad(x, ((0, 0), (0, 0), (2, 3)), "wrap"),
+        ),
+        (
+            lambda m, x: m.nn.functional.pad(x, (2, 3), mode="replicate"),
+            lambda x: np.pad(x, ((0, 0), (0, 0), (2, 3)), "edge"),
+        ),
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("strided", [False, True])
 def test_against_numpy(make, expect, strided):
     x = grid(2, 3, 4)

@@ -8,6 +8,20 @@ from .reduction import Fold, Reduction, reduction, scan
 from .view import View, view
 
 __all__ = [
-    "Buffer", "Chain", "Fold", "Fused", "Opaque", "Pointwise", "Reduction", "Steps", "View", "chain", "fused", "opaque",
-    "pointwise", "reduction", "scan", "view",
-]  # fmt: skip
+    "Buffer",
+    "Chain",
+    "Fold",
+    "Fused",
+    "Opaque",
+    "Pointwise",
+    "Reduction",
+    "Steps",
+    "View",
+    "chain",
+    "fused",
+    "opaque",
+    "pointwise",
+    "reduction",
+    "scan",
+    "view",
+]

@@ -468,9 +468,16 @@ def _edge(tensor):
 
 
 def grad(
-    outputs, inputs, grad_outputs=None, retain_graph=None, create_graph=False, only_inputs=True, allow_unused=None,
-    is_grads_batched=False, materialize_grads=False,
-):  # fmt: skip
+    outputs,
+    inputs,
+    grad_outputs=None,
+    retain_graph=None,
+    create_graph=False,
+    only_inputs=True,
+    allow_unused=None,
+    is_grads_batched=False,
+    materialize_grads=False,
+):
     """The gradients of `outputs` (weighted by `grad_outputs`) with respect to `inputs`, as a tuple.
 
     Nothing is added to any `grad`. An input that the outputs do not depend on is an error, unless
@@ -505,10 +512,19 @@ def grad(
 def _each(outputs, inputs, grads, create_graph, allow_unused, materialize_grads):
     """`grad` once for each row of batched `grad_outputs`."""
     rows = [
-        grad(outputs, inputs, [None if g is None else g[i] for g in grads], True, create_graph, True, allow_unused,
-             False, materialize_grads)
+        grad(
+            outputs,
+            inputs,
+            [None if g is None else g[i] for g in grads],
+            True,
+            create_graph,
+            True,
+            allow_unused,
+            False,
+            materialize_grads,
+        )
         for i in range(len(next(g for g in grads if g is not None)))
-    ]  # fmt: skip
+    ]
     stack = find("stack").door
     return tuple(None if column[0] is None else stack(list(column)) for column in zip(*rows))
 

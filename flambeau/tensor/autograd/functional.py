@@ -73,8 +73,14 @@ def _grad(outputs, inputs, weights=None, create_graph=False, strict=None):
         found = (None,) * len(inputs)
     else:
         outs, ws = zip(*reaching)
-        found = engine.grad(outs, inputs, None if weights is None else ws, allow_unused=True, create_graph=create_graph,
-                            retain_graph=True)  # fmt: skip
+        found = engine.grad(
+            outs,
+            inputs,
+            None if weights is None else ws,
+            allow_unused=True,
+            create_graph=create_graph,
+            retain_graph=True,
+        )
     if strict and any(g is None for g in found):
         i = [g is None for g in found].index(True)
         raise RuntimeError(
@@ -97,7 +103,8 @@ def _scalar(func, inputs, name):
             "The output of the user-provided function should be a single Tensor with a single "
             f"element, for {name}"
             if many
-            else "The Tensor returned by the function given to hessian should contain a single element"
+            else "The Tensor returned by the function given to hessian should contain a single "
+            "element"
         )
     return outs[0].reshape(())
 
@@ -165,7 +172,8 @@ def jacobian(
     """
     if strategy not in ("forward-mode", "reverse-mode"):
         raise ValueError(
-            f'Expected strategy to be either "forward-mode" or "reverse-mode". Hint: you passed "{strategy}".'
+            'Expected strategy to be either "forward-mode" or "reverse-mode". Hint: you passed '
+            f'"{strategy}".'
         )
     with enable_grad():
         many, given = _tuple(inputs, "inputs", "jacobian")
