@@ -153,7 +153,10 @@ def _permutation(pivots, n):
             order[[i, p - 1]] = order[[p - 1, i]]
         return order
 
-    order = numpy.array([one(p) for p in pivots.reshape(math.prod(pivots.shape[:-1]), pivots.shape[-1])], numpy.int64)
+    order = numpy.array(
+        [one(p) for p in pivots.reshape(math.prod(pivots.shape[:-1]), pivots.shape[-1])],
+        numpy.int64,
+    )
     rows = order.reshape((*pivots.shape[:-1], n))
     return (rows[..., None, :] == numpy.arange(n)[:, None]).astype(numpy.float64)
 
@@ -712,7 +715,10 @@ def _ldl_solution(factors, pivots, b, hermitian):
     if not b.size:
         return numpy.zeros(b.shape, b.dtype)
     return each(
-        lambda x, p, y: (lapack.symmetric_solve(x, p[:, 0], y, hermitian), 0), factors, pivots[..., None], b
+        lambda x, p, y: (lapack.symmetric_solve(x, p[:, 0], y, hermitian), 0),
+        factors,
+        pivots[..., None],
+        b,
     )[0]
 
 
@@ -732,12 +738,14 @@ def ldl_solve(LD, pivots, B, hermitian):
     check_square("torch.linalg.ldl_solve", LD, "LD")
     if B.layout.ndim < 2:
         raise RuntimeError(
-            f"torch.linalg.ldl_solve: Expected B to have at least 2 dimensions, but it has {B.layout.ndim} dimensions "
+            "torch.linalg.ldl_solve: Expected B to have at least 2 dimensions, but it has "
+            f"{B.layout.ndim} dimensions "
             "instead"
         )
     if LD.layout.dtype is not B.layout.dtype:
         raise RuntimeError(
-            f"torch.linalg.ldl_solve: LD dtype {LD.layout.dtype} does not match b dtype {B.layout.dtype}"
+            f"torch.linalg.ldl_solve: LD dtype {LD.layout.dtype} does not match b dtype "
+            f"{B.layout.dtype}"
         )
     if B.layout.shape[-2] != LD.layout.shape[-1]:
         rows, columns = B.layout.shape[-2:]

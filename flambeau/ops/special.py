@@ -139,9 +139,21 @@ also(mvlgamma, "special.multigammaln")
 
 # Names of `torch.special` for ops that exist without it.
 for _name, _ordinary in {
-    "digamma": "digamma", "psi": "digamma", "erf": "erf", "erfc": "erfc", "erfinv": "erfinv", "exp2": "exp2",
-    "expit": "sigmoid", "expm1": "expm1", "gammaln": "lgamma", "i0": "i0", "log1p": "log1p", "logit": "logit",
-    "round": "round", "sinc": "sinc", "xlogy": "xlogy",
-}.items():  # fmt: skip
+    "digamma": "digamma",
+    "psi": "digamma",
+    "erf": "erf",
+    "erfc": "erfc",
+    "erfinv": "erfinv",
+    "exp2": "exp2",
+    "expit": "sigmoid",
+    "expm1": "expm1",
+    "gammaln": "lgamma",
+    "i0": "i0",
+    "log1p": "log1p",
+    "logit": "logit",
+    "round": "round",
+    "sinc": "sinc",
+    "xlogy": "xlogy",
+}.items():
     if f"special.{_name}" not in registry and _ordinary in registry:
         also(find(_ordinary), f"special.{_name}")

@@ -131,7 +131,11 @@ def symmetric_solve(
     """
     order = packed.shape[0]
     exchanges = numpy.abs(pivots)
-    if right.shape[0] != order or pivots.shape != (order,) or ((exchanges < 1) | (exchanges > order)).any():
+    if (
+        right.shape[0] != order
+        or pivots.shape != (order,)
+        or ((exchanges < 1) | (exchanges > order)).any()
+    ):
         raise ValueError("the factors, pivots and right side do not belong together")
     factors, out = numpy.array(packed, order="F"), numpy.array(right, order="F")
     n, columns = out.shape

@@ -1,4 +1,6 @@
-"""Fourier transforms: against NumPy and against sums by definition; gradients against differences."""
+"""Fourier transforms: against NumPy and against sums by definition; gradients against
+differences.
+"""
 
 import numpy as np
 import pytest
