@@ -39,14 +39,24 @@ both = pytest.mark.parametrize("dtype", ["float64", "complex128"])
 @pytest.mark.parametrize(
     ("equation", "shapes"),
     [
-        ("ij,jk->ik", [(2, 3), (3, 4)]), ("ij,jk", [(2, 3), (3, 4)]), ("ii->i", [(3, 3)]), ("ii", [(3, 3)]),
-        ("...ij,...jk->...ik", [(5, 1, 2, 3), (4, 3, 2)]), ("i,j->ij", [(2,), (3,)]), ("bij,bjk->bik", [(2, 3, 4), (2, 4, 5)]),
-        ("ij,ij->", [(2, 3), (2, 3)]), ("ij,jk,kl,lm->im", [(2, 3), (3, 4), (4, 5), (5, 6)]), ("ijk->kji", [(2, 3, 4)]),
-        ("iij,jk->ik", [(3, 3, 2), (2, 4)]), ("bn,anm,bm->ba", [(2, 5), (3, 5, 4), (2, 4)]), ("...->...", [(2, 3)]),
-        ("i...,i...->...", [(2, 3, 4), (2, 4)]), ("ij,k->", [(2, 3), (4,)]),
+        ("ij,jk->ik", [(2, 3), (3, 4)]),
+        ("ij,jk", [(2, 3), (3, 4)]),
+        ("ii->i", [(3, 3)]),
+        ("ii", [(3, 3)]),
+        ("...ij,...jk->...ik", [(5, 1, 2, 3), (4, 3, 2)]),
+        ("i,j->ij", [(2,), (3,)]),
+        ("bij,bjk->bik", [(2, 3, 4), (2, 4, 5)]),
+        ("ij,ij->", [(2, 3), (2, 3)]),
+        ("ij,jk,kl,lm->im", [(2, 3), (3, 4), (4, 5), (5, 6)]),
+        ("ijk->kji", [(2, 3, 4)]),
+        ("iij,jk->ik", [(3, 3, 2), (2, 4)]),
+        ("bn,anm,bm->ba", [(2, 5), (3, 5, 4), (2, 4)]),
+        ("...->...", [(2, 3)]),
+        ("i...,i...->...", [(2, 3, 4), (2, 4)]),
+        ("ij,k->", [(2, 3), (4,)]),
         ("ij,jk->ik", [(2, 0), (0, 4)]),
     ],
-)  # fmt: skip
+)
 def test_einsum_is_numpys(equation, shapes):
     xs = [random(*s) for s in shapes]
     close(ft.einsum(equation, *map(ft.tensor, xs)), np.einsum(equation, *xs))
@@ -173,14 +183,25 @@ def test_householder():
 @pytest.mark.parametrize(
     "function",
     [
-        ft.linalg.inv, ft.linalg.pinv, ft.linalg.det, ft.linalg.qr, ft.matrix_exp, ft.linalg.lu_factor_ex,
-        lambda x: ft.linalg.slogdet(x)[1], lambda x: ft.linalg.cholesky(x @ x.mH), ft.linalg.svdvals,
-        lambda x: ft.linalg.eigvalsh(x + x.mH), lambda x: ft.linalg.eig(x).eigenvalues, lambda x: ft.linalg.solve(x, x[0]),
-        lambda x: ft.linalg.eigh(x + x.mH)[1].abs(), lambda x: ft.linalg.svd(x)[0].abs(),
-        lambda x: ft.linalg.solve_triangular(x, x.mT, upper=True, left=False), lambda x: ft.linalg.matrix_power(x, -2),
+        ft.linalg.inv,
+        ft.linalg.pinv,
+        ft.linalg.det,
+        ft.linalg.qr,
+        ft.matrix_exp,
+        ft.linalg.lu_factor_ex,
+        lambda x: ft.linalg.slogdet(x)[1],
+        lambda x: ft.linalg.cholesky(x @ x.mH),
+        ft.linalg.svdvals,
+        lambda x: ft.linalg.eigvalsh(x + x.mH),
+        lambda x: ft.linalg.eig(x).eigenvalues,
+        lambda x: ft.linalg.solve(x, x[0]),
+        lambda x: ft.linalg.eigh(x + x.mH)[1].abs(),
+        lambda x: ft.linalg.svd(x)[0].abs(),
+        lambda x: ft.linalg.solve_triangular(x, x.mT, upper=True, left=False),
+        lambda x: ft.linalg.matrix_power(x, -2),
         lambda x: ft.einsum("ij,jk,ki->", x, x, x),
     ],
-)  # fmt: skip
+)
 def test_gradients(function, dtype):
     x = ft.tensor(well(dtype=dtype)).requires_grad_(True)
 
