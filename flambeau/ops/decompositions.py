@@ -10,8 +10,7 @@ matrices.
 
 import math
 
-import numpy
-
+from flambeau._base import numpy
 from flambeau.runtime import lapack
 
 from .contraction import expand_batches, matmul

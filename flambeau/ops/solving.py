@@ -7,8 +7,7 @@ mode algorithmic differentiation" (2008), with conjugate transposes for complex 
 
 import math
 
-import numpy
-
+from flambeau._base import numpy
 from flambeau.runtime import lapack
 
 from .contraction import expand_batches, matmul

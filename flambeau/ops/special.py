@@ -2,9 +2,8 @@
 
 import math as _math
 
-import numpy
-
 from flambeau import ir
+from flambeau._base import numpy
 from flambeau.ir import math
 
 from .arithmetic import masked
@@ -157,3 +156,61 @@ for _name, _ordinary in {
 }.items():
     if f"special.{_name}" not in registry and _ordinary in registry:
         also(find(_ordinary), f"special.{_name}")
+
+
+def _zeta_tail(order, x):
+    """sum over k >= 0 of (x + k) ** -order for x > 0: twenty terms, then Euler and Maclaurin."""
+    total = numpy.zeros_like(x)
+    for k in range(20):
+        total += (x + k) ** -order
+    x = x + 20
+    total += x ** (1 - order) / (order - 1) + 0.5 * x**-order
+    factor = order * x ** (-order - 1)
+    for j, bernoulli in enumerate((1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6), 1):
+        total += bernoulli / _math.factorial(2 * j) * factor
+        factor = factor * (order + 2 * j - 1) * (order + 2 * j) / (x * x)
+    return total
+
+
+def _cotangent_derivative(n, x):
+    """The n-th derivative of pi * cot(pi * x), as a polynomial in the cotangent."""
+    polynomial = numpy.polynomial.Polynomial([0.0, 1.0])
+    for _ in range(n):
+        polynomial = -_math.pi * numpy.polynomial.Polynomial([1.0, 0.0, 1.0]) * polynomial.deriv()
+    turn = numpy.pi * (x - numpy.round(x))
+    with numpy.errstate(all="ignore"):
+        return _math.pi * polynomial(numpy.cos(turn) / numpy.sin(turn))
+
+
+def _polygamma(n, x):
+    """Left of 0 by reflection: psi_n(1 - x) - (-1)**n psi_n(x) = (-1)**n times the derivative."""
+    dtype = x.dtype if x.dtype.kind == "f" else numpy.dtype(numpy.float32)
+    x = numpy.asarray(x, numpy.float64)
+    sign = 1.0 if n % 2 else -1.0
+    with numpy.errstate(all="ignore"):
+        right = sign * _math.factorial(n) * _zeta_tail(n + 1, numpy.where(x > 0, x, 1.0 - x))
+        mirrored = -sign * right - _cotangent_derivative(n, x)
+    pole = (x <= 0) & (x == numpy.floor(x))
+    value = numpy.where(x > 0, right, mirrored)
+    return numpy.where(pole, numpy.inf if n % 2 else numpy.nan, value).astype(dtype)
+
+
+_derivatives = opaque(
+    "aten::_polygamma(int n, Tensor self) -> Tensor",
+    """`polygamma` of order 1 and above.""",
+    run=_polygamma,
+    grad=dict(self=lambda grad, n, self: grad * _derivatives(n + 1, self)),
+    method=False,
+    function=False,
+)
+
+
+@composite("aten::polygamma(int n, Tensor self) -> Tensor", method=False)
+def polygamma(n, self):
+    """The derivative of order n of digamma (NIST DLMF 5.15; at poles inf, or nan for even n)."""
+    if n < 0:
+        raise RuntimeError("polygamma(n, x) does not support negative n.")
+    return self.digamma() if n == 0 else _derivatives(n, self)
+
+
+also(polygamma, "special.polygamma")

@@ -7,8 +7,6 @@ from __future__ import annotations
 import ctypes
 from typing import Any
 
-import numpy
-
 from .blas import library
 
 _LETTERS = {"float32": "s", "float64": "d", "complex64": "c", "complex128": "z"}

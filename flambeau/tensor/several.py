@@ -126,6 +126,7 @@ def _where_method(self, condition, other):
 def install():
     """Puts the methods on the class."""
     Tensor.where = _where_method
+    Tensor.polygamma = lambda self, n: find("polygamma").door(n, self)
 
 
 PUBLIC = (
