@@ -28,6 +28,7 @@ from . import (
     pooling,
     random,
     ranges,
+    recurrent,
     reductions,
     sampling,
     scans,
