@@ -219,6 +219,7 @@ def test_attention_is_the_formula():
         np.testing.assert_allclose(weights[n].detach().numpy(), chances, atol=1e-12)
 
 
+@pytest.mark.filterwarnings("ignore:enable_nested_tensor")
 @pytest.mark.parametrize("norm_first", [False, True])
 def test_decoder_sees_no_later_position(norm_first):
     torch.manual_seed(0)
