@@ -45,6 +45,11 @@ def _scaled(grad, alpha):
     return grad * conj_of(alpha)
 
 
+def _whole_alpha(common, self, other, alpha):
+    if common.kind not in "fc" and isinstance(alpha, float | complex):
+        raise RuntimeError("For integral input tensors, argument alpha must not be a floating point number.")
+
+
 def _sum(a, b, alpha):
     if a.dtype.kind == "b":
         return a | (b & alpha)
@@ -56,6 +61,7 @@ add = pointwise(
     """``self + alpha * other``.""",
     scalar=_sum,
     promotes=("self", "other"),
+    check=_whole_alpha,
     grad=dict(self=lambda grad: grad, other=lambda grad, alpha: _scaled(grad, alpha)),
 )
 _SUB_BOOL = (

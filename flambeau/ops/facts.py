@@ -72,9 +72,7 @@ def no_memory(error: MemoryError) -> RuntimeError:
 
 
 def behind(op, args, error):
-    """The user's mistake that made our code stumble; None where `error` is what should be
-    raised.
-    """
+    """The user's mistake that made our code stumble; None where `error` is the one to raise."""
     if isinstance(error, MemoryError):
         return no_memory(error)
     if isinstance(error, TypeError | AttributeError) and "'Pair'" in str(
