@@ -218,9 +218,9 @@ def hunt(seed: int, rounds: int, part: int, parts: int) -> int:
     found = set()
     names = sorted(registry)[part::parts]
     for name in names:
-        if name in SKIPPED or name.startswith("_"):
+        if name in SKIPPED:
             continue
-        for op in registry[name]:
+        for op in (op for op in registry[name] if not op.name.startswith("_")):
             for _ in range(rounds):
                 one(op, chance, trace, found)
     for line in sorted(found):

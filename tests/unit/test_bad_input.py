@@ -120,8 +120,8 @@ WRONG = [
     (
         lambda: a().set_(ft.zeros(2).untyped_storage(), 1, (2,)),
         RuntimeError,
-        "setStorage: sizes [2], strides [1], storage offset 1, and itemsize 4 requiring a storage size of 12 "
-        "are out of bounds for storage of size 8",
+        "setStorage: sizes [2], strides [1], storage offset 1, and itemsize 4 requiring a storage "
+        "size of 12 are out of bounds for storage of size 8",
     ),
     (
         lambda: ft.ones(2, dtype=ft.int64).add(1, alpha=1.5),
@@ -186,6 +186,16 @@ def test_programs_that_match_messages_still_work():
     """The first line is in str(e), as in PyTorch: `in`, `startswith` and re.search find it."""
     with pytest.raises(RuntimeError, match=r"^shape '\[7\]' is invalid for input of size 6"):
         a().view(7)
+
+
+def test_factors_that_lapack_would_follow_out_of_bounds():
+    """Pivots come from the user: LAPACK itself does not check them."""
+    matrix = ft.eye(4) + 1
+    factors, pivots = ft.linalg.ldl_factor(matrix)
+    assert (matrix @ ft.linalg.ldl_solve(factors, pivots, ft.ones(4, 1)) - 1).abs().max() < 1e-5
+    for wrong in (pivots * 0 + 9, pivots[:2], -pivots.abs()[[0, 1, 2, 3]] * 9):
+        with pytest.raises(RuntimeError):
+            ft.linalg.ldl_solve(factors, wrong, ft.ones(4, 1))
 
 
 @pytest.mark.parametrize(
