@@ -317,8 +317,8 @@ def _declare_adaptive_average(rank):
             )
         if not all(self.layout.shape[-rank:]):
             raise RuntimeError(
-                f"adaptive_avg_pool{rank}d(): Expected input to have non-zero size for non-batch dimensions, but "
-                f"input has sizes {list(self.shape)}"
+                f"adaptive_avg_pool{rank}d(): Expected input to have non-zero size for non-batch "
+                f"dimensions, but input has sizes {list(self.shape)}"
             )
         spatial = self.layout.shape[-rank:]
         sizes = _tuple(output_size, rank)

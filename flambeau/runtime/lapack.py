@@ -34,14 +34,15 @@ def _routine(name: str) -> Any:
 def _letter(*dtypes: numpy.dtype) -> str:
     """The letter of the one dtype of a routine's matrices."""
     if len(set(dtypes)) > 1:
-        raise RuntimeError(f"expected matrices of one dtype, but got {' and '.join(d.name for d in dtypes)}")
+        names = " and ".join(d.name for d in dtypes)
+        raise RuntimeError(f"expected matrices of one dtype, but got {names}")
     if dtypes[0].name not in _LETTERS:
         raise NotImplementedError(f"Low precision dtypes not supported. Got {dtypes[0].name}")
     return _LETTERS[dtypes[0].name]
 
 
 def _square(matrix: numpy.ndarray) -> int:
-    """The size of a square matrix: LAPACK believes what it is told and would read past any other."""
+    """The size of a square matrix: LAPACK believes what it is told, and reads past any other."""
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
         raise RuntimeError(f"A must be a square matrix, but it has shape {list(matrix.shape)}")
     return matrix.shape[0]
@@ -52,7 +53,8 @@ def _check_pivots(pivots: numpy.ndarray, n: int) -> None:
     k, numbers = 0, pivots.tolist()
     while k < len(numbers):
         pair = numbers[k : k + 2] if numbers[k] < 0 else numbers[k : k + 1]
-        if any(not 1 <= abs(p) <= n for p in pair) or (numbers[k] < 0 and (len(pair) < 2 or pair[1] >= 0)):
+        broken = numbers[k] < 0 and (len(pair) < 2 or pair[1] >= 0)
+        if broken or any(not 1 <= abs(p) <= n for p in pair):
             raise RuntimeError(f"pivots are out of range for a matrix of {n} rows")
         k += len(pair)
     if len(numbers) != n:
@@ -73,7 +75,9 @@ def _call(name: str, dtype: numpy.dtype, *arguments: Any) -> int:
         else:
             passed.append(ctypes.byref(ctypes.c_int(value)))
     # Fortran compilers pass the length of each string behind all arguments.
-    _routine(f"{_letter(dtype)}{name}_")(*passed, ctypes.byref(info), *[ctypes.c_size_t(1)] * lengths)
+    _routine(f"{_letter(dtype)}{name}_")(
+        *passed, ctypes.byref(info), *[ctypes.c_size_t(1)] * lengths
+    )
     return info.value
 
 
@@ -109,7 +113,9 @@ def triangular(
     a = numpy.ascontiguousarray(matrix)
     letter = _letter(out.dtype, a.dtype)
     if _square(a) != (rows if left else columns):
-        raise RuntimeError(f"a matrix of {_square(a)} rows does not fit a right-hand side of shape {[rows, columns]}")
+        raise RuntimeError(
+            f"a matrix of {len(a)} rows does not fit a right side of {[rows, columns]}"
+        )
     one: Any = {"s": ctypes.c_float(1), "d": ctypes.c_double(1)}.get(letter)
     if one is None:  # complex numbers are passed by address
         held = numpy.ones(1, out.dtype)
@@ -149,22 +155,14 @@ def symmetric_solve(
 ) -> numpy.ndarray:
     """The solution of a linear system, from what `symmetric` gives.
 
-    Raises ValueError for sizes or pivots that would lead LAPACK outside of the arrays.
+    Raises RuntimeError for sizes or pivots that would lead LAPACK outside of the arrays.
     """
-    order = packed.shape[0]
-    exchanges = numpy.abs(pivots)
-    if (
-        right.shape[0] != order
-        or pivots.shape != (order,)
-        or ((exchanges < 1) | (exchanges > order)).any()
-    ):
-        raise ValueError("the factors, pivots and right side do not belong together")
     factors, out = numpy.array(packed, order="F"), numpy.array(right, order="F")
     n, columns = out.shape
     if out.size:
         _letter(factors.dtype, out.dtype)
         if _square(factors) != n:
-            raise RuntimeError(f"a matrix of {len(factors)} rows does not fit a right-hand side of {n} rows")
+            raise RuntimeError(f"a matrix of {len(factors)} rows does not fit a right side of {n}")
         _check_pivots(pivots, n)
         name = "hetrs" if hermitian and factors.dtype.kind == "c" else "sytrs"
         held = numpy.ascontiguousarray(pivots, numpy.int32)
