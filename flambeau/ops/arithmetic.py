@@ -47,7 +47,9 @@ def _scaled(grad, alpha):
 
 def _whole_alpha(common, self, other, alpha):
     if common.kind not in "fc" and isinstance(alpha, float | complex):
-        raise RuntimeError("For integral input tensors, argument alpha must not be a floating point number.")
+        raise RuntimeError(
+            "For integral input tensors, argument alpha must not be a floating point number."
+        )
 
 
 def _sum(a, b, alpha):

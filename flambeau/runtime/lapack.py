@@ -7,6 +7,8 @@ from __future__ import annotations
 import ctypes
 from typing import Any
 
+import numpy
+
 from .blas import library
 
 _LETTERS = {"float32": "s", "float64": "d", "complex64": "c", "complex128": "z"}
@@ -49,7 +51,7 @@ def _square(matrix: numpy.ndarray) -> int:
 
 
 def _check_pivots(pivots: numpy.ndarray, n: int) -> None:
-    """Raises where interchanges would reach outside n rows; a 2 x 2 block has a pair of negative ones."""
+    """Raises where exchanges reach outside n rows; 2 x 2 blocks have pairs of negative ones."""
     k, numbers = 0, pivots.tolist()
     while k < len(numbers):
         pair = numbers[k : k + 2] if numbers[k] < 0 else numbers[k : k + 1]
@@ -93,7 +95,9 @@ def lu(matrix: numpy.ndarray) -> tuple[numpy.ndarray, numpy.ndarray, int]:
 
 
 def cholesky(matrix: numpy.ndarray) -> tuple[numpy.ndarray, int]:
-    """(L, info) of a square matrix, whose lower triangle is read; info k: the k-th leading minor is not positive."""
+    """(L, info) of a square matrix, whose lower triangle is read; info k: the k-th leading minor is
+    not positive.
+    """
     n = _square(matrix)
     factor = numpy.array(matrix, order="F")
     info = _call("potrf", factor.dtype, "L", n, factor, max(n, 1)) if n else 0
@@ -138,7 +142,9 @@ def triangular(
 
 
 def symmetric(matrix: numpy.ndarray, hermitian: bool) -> tuple[numpy.ndarray, numpy.ndarray, int]:
-    """(factors in one, pivots, info) of L D L^T (`hermitian`: L D L^H); the lower triangle is read."""
+    """(factors in one, pivots, info) of L D L^T (`hermitian`: L D L^H); the lower triangle is
+    read.
+    """
     n = _square(matrix)
     packed = numpy.array(matrix, order="F")
     pivots = numpy.zeros(n, numpy.int32)
