@@ -370,7 +370,9 @@ def set_(self, source=None, storage_offset=0, size=None, stride=None):
         block = source.memory
     else:
         kind = type(source).__name__
-        raise TypeError(f"set_(): argument 'source' (position 1) must be Tensor or Storage, not {kind}")
+        raise TypeError(
+            f"set_(): argument 'source' (position 1) must be Tensor or Storage, not {kind}"
+        )
     if size is None:
         size = (block.nbytes // self.layout.itemsize,)
     size = tuple(size) if hasattr(size, "__iter__") else (size,)
