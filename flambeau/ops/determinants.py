@@ -1,6 +1,6 @@
 """Determinants, ranks, condition numbers, and the exponential of a matrix."""
 
-import numpy
+from flambeau._base import numpy
 
 from .contraction import adjoint
 from .decompositions import svdvals

@@ -5,7 +5,7 @@ adjoint of each is
 written with the three, so that gradients can be differentiated again.
 """
 
-import numpy
+from flambeau._base import numpy
 
 from .family import opaque
 from .family.pointwise import type_name

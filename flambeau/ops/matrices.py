@@ -2,7 +2,7 @@
 NumPy.
 """
 
-import numpy
+from flambeau._base import numpy
 
 from .contraction import adjoint
 from .family.pointwise import type_name

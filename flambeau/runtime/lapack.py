@@ -7,7 +7,7 @@ from __future__ import annotations
 import ctypes
 from typing import Any
 
-import numpy
+from flambeau._base import numpy
 
 from .blas import library
 
