@@ -15,6 +15,8 @@ _NATIVE = frozenset(
     {
         "Storage",
         "alias",
+        "chain",
+        "configure_backward",
         "empty",
         "empty_cache",
         "foreign",
@@ -25,6 +27,7 @@ _NATIVE = frozenset(
         "set_cache_limit",
         "set_num_threads",
         "set_special",
+        "shift_special",
         "wrap",
     }
 )

@@ -3,7 +3,8 @@
 from heapq import heappop, heappush, heappushpop
 from sys import getrefcount
 
-from flambeau.ops import AccumulateGrad, Output, extras, find, inplace_plan, modes, watchers
+from flambeau import runtime
+from flambeau.ops import AccumulateGrad, Node, Output, extras, find, inplace_plan, modes, watchers
 
 from . import hooks
 from .anomaly import watched_run
@@ -43,6 +44,29 @@ def run(roots, grads, *, retain_graph=False, create_graph=False, inputs=None, ac
             modes.set_grad(before)
 
 
+_tensor_type: type
+
+
+def bind(tensor_type):
+    """Says which class tensors are of."""
+    global _tensor_type
+    _tensor_type = tensor_type
+
+
+def _first_chain(held, keep, limit):
+    """Before the first backward, tells native code what nodes look like."""
+    global _chain
+    runtime.configure_backward(
+        Node, AccumulateGrad, interpreters, _adder, lambda edge, grad: accumulate(edge, grad, False, 0),
+        Node.edges, Node.extra, Node.order, AccumulateGrad._variable, _tensor_type._grad,
+    )  # fmt: skip
+    _chain = runtime.chain
+    return _chain(held, keep, limit)
+
+
+_chain = _first_chain  # runs nodes natively, as long as that is plain
+
+
 def _run_all(node, grad, keep, create_graph):
     """The common case: from one node to all leaves. A chain of nodes needs no heap."""
     pending: dict = {}  # by order: [node, gradient so far]
@@ -51,14 +75,25 @@ def _run_all(node, grad, keep, create_graph):
         arrive(node, grad, create_graph)
         return
     while True:
-        if node.extra is None:
-            results = node.run(grad, keep)
-        else:
-            results = hooks.after(node, node.run(grad := hooks.before(node, grad), keep), grad)
-        following = None
-        edges = node.edges
-        grad = node = None  # a gradient that is passed on must be seen to be alone
-        for edge, result in zip(edges, results):
+        following = results = None
+        edges = ()
+        if not create_graph:
+            held = [node, grad]
+            node = grad = None
+            left = _chain(held, keep, -heap[0] if heap else 0)
+            if left is not None:
+                node, edges, results = left
+                if node is not None:
+                    grad, edges = edges, ()
+                left = None
+        if node is not None:
+            if node.extra is None:
+                results = node.run(grad, keep)
+            else:
+                results = hooks.after(node, node.run(grad := hooks.before(node, grad), keep), grad)
+            edges = node.edges
+            grad = node = None  # a gradient that is passed on must be seen to be alone
+        for edge, result in zip(edges, results or ()):
             if edge is None or result is None:
                 continue
             kind = edge.__class__
@@ -241,13 +276,18 @@ def accumulate(node, grad, create_graph, alone):
     elif interpreters:
         have.add_(grad)
     else:
-        plan = _adders.get((have.layout, grad.layout))
-        if plan is None:
-            plan = inplace_plan(find("add"), _adders_by_key, (have, grad, 1))
-            if len(_adders) > LIMIT:
-                _adders.clear()
-            _adders[have.layout, grad.layout] = plan
-        plan(have, grad, 1)
+        _adder(have, grad)(have, grad, 1)
+
+
+def _adder(have, grad):
+    """The plan of ``have.add_(grad)``."""
+    plan = _adders.get((have.layout, grad.layout))
+    if plan is None:
+        plan = inplace_plan(find("add"), _adders_by_key, (have, grad, 1))
+        if len(_adders) > LIMIT:
+            _adders.clear()
+        _adders[have.layout, grad.layout] = plan
+    return plan
 
 
 _adders_by_key: dict = {}
@@ -318,7 +358,7 @@ def _measure():
             else:
                 _alone += 1
             try:
-                _run_all(_Maker(leaf, hook), None, False, False)
+                _run_all(_Maker(leaf, hook), None, False, True)
             except (
                 AttributeError
             ):  # the copy of a gradient that seems to be shared: doubles have none
