@@ -244,7 +244,10 @@ class Rule:
     arguments, results
     (`result`, or the schema's names), `grad` (or `grad_NAME`, for several results),
     `ARGUMENT_layout` and
-    `ARGUMENT_offset`, which keep no memory alive, and `needs`, a list of booleans.
+    `ARGUMENT_offset`, which keep no memory alive, and `needs`, a list of booleans. A function of an
+    op with one result
+    may carry `if_real`: an op that is called in its place, on the same values, where the gradient is
+    real.
     """
 
     def __init__(self, name, arguments, tensors, lists, results, gradients):
@@ -372,6 +375,9 @@ class Rule:
             lines.append("    if not keep: _node.saved = None")
         if len(self.results) > 1:
             lines.append(f"    {', '.join(f'grad_{r}' for r in self.results)}, = grad")
+        quick = {f"_if_real_{a}": f.if_real.door for a, f in self.gradients.items() if hasattr(f, "if_real")}
+        if quick:
+            lines.append("    _real = grad.layout.dtype.kind == 'f'")
         lines += self._calls_with_lists() if self.lists else self._calls()
         scope = {f"_grad_of_{a}": f for a, f in self.gradients.items()} | {
             "_fit": _fit,
@@ -380,12 +386,19 @@ class Rule:
             "_modified": modified,
             "_state": state,
             "_attach": _attach,
-        }
+        } | quick
         exec(compile("\n".join(lines), "<flambeau generated>", "exec"), scope)
         return scope["run"]
 
     def _call(self, argument):
-        return f"_grad_of_{argument}({', '.join(map(_safe, self.reads.get(argument, ())))})"
+        function = self.gradients[argument]
+        if function.__code__.co_code == _IDENTITY.co_code and self.reads[argument] == ("grad",):
+            return "grad"
+        reads = ", ".join(map(_safe, self.reads[argument]))
+        call = f"_grad_of_{argument}({reads})"
+        if hasattr(function, "if_real"):
+            return f"(_if_real_{argument}({reads}) if _real else {call})"
+        return call
 
     def _calls(self):
         edges = [f"_edge_{a}" for a in self.differentiable]
@@ -440,6 +453,9 @@ class Rule:
             elif value.storage.version != version:
                 modified(value, version, node)
         return values
+
+
+_IDENTITY = (lambda grad: grad).__code__
 
 
 def _safe(name):

@@ -456,11 +456,14 @@ def backward_from(tensor, gradient=None, retain_graph=None, create_graph=False, 
     if not state.grad:
         _run_all(node, seed, retain_graph, False)
         return
-    modes.set_grad(False)
+    # modes.set_grad, in line
+    state.grad = False
+    runtime.shift_special(1)
     try:
         _run_all(node, seed, retain_graph, False)
     finally:
-        modes.set_grad(True)
+        state.grad = True
+        runtime.shift_special(-1)
 
 
 def backward(
