@@ -50,7 +50,6 @@ def is_nan(x):
     return x.differs(x)
 
 
-
 def spread(grad, layout, dim, keepdim):
     """A gradient of a reduction's result, expanded over the reduced dimensions."""
     if not grad.layout.ndim:  # everything was reduced: one number expands to any shape

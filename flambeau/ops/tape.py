@@ -1,6 +1,6 @@
 """What an op leaves behind for backward: nodes, edges and saved values."""
 
-import itertools
+import functools
 import keyword
 import weakref
 
@@ -9,8 +9,11 @@ from flambeau._base import RemovableHandle
 
 from .modes import state
 
-sequence = itertools.count(1)  # orders all nodes
-next_order = sequence.__next__
+
+def next_order():
+    """The next number in the order of all nodes."""
+    return runtime.next_order()
+
 
 FREED = (
     "Trying to backward through the graph a second time (or directly access saved tensors after "
@@ -276,13 +279,43 @@ class Rule:
                 "run": self._make_run(),
             },
         )
-        self.recorder = self._make_recorder()
+        self._recorder = self._make_recorder()
+
+    def recorder(self, shapes):
+        """record(result, *arguments), with a description from which native code makes the same
+        node.
+        """
+        record = self._recorder(shapes)
+        if not self.lists and len(self.results) == 1 and len(self.differentiable) < 60:
+            start_recording()
+            record.recording = self._recording(shapes)
+        return record
+
+    def _recording(self, shapes):
+        """What `_make_recorder` says in Python."""
+        saved = []
+        for name in self.saves:
+            users = [a for a in self.gradients if name in self.reads[a]]
+            needed = sum(1 << self.differentiable.index(a) for a in users if a in self.differentiable)
+            argument, _, what = name.rpartition("_")
+            if name in self.results:
+                saved.append(runtime.Saved("result", 0, needed, True))
+            elif name in self.tensors:
+                saved.append(runtime.Saved("tensor", self.arguments.index(name), needed, True))
+            elif name in self.arguments:
+                saved.append(runtime.Saved("plain", self.arguments.index(name)))
+            else:
+                saved.append(runtime.Saved(what, self.arguments.index(argument)))
+        edges = [self.arguments.index(a) if a in self.gradients else -1 for a in self.differentiable]
+        return runtime.Recording(
+            self.kind, shapes, len(self.arguments), tuple(edges), tuple(saved)
+        )
 
     def record(self, shapes, result, *arguments):
         """Makes the node and hangs it on the result. `shapes`: layouts that gradients are brought
         to.
         """
-        return self.recorder(shapes)(result, *arguments)
+        return self._recorder(shapes)(result, *arguments)
 
     def _make_recorder(self):
         """recorder(shapes) gives record(result, *arguments)."""
@@ -325,7 +358,7 @@ class Rule:
         ]
         scope = {
             "_Kind": self.kind,
-            "_next": next_order,
+            "_next": runtime.next_order,
             "_alone": alone,
             "_watchers": watchers,
             "_dress": _dress,
@@ -453,6 +486,14 @@ class Rule:
             elif value.storage.version != version:
                 modified(value, version, node)
         return values
+
+
+@functools.cache
+def start_recording():
+    """Tells native code what nodes look like."""
+    runtime.configure_nodes(
+        watchers, Node.edges, Node.extra, Node.order, Node.saved, Node.shapes
+    )
 
 
 _IDENTITY = (lambda grad: grad).__code__

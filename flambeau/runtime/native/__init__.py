@@ -9,9 +9,10 @@ from .launch import HEAD, KINDS, LAUNCH
 from .pool import POOL
 from .products import PRODUCTS, ROUTINES
 from .python import PYTHON
+from .record import RECORD
 from .tensors import TENSORS
 
-CORE = "\n".join((PYTHON, ALLOCATOR, POOL, TENSORS, BACKWARD, LAUNCH))
+CORE = "\n".join((PYTHON, ALLOCATOR, POOL, TENSORS, RECORD, BACKWARD, LAUNCH))
 
 
 def __getattr__(name: str) -> Any:

@@ -11,10 +11,7 @@ find_adder: word = 0         # (have, grad): the plan of have.add_(grad)
 accumulate_slowly: word = 0  # (edge, grad)
 run_name: word = 0           # the string "run"
 one: word = 0                # the int 1
-N_EDGES: word = 0            # offsets of slots
-N_EXTRA: word = 0
-N_ORDER: word = 0
-A_VARIABLE: word = 0
+A_VARIABLE: word = 0         # offsets of slots
 T_GRAD: word = 0
 
 ADDERS = 256
@@ -28,13 +25,12 @@ def PyUnicode_InternFromString(text: ptr) -> ptr: ...
 def PyObject_VectorcallMethod(name: ptr, given: ptr, count: i64, names: ptr) -> ptr: ...
 def PyNumber_Add(left: ptr, right: ptr) -> ptr: ...
 def PyList_AsTuple(list: ptr) -> ptr: ...
-def PyList_Size(list: ptr) -> i64: ...
 def PyList_GetItem(list: ptr, index: i64) -> ptr: ...
 def PyList_SetItem(list: ptr, index: i64, item: ptr) -> i32: ...
 
 def py_configure_backward(module: ptr, arguments: ptr, count: i64) -> ptr:
-    if count != 10:
-        return error(address(PyExc_TypeError), "configure_backward takes ten arguments")
+    if count != 7:
+        return error(address(PyExc_TypeError), "configure_backward takes seven arguments")
     one = PyLong_FromLongLong(1)
     run_name = PyUnicode_InternFromString("run")
     if one == 0 or run_name == 0:
@@ -46,11 +42,8 @@ def py_configure_backward(module: ptr, arguments: ptr, count: i64) -> ptr:
     interpreters = arguments[2]
     find_adder = arguments[3]
     accumulate_slowly = arguments[4]
-    N_EDGES = slot_offset(arguments[5])
-    N_EXTRA = slot_offset(arguments[6])
-    N_ORDER = slot_offset(arguments[7])
-    A_VARIABLE = slot_offset(arguments[8])
-    T_GRAD = slot_offset(arguments[9])
+    A_VARIABLE = slot_offset(arguments[5])
+    T_GRAD = slot_offset(arguments[6])
     return new_none()
 
 # The low half of the count; the high half has other uses in later versions of CPython.
@@ -288,7 +281,7 @@ def walk(node, grad, keep, limit):
 # None if all is done; (node, grad, None): go on by running that node; (None, edges, results): go on
 # by handing these on.
 def py_chain(module: ptr, arguments: ptr, count: i64) -> ptr:
-    if count != 3 or node_type == 0:
+    if count != 3 or node_type == 0 or N_SAVED == 0:
         return error(address(PyExc_TypeError), "chain takes a list, a bool and an int")
     held = arguments[0]
     limit = PyLong_AsLongLong(arguments[2])

@@ -1,10 +1,21 @@
 """Backward: from results to leaves, latest op first."""
 
+import weakref
 from heapq import heappop, heappush, heappushpop
 from sys import getrefcount
 
 from flambeau import runtime
-from flambeau.ops import AccumulateGrad, Node, Output, extras, find, inplace_plan, modes, watchers
+from flambeau.ops import (
+    AccumulateGrad,
+    Node,
+    Output,
+    extras,
+    find,
+    inplace_plan,
+    modes,
+    start_recording,
+    watchers,
+)
 
 from . import hooks
 from .anomaly import watched_run
@@ -56,9 +67,10 @@ def bind(tensor_type):
 def _first_chain(held, keep, limit):
     """Before the first backward, tells native code what nodes look like."""
     global _chain
+    start_recording()
     runtime.configure_backward(
         Node, AccumulateGrad, interpreters, _adder, lambda edge, grad: accumulate(edge, grad, False, 0),
-        Node.edges, Node.extra, Node.order, AccumulateGrad._variable, _tensor_type._grad,
+        AccumulateGrad._variable, _tensor_type._grad,
     )  # fmt: skip
     _chain = runtime.chain
     return _chain(held, keep, limit)
@@ -335,7 +347,9 @@ class _Maker:
     extra, order, results = None, 0, 1
 
     def __init__(self, leaf, hook):
-        self.edges = (AccumulateGrad(leaf),)
+        edge = AccumulateGrad.__new__(AccumulateGrad)
+        edge.order, edge.extra, edge._variable = 0, None, weakref.ref(leaf)
+        self.edges = (edge,)
         if hook:
             extras(self.edges[0])
 
