@@ -296,7 +296,9 @@ class Rule:
         saved = []
         for name in self.saves:
             users = [a for a in self.gradients if name in self.reads[a]]
-            needed = sum(1 << self.differentiable.index(a) for a in users if a in self.differentiable)
+            needed = sum(
+                1 << self.differentiable.index(a) for a in users if a in self.differentiable
+            )
             argument, _, what = name.rpartition("_")
             if name in self.results:
                 saved.append(runtime.Saved("result", 0, needed, True))
@@ -306,10 +308,10 @@ class Rule:
                 saved.append(runtime.Saved("plain", self.arguments.index(name)))
             else:
                 saved.append(runtime.Saved(what, self.arguments.index(argument)))
-        edges = [self.arguments.index(a) if a in self.gradients else -1 for a in self.differentiable]
-        return runtime.Recording(
-            self.kind, shapes, len(self.arguments), tuple(edges), tuple(saved)
-        )
+        edges = [
+            self.arguments.index(a) if a in self.gradients else -1 for a in self.differentiable
+        ]
+        return runtime.Recording(self.kind, shapes, len(self.arguments), tuple(edges), tuple(saved))
 
     def record(self, shapes, result, *arguments):
         """Makes the node and hangs it on the result. `shapes`: layouts that gradients are brought
@@ -408,7 +410,11 @@ class Rule:
             lines.append("    if not keep: _node.saved = None")
         if len(self.results) > 1:
             lines.append(f"    {', '.join(f'grad_{r}' for r in self.results)}, = grad")
-        quick = {f"_if_real_{a}": f.if_real.door for a, f in self.gradients.items() if hasattr(f, "if_real")}
+        quick = {
+            f"_if_real_{a}": f.if_real.door
+            for a, f in self.gradients.items()
+            if hasattr(f, "if_real")
+        }
         if quick:
             lines.append("    _real = grad.layout.dtype.kind == 'f'")
         lines += self._calls_with_lists() if self.lists else self._calls()
@@ -491,9 +497,7 @@ class Rule:
 @functools.cache
 def start_recording():
     """Tells native code what nodes look like."""
-    runtime.configure_nodes(
-        watchers, Node.edges, Node.extra, Node.order, Node.saved, Node.shapes
-    )
+    runtime.configure_nodes(watchers, Node.edges, Node.extra, Node.order, Node.saved, Node.shapes)
 
 
 _IDENTITY = (lambda grad: grad).__code__

@@ -8,7 +8,18 @@ from typing import Any
 
 from . import lapack
 from .blas import gemm_kernel
-from .core import Launch, Memory, Recording, Saved, Stage, bind, launcher, memory, native, take_events
+from .core import (
+    Launch,
+    Memory,
+    Recording,
+    Saved,
+    Stage,
+    bind,
+    launcher,
+    memory,
+    native,
+    take_events,
+)
 from .random import Generator, Stream, default_generator
 
 _NATIVE = frozenset(
