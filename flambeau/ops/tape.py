@@ -248,9 +248,8 @@ class Rule:
     (`result`, or the schema's names), `grad` (or `grad_NAME`, for several results),
     `ARGUMENT_layout` and
     `ARGUMENT_offset`, which keep no memory alive, and `needs`, a list of booleans. A function of an
-    op with one result
-    may carry `if_real`: an op that is called in its place, on the same values, where the gradient is
-    real.
+    op with one result may carry `if_real`: an op that is called in its place, on the same values,
+    where the gradient is real.
     """
 
     def __init__(self, name, arguments, tensors, lists, results, gradients):
@@ -418,14 +417,18 @@ class Rule:
         if quick:
             lines.append("    _real = grad.layout.dtype.kind == 'f'")
         lines += self._calls_with_lists() if self.lists else self._calls()
-        scope = {f"_grad_of_{a}": f for a, f in self.gradients.items()} | {
-            "_fit": _fit,
-            "_reopen": _reopen,
-            "_check_list": _check_list,
-            "_modified": modified,
-            "_state": state,
-            "_attach": _attach,
-        } | quick
+        scope = (
+            {f"_grad_of_{a}": f for a, f in self.gradients.items()}
+            | {
+                "_fit": _fit,
+                "_reopen": _reopen,
+                "_check_list": _check_list,
+                "_modified": modified,
+                "_state": state,
+                "_attach": _attach,
+            }
+            | quick
+        )
         exec(compile("\n".join(lines), "<flambeau generated>", "exec"), scope)
         return scope["run"]
 

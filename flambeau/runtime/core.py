@@ -78,9 +78,9 @@ class Launch(NamedTuple):
     argument where there is none.
 
     `release`: run without the interpreter's lock. `record(result, *args)` is called after success
-    when grad mode is on and a tensor argument has a node; if it has an attribute `recording`, native
-    code does what that says instead, unless somebody watches. `fail(code, *args)` is called on a
-    kernel's nonzero code and should raise.
+    when grad mode is on and a tensor argument has a node; if it has an attribute `recording`,
+    native code does what that says instead, unless somebody watches. `fail(code, *args)` is called
+    on a kernel's nonzero code and should raise.
     """
 
     arguments: str

@@ -64,14 +64,23 @@ def bind(tensor_type):
     _tensor_type = tensor_type
 
 
+def _arrive_shared(edge, grad):
+    accumulate(edge, grad, False, 0)
+
+
 def _first_chain(held, keep, limit):
     """Before the first backward, tells native code what nodes look like."""
     global _chain
     start_recording()
     runtime.configure_backward(
-        Node, AccumulateGrad, interpreters, _adder, lambda edge, grad: accumulate(edge, grad, False, 0),
-        AccumulateGrad._variable, _tensor_type._grad,
-    )  # fmt: skip
+        Node,
+        AccumulateGrad,
+        interpreters,
+        _adder,
+        _arrive_shared,
+        AccumulateGrad._variable,
+        _tensor_type._grad,
+    )
     _chain = runtime.chain
     return _chain(held, keep, limit)
 
@@ -87,17 +96,18 @@ def _run_all(node, grad, keep, create_graph):
         arrive(node, grad, create_graph)
         return
     while True:
-        following = results = None
-        edges = ()
+        following, edges, results = None, (), ()
         if not create_graph:
             held = [node, grad]
             node = grad = None
             left = _chain(held, keep, -heap[0] if heap else 0)
             if left is not None:
-                node, edges, results = left
-                if node is not None:
-                    grad, edges = edges, ()
-                left = None
+                node, first, results = left
+                if node is None:
+                    edges = first
+                else:
+                    grad = first
+                left = first = None
         if node is not None:
             if node.extra is None:
                 results = node.run(grad, keep)
@@ -105,7 +115,7 @@ def _run_all(node, grad, keep, create_graph):
                 results = hooks.after(node, node.run(grad := hooks.before(node, grad), keep), grad)
             edges = node.edges
             grad = node = None  # a gradient that is passed on must be seen to be alone
-        for edge, result in zip(edges, results or ()):
+        for edge, result in zip(edges, results):
             if edge is None or result is None:
                 continue
             kind = edge.__class__
