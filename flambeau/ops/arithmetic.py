@@ -64,7 +64,7 @@ add = pointwise(
     scalar=_sum,
     promotes=("self", "other"),
     check=_whole_alpha,
-    grad=dict(self=lambda grad: grad, other=lambda grad, alpha: _scaled(grad, alpha)),
+    grad=dict(self=lambda grad: grad, other=_scaled),
 )
 _SUB_BOOL = (
     "Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or "
@@ -98,6 +98,8 @@ mul = pointwise(
     ),
 )
 also(mul, "multiply")
+for _gradient in mul.gradients.values():
+    _gradient.if_real = mul  # the same, where nothing is complex
 
 
 def _divide(self, other, rounding_mode):
