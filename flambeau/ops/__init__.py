@@ -85,6 +85,7 @@ from .tape import (
     kind_of,
     modified,
     next_order,
+    start_recording,
     watchers,
 )
 from .tape import bind as bind_tape
@@ -150,6 +151,7 @@ __all__ = [
     "registry",
     "result_type",
     "scan",
+    "start_recording",
     "type_name",
     "view",
     "watchers",

@@ -45,6 +45,13 @@ def _scaled(grad, alpha):
     return grad * conj_of(alpha)
 
 
+def _whole_alpha(common, self, other, alpha):
+    if common.kind not in "fc" and isinstance(alpha, float | complex):
+        raise RuntimeError(
+            "For integral input tensors, argument alpha must not be a floating point number."
+        )
+
+
 def _sum(a, b, alpha):
     if a.dtype.kind == "b":
         return a | (b & alpha)
@@ -56,7 +63,8 @@ add = pointwise(
     """``self + alpha * other``.""",
     scalar=_sum,
     promotes=("self", "other"),
-    grad=dict(self=lambda grad: grad, other=lambda grad, alpha: _scaled(grad, alpha)),
+    check=_whole_alpha,
+    grad=dict(self=lambda grad: grad, other=_scaled),
 )
 _SUB_BOOL = (
     "Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or "
@@ -90,6 +98,8 @@ mul = pointwise(
     ),
 )
 also(mul, "multiply")
+for _gradient in mul.gradients.values():
+    _gradient.if_real = mul  # the same, where nothing is complex
 
 
 def _divide(self, other, rounding_mode):

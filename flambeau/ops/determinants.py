@@ -1,5 +1,7 @@
 """Determinants, ranks, condition numbers, and the exponential of a matrix."""
 
+from flambeau._base import numpy
+
 from .contraction import adjoint
 from .decompositions import svdvals
 from .family import opaque

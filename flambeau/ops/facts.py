@@ -72,9 +72,7 @@ def no_memory(error: MemoryError) -> RuntimeError:
 
 
 def behind(op, args, error):
-    """The user's mistake that made our code stumble; None where `error` is what should be
-    raised.
-    """
+    """The user's mistake that made our code stumble; None where `error` is the one to raise."""
     if isinstance(error, MemoryError):
         return no_memory(error)
     if isinstance(error, TypeError | AttributeError) and "'Pair'" in str(
@@ -98,6 +96,8 @@ def behind(op, args, error):
         for v in (a if isinstance(a, tuple | list) else (a,))
     ):
         return ValueError("Overflow when unpacking long long")
+    if isinstance(error, ZeroDivisionError):  # PyTorch's kernels say no more than this
+        return RuntimeError("ZeroDivisionError")
     return None
 
 

@@ -5,6 +5,8 @@ adjoint of each is
 written with the three, so that gradients can be differentiated again.
 """
 
+from flambeau._base import numpy
+
 from .family import opaque
 from .family.pointwise import type_name
 from .family.reduction import wrap_dim

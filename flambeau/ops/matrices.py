@@ -2,6 +2,8 @@
 NumPy.
 """
 
+from flambeau._base import numpy
+
 from .contraction import adjoint
 from .family.pointwise import type_name
 from .modes import state

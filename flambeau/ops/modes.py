@@ -16,7 +16,6 @@ class _State(threading.local):
 
 
 state = _State()
-_special = 0
 
 # Interpreters, innermost last. Doors look only at whether the list is empty; `perform` asks which
 # are this thread's.
@@ -29,12 +28,10 @@ def grad_enabled() -> bool:
 
 def set_grad(on: bool) -> None:
     """Turns recording for backward on or off in this thread."""
-    global _special
     if state.grad != on:
         state.grad = on
         # Native code asks only while some thread deviates from the default.
-        _special += -1 if on else 1
-        runtime.set_special(_special)
+        runtime.shift_special(-1 if on else 1)
 
 
 class _Defaults:

@@ -426,12 +426,8 @@ def _track(running, fresh, momentum):
 
 
 def _check_channels(input, **named):
-    """Raises where a per-channel tensor has another number of elements than `input` has
-    channels.
-    """
-    if input.layout.ndim < 2:
-        return
-    channels = input.layout.shape[1]
+    """Raises where a per-channel tensor has not as many elements as `input` has channels."""
+    channels = input.layout.shape[1] if input.layout.ndim > 1 else 1
     for name, tensor in named.items():
         if tensor is not None and tensor.layout.numel != channels:
             raise RuntimeError(

@@ -315,6 +315,11 @@ def _declare_adaptive_average(rank):
                 f"adaptive_avg_pool{rank}d(): Expected {rank + 1}D to {rank + 2}D tensor, but got "
                 f"{list(self.shape)}"
             )
+        if not all(self.layout.shape[-rank:]):
+            raise RuntimeError(
+                f"adaptive_avg_pool{rank}d(): Expected input to have non-zero size for non-batch "
+                f"dimensions, but input has sizes {list(self.shape)}"
+            )
         spatial = self.layout.shape[-rank:]
         sizes = _tuple(output_size, rank)
         sizes = tuple(n if s is None or s == -1 else s for n, s in zip(spatial, sizes, strict=True))

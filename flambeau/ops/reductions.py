@@ -8,7 +8,8 @@ from .creation import ones_like
 from .family import Fold, reduction
 from .family.pointwise import type_name
 from .family.reduction import wrap_dims
-from .op import composite, find
+from .modes import interpreters
+from .op import LIMIT, composite, find
 from .promotion import compute_type
 from .views import expand
 
@@ -49,15 +50,27 @@ def is_nan(x):
     return x.differs(x)
 
 
-def _as(grad, dtype):
-    return grad if grad.layout.dtype is dtype else grad.to(dtype)
-
-
 def spread(grad, layout, dim, keepdim):
     """A gradient of a reduction's result, expanded over the reduced dimensions."""
     if not grad.layout.ndim:  # everything was reduced: one number expands to any shape
-        return expand.door(grad, layout.shape)
+        plan = _spreads.get((grad.layout, layout))
+        if plan is None or interpreters:
+            return _spread_number(grad, layout)
+        return plan(grad, layout.shape, False)
     return keep_dims(grad, layout, dim, keepdim).expand(layout.shape)
+
+
+_spreads: dict = {}  # plans of `expand`
+
+
+def _spread_number(grad, layout):
+    if interpreters:
+        return expand.door(grad, layout.shape)
+    if len(_spreads) > LIMIT:
+        _spreads.clear()
+    args = grad, layout.shape, False
+    plan = _spreads[grad.layout, layout] = expand.plan(args)
+    return plan(*args)
 
 
 def keep_dims(result, layout, dim, keepdim):
@@ -84,7 +97,10 @@ sum_ = reduction(
     dtype=sum_dtype,
     grad=dict(
         self=lambda grad, self_layout, dim, keepdim: spread(
-            _as(grad, self_layout.dtype), self_layout, dim, keepdim
+            grad if grad.layout.dtype is self_layout.dtype else grad.to(self_layout.dtype),
+            self_layout,
+            dim,
+            keepdim,
         )
     ),
 )

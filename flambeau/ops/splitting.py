@@ -7,7 +7,7 @@ from .family.view import register
 from .joining import cat, stack
 from .modes import state
 from .op import Op, composite
-from .tape import Node, Output, sequence
+from .tape import Node, Output, next_order
 from .views import slice_
 
 
@@ -21,7 +21,7 @@ class ManyViews(Node):
     made_together = True  # PyTorch forbids writing one of them where they have a history
 
     def __init__(self, tensor, label, layouts, join):
-        self.order = next(sequence)
+        self.order = next_order()
         self.extra = self.shapes = None
         self.edges, self.saved = (tensor._node,), ()
         self.count, self.label, self.meaning = len(layouts), label, (layouts, join)

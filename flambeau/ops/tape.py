@@ -1,6 +1,6 @@
 """What an op leaves behind for backward: nodes, edges and saved values."""
 
-import itertools
+import functools
 import keyword
 import weakref
 
@@ -9,8 +9,11 @@ from flambeau._base import RemovableHandle
 
 from .modes import state
 
-sequence = itertools.count(1)  # orders all nodes
-next_order = sequence.__next__
+
+def next_order():
+    """The next number in the order of all nodes."""
+    return runtime.next_order()
+
 
 FREED = (
     "Trying to backward through the graph a second time (or directly access saved tensors after "
@@ -244,7 +247,9 @@ class Rule:
     arguments, results
     (`result`, or the schema's names), `grad` (or `grad_NAME`, for several results),
     `ARGUMENT_layout` and
-    `ARGUMENT_offset`, which keep no memory alive, and `needs`, a list of booleans.
+    `ARGUMENT_offset`, which keep no memory alive, and `needs`, a list of booleans. A function of an
+    op with one result may carry `if_real`: an op that is called in its place, on the same values,
+    where the gradient is real.
     """
 
     def __init__(self, name, arguments, tensors, lists, results, gradients):
@@ -273,13 +278,45 @@ class Rule:
                 "run": self._make_run(),
             },
         )
-        self.recorder = self._make_recorder()
+        self._recorder = self._make_recorder()
+
+    def recorder(self, shapes):
+        """record(result, *arguments), with a description from which native code makes the same
+        node.
+        """
+        record = self._recorder(shapes)
+        if not self.lists and len(self.results) == 1 and len(self.differentiable) < 60:
+            start_recording()
+            record.recording = self._recording(shapes)
+        return record
+
+    def _recording(self, shapes):
+        """What `_make_recorder` says in Python."""
+        saved = []
+        for name in self.saves:
+            users = [a for a in self.gradients if name in self.reads[a]]
+            needed = sum(
+                1 << self.differentiable.index(a) for a in users if a in self.differentiable
+            )
+            argument, _, what = name.rpartition("_")
+            if name in self.results:
+                saved.append(runtime.Saved("result", 0, needed, True))
+            elif name in self.tensors:
+                saved.append(runtime.Saved("tensor", self.arguments.index(name), needed, True))
+            elif name in self.arguments:
+                saved.append(runtime.Saved("plain", self.arguments.index(name)))
+            else:
+                saved.append(runtime.Saved(what, self.arguments.index(argument)))
+        edges = [
+            self.arguments.index(a) if a in self.gradients else -1 for a in self.differentiable
+        ]
+        return runtime.Recording(self.kind, shapes, len(self.arguments), tuple(edges), tuple(saved))
 
     def record(self, shapes, result, *arguments):
         """Makes the node and hangs it on the result. `shapes`: layouts that gradients are brought
         to.
         """
-        return self.recorder(shapes)(result, *arguments)
+        return self._recorder(shapes)(result, *arguments)
 
     def _make_recorder(self):
         """recorder(shapes) gives record(result, *arguments)."""
@@ -322,7 +359,7 @@ class Rule:
         ]
         scope = {
             "_Kind": self.kind,
-            "_next": next_order,
+            "_next": runtime.next_order,
             "_alone": alone,
             "_watchers": watchers,
             "_dress": _dress,
@@ -372,20 +409,38 @@ class Rule:
             lines.append("    if not keep: _node.saved = None")
         if len(self.results) > 1:
             lines.append(f"    {', '.join(f'grad_{r}' for r in self.results)}, = grad")
-        lines += self._calls_with_lists() if self.lists else self._calls()
-        scope = {f"_grad_of_{a}": f for a, f in self.gradients.items()} | {
-            "_fit": _fit,
-            "_reopen": _reopen,
-            "_check_list": _check_list,
-            "_modified": modified,
-            "_state": state,
-            "_attach": _attach,
+        quick = {
+            f"_if_real_{a}": f.if_real.door
+            for a, f in self.gradients.items()
+            if hasattr(f, "if_real")
         }
+        if quick:
+            lines.append("    _real = grad.layout.dtype.kind == 'f'")
+        lines += self._calls_with_lists() if self.lists else self._calls()
+        scope = (
+            {f"_grad_of_{a}": f for a, f in self.gradients.items()}
+            | {
+                "_fit": _fit,
+                "_reopen": _reopen,
+                "_check_list": _check_list,
+                "_modified": modified,
+                "_state": state,
+                "_attach": _attach,
+            }
+            | quick
+        )
         exec(compile("\n".join(lines), "<flambeau generated>", "exec"), scope)
         return scope["run"]
 
     def _call(self, argument):
-        return f"_grad_of_{argument}({', '.join(map(_safe, self.reads.get(argument, ())))})"
+        function = self.gradients[argument]
+        if function.__code__.co_code == _IDENTITY.co_code and self.reads[argument] == ("grad",):
+            return "grad"
+        reads = ", ".join(map(_safe, self.reads[argument]))
+        call = f"_grad_of_{argument}({reads})"
+        if hasattr(function, "if_real"):
+            return f"(_if_real_{argument}({reads}) if _real else {call})"
+        return call
 
     def _calls(self):
         edges = [f"_edge_{a}" for a in self.differentiable]
@@ -440,6 +495,15 @@ class Rule:
             elif value.storage.version != version:
                 modified(value, version, node)
         return values
+
+
+@functools.cache
+def start_recording():
+    """Tells native code what nodes look like."""
+    runtime.configure_nodes(watchers, Node.edges, Node.extra, Node.order, Node.saved, Node.shapes)
+
+
+_IDENTITY = (lambda grad: grad).__code__
 
 
 def _safe(name):

@@ -22,7 +22,7 @@ def _sizes(layout: Layout, size) -> tuple[int, ...]:
                 raise RuntimeError("only one dimension can be inferred")
             unknown = i
         elif n < 0:
-            raise RuntimeError(f"invalid shape dimension {n}")
+            raise RuntimeError(f"invalid shape dimension {n} at index {i} of shape {list(size)}")
         else:
             known *= n
     if unknown is None and known == layout.numel:

@@ -8,23 +8,39 @@ from typing import Any
 
 from . import lapack
 from .blas import gemm_kernel
-from .core import Launch, Memory, Stage, bind, launcher, memory, native, take_events
+from .core import (
+    Launch,
+    Memory,
+    Recording,
+    Saved,
+    Stage,
+    bind,
+    launcher,
+    memory,
+    native,
+    take_events,
+)
 from .random import Generator, Stream, default_generator
 
 _NATIVE = frozenset(
     {
         "Storage",
         "alias",
+        "chain",
+        "configure_backward",
+        "configure_nodes",
         "empty",
         "empty_cache",
         "foreign",
         "get_num_threads",
         "log_events",
         "needs_grad",
+        "next_order",
         "reset_peak",
         "set_cache_limit",
         "set_num_threads",
         "set_special",
+        "shift_special",
         "wrap",
     }
 )
@@ -41,6 +57,8 @@ __all__ = [
     "Generator",
     "Launch",
     "Memory",
+    "Recording",
+    "Saved",
     "Stage",
     "Stream",
     "bind",

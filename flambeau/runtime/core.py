@@ -32,6 +32,39 @@ class Stage(NamedTuple):
     grain: int
 
 
+class Saved(NamedTuple):
+    """A value that a node saves.
+
+    `way` is one of `WAYS`: the argument as it is ("plain"); the argument or the result without
+    history, where one of the edges in the bits `needed` is not None, else None ("tensor",
+    "result"); the argument's "layout" or "offset". `versioned` values have their storage's version
+    in `saved`, too.
+    """
+
+    way: str
+    position: int
+    needed: int = 0
+    versioned: bool = False
+
+
+WAYS = ("plain", "tensor", "result", "layout", "offset")
+
+
+class Recording(NamedTuple):
+    """The node that a record function makes, so that native code can make it as well.
+
+    `kind` is its class, `shapes` goes to the slot of that name. `edges` are the positions of the
+    arguments whose nodes are its edges, -1 for an edge that is None. `saved` become its saved
+    values, followed by the versions of those that have one.
+    """
+
+    kind: type
+    shapes: Any
+    arguments: int
+    edges: tuple[int, ...]
+    saved: tuple[Saved, ...]
+
+
 class Launch(NamedTuple):
     """What a launcher does.
 
@@ -45,8 +78,9 @@ class Launch(NamedTuple):
     argument where there is none.
 
     `release`: run without the interpreter's lock. `record(result, *args)` is called after success
-    when grad mode is on and a tensor argument has a node. `fail(code, *args)` is called on a
-    kernel's nonzero code and should raise.
+    when grad mode is on and a tensor argument has a node; if it has an attribute `recording`,
+    native code does what that says instead, unless somebody watches. `fail(code, *args)` is called
+    on a kernel's nonzero code and should raise.
     """
 
     arguments: str
@@ -211,6 +245,7 @@ def launcher(launch: Launch) -> Callable[..., Any]:
     if _bound is None:
         raise RuntimeError("a launcher needs the tensor class: call bind first")
     _check(launch)
+    # A record function keeps its recording alive.
     kept = [launch.record, launch.fail, *(layout for layout, _ in launch.outputs)]
     return module.make_launcher((_descriptor(launch), *kept))
 
@@ -258,6 +293,7 @@ def _descriptor(launch: Launch) -> bytes:
         row = (stage.kernel, place(stage.dims), stage.total, max(stage.grain, 1), len(stage.data))
         stages += pack(*row, place(indices))
     written = launch.arguments.find("m")
+    recording = _recording(launch)
     values = {
         "ARGUMENTS": count,
         "OUTPUTS": len(outputs),
@@ -265,6 +301,7 @@ def _descriptor(launch: Launch) -> bytes:
         "STAGES": len(launch.stages),
         "RELEASE": int(launch.release),
         "RECORD": 0 if launch.record is None else id(launch.record),
+        "RECORDING": 0 if recording is None else place(pack(*recording)),
         "FAIL": 0 if launch.fail is None else id(launch.fail),
         "WRITTEN": written,
         "SCALARS": sum({"d": 1, "i": 1, "c": 2}.get(letter, 0) for letter in launch.arguments),
@@ -274,3 +311,21 @@ def _descriptor(launch: Launch) -> bytes:
         "STAGE_TABLE": place(stages),
     }
     return pack(*(values[name] for name in HEAD)) + b"".join(tables)
+
+
+def _recording(launch: Launch) -> list[int] | None:
+    """The words that `native/record.py` describes; None where a node is not made natively."""
+    made: Recording | None = getattr(launch.record, "recording", None)
+    results = sum(layout is not None for layout, _ in launch.outputs)
+    if made is None or results != 1 or made.arguments != len(launch.arguments):
+        return None
+    read = [p for p in made.edges if p >= 0]
+    read += [s.position for s in made.saved if s.way in ("tensor", "layout", "offset")]
+    if any(launch.arguments[p] not in "tm" for p in read):
+        return None
+    versions = sum(s.versioned for s in made.saved)
+    words = [len(made.edges), len(made.saved), versions, id(made.kind), id(made.shapes)]
+    words += made.edges
+    for s in made.saved:
+        words += (WAYS.index(s.way), s.position, s.needed, int(s.versioned))
+    return words

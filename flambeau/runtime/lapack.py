@@ -7,6 +7,8 @@ from __future__ import annotations
 import ctypes
 from typing import Any
 
+from flambeau._base import numpy
+
 from .blas import library
 
 _LETTERS = {"float32": "s", "float64": "d", "complex64": "c", "complex128": "z"}
@@ -31,6 +33,36 @@ def _routine(name: str) -> Any:
     return _found[name]
 
 
+def _letter(*dtypes: numpy.dtype) -> str:
+    """The letter of the one dtype of a routine's matrices."""
+    if len(set(dtypes)) > 1:
+        names = " and ".join(d.name for d in dtypes)
+        raise RuntimeError(f"expected matrices of one dtype, but got {names}")
+    if dtypes[0].name not in _LETTERS:
+        raise NotImplementedError(f"Low precision dtypes not supported. Got {dtypes[0].name}")
+    return _LETTERS[dtypes[0].name]
+
+
+def _square(matrix: numpy.ndarray) -> int:
+    """The size of a square matrix: LAPACK believes what it is told, and reads past any other."""
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
+        raise RuntimeError(f"A must be a square matrix, but it has shape {list(matrix.shape)}")
+    return matrix.shape[0]
+
+
+def _check_pivots(pivots: numpy.ndarray, n: int) -> None:
+    """Raises where exchanges reach outside n rows; 2 x 2 blocks have pairs of negative ones."""
+    k, numbers = 0, pivots.tolist()
+    while k < len(numbers):
+        pair = numbers[k : k + 2] if numbers[k] < 0 else numbers[k : k + 1]
+        broken = numbers[k] < 0 and (len(pair) < 2 or pair[1] >= 0)
+        if broken or any(not 1 <= abs(p) <= n for p in pair):
+            raise RuntimeError(f"pivots are out of range for a matrix of {n} rows")
+        k += len(pair)
+    if len(numbers) != n:
+        raise RuntimeError(f"expected {n} pivots, but got {len(numbers)}")
+
+
 def _call(name: str, dtype: numpy.dtype, *arguments: Any) -> int:
     """Calls a routine, its last argument `info` added, and returns that."""
     info = ctypes.c_int(0)
@@ -45,7 +77,7 @@ def _call(name: str, dtype: numpy.dtype, *arguments: Any) -> int:
         else:
             passed.append(ctypes.byref(ctypes.c_int(value)))
     # Fortran compilers pass the length of each string behind all arguments.
-    _routine(f"{_LETTERS[dtype.name]}{name}_")(
+    _routine(f"{_letter(dtype)}{name}_")(
         *passed, ctypes.byref(info), *[ctypes.c_size_t(1)] * lengths
     )
     return info.value
@@ -66,7 +98,7 @@ def cholesky(matrix: numpy.ndarray) -> tuple[numpy.ndarray, int]:
     """(L, info) of a square matrix, whose lower triangle is read; info k: the k-th leading minor is
     not positive.
     """
-    n = matrix.shape[0]
+    n = _square(matrix)
     factor = numpy.array(matrix, order="F")
     info = _call("potrf", factor.dtype, "L", n, factor, max(n, 1)) if n else 0
     return numpy.tril(factor), info
@@ -83,7 +115,11 @@ def triangular(
     if not out.size:
         return out
     a = numpy.ascontiguousarray(matrix)
-    letter = _LETTERS[out.dtype.name]
+    letter = _letter(out.dtype, a.dtype)
+    if _square(a) != (rows if left else columns):
+        raise RuntimeError(
+            f"a matrix of {len(a)} rows does not fit a right side of {[rows, columns]}"
+        )
     one: Any = {"s": ctypes.c_float(1), "d": ctypes.c_double(1)}.get(letter)
     if one is None:  # complex numbers are passed by address
         held = numpy.ones(1, out.dtype)
@@ -109,7 +145,7 @@ def symmetric(matrix: numpy.ndarray, hermitian: bool) -> tuple[numpy.ndarray, nu
     """(factors in one, pivots, info) of L D L^T (`hermitian`: L D L^H); the lower triangle is
     read.
     """
-    n = matrix.shape[0]
+    n = _square(matrix)
     packed = numpy.array(matrix, order="F")
     pivots = numpy.zeros(n, numpy.int32)
     if not n:
@@ -125,19 +161,15 @@ def symmetric_solve(
 ) -> numpy.ndarray:
     """The solution of a linear system, from what `symmetric` gives.
 
-    Raises ValueError for sizes or pivots that would lead LAPACK outside of the arrays.
+    Raises RuntimeError for sizes or pivots that would lead LAPACK outside of the arrays.
     """
-    order = packed.shape[0]
-    exchanges = numpy.abs(pivots)
-    if (
-        right.shape[0] != order
-        or pivots.shape != (order,)
-        or ((exchanges < 1) | (exchanges > order)).any()
-    ):
-        raise ValueError("the factors, pivots and right side do not belong together")
     factors, out = numpy.array(packed, order="F"), numpy.array(right, order="F")
     n, columns = out.shape
     if out.size:
+        _letter(factors.dtype, out.dtype)
+        if _square(factors) != n:
+            raise RuntimeError(f"a matrix of {len(factors)} rows does not fit a right side of {n}")
+        _check_pivots(pivots, n)
         name = "hetrs" if hermitian and factors.dtype.kind == "c" else "sytrs"
         held = numpy.ascontiguousarray(pivots, numpy.int32)
         _call(name, factors.dtype, "L", n, columns, factors, n, held, out, n)

@@ -37,6 +37,7 @@ def _fit(grad, layout):
 
 
 runtime.bind(Tensor, modes.grad_enabled)
+engine.bind(Tensor)
 ops.bind_doors(
     Tensor,
     {

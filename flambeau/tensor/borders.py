@@ -357,18 +357,37 @@ def set_(self, source=None, storage_offset=0, size=None, stride=None):
     if source is None:
         source = find("empty").door((0,), dtype=self.layout.dtype)
     if isinstance(source, Tensor):
+        if source.layout.dtype is not self.layout.dtype:
+            raise RuntimeError(
+                f"Could not set tensor of type {source.dtype.name} to a tensor of type "
+                f"{self.dtype.name}"
+            )
         if size is None:
             self.storage, self.layout, self.offset = source.storage, source.layout, source.offset
             return self
         block = source.storage
-    else:
+    elif isinstance(source, UntypedStorage | TypedStorage):
         block = source.memory
+    else:
+        kind = type(source).__name__
+        raise TypeError(
+            f"set_(): argument 'source' (position 1) must be Tensor or Storage, not {kind}"
+        )
     if size is None:
         size = (block.nbytes // self.layout.itemsize,)
     size = tuple(size) if hasattr(size, "__iter__") else (size,)
     stride = _row_major(size) if stride is None else tuple(stride)
-    self.layout = layout(size, stride, self.layout.dtype)
-    self.storage, self.offset = block, storage_offset
+    where = f"sizes {list(size)}, strides {list(stride)}, storage offset {storage_offset}"
+    if len(size) != len(stride) or any(n < 0 for n in (*size, *stride, storage_offset)):
+        raise RuntimeError(f"set_(): invalid {where}")
+    made = layout(size, stride, self.layout.dtype)
+    needed = (made.span + storage_offset) * made.itemsize if made.numel else 0
+    if needed > block.nbytes:
+        raise RuntimeError(
+            f"setStorage: {where}, and itemsize {made.itemsize} requiring a storage size of "
+            f"{needed} are out of bounds for storage of size {block.nbytes}"
+        )
+    self.layout, self.storage, self.offset = made, block, storage_offset
     return self
 
 

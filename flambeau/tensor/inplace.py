@@ -206,6 +206,11 @@ def check_out(op, result, out):
         raise TypeError(f"{op.name}() got an unexpected keyword argument 'out'")
     if not hasattr(out, "layout"):
         raise TypeError(f"{op.name}(): argument 'out' must be Tensor, not {type(out).__name__}")
+    if modes.state.grad and (out._node is not None or result._node is not None):
+        raise RuntimeError(
+            f"{op.name}(): functions with out=... arguments don't support automatic "
+            "differentiation, but one of the arguments requires grad."
+        )
     if out.layout.device is not result.layout.device:
         raise RuntimeError(
             f"Attempting to copy from device {result.layout.device} to device {out.layout.device}, "
@@ -220,12 +225,6 @@ def write_out(op, result, out):
     if isinstance(result, tuple):
         outs = tuple(write_out(op, r, o) for r, o in zip(result, out, strict=True))
         return type(result)(*outs) if hasattr(result, "_fields") else outs
-    if modes.state.grad and (out._node is not None or result._node is not None):
-        raise RuntimeError(
-            f"{op.name}(): functions with out=... arguments don't support automatic "
-            "differentiation, but one of the "
-            "arguments requires grad."
-        )
     if result.layout.shape != out.layout.shape:
         out.resize_(result.layout.shape)
     raw_copy(out, result)

@@ -12,18 +12,25 @@ def packet(name, declared):
     chosen: dict = {}
 
     def function(*args, **kwargs):
-        key = (*[a.__class__ for a in args], *kwargs.items().__iter__()) if not kwargs else None
-        op = chosen.get(key) if key is not None else None
+        key = tuple([_kind(a) for a in args])
+        if kwargs:
+            key = (key, *[(k, _kind(v)) for k, v in kwargs.items()])
+        op = chosen.get(key)
         if op is None:
-            op = choose(name, declared, args, kwargs)
-            if key is not None:
-                chosen[key] = op
+            op = chosen[key] = choose(name, declared, args, kwargs)
         return op.door(*args, **kwargs)
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = "\n\n".join(op.doc or "" for op in declared)
     function.__module__ = "torch"
     return function
+
+
+def _kind(value):
+    """What of an argument decides between overloads: its class, and that of its first element."""
+    if value.__class__ in (list, tuple) and value:
+        return value.__class__, value[0].__class__
+    return value.__class__
 
 
 def choose(name, declared, args, kwargs):

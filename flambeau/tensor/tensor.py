@@ -425,10 +425,10 @@ class Tensor:
         return bool(self.item())
 
     def __float__(self):
-        return float(self.item())
+        return float(self.item() if self.layout.numel == 1 else _not_one())
 
     def __int__(self):
-        return int(self.item())
+        return int(self.item() if self.layout.numel == 1 else _not_one())
 
     def __complex__(self):
         return complex(self.item())
@@ -483,6 +483,10 @@ def _no_dimension(dim):
 def _unversioned(storage):
     """The same memory with a version counter of its own."""
     return runtime.foreign(storage.ptr, storage.nbytes, storage)
+
+
+def _not_one():
+    raise ValueError("only one element tensors can be converted to Python scalars")
 
 
 _constructor: list = []

@@ -84,8 +84,6 @@ def _make(key):
     made.shape, made.strides, made.dtype, made.device, made.conj, made.neg = key
     made.ndim = len(made.shape)
     made.numel = math.prod(made.shape)
-    if made.numel > LIMIT:
-        raise RuntimeError("numel: integer multiplication overflow")
     made.itemsize = made.dtype.itemsize
     made.contiguous = is_contiguous(made.shape, made.strides)
     made.span = (
@@ -95,6 +93,8 @@ def _make(key):
     )
     if made.span * made.itemsize > LIMIT:
         raise RuntimeError(f"Storage size calculation overflowed with sizes={list(made.shape)}")
+    if made.numel > LIMIT:
+        raise RuntimeError("numel: integer multiplication overflow")
     return _made.setdefault(key, made)
 
 

@@ -218,9 +218,9 @@ def hunt(seed: int, rounds: int, part: int, parts: int) -> int:
     found = set()
     names = sorted(registry)[part::parts]
     for name in names:
-        if name in SKIPPED or name.startswith("_"):
+        if name in SKIPPED:
             continue
-        for op in registry[name]:
+        for op in (op for op in registry[name] if not op.name.startswith("_")):
             for _ in range(rounds):
                 one(op, chance, trace, found)
     for line in sorted(found):
@@ -251,8 +251,8 @@ def one(op, chance, trace, found) -> None:
     function = op.inplace if op.inplace_form and chance.random() < 0.3 else op.door
     if huge(op, [*args, *keywords.values()]):
         return
-    named = [f"{k}={shown(v)}" for k, v in keywords.items()]
-    text = f"{op!r} {function.__name__}({', '.join([*map(shown, args), *named])})"
+    given = [*map(shown, args), *(f"{k}={shown(v)}" for k, v in keywords.items())]
+    text = f"{op!r} {function.__name__}({', '.join(given)})"
     if trace:
         trace.seek(0)
         trace.truncate()

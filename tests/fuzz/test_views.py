@@ -28,9 +28,7 @@ as_strided = np.lib.stride_tricks.as_strided
 
 
 class Pair:
-    """A tensor and a NumPy array that see the same kind of memory in the same way; each has memory
-    of its own.
-    """
+    """A tensor and a NumPy array that see like memories in the same way; each has its own."""
 
     def __init__(self, tensor, array, base, memory):
         self.tensor, self.array, self.base, self.memory = tensor, array, base, memory

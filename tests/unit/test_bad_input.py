@@ -118,6 +118,18 @@ WRONG = [
         "running_mean should contain 3 elements not 5",
     ),
     (
+        lambda: a().set_(ft.zeros(2).untyped_storage(), 1, (2,)),
+        RuntimeError,
+        "setStorage: sizes [2], strides [1], storage offset 1, and itemsize 4 requiring a storage "
+        "size of 12 are out of bounds for storage of size 8",
+    ),
+    (
+        lambda: ft.ones(2, dtype=ft.int64).add(1, alpha=1.5),
+        RuntimeError,
+        "For integral input tensors, argument alpha must not be a floating point number.",
+    ),
+    (lambda: int(a()), ValueError, "only one element tensors can be converted to Python scalars"),
+    (
         lambda: ft.rand(2, generator="x"),
         TypeError,
         "uniform_(): argument 'generator' (position 4) must be torch.Generator",
@@ -174,6 +186,16 @@ def test_programs_that_match_messages_still_work():
     """The first line is in str(e), as in PyTorch: `in`, `startswith` and re.search find it."""
     with pytest.raises(RuntimeError, match=r"^shape '\[7\]' is invalid for input of size 6"):
         a().view(7)
+
+
+def test_factors_that_lapack_would_follow_out_of_bounds():
+    """Pivots come from the user: LAPACK itself does not check them."""
+    matrix = ft.eye(4) + 1
+    factors, pivots = ft.linalg.ldl_factor(matrix)
+    assert (matrix @ ft.linalg.ldl_solve(factors, pivots, ft.ones(4, 1)) - 1).abs().max() < 1e-5
+    for wrong in (pivots * 0 + 9, pivots[:2], -pivots.abs()[[0, 1, 2, 3]] * 9):
+        with pytest.raises(RuntimeError):
+            ft.linalg.ldl_solve(factors, wrong, ft.ones(4, 1))
 
 
 @pytest.mark.parametrize(
@@ -330,8 +352,8 @@ def test_a_forked_child_computes():
             if child == 0:
                 x = ft.ones(2_000_000, requires_grad=True)
                 (x * 2 + big).sum().backward()
-                good = x.grad[5].item() == 2 and (ft.ones(300, 300) @ ft.ones(300,
-                300)).sum().item() == 300.0**3
+                product = ft.ones(300, 300) @ ft.ones(300, 300)
+                good = x.grad[5].item() == 2 and product.sum().item() == 300.0**3
                 os._exit(0 if good and big.sum().item() == 2_000_000 else 1)
             _, status = os.waitpid(child, 0)
             print(os.waitstatus_to_exitcode(status), big.sum().item())

@@ -10,8 +10,7 @@ import pytest
 
 import flambeau as ft
 
-# The rows and columns are these types; each cell names the common type, in short: PyTorch's
-# documented table.
+# The rows and columns are these types, each cell their common type: PyTorch's documented table.
 SHORT = {
     "u8": ft.uint8,
     "i8": ft.int8,

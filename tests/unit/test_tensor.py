@@ -1,6 +1,4 @@
-"""What every tensor can do: creation, conversion, iteration, copies, pickles, and the borders, for
-all dtypes.
-"""
+"""What every tensor can do, for all dtypes: creation, conversion, iteration, copies, borders."""
 
 import copy
 import io

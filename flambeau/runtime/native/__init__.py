@@ -4,13 +4,15 @@ from importlib import import_module
 from typing import Any
 
 from .allocator import ALLOCATOR
+from .backward import BACKWARD
 from .launch import HEAD, KINDS, LAUNCH
 from .pool import POOL
 from .products import PRODUCTS, ROUTINES
 from .python import PYTHON
+from .record import RECORD
 from .tensors import TENSORS
 
-CORE = "\n".join((PYTHON, ALLOCATOR, POOL, TENSORS, LAUNCH))
+CORE = "\n".join((PYTHON, ALLOCATOR, POOL, TENSORS, RECORD, BACKWARD, LAUNCH))
 
 
 def __getattr__(name: str) -> Any:

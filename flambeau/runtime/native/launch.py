@@ -13,6 +13,7 @@ HEAD = (
     "STAGES",  # how many
     "RELEASE",  # 1: without the interpreter's lock
     "RECORD",  # an object, or 0
+    "RECORDING",  # where the node is described (record.py), or 0
     "FAIL",  # an object, or 0
     "WRITTEN",  # position of the first argument that is written, or -1
     "SCALARS",  # how many words of scalars
@@ -280,12 +281,17 @@ def report_failure(d, arguments, code):
     PyErr_Format(pointee(address(PyExc_RuntimeError)), "a kernel failed with code %lld", code)
     return 0
 
-@cold
+def record(d, result, arguments):
+    if d[L_RECORDING] and N_SAVED:
+        if PyList_Size(watchers) == 0:
+            return make_node(d + d[L_RECORDING], result, arguments)
+    return call_with(d[L_RECORD], result, arguments, d[L_ARGUMENTS])
+
 def recorded(d, result, arguments):
     mode = grad_mode()
     if mode == 0:
         return result
-    if mode < 0 or not call_with(d[L_RECORD], result, arguments, d[L_ARGUMENTS]):
+    if mode < 0 or not record(d, result, arguments):
         decref(result)
         return 0
     return result
@@ -337,6 +343,11 @@ methods: table = [
     ("alias", py_alias, METH_FASTCALL, 0),
     ("needs_grad", py_needs_grad, METH_FASTCALL, 0),
     ("set_special", py_set_special, METH_O, 0),
+    ("shift_special", py_shift_special, METH_O, 0),
+    ("configure_backward", py_configure_backward, METH_FASTCALL, 0),
+    ("configure_nodes", py_configure_nodes, METH_FASTCALL, 0),
+    ("next_order", py_next_order, METH_NOARGS, 0),
+    ("chain", py_chain, METH_FASTCALL, 0),
     ("set_num_threads", py_set_num_threads, METH_O, 0),
     ("get_num_threads", py_get_num_threads, METH_NOARGS, 0),
     ("forget_workers", py_forget_workers, METH_NOARGS, 0),

@@ -167,9 +167,21 @@ def py_set_special(module: ptr, number: ptr) -> ptr:
     value = PyLong_AsLongLong(number)
     if value == -1 and PyErr_Occurred():
         return 0
+    become_special(value)
+    return new_none()
+
+# Adds to the number of threads in which grad mode is off.
+def py_shift_special(module: ptr, number: ptr) -> ptr:
+    value = PyLong_AsLongLong(number)
+    if value == -1 and PyErr_Occurred():
+        return 0
+    become_special(special + value)
+    return new_none()
+
+# A thread is known where it is the only one, and was the first.
+def become_special(value):
     special_thread = 0
     if value == 1 and special == 0:
         special_thread = PyThreadState_GetID(PyThreadState_Get())
     special = value
-    return new_none()
 """

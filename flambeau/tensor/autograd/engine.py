@@ -1,9 +1,21 @@
 """Backward: from results to leaves, latest op first."""
 
+import weakref
 from heapq import heappop, heappush, heappushpop
 from sys import getrefcount
 
-from flambeau.ops import AccumulateGrad, Output, extras, find, inplace_plan, modes, watchers
+from flambeau import runtime
+from flambeau.ops import (
+    AccumulateGrad,
+    Node,
+    Output,
+    extras,
+    find,
+    inplace_plan,
+    modes,
+    start_recording,
+    watchers,
+)
 
 from . import hooks
 from .anomaly import watched_run
@@ -43,6 +55,39 @@ def run(roots, grads, *, retain_graph=False, create_graph=False, inputs=None, ac
             modes.set_grad(before)
 
 
+_tensor_type: type
+
+
+def bind(tensor_type):
+    """Says which class tensors are of."""
+    global _tensor_type
+    _tensor_type = tensor_type
+
+
+def _arrive_shared(edge, grad):
+    accumulate(edge, grad, False, 0)
+
+
+def _first_chain(held, keep, limit):
+    """Before the first backward, tells native code what nodes look like."""
+    global _chain
+    start_recording()
+    runtime.configure_backward(
+        Node,
+        AccumulateGrad,
+        interpreters,
+        _adder,
+        _arrive_shared,
+        AccumulateGrad._variable,
+        _tensor_type._grad,
+    )
+    _chain = runtime.chain
+    return _chain(held, keep, limit)
+
+
+_chain = _first_chain  # runs nodes natively, as long as that is plain
+
+
 def _run_all(node, grad, keep, create_graph):
     """The common case: from one node to all leaves. A chain of nodes needs no heap."""
     pending: dict = {}  # by order: [node, gradient so far]
@@ -51,13 +96,25 @@ def _run_all(node, grad, keep, create_graph):
         arrive(node, grad, create_graph)
         return
     while True:
-        if node.extra is None:
-            results = node.run(grad, keep)
-        else:
-            results = hooks.after(node, node.run(grad := hooks.before(node, grad), keep), grad)
-        following = None
-        edges = node.edges
-        grad = node = None  # a gradient that is passed on must be seen to be alone
+        following, edges, results = None, (), ()
+        if not create_graph:
+            held = [node, grad]
+            node = grad = None
+            left = _chain(held, keep, -heap[0] if heap else 0)
+            if left is not None:
+                node, first, results = left
+                if node is None:
+                    edges = first
+                else:
+                    grad = first
+                left = first = None
+        if node is not None:
+            if node.extra is None:
+                results = node.run(grad, keep)
+            else:
+                results = hooks.after(node, node.run(grad := hooks.before(node, grad), keep), grad)
+            edges = node.edges
+            grad = node = None  # a gradient that is passed on must be seen to be alone
         for edge, result in zip(edges, results):
             if edge is None or result is None:
                 continue
@@ -241,13 +298,18 @@ def accumulate(node, grad, create_graph, alone):
     elif interpreters:
         have.add_(grad)
     else:
-        plan = _adders.get((have.layout, grad.layout))
-        if plan is None:
-            plan = inplace_plan(find("add"), _adders_by_key, (have, grad, 1))
-            if len(_adders) > LIMIT:
-                _adders.clear()
-            _adders[have.layout, grad.layout] = plan
-        plan(have, grad, 1)
+        _adder(have, grad)(have, grad, 1)
+
+
+def _adder(have, grad):
+    """The plan of ``have.add_(grad)``."""
+    plan = _adders.get((have.layout, grad.layout))
+    if plan is None:
+        plan = inplace_plan(find("add"), _adders_by_key, (have, grad, 1))
+        if len(_adders) > LIMIT:
+            _adders.clear()
+        _adders[have.layout, grad.layout] = plan
+    return plan
 
 
 _adders_by_key: dict = {}
@@ -295,7 +357,9 @@ class _Maker:
     extra, order, results = None, 0, 1
 
     def __init__(self, leaf, hook):
-        self.edges = (AccumulateGrad(leaf),)
+        edge = AccumulateGrad.__new__(AccumulateGrad)
+        edge.order, edge.extra, edge._variable = 0, None, weakref.ref(leaf)
+        self.edges = (edge,)
         if hook:
             extras(self.edges[0])
 
@@ -318,7 +382,7 @@ def _measure():
             else:
                 _alone += 1
             try:
-                _run_all(_Maker(leaf, hook), None, False, False)
+                _run_all(_Maker(leaf, hook), None, False, True)
             except (
                 AttributeError
             ):  # the copy of a gradient that seems to be shared: doubles have none
@@ -416,11 +480,14 @@ def backward_from(tensor, gradient=None, retain_graph=None, create_graph=False, 
     if not state.grad:
         _run_all(node, seed, retain_graph, False)
         return
-    modes.set_grad(False)
+    # modes.set_grad, in line
+    state.grad = False
+    runtime.shift_special(1)
     try:
         _run_all(node, seed, retain_graph, False)
     finally:
-        modes.set_grad(True)
+        state.grad = True
+        runtime.shift_special(-1)
 
 
 def backward(
