@@ -9,6 +9,7 @@ recipe: the class before, and the names to make properties of.
 from __future__ import annotations
 
 import contextlib
+import copyreg
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -254,9 +255,11 @@ def _inject_aliases(cls: type, name: str, suffixes: Sequence[str]) -> None:
     """Let ``weight_g`` read ``parametrizations.weight.original0``, and so on."""
     for place, suffix in enumerate(suffixes):
         if not hasattr(cls, name + suffix):
-            path = f"original{place}"
-            alias = property(lambda self, path=path: getattr(self.parametrizations[name], path))
-            setattr(cls, name + suffix, alias)
+            setattr(cls, name + suffix, _alias(name, f"original{place}"))
+
+
+def _alias(name: str, original: str) -> property:
+    return property(lambda self: getattr(self.parametrizations[name], original))
 
 
 def _aliases(parametrizations: Any) -> tuple[str, ...]:
@@ -266,15 +269,17 @@ def _aliases(parametrizations: Any) -> tuple[str, ...]:
 
 def _reduce_parametrized(self: Any, protocol: Any) -> tuple:
     """Pickle, or copy, as the object before, the names of its properties, and the state."""
-    before = type_before_parametrizations(self)
+    before: Any = type_before_parametrizations(self)
     build, arguments, *state = before.__reduce_ex__(self, max(int(protocol), 2))
     arguments = tuple(before if each is type(self) else each for each in arguments)
     recipe = [(name, _aliases(each)) for name, each in self.parametrizations.items()]
+    if build is copyreg.__newobj__:
+        build = None  # old pickle protocols call its module by a name that is no longer there
     return _rebuild_parametrized, (build, arguments, recipe), *state
 
 
 def _rebuild_parametrized(build: Any, arguments: tuple, recipe: list) -> Any:
-    module = build(*arguments)
+    module = copyreg.__newobj__(*arguments) if build is None else build(*arguments)
     _inject_class(module)
     for name, suffixes in recipe:
         _inject_property(type(module), name)
