@@ -1,4 +1,4 @@
-"""Parametrizations: what is registered, what comes back, copies and files, and the three of ours."""
+"""Parametrizations: what is registered and comes back, copies and files, and the three of ours."""
 
 import copy
 import io
@@ -247,7 +247,7 @@ def test_parametrized_modules_are_copied_and_saved_whole(parametrized, duplicate
     parametrize.remove_parametrizations(other[0], "weight")
     assert type(other[0]) is nn.Linear
     assert parametrize.is_parametrized(model[0], "weight")
-    model[0].weight  # the property of one is not that of the other
+    np.testing.assert_array_equal(array(model[0].weight), array(other[0].weight))
 
 
 def test_a_pickle_keeps_several_tensors_and_keeps_training():
@@ -351,7 +351,7 @@ def test_orthogonal_states_resume_exactly():
 def test_orthogonal_refuses():
     with pytest.raises(ValueError, match=r"Expected a matrix .* Got a tensor of 1 dimensions\."):
         parametrizations.orthogonal(nn.Linear(2, 2), "bias")
-    with pytest.raises(ValueError, match='"matrix_exp", "cayley", "householder". Got: qr'):
+    with pytest.raises(ValueError, match="Got: qr"):
         parametrizations.orthogonal(nn.Linear(2, 2), orthogonal_map="qr")
     with pytest.raises(ValueError, match="does not support complex tensors"):
         module = nn.Linear(2, 2, dtype=flambeau.complex64)
