@@ -331,9 +331,9 @@ class Rule:
             name = _safe(a)
             if a in self.lists:
                 gathered = f"[None if t is None else t._node for t in {name} or ()]"
-                lines.append(
-                    f"  _list_{a} = {gathered if a in self.gradients else f'[None for t in {name} or ()]'}"
-                )
+                if a not in self.gradients:
+                    gathered = f"[None for t in {name} or ()]"
+                lines.append(f"  _list_{a} = {gathered}")
                 lines.append(
                     f"  _edge_{a} = True if any([e is not None for e in _list_{a}]) else None"
                 )
@@ -632,8 +632,8 @@ def modified(tensor, version, node):
         "was called\n"
         f"  at {node.line}"
         if node.line
-        else "enable anomaly detection to find the operation that failed to compute its gradient, with "
-        "torch.autograd.set_detect_anomaly(True, check_nan=False)."
+        else "enable anomaly detection to find the operation that failed to compute its gradient, "
+        "with torch.autograd.set_detect_anomaly(True, check_nan=False)."
     )
     raise RuntimeError(
         "one of the variables needed for gradient computation has been modified by an inplace "

@@ -262,6 +262,10 @@ def _alias(name: str, original: str) -> property:
     return property(lambda self: getattr(self.parametrizations[name], original))
 
 
+def _alias(name: str, path: str) -> property:
+    return property(lambda self: getattr(self.parametrizations[name], path))
+
+
 def _aliases(parametrizations: Any) -> tuple[str, ...]:
     """What the first parametrization's ``original_aliases`` says: suffixes of names."""
     return tuple(getattr(parametrizations[0], "original_aliases", ()))
@@ -270,7 +274,8 @@ def _aliases(parametrizations: Any) -> tuple[str, ...]:
 def _reduce_parametrized(self: Any, protocol: Any) -> tuple:
     """Pickle, or copy, as the object before, the names of its properties, and the state."""
     before: Any = type_before_parametrizations(self)
-    build, arguments, *state = before.__reduce_ex__(self, max(int(protocol), 2))
+    reduce: Any = before.__reduce_ex__
+    build, arguments, *state = reduce(self, max(int(protocol), 2))
     arguments = tuple(before if each is type(self) else each for each in arguments)
     recipe = [(name, _aliases(each)) for name, each in self.parametrizations.items()]
     if build is copyreg.__newobj__:
