@@ -245,3 +245,8 @@ def test_encoder_ignores_padding_and_trains():
     encoder.eval()
     with torch.no_grad():
         assert not encoder(x, src_key_padding_mask=padding)[1, 2:].any()
+
+
+def test_packing_wants_one_length_for_each_sequence():
+    with pytest.raises(RuntimeError, match=r"but got 1 \(batch_size=2\)"):
+        pack_padded_sequence(torch.zeros(3, 2, 4), [3])

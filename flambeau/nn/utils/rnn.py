@@ -69,6 +69,30 @@ class PackedSequence(PackedSequence_):
         """Cast to float16."""
         return self._with(self.data.half())
 
+    def long(self) -> PackedSequence:
+        """Cast to int64."""
+        return self._with(self.data.long())
+
+    def int(self) -> PackedSequence:
+        """Cast to int32."""
+        return self._with(self.data.int())
+
+    def short(self) -> PackedSequence:
+        """Cast to int16."""
+        return self._with(self.data.short())
+
+    def char(self) -> PackedSequence:
+        """Cast to int8."""
+        return self._with(self.data.char())
+
+    def byte(self) -> PackedSequence:
+        """Cast to uint8."""
+        return self._with(self.data.byte())
+
+    def is_pinned(self) -> bool:
+        """Whether the data lies in page-locked memory."""
+        return self.data.is_pinned()
+
     def _with(self, data: Tensor) -> PackedSequence:
         return type(self)(data, self.batch_sizes, self.sorted_indices, self.unsorted_indices)
 
@@ -128,6 +152,12 @@ def pack_padded_sequence(
 ) -> PackedSequence:
     """Pack a padded tensor; without `enforce_sorted` the sequences are sorted by length first."""
     counts = lengths.tolist() if isinstance(lengths, Tensor) else [int(n) for n in lengths]
+    batch = input.size(0 if batch_first else 1)
+    if len(counts) != batch:
+        raise RuntimeError(
+            f"Expected `len(lengths)` to be equal to batch_size, but got {len(counts)} "
+            f"(batch_size={batch})"
+        )
     sorted_indices = None
     if not enforce_sorted:
         order = sorted(range(len(counts)), key=lambda place: -counts[place])
