@@ -262,10 +262,6 @@ def _alias(name: str, original: str) -> property:
     return property(lambda self: getattr(self.parametrizations[name], original))
 
 
-def _alias(name: str, path: str) -> property:
-    return property(lambda self: getattr(self.parametrizations[name], path))
-
-
 def _aliases(parametrizations: Any) -> tuple[str, ...]:
     """What the first parametrization's ``original_aliases`` says: suffixes of names."""
     return tuple(getattr(parametrizations[0], "original_aliases", ()))
