@@ -287,11 +287,7 @@ class Tensor:
     def _is_view(self) -> bool:
         return self._base is not None
 
-    def backward(self, gradient=None, retain_graph=None, create_graph=False, inputs=None):
-        """Computes the gradient of this tensor with respect to the graph's leaves and adds it to
-        their `grad`.
-        """
-        engine.backward_from(self, gradient, retain_graph, create_graph, inputs)
+    backward = engine.backward_from
 
     def register_hook(self, hook):
         """Calls ``hook(grad)`` when this tensor's gradient is known; what it returns replaces the

@@ -466,9 +466,10 @@ def _sequence(value):
 
 
 def backward_from(tensor, gradient=None, retain_graph=None, create_graph=False, inputs=None):
-    """`Tensor.backward`: the common case, one scalar loss and all leaves, without the checks of the
-    general one.
+    """Computes the gradient of this tensor with respect to the graph's leaves and adds it to
+    their `grad`: see `autograd.backward`.
     """
+    # The common case, one scalar loss and all leaves, goes without the checks of the general one.
     node = tensor._node
     general = (
         gradient is not None or inputs is not None or create_graph or watchers or hooks.runs_matter
@@ -476,7 +477,12 @@ def backward_from(tensor, gradient=None, retain_graph=None, create_graph=False, 
     if general or node is None or node.__class__ is Output:
         backward((tensor,), (gradient,), retain_graph, create_graph, inputs=inputs)
         return
-    seed = _ones(tensor)
+    layout = tensor.layout
+    plan = _seeds.get(layout)
+    if plan is None or interpreters:
+        seed = _ones(tensor)
+    else:
+        seed = plan(layout.shape, 1.0, layout.dtype, layout.device)
     if not state.grad:
         _run_all(node, seed, retain_graph, False)
         return
