@@ -15,7 +15,17 @@ from . import (
     settings,
     several,
 )
-from .accelerator import device_count, is_available, manual_seed_all, synchronize
+from .accelerator import (
+    cudnn,
+    current_accelerator,
+    device_count,
+    is_available,
+    manual_seed_all,
+    mkldnn,
+    mps,
+    openmp,
+    synchronize,
+)
 from .autograd import anomaly, engine, grad_mode
 from .convert import as_tensor, from_numpy, tensor
 from .methods import door_of, function_of, inplace_of, install, public
@@ -81,6 +91,8 @@ __all__ = [
     "as_tensor",
     "from_numpy",
     "tensor",
+    "cudnn",
+    "current_accelerator",
     "device_count",
     "door_of",
     "anomaly",
@@ -99,6 +111,9 @@ __all__ = [
     "is_grad_enabled",
     "is_inference_mode_enabled",
     "manual_seed_all",
+    "mkldnn",
+    "mps",
+    "openmp",
     "no_grad",
     "public",
     "set_grad_enabled",

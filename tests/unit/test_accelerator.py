@@ -1,0 +1,32 @@
+"""What programs ask about devices before they choose one."""
+
+import pytest
+
+import flambeau as torch
+
+
+def test_no_device_but_the_cpu_is_there():
+    assert not torch.cuda.is_available() and torch.cuda.device_count() == 0
+    assert not torch.accelerator.is_available()
+    assert torch.accelerator.current_accelerator() is None
+    assert not torch.backends.mps.is_available() and not torch.backends.cudnn.is_available()
+
+
+def test_switches_can_be_set():
+    torch.backends.cudnn.benchmark = True
+    assert torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = False
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda: torch.zeros(2, device="cuda"),
+        lambda: torch.zeros(2).cuda(),
+        lambda: torch.nn.Linear(2, 2).to("cuda"),
+        lambda: torch.tensor([1], device=torch.device("cuda", 0)),
+    ],
+)
+def test_cuda_answers_that_it_is_not_there(use):
+    with pytest.raises(AssertionError, match="no CUDA device is there"):
+        use()
