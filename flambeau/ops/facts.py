@@ -59,9 +59,12 @@ def tell(op, args, error, suffix="") -> Exception:
     if facts is None:
         if len(error.args) != 1 or not isinstance(error.args[0], str):
             return error
-        facts = error.facts = Facts(error.args[0], user_line())
-    if len(facts.ops) < LEVELS and not (facts.ops and op.name.startswith("_")):
-        facts.ops.append(call_text(op, args, suffix))
+        line = user_line()  # which the message may end with already
+        facts = error.facts = Facts(error.args[0].removesuffix(f"\n  at {line}"), line)
+    text = call_text(op, args, suffix)
+    told = text in facts.ops  # a plan that was made before tells for itself
+    if len(facts.ops) < LEVELS and not told and not (facts.ops and op.name.startswith("_")):
+        facts.ops.append(text)
         error.args = (str(facts),)
     return error
 

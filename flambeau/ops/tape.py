@@ -5,7 +5,7 @@ import keyword
 import weakref
 
 from flambeau import runtime
-from flambeau._base import RemovableHandle
+from flambeau._base import RemovableHandle, explain
 
 from .modes import state
 
@@ -217,12 +217,13 @@ class Item:
         version = bare.storage.version
         self.node, self.packed = tensor._node, pack(bare)
         if bare.storage.version != version:
-            raise RuntimeError(
+            raise explain(
+                RuntimeError,
                 "A saved tensor pack hook is modifying its input in place. Tensors provided as "
                 "input to pack hook "
                 "cannot be modified by in-place operations as this can lead to unexpected "
                 "side-effects. Please open "
-                "an issue if you need to perform in-place operations on the input to a pack hook."
+                "an issue if you need to perform in-place operations on the input to a pack hook.",
             )
 
     def open(self, unpack):
@@ -570,7 +571,7 @@ def _dress(node, values):
 def _reopen(node, saved):
     """The saved values of a node that has been freed (an error) or whose values were packed."""
     if saved is None:
-        raise RuntimeError(FREED)
+        raise explain(RuntimeError, FREED)
     rule = node.rule
     values = [saved.opened(v) for v in saved.values]
     versions = []
@@ -635,10 +636,11 @@ def modified(tensor, version, node):
         else "enable anomaly detection to find the operation that failed to compute its gradient, "
         "with torch.autograd.set_detect_anomaly(True, check_nan=False)."
     )
-    raise RuntimeError(
+    raise explain(
+        RuntimeError,
         "one of the variables needed for gradient computation has been modified by an inplace "
         "operation: "
         f"[{kind_of(tensor)} {list(tensor.shape)}]{origin} is at version {tensor.storage.version}; "
         "expected version "
-        f"{version} instead. Hint: {hint}"
+        f"{version} instead. Hint: {hint}",
     )

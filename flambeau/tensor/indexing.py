@@ -8,7 +8,7 @@ What a view can express is one; index tensors and masks that remain go to the op
 import operator
 import warnings
 
-from flambeau._base import numpy
+from flambeau._base import explain, numpy
 from flambeau.ops import find, modes
 from flambeau.types import by_name
 
@@ -45,10 +45,12 @@ def get_item(self, index):
     if kind is int:
         layout = self.layout
         if not layout.shape:
-            raise IndexError(_NO_INDEX)
+            raise explain(IndexError, _NO_INDEX)
         n = layout.shape[0]
         if not -n <= index < n:
-            raise IndexError(f"index {index} is out of bounds for dimension 0 with size {n}")
+            raise explain(
+                IndexError, f"index {index} is out of bounds for dimension 0 with size {n}"
+            )
         plan = None if interpreters else _row_plans.get((layout, 0, None))
         return _select.door(self, 0, index) if plan is None else plan(self, 0, index)
     if kind is slice:
@@ -69,7 +71,9 @@ def set_item(self, index, value):
     if kind is int and self.layout.ndim:
         n = self.layout.shape[0]
         if not -n <= index < n:
-            raise IndexError(f"index {index} is out of bounds for dimension 0 with size {n}")
+            raise explain(
+                IndexError, f"index {index} is out of bounds for dimension 0 with size {n}"
+            )
         view, key = _select.door(self, 0, index), None
     else:
         view, key = _apply(self, _as_tuple(index))
@@ -145,7 +149,7 @@ def _is_nested(item):
 
 
 def _no_slice():
-    raise IndexError("slice() cannot be applied to a 0-dim tensor.")
+    raise explain(IndexError, "slice() cannot be applied to a 0-dim tensor.")
 
 
 def _is_full(item):
@@ -203,7 +207,7 @@ def _convert(item):
         return made.to(INT64) if made.layout.numel == 0 else made
     if hasattr(item, "__index__"):
         return operator.index(item)
-    raise IndexError(_BAD.format(type(item).__name__))
+    raise explain(IndexError, _BAD.format(type(item).__name__))
 
 
 def _covers(item):
@@ -224,18 +228,18 @@ def _apply(self, items):
     covered = sum(map(_covers, items))
     if covered > ndim:
         if ndim == 0 and all(item.__class__ is int for item in items):
-            raise IndexError(_NO_INDEX)
+            raise explain(IndexError, _NO_INDEX)
         if ndim == 0 and items[0].__class__ is slice:
             _no_slice()
-        raise IndexError(f"too many indices for tensor of dimension {ndim}")
+        raise explain(IndexError, f"too many indices for tensor of dimension {ndim}")
     view, dim, key, keyed, place = self, 0, [], 0, 0
     for item in items:
         kind = item.__class__
         if kind is int:
             n = view.layout.shape[dim]
             if not -n <= item < n:
-                raise IndexError(
-                    f"index {item} is out of bounds for dimension {place} with size {n}"
+                raise explain(
+                    IndexError, f"index {item} is out of bounds for dimension {place} with size {n}"
                 )
             view = _select.door(view, dim, item)
             place += 1

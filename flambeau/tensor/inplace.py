@@ -3,6 +3,7 @@ views.
 """
 
 from flambeau import runtime
+from flambeau._base import explain
 from flambeau.ops import (
     AccumulateGrad,
     Composite,
@@ -63,9 +64,10 @@ def write_back(op, args):
         args = (find("clone").door(target), *args[1:])
     result = call(op, args)
     if result.layout.shape != target.layout.shape:
-        raise RuntimeError(
+        raise explain(
+            RuntimeError,
             f"output with shape {list(target.shape)} doesn't match the broadcast shape "
-            f"{list(result.shape)}"
+            f"{list(result.shape)}",
         )
     return adopt_result(op, target, result)
 
@@ -118,15 +120,15 @@ def check_writable(target):
     base = target._base
     if base is None:
         if target._node.__class__ is AccumulateGrad:
-            raise RuntimeError(LEAF)
+            raise explain(RuntimeError, LEAF)
         return
     if target._node is None and base._node is None:
         return
     check_view(target)
     if target._node.__class__ is AccumulateGrad:
-        raise RuntimeError(LEAF)
+        raise explain(RuntimeError, LEAF)
     if base._node.__class__ is AccumulateGrad:
-        raise RuntimeError(VIEW_OF_LEAF)
+        raise explain(RuntimeError, VIEW_OF_LEAF)
 
 
 def check_view(view):
@@ -135,11 +137,11 @@ def check_view(view):
     """
     node = view._node.node if view._node.__class__ is Output else view._node
     if isinstance(node, Node) and hasattr(node, "_forward_cls"):
-        raise RuntimeError(OF_FUNCTION.format(view.output_nr, node._forward_cls.__name__))
+        raise explain(RuntimeError, OF_FUNCTION.format(view.output_nr, node._forward_cls.__name__))
     if getattr(node, "made_together", False):
-        raise RuntimeError(OF_SEVERAL.format(view.output_nr, node.name()))
+        raise explain(RuntimeError, OF_SEVERAL.format(view.output_nr, node.name()))
     if not any(r() is view for r in reversed(view._base._views or ())):
-        raise RuntimeError(UNRECORDED)
+        raise explain(RuntimeError, UNRECORDED)
 
 
 def rebase(target, node):
@@ -207,14 +209,16 @@ def check_out(op, result, out):
     if not hasattr(out, "layout"):
         raise TypeError(f"{op.name}(): argument 'out' must be Tensor, not {type(out).__name__}")
     if modes.state.grad and (out._node is not None or result._node is not None):
-        raise RuntimeError(
+        raise explain(
+            RuntimeError,
             f"{op.name}(): functions with out=... arguments don't support automatic "
-            "differentiation, but one of the arguments requires grad."
+            "differentiation, but one of the arguments requires grad.",
         )
     if out.layout.device is not result.layout.device:
-        raise RuntimeError(
+        raise explain(
+            RuntimeError,
             f"Attempting to copy from device {result.layout.device} to device {out.layout.device}, "
-            "but cross-device copies are not allowed!"
+            "but cross-device copies are not allowed!",
         )
     can_write(result.dtype, out.dtype)
 

@@ -1,12 +1,14 @@
 """Launchers: arguments, results, references, failures, autograd's hook, the thread pool
 underneath."""
 
+import ctypes
 import gc
 import os
 import struct
 import subprocess
 import sys
 import threading
+import time
 import weakref
 
 import numpy
@@ -18,7 +20,8 @@ from flambeau.runtime import Launch, Stage, core, jit
 # add: float64 sums of data[1] and data[2] into data[0]. store: the words of scalars into data[0].
 # code: returns scalars[0]. isnull: whether the pointer data[1] is null. dims: the second word of
 # dims. ranges: one more in each element of the range; 1 if the range is shorter than dims[0] and
-# not the last of dims[1]. nap: 20 ms.
+# not the last of dims[1]. meet: counts itself in at
+# address dims[0] and waits until dims[1] are there; 1 if they never come.
 KERNELS = """
 define i64 @add(ptr %data, ptr %dims, ptr %scalars, i64 %lo, i64 %hi) {
 entry:
@@ -102,12 +105,31 @@ end:
   ret i64 %code
 }
 declare i32 @usleep(i32)
-define i64 @nap(ptr %data, ptr %dims, ptr %scalars, i64 %lo, i64 %hi) {
-  %ignored = call i32 @usleep(i32 20000)
+define i64 @meet(ptr %data, ptr %dims, ptr %scalars, i64 %lo, i64 %hi) {
+entry:
+  %address = load i64, ptr %dims
+  %arrived = inttoptr i64 %address to ptr
+  %wp = getelementptr i64, ptr %dims, i64 1
+  %wanted = load i64, ptr %wp
+  %before = atomicrmw add ptr %arrived, i64 1 seq_cst
+  br label %wait
+wait:
+  %tries = phi i64 [0, %entry], [%next, %again]
+  %now = load atomic i64, ptr %arrived seq_cst, align 8
+  %all = icmp sge i64 %now, %wanted
+  br i1 %all, label %met, label %again
+again:
+  %ignored = call i32 @usleep(i32 1000)
+  %next = add i64 %tries, 1
+  %late = icmp sgt i64 %next, 20000
+  br i1 %late, label %alone, label %wait
+met:
   ret i64 0
+alone:
+  ret i64 1
 }
 """
-NAMES = ["add", "store", "code", "isnull", "dims", "ranges", "nap"]
+NAMES = ["add", "store", "code", "isnull", "dims", "ranges", "meet"]
 
 
 class Bare:
@@ -495,15 +517,18 @@ def test_ranges_partition_the_whole(kernels, threads):
             assert values(counts, "i8") == [5] * total
 
 
-def test_a_worker_really_works(kernels):
-    import time
+def meeting(guests):
+    """A counter, and the dims with which `meet` waits until it is `guests`."""
+    counter = ctypes.c_int64(0)
+    return counter, struct.pack("2q", ctypes.addressof(counter), guests)
 
-    runtime.set_num_threads(4)
-    nap = runtime.launcher(Launch("", (), (), (Stage(kernels["nap"], (), b"", 4, 1),), True))
-    nap()
-    start = time.perf_counter()
-    nap()
-    assert time.perf_counter() - start < 0.06  # four naps of 20 ms one after the other take 80
+
+def test_a_worker_really_works(kernels):
+    runtime.set_num_threads(2)
+    counter, dims = meeting(2)
+    stage = Stage(kernels["meet"], (), dims, 2, 1)
+    runtime.launcher(Launch("", (), (), (stage,), True))()  # one thread alone would wait in vain
+    assert counter.value == 2
 
 
 def test_the_code_of_a_worker_arrives(kernels):
@@ -545,20 +570,24 @@ def test_changing_the_number_of_threads_while_running(kernels):
 
 def test_without_the_lock_a_replaced_storage_lives_on(kernels):
     runtime.set_num_threads(1)
-    stage = Stage(kernels["nap"], (0,), b"", 1, 1)
-    nap = runtime.launcher(Launch("t", (8,), (), (stage,), True))
+    counter, dims = meeting(2)
+    stage = Stage(kernels["meet"], (0,), dims, 1, 1)
+    wait = runtime.launcher(Launch("t", (8,), (), (stage,), True))
     a = tensor([1, 2, 3])
     reference = weakref.ref(a.storage)
     alive = []
 
     def replace():
+        while counter.value == 0:  # until the kernel runs
+            time.sleep(0.001)
         a.storage = runtime.empty(8)
         alive.append(reference() is not None)
+        counter.value = 2  # lets it end
 
-    timer = threading.Timer(0.005, replace)
-    timer.start()
-    nap(a)
-    timer.join()
+    other = threading.Thread(target=replace)
+    other.start()
+    wait(a)
+    other.join()
     assert alive == [True] and reference() is None
 
 

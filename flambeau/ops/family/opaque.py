@@ -6,7 +6,7 @@ from flambeau import runtime
 from flambeau._base import numpy
 from flambeau.types import contiguous, from_numpy, meta
 
-from ..facts import no_memory
+from ..facts import TOLD, no_memory, tell
 from ..modes import state
 from ..op import Op, is_tensor
 
@@ -74,6 +74,8 @@ class Opaque(Op):
                 result = run(*arrays)
             except MemoryError as error:
                 raise no_memory(error) from None
+            except tuple(TOLD) as error:
+                raise tell(self, args, error) from None
             result = tuple(map(_adopt, result)) if isinstance(result, tuple) else _adopt(result)
             if record is not None and state.grad:
                 inputs = [args[i] for i in tensors] + [t for i in lists for t in args[i] or ()]

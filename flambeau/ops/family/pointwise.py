@@ -8,6 +8,7 @@ shapes of broadcast operands. A declaration supplies the scalar body and its gra
 from flambeau import ir
 from flambeau.types import DType, Layout, by_name, can_cast, dense_like, layout, row_major
 
+from ..facts import tell
 from ..modes import defaults
 from ..op import Op, is_tensor
 from ..promotion import compute_type, result_type
@@ -93,7 +94,7 @@ class Pointwise(Op):
 
     def fail(self, code, *args):
         """What the kernel's check found."""
-        raise RuntimeError("ZeroDivisionError")
+        raise tell(self, args[: len(self.schema.arguments)], RuntimeError("ZeroDivisionError"))
 
     def plan(self, args):
         operands, _, compute, result = self.analyse(args)

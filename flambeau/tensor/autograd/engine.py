@@ -5,6 +5,7 @@ from heapq import heappop, heappush, heappushpop
 from sys import getrefcount
 
 from flambeau import runtime
+from flambeau._base import explain
 from flambeau.ops import (
     AccumulateGrad,
     Node,
@@ -399,12 +400,13 @@ def _roots(tensors, grads):
     if grads is None:
         grads = (None,) * len(tensors)
     elif len(grads) != len(tensors):
-        raise RuntimeError(f"got {len(tensors)} tensors and {len(grads)} gradients")
+        raise explain(RuntimeError, f"got {len(tensors)} tensors and {len(grads)} gradients")
     for i, (t, g) in enumerate(zip(tensors, grads)):
         edge = t._node if hasattr(t, "layout") else t.edge
         if edge is None:
-            raise RuntimeError(
-                f"element {i} of tensors does not require grad and does not have a grad_fn"
+            raise explain(
+                RuntimeError,
+                f"element {i} of tensors does not require grad and does not have a grad_fn",
             )
         starts.append(_ones(t) if g is None else _start(i, t, g))
         edges.append(edge)
@@ -418,10 +420,11 @@ def _ones(tensor):
     if plan is not None and not interpreters:
         return plan(layout.shape, 1.0, layout.dtype, layout.device)
     if layout.numel != 1:
-        raise RuntimeError("grad can be implicitly created only for scalar outputs")
+        raise explain(RuntimeError, "grad can be implicitly created only for scalar outputs")
     if layout.dtype.kind != "f":
-        raise RuntimeError(
-            f"grad can be implicitly created only for real scalar outputs but got {layout.dtype}"
+        raise explain(
+            RuntimeError,
+            f"grad can be implicitly created only for real scalar outputs but got {layout.dtype}",
         )
     full = find("full")
     args = layout.shape, 1.0, layout.dtype, layout.device
@@ -441,20 +444,22 @@ def _start(i, tensor, grad):
     if not hasattr(tensor, "layout"):
         return grad
     if grad.layout.shape != tensor.layout.shape:
-        raise RuntimeError(
+        raise explain(
+            RuntimeError,
             f"Mismatch in shape: grad_output[{i}] has a shape of {grad.shape} and output[{i}] has "
             "a shape of "
-            f"{tensor.shape}."
+            f"{tensor.shape}.",
         )
     if (
         "c" in (grad.layout.dtype.kind, tensor.layout.dtype.kind)
         and grad.layout.dtype is not tensor.layout.dtype
     ):
-        raise RuntimeError(
+        raise explain(
+            RuntimeError,
             "For complex Tensors, both grad_output and output are required to have the same dtype. "
             "Mismatch in dtype: "
             f"grad_output[{i}] has a dtype of {grad.dtype} and output[{i}] has a dtype of "
-            f"{tensor.dtype}."
+            f"{tensor.dtype}.",
         )
     return grad if grad.layout.dtype is tensor.layout.dtype else grad.to(tensor.layout.dtype)
 
@@ -513,7 +518,7 @@ def backward(
     """
     tensors, grads, inputs = _sequence(tensors), _sequence(grad_tensors), _sequence(inputs)
     if inputs is not None and not inputs:
-        raise RuntimeError("`inputs` argument to `backward()` cannot be empty.")
+        raise explain(RuntimeError, "`inputs` argument to `backward()` cannot be empty.")
     edges, starts = _roots(tensors, grads)
     keep = create_graph if retain_graph is None else bool(retain_graph)
     if inputs is None:
@@ -536,7 +541,7 @@ def backward(
 def _edge(tensor):
     edge = tensor._node if hasattr(tensor, "layout") else tensor.edge
     if edge is None:
-        raise RuntimeError("One of the differentiated Tensors does not require grad")
+        raise explain(RuntimeError, "One of the differentiated Tensors does not require grad")
     return edge
 
 
@@ -606,9 +611,10 @@ def _unused(i, tensor, allow_unused, materialize_grads):
     if materialize_grads:
         return find("zeros_like").door(tensor)
     if not allow_unused:
-        raise RuntimeError(
+        raise explain(
+            RuntimeError,
             f"The differentiated Tensor at index {i} appears to not have been used in the graph. "
             "Set "
-            "allow_unused=True if this is the desired behavior."
+            "allow_unused=True if this is the desired behavior.",
         )
     return None
