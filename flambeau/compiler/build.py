@@ -114,13 +114,8 @@ def link(plans: Sequence[Plan]) -> list[Built]:
     if missing:
         # Two kernels of different key may come to the same text, and then they are the same
         # function.
-        functions = dict(missing.values())
-        names = list(functions)
-        found = dict(
-            zip(
-                names, jit.compile(_module(functions.values(), plans[0].target), names), strict=True
-            )
-        )
+        target = plans[0].target
+        found = jit.compile_functions(dict(missing.values()), lambda texts: _module(texts, target))
         _addresses.update((key, found[name]) for key, (name, _) in missing.items())
     return [_built(one) for one in plans]
 
@@ -135,11 +130,12 @@ def _built(one: Plan) -> Built:
 
 
 def source(kernel: Kernel, variant: Variant, target: Target) -> tuple[str, str]:
-    """Name and LLVM text of one function. The name holds a digest of the text: equal names are
-    equal functions.
+    """Name and LLVM text of one function. The name holds a digest of what determines its code:
+    equal names are equal functions.
     """
     text = Writer(kernel, variant, target).text("NAME")
-    digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()[:16]
+    whole = f"{text}{target.attributes}".encode()
+    digest = hashlib.sha1(whole, usedforsecurity=False).hexdigest()[:16]
     name = f"fl_{re.sub(r'[^A-Za-z0-9_]', '_', kernel.name)}_{digest}"
     return name, text.replace("@NAME(", f"@{name}(", 1)
 

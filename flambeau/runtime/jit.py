@@ -10,6 +10,7 @@ what lets the code use the small code model (constants addressed relative to the
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import hashlib
 import itertools
@@ -17,7 +18,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from flambeau._base import knobs
@@ -36,7 +37,7 @@ class Host(NamedTuple):
 
 
 class Statistics(NamedTuple):
-    """Sources compiled, objects loaded from the cache on disk, seconds spent on both."""
+    """Modules compiled, objects loaded from the cache on disk, seconds spent on both."""
 
     compiled: int
     loaded: int
@@ -59,29 +60,36 @@ def read_object(path: str) -> bytes | None:
     return payload
 
 
-def write_object(path: str, payload: bytes) -> bool:
-    """Store `payload` at `path` in one step; False if that is not possible.
+def write_object(paths: Sequence[str], payload: bytes) -> bool:
+    """Store `payload` at `paths` (one file of several names); False if that is not possible.
 
     Other processes see the whole file or none of it, whoever of several writers comes last.
     """
-    folder = os.path.dirname(path)
-    temporary = os.path.join(folder, f".new-{os.getpid()}-{next(_files)}")
+    content = _MAGIC + hashlib.sha256(payload).digest() + payload
+    temporary = ""
     try:
-        os.makedirs(folder, exist_ok=True)
-        with open(temporary, "wb") as file:
-            file.write(_MAGIC + hashlib.sha256(payload).digest() + payload)
-        os.replace(temporary, path)
+        for path in paths:
+            folder = os.path.dirname(path)
+            temporary = os.path.join(folder, f".new-{os.getpid()}-{next(_files)}")
+            os.makedirs(folder, exist_ok=True)
+            if path is paths[0] or not _linked(paths[0], temporary):
+                with open(temporary, "wb") as file:
+                    file.write(content)
+            os.replace(temporary, path)
     except OSError:
-        _remove_quietly(temporary)
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
         return False
     return True
 
 
-def _remove_quietly(path: str) -> None:
+def _linked(path: str, other: str) -> bool:
+    """Whether `other` is now another name of the file at `path`."""
     try:
-        os.unlink(path)
-    except OSError:
-        pass
+        os.link(path, other)
+    except OSError:  # not every file system can
+        return False
+    return True
 
 
 def _vector_bytes(features: str) -> int:
@@ -125,6 +133,10 @@ class _Engine:
         return target.create_target_machine(
             self.host.cpu, self.host.features, opt=2, reloc="pic", codemodel="small", jit=True
         )
+
+    def key(self, source: str, optimize: bool = False) -> str:
+        """What the object code of `source` depends on, as a digest."""
+        return hashlib.sha256(f"{self.identity}\0{optimize}\0{source}".encode()).hexdigest()
 
     def emit(self, text: str, optimize: bool) -> bytes:
         """Object code of LLVM text."""
@@ -179,16 +191,54 @@ def host() -> Host:
 
 
 def statistics() -> Statistics:
-    """Sources compiled and loaded so far, and the seconds that this took."""
+    """Modules compiled and objects loaded so far, and the seconds that this took."""
     return Statistics(_compiled, _loaded, _seconds)
 
 
-def _link_cached(engine: _Engine, payload: bytes, names: Sequence[str]) -> list[int] | None:
-    """As `link`, but None where the object cannot be linked, so that it is built anew."""
-    try:
-        return engine.link(payload, names)
-    except RuntimeError:
-        return None
+@contextlib.contextmanager
+def _at_work() -> Iterator[_Engine]:
+    """The engine, for one caller at a time, whose time counts."""
+    global _seconds
+    with lock:
+        started = time.perf_counter()
+        yield _started()
+        _seconds += time.perf_counter() - started
+
+
+def _load(engine: _Engine, keys: dict[str, list[str]]) -> dict[str, int]:
+    """Addresses of the symbols that `keys` lists under keys which the cache on disk has."""
+    global _loaded
+    payloads: dict[bytes, list[str]] = {}
+    for key, names in keys.items():
+        payload = read_object(_path(key)) if knobs.cache else None
+        if payload is not None:
+            payloads.setdefault(payload, []).extend(names)
+    found: dict[str, int] = {}
+    for payload, names in payloads.items():
+        try:
+            found.update(zip(names, engine.link(payload, names), strict=True))
+        except RuntimeError:
+            continue  # it is built anew
+        _loaded += 1
+    return found
+
+
+def _build(
+    engine: _Engine, keys: dict[str, list[str]], text: str, optimize: bool
+) -> dict[str, int]:
+    """Addresses of all symbols in `keys`, which `text` defines; its object goes to the cache."""
+    global _compiled
+    names = [name for symbols in keys.values() for name in symbols]
+    payload = engine.emit(text, optimize)
+    found = dict(zip(names, engine.link(payload, names), strict=True))
+    _compiled += 1
+    if knobs.cache:
+        write_object([_path(key) for key in keys], payload)
+    return found
+
+
+def _path(key: str) -> str:
+    return os.path.join(knobs.cache, "objects", key[:2], key)
 
 
 def compile(
@@ -207,32 +257,37 @@ def compile(
 
     Raises RuntimeError when LLVM rejects the text or a symbol is missing.
     """
-    global _compiled, _loaded, _seconds
-    with lock:
-        started = time.perf_counter()
-        engine = _started()
-        text = f"{engine.identity}\0{optimize}\0{source}"
-        key = hashlib.sha256(text.encode()).hexdigest()
-        if knobs.show and translate is None:
+    with _at_work() as engine:
+        if translate is None:
             _show(source, optimize)
-        path = os.path.join(knobs.cache, "objects", key[:2], key) if knobs.cache else None
-        addresses = None
-        payload = read_object(path) if path else None
-        if payload is not None:
-            addresses = _link_cached(engine, payload, names)
-        if addresses is not None:
-            _loaded += 1
-        else:
-            payload = engine.emit(source if translate is None else translate(source), optimize)
-            addresses = engine.link(payload, names)
-            if path:
-                write_object(path, payload)
-            _compiled += 1
-        _seconds += time.perf_counter() - started
-        return addresses
+        keys = {engine.key(source, optimize): list(names)}
+        found = _load(engine, keys)
+        if not found:
+            text = source if translate is None else translate(source)
+            found = _build(engine, keys, text, optimize)
+        return [found[name] for name in names]
 
 
-def _show(text: str, optimize: bool) -> None:
+def compile_functions(
+    functions: dict[str, str], module: Callable[[Iterable[str]], str]
+) -> dict[str, int]:
+    """The addresses of `functions` (LLVM texts by name), which do not refer to each other.
+
+    Each has a key of its own in the cache on disk. Those that are not there are compiled together,
+    which takes less time than one by one: `module` makes one text of theirs.
+    """
+    with _at_work() as engine:
+        keys = {engine.key(text): [name] for name, text in functions.items()}
+        found = _load(engine, keys)
+        missing = {key: names for key, names in keys.items() if names[0] not in found}
+        if missing:
+            text = module(functions[name] for (name,) in missing.values())
+            _show(text)
+            found |= _build(engine, missing, text, False)
+        return found
+
+
+def _show(text: str, optimize: bool = False) -> None:
     if "llvm" in knobs.show:
         print(text, file=sys.stderr)
     if "asm" in knobs.show:

@@ -52,6 +52,33 @@ def test_names_come_in_the_order_asked_for(folder):
     assert [CALL(a)(0) for a in jit.compile(source, ["c", "a", "b"])] == [3, 1, 2]
 
 
+def functions(*numbers: int) -> dict[str, str]:
+    return {f"f{n}": adder(n, f"f{n}") for n in numbers}
+
+
+def test_functions_are_compiled_as_one_module_and_found_one_by_one(folder):
+    before = jit.statistics()
+    addresses = jit.compile_functions(functions(1, 2, 3), "\n".join)
+    assert [CALL(addresses[name])(10) for name in ("f1", "f2", "f3")] == [11, 12, 13]
+    assert jit.statistics().compiled == before.compiled + 1
+    assert len(objects(folder)) == 3
+    addresses = jit.compile_functions(functions(2, 4), "\n".join)
+    assert [CALL(addresses[name])(10) for name in ("f2", "f4")] == [12, 14]
+    after = jit.statistics()
+    assert (after.compiled - before.compiled, after.loaded - before.loaded) == (2, 1)
+
+
+def test_functions_where_files_have_one_name_only(folder, monkeypatch):
+    def refuse(*args):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    jit.compile_functions(functions(5, 6), "\n".join)
+    first, second = objects(folder)
+    assert first.read_bytes() == second.read_bytes()
+    assert not os.path.samefile(first, second)
+
+
 DAMAGES = {
     "truncated": lambda data: data[: len(data) // 2],
     "empty": lambda data: b"",
@@ -79,7 +106,7 @@ def test_damaged_entries_are_rebuilt(folder, damage):
 def test_an_entry_that_cannot_be_linked_is_rebuilt(folder):
     assert run(adder(300), 1) == 301
     (path,) = objects(folder)
-    jit.write_object(str(path), b"this is no object file")
+    jit.write_object([str(path)], b"this is no object file")
     assert run(adder(300), 1) == 301
 
 
