@@ -13,6 +13,7 @@ A complex value is a `Pair` of real ones. A kernel is a body of expressions and 
 
 import math
 import struct
+from typing import Any
 
 from flambeau.types import DType, by_name
 
@@ -102,6 +103,8 @@ class Expr:
     op: str
     args: "tuple[Expr, ...]"
     dtype: DType
+    part: Any
+    value: Any
 
     def __repr__(self):
         return show(self)

@@ -238,7 +238,7 @@ def _build(
 
 
 def _path(key: str) -> str:
-    return os.path.join(knobs.cache, "objects", key[:2], key)
+    return os.path.join(knobs.cache or "", "objects", key[:2], key)
 
 
 def compile(

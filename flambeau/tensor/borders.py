@@ -5,6 +5,7 @@ protocols.
 import copy
 import ctypes
 import weakref
+from typing import Any
 
 from flambeau import runtime
 from flambeau._base import numpy
@@ -140,6 +141,7 @@ class UntypedStorage:
     """The bytes that tensors lie in. One object for each storage, as long as it is referred to."""
 
     __slots__ = ("__weakref__", "memory")
+    memory: Any
     storage_of_bytes = True
     device = cpu
     _made: "weakref.WeakValueDictionary" = weakref.WeakValueDictionary()

@@ -64,14 +64,25 @@ class Tensor:
         "offset",
         "storage",
     )
+    storage: Any
     layout: Layout
     offset: int
+    _node: Any
+    _grad: "Tensor | None"
 
     if TYPE_CHECKING:  # most methods are ops, hung on the class by `methods.install`
 
         def __getattr__(self, name: str) -> Any: ...
         def __getitem__(self, index: Any) -> "Tensor": ...
         def __setitem__(self, index: Any, value: Any) -> None: ...
+
+        __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __getitem__
+        __truediv__ = __rtruediv__ = __floordiv__ = __mod__ = __pow__ = __rpow__ = __getitem__
+        __matmul__ = __rmatmul__ = __and__ = __or__ = __xor__ = __getitem__
+        __lt__ = __le__ = __gt__ = __ge__ = __getitem__
+
+        def __neg__(self) -> "Tensor": ...
+        def __invert__(self) -> "Tensor": ...
 
     def __new__(cls, *args, dtype=None, device=None):
         return find_constructor()(cls, args, dtype, device)

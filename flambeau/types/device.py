@@ -9,6 +9,8 @@ class Device:
     """
 
     __slots__ = ("__weakref__", "index", "type")
+    type: str
+    index: int | None
     _made: "dict[tuple, Device]" = {}
 
     def __new__(cls, type="cpu", index=None):

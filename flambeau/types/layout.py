@@ -40,6 +40,13 @@ class Layout:
     strides: Shape
     dtype: DType
     device: Device
+    conj: bool
+    neg: bool
+    ndim: int
+    numel: int
+    itemsize: int
+    span: int
+    contiguous: bool
 
     def __repr__(self):
         bits = (", conj" if self.conj else "") + (", neg" if self.neg else "")

@@ -24,6 +24,8 @@ _global_buffer_registration_hooks: dict[int, Callable] = OrderedDict()
 _global_module_registration_hooks: dict[int, Callable] = OrderedDict()
 _global_parameter_registration_hooks: dict[int, Callable] = OrderedDict()
 
+Hooks = OrderedDict[int, Any]
+
 # Whether any of the four global call hooks exists: the one global that Module.__call__ reads.
 call_hooks: dict[int, Callable] = OrderedDict()
 
@@ -276,6 +278,16 @@ def _check_count(actual: int, expected: int) -> None:
 
 class ModuleHooks:
     """The part of Module that registers hooks and calls a module that has some."""
+
+    _is_full_backward_hook: bool | None
+    _backward_pre_hooks: Hooks
+    _backward_hooks: Hooks
+    _forward_pre_hooks: Hooks
+    _forward_pre_hooks_with_kwargs: Hooks
+    _forward_hooks: Hooks
+    _forward_hooks_with_kwargs: Hooks
+    _forward_hooks_always_called: Hooks
+    forward: Callable[..., Any]
 
     def register_full_backward_pre_hook(
         self, hook: Callable, prepend: bool = False

@@ -12,7 +12,7 @@ from flambeau._base import RemovableHandle
 from flambeau.tensor import Tensor, no_grad
 
 from ..parameter import Parameter, is_lazy
-from .module_hooks import BoundHook, add_hook
+from .module_hooks import BoundHook, Hooks, add_hook
 
 EXTRA_STATE = "_extra_state"
 
@@ -55,6 +55,16 @@ class _Report:
 
 class ModuleState:
     """The part of Module that makes and reads state dictionaries."""
+
+    _version: int
+    _parameters: dict[str, Any]
+    _buffers: dict[str, Any]
+    _modules: dict[str, Any]
+    _non_persistent_buffers_set: set[str]
+    _state_dict_hooks: Hooks
+    _state_dict_pre_hooks: Hooks
+    _load_state_dict_pre_hooks: Hooks
+    _load_state_dict_post_hooks: Hooks
 
     def get_extra_state(self) -> Any:
         """Return what else belongs in the state dict; override together with the setter."""
