@@ -2,14 +2,17 @@
 
 import hashlib
 import re
+import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from flambeau._base import knobs
 from flambeau.ir import Kernel
 from flambeau.runtime import jit
 from flambeau.types import Layout
 
 from .loops import Variant, Writer
+from .plain import Call
 from .schedule import PIECE, Request, StagePlan, pointwise, reduction, scan
 from .target import Target, target_of
 
@@ -43,11 +46,12 @@ class Built(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What `build` decides before any code is generated."""
+    """What `build` decides before any code is generated; `call` is what runs it without any."""
 
     stages: list[StagePlan]
     scratch: list[int]
     target: Target
+    call: Call | None = None
 
 
 _addresses: dict[tuple, int] = {}
@@ -82,6 +86,10 @@ def plan(
     count = 1
     for axis in axes:
         count *= inputs[0].shape[axis]
+    if "loops" in knobs.show:
+        print(kernel, file=sys.stderr)
+    if knobs.backend == "interpret":
+        return Plan([], [], target, Call(kernel, outputs, inputs, tuple(axes)))
     request = Request(kernel, slots, count, target)
     if kernel.kind == "pointwise":
         return Plan(pointwise(request, outputs, inputs), [], target)
@@ -121,6 +129,9 @@ def link(plans: Sequence[Plan]) -> list[Built]:
 
 
 def _built(one: Plan) -> Built:
+    if one.call is not None:
+        slots = range(len(one.call.outputs) + len(one.call.inputs))
+        return Built([Stage(one.call.address(), tuple(slots), bytes(64), 1, 1)], [], 0.0)
     stages = []
     for stage in one.stages:
         address = _addresses[stage.kernel.key, stage.variant, one.target]

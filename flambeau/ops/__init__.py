@@ -1,5 +1,7 @@
 """The ops: their declarations, families, doors, and what they leave behind for backward."""
 
+from flambeau._base import knobs
+
 from . import (
     activations,
     arithmetic,
@@ -35,6 +37,7 @@ from . import (
     scatter,
     searching,
     shapes,
+    shown,
     softmax,
     solving,
     sorting,
@@ -89,6 +92,9 @@ from .tape import (
     watchers,
 )
 from .tape import bind as bind_tape
+
+if "ops" in knobs.show:
+    shown.show_ops()
 
 
 def __getattr__(name):

@@ -22,6 +22,7 @@ class _Unbound:
 scope: dict = {
     "Tensor": _Unbound,
     "interpreters": modes.interpreters,
+    "watched": modes.watched,
     "MISSING": MISSING,
     "state": modes.state,
 }
@@ -214,7 +215,8 @@ def make(op, slow=None):
     tuple_of = f"({call},)" if len(names) == 1 else f"({call})"
     keys = [_part_source(op, a) for a in op.schema.arguments]
     lines = [f"def {name}({parameters}):", *_prelude(op, aliases, names)]
-    lines.append(f"    if interpreters: return perform(op, {tuple_of}{', out' if has_out else ''})")
+    handed = f"op, {tuple_of}{', out' if has_out else ''}"
+    lines.append(f"    if interpreters and watched(): return perform({handed})")
     if has_out:
         lines.append(f"    if out is not None: return into(op, {tuple_of}, out)")
     lines += [
@@ -239,7 +241,8 @@ def make_composite(op, slow=None):
     name, call = _function_name(op), ", ".join(names)
     tuple_of = f"({call},)" if len(names) == 1 else f"({call})"
     lines = [f"def {name}({parameters}):", *_prelude(op, aliases, names)]
-    lines.append(f"    if interpreters: return perform(op, {tuple_of}{', out' if has_out else ''})")
+    handed = f"op, {tuple_of}{', out' if has_out else ''}"
+    lines.append(f"    if interpreters and watched(): return perform({handed})")
     if has_out:
         lines.append(f"    if out is not None: return into(op, {tuple_of}, out)")
     lines.append(f"    return slow({tuple_of})")
@@ -254,7 +257,7 @@ def make_inplace(op):
     keys = [_part_source(op, a) for a in op.schema.arguments]
     tensors = [_identifier(a) for a in op.schema.arguments if a.is_tensor and not a.list]
     lines = [f"def {name}({parameters}):", *_prelude(op, aliases, names)]
-    lines.append(f"    if interpreters: return perform(op, {tuple_of}, input)")
+    lines.append(f"    if interpreters and watched(): return perform(op, {tuple_of}, input)")
     if not hasattr(op, "plan_inplace"):
         lines.append(f"    return write_back(op, {tuple_of})")
         return _compile(op, name, lines, {})
@@ -365,9 +368,10 @@ def into(op, args, out):
     return scope["write_out"](op, call(op, args), out)
 
 
-def call(op, args):
+def call(op, args, inplace=False):
     """The op's result for all arguments in the schema's order."""
-    return op.door(*args[: _positional(op)], **_keywords(op, args))
+    form = op.inplace if inplace else op.door
+    return form(*args[: _positional(op)], **_keywords(op, args))
 
 
 def _positional(op):
@@ -380,11 +384,11 @@ def _keywords(op, args):
 
 def perform(op, args, target=None):
     """Hands an op to the innermost interpreter; what that performs itself goes one level down."""
-    interpreter = modes.interpreters.pop()
+    interpreter = modes.leave()
     try:
         return interpreter.process(op, args, target)
     finally:
-        modes.interpreters.append(interpreter)
+        modes.enter(interpreter)
 
 
 def _function_name(op):

@@ -9,6 +9,7 @@ from flambeau.types import Device, DType, by_name, cpu
 
 
 class _State(threading.local):
+    interpreters: tuple = ()  # innermost last
     grad = True
     inference = False
     anomaly = False
@@ -17,9 +18,28 @@ class _State(threading.local):
 
 state = _State()
 
-# Interpreters, innermost last. Doors look only at whether the list is empty; `perform` asks which
-# are this thread's.
+# The interpreters of all threads. Doors look whether there are any before they ask for their
+# thread's.
 interpreters: list = []
+
+
+def watched() -> bool:
+    """Whether an interpreter wants to see this thread's ops."""
+    return bool(state.interpreters)
+
+
+def enter(interpreter) -> None:
+    """From now on this thread's ops go to `interpreter`."""
+    interpreters.append(interpreter)
+    state.interpreters += (interpreter,)
+
+
+def leave():
+    """Takes the innermost interpreter of this thread away and returns it."""
+    *rest, interpreter = state.interpreters
+    state.interpreters = tuple(rest)
+    interpreters.remove(interpreter)
+    return interpreter
 
 
 def grad_enabled() -> bool:

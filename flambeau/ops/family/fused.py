@@ -51,12 +51,11 @@ class Fused(Pointwise):
                 if slots:
                     slots.skip()
                 values.append(v)
-        tracer = Tracer()
-        modes.interpreters.append(tracer)
+        modes.enter(Tracer())
         try:
             return self.tensor_body(*values)
         finally:
-            modes.interpreters.remove(tracer)
+            modes.leave()
 
     def body(self, args, operands, compute, slots):
         return (self._run(args, operands, slots).value,)
@@ -131,11 +130,11 @@ class Tracer:
     def process(self, op, args, target):
         if isinstance(op, Fused | Composite):
             body = op.tensor_body if isinstance(op, Fused) else op.body
-            modes.interpreters.append(self)
+            modes.enter(self)
             try:
                 return body(*args)
             finally:
-                modes.interpreters.remove(self)
+                modes.leave()
         if not isinstance(op, Pointwise):
             raise TypeError(f"{op.name} is not pointwise, so it cannot be part of a fused body")
         named = list(zip(op.schema.arguments, args, strict=True))
