@@ -85,6 +85,7 @@ from .tape import (
     kind_of,
     modified,
     next_order,
+    refuse_inference,
     start_recording,
     watchers,
 )
@@ -141,6 +142,7 @@ __all__ = [
     "modes",
     "modified",
     "next_order",
+    "refuse_inference",
     "ndarray",
     "no_device",
     "opaque",
