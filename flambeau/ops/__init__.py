@@ -71,6 +71,7 @@ from .family.view import register
 from .matrices import LinAlgError
 from .op import Composite, Op, composite, explain, find, forget_plans, registry
 from .promotion import result_type
+from .shapes import conjugate_of_scalar
 from .tape import (
     FREED,
     AccumulateGrad,
@@ -108,6 +109,7 @@ __all__ = [
     "FREED",
     "AccumulateGrad",
     "Composite",
+    "conjugate_of_scalar",
     "Extra",
     "Fold",
     "Fused",

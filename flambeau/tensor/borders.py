@@ -9,7 +9,7 @@ from typing import Any
 
 from flambeau import runtime
 from flambeau._base import numpy
-from flambeau.ops import find, memory, modes, ndarray
+from flambeau.ops import conjugate_of_scalar, find, memory, modes, ndarray
 from flambeau.types import DType, by_name, cpu, layout
 
 from . import convert
@@ -117,10 +117,10 @@ def _matrix_property(name, doc, conjugates, batches):
     def get(self):
         n = self.layout.ndim
         what = "matrices or batches of matrices" if batches else "matrices (2-D tensors)"
-        if n == 0 and not batches:
-            return self
+        if n == 0 and conjugates:
+            return conjugate_of_scalar(self, f"Tensor.{name}")
         if n < 2 or (n > 2 and not batches):
-            hint = "" if batches else " For batches of matrices, consider using tensor.mH"
+            hint = " For batches of matrices, consider using tensor.mH" if n > 2 else ""
             raise RuntimeError(
                 f"tensor.{name} is only supported on {what}. Got {n}-D tensor.{hint}"
             )
