@@ -1,15 +1,6 @@
 """Memory of other libraries, and tensors for them: PyTorch's `torch.utils.dlpack`."""
 
-from flambeau.tensor import PUBLIC
+from flambeau.tensor import PUBLIC, Tensor
 
-from_dlpack = PUBLIC["from_dlpack"]
-
-
-def to_dlpack(tensor):
-    """A DLPack capsule on the tensor's memory. BufferError for what a capsule cannot say: a conj or
-    neg bit, history.
-    """
-    return tensor.__dlpack__()
-
-
+from_dlpack, to_dlpack = PUBLIC["from_dlpack"], Tensor.__dlpack__
 __all__ = ["from_dlpack", "to_dlpack"]
