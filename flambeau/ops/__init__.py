@@ -74,6 +74,7 @@ from .family.view import register
 from .matrices import LinAlgError
 from .op import Composite, Op, composite, explain, find, forget_plans, registry
 from .promotion import result_type
+from .shapes import conjugate_of_scalar
 from .tape import (
     FREED,
     AccumulateGrad,
@@ -88,6 +89,7 @@ from .tape import (
     kind_of,
     modified,
     next_order,
+    refuse_inference,
     start_recording,
     watchers,
 )
@@ -113,6 +115,7 @@ __all__ = [
     "FREED",
     "AccumulateGrad",
     "Composite",
+    "conjugate_of_scalar",
     "Extra",
     "Fold",
     "Fused",
@@ -147,6 +150,7 @@ __all__ = [
     "modes",
     "modified",
     "next_order",
+    "refuse_inference",
     "ndarray",
     "no_device",
     "opaque",

@@ -10,7 +10,7 @@ from .arithmetic import conj_of
 from .family import opaque
 from .family.launch import expand
 from .family.pointwise import type_name
-from .op import Op, composite
+from .op import Op, also, composite
 
 BLAS_TYPES = ("float32", "float64", "complex64", "complex128")
 HALVES = ("float16", "bfloat16")
@@ -325,6 +325,9 @@ def outer(self, vec2):
     if self.ndim != 1 or vec2.ndim != 1:
         raise RuntimeError(f"outer: Expected 1-D argument self, but got {self.ndim}-D")
     return self.unsqueeze(1) * vec2
+
+
+also(outer, "ger")
 
 
 class Linear(Op):

@@ -1,6 +1,7 @@
 """Views by other names, repeating and rearranging, grids and products."""
 
 import math
+import warnings
 
 from flambeau._base import numpy
 from flambeau.types import by_name, layout
@@ -90,9 +91,18 @@ def swapdims(self, dim0, dim1):
     return self.transpose(dim0, dim1)
 
 
+def conjugate_of_scalar(self, name):
+    """What PyTorch gives for the conjugate transpose of a 0-dim tensor."""
+    message = f"{name} is deprecated on 0-D tensors. Consider using x.conj()."
+    warnings.warn(message, UserWarning, stacklevel=4)
+    return self.conj()
+
+
 @composite("aten::adjoint(Tensor self) -> Tensor")
 def adjoint(self):
     """The conjugate transpose of the last two dimensions."""
+    if not self.layout.ndim:
+        return conjugate_of_scalar(self, "adjoint()")
     if self.layout.ndim < 2:
         raise RuntimeError(
             "tensor.adjoint() is only supported on matrices or batches of matrices. Got "
@@ -164,11 +174,14 @@ def broadcast_tensors(tensors):
 
 def _view_dtype(source, dtype):
     """The same bytes as another type: sizes of elements may differ in the last dimension."""
-    for bit, name in ((source.conj, "conjugate"), (source.neg, "negative")):
+    for bit, name in (
+        (source.conj, "conjugate view tensors"),
+        (source.neg, "tensors with negative bit set"),
+    ):
         if bit and dtype is not source.dtype:
             raise RuntimeError(
-                f"torch.Tensor.view is not supported for {name} view tensors when converting to a "
-                "different dtype."
+                f"torch.Tensor.view is not supported for {name} when converting to a different "
+                "dtype."
             )
     if dtype.itemsize == source.itemsize:
         return (
@@ -246,8 +259,8 @@ resolve_conj, resolve_neg = _resolve("resolve_conj", "conj"), _resolve("resolve_
 
 @composite("aten::conj_physical(Tensor self) -> Tensor")
 def conj_physical(self):
-    """The complex conjugate, written out."""
-    return self.conj().clone() if self.layout.dtype.kind == "c" else self.clone()
+    """The complex conjugate, written out; real tensors are returned as they are."""
+    return self.conj().clone() if self.layout.dtype.kind == "c" else self
 
 
 conj_physical.inplace_form = True

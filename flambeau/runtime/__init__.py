@@ -39,8 +39,8 @@ _NATIVE = frozenset(
         "reset_peak",
         "set_cache_limit",
         "set_num_threads",
-        "set_special",
-        "shift_special",
+        "shift_grad",
+        "shift_inference",
         "wrap",
     }
 )

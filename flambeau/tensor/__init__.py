@@ -46,7 +46,7 @@ def _fit(grad, layout):
     return grad
 
 
-runtime.bind(Tensor, modes.grad_enabled)
+runtime.bind(Tensor, modes.grad_enabled, modes.inference_enabled)
 engine.bind(Tensor)
 ops.bind_doors(
     Tensor,

@@ -29,6 +29,12 @@ UNRECORDED = (
     "outside (if you want "
     "the inplace to be tracked)."
 )
+IN_INFERENCE = (
+    "A view was created in inference mode and is being modified inplace in normal mode. Given that "
+    "this use case is ambiguous and error-prone, it is forbidden. You can clarify your code by "
+    "moving both the view and the inplace either both inside the inference_mode block (if you "
+    "don't want the inplace to be tracked) or both outside (if you want the inplace to be tracked)."
+)
 OF_FUNCTION = (
     "Output {} of {} is a view and is being modified inplace. This view was created inside a "
     "custom Function (or "
@@ -141,7 +147,7 @@ def check_view(view):
     if getattr(node, "made_together", False):
         raise explain(RuntimeError, OF_SEVERAL.format(view.output_nr, node.name()))
     if not any(r() is view for r in reversed(view._base._views or ())):
-        raise explain(RuntimeError, UNRECORDED)
+        raise explain(RuntimeError, IN_INFERENCE if isinstance(view._views, str) else UNRECORDED)
 
 
 def rebase(target, node):

@@ -379,7 +379,7 @@ def test_record_asks_for_the_grad_mode_only_when_told(kernels):
     add = adder(kernels, record=lambda *all: records.append(all))
     a = tensor([1, 2, 3, 4])
     try:
-        runtime.set_special(2)  # two threads deviate: which ones, native code does not know
+        runtime.shift_grad(2)  # two threads deviate: which ones, native code does not know
         mode = False
         add(a, a)
         assert not asked
@@ -390,7 +390,7 @@ def test_record_asks_for_the_grad_mode_only_when_told(kernels):
         add(a, a)
         assert len(records) == 1
     finally:
-        runtime.set_special(0)
+        runtime.shift_grad(-2)
 
 
 def test_the_one_thread_without_grad_mode_is_known(kernels):
@@ -400,7 +400,7 @@ def test_the_one_thread_without_grad_mode_is_known(kernels):
     a = tensor([1, 2, 3, 4])
     a._node = "node"
     try:
-        runtime.set_special(1)
+        runtime.shift_grad(1)
         add(a, a)
         assert not records
         other = threading.Thread(target=add, args=(a, a))
@@ -408,7 +408,7 @@ def test_the_one_thread_without_grad_mode_is_known(kernels):
         other.join()
         assert len(records) == 1
     finally:
-        runtime.set_special(0)
+        runtime.shift_grad(-1)
 
 
 def test_record_may_raise(kernels):

@@ -14,6 +14,7 @@ from flambeau.ops import (
     modes,
     modified,
     next_order,
+    refuse_inference,
     watchers,
 )  # fmt: skip
 
@@ -321,6 +322,8 @@ def _save(node, outputs, made):
                 f"save_for_backward can only save variables, but argument {i} is of type "
                 f"{type(t).__name__}"
             )
+        if t is not None and modes.is_inference(t.storage):
+            refuse_inference()
     places = {id(o): i for i, o in enumerate(outputs) if isinstance(o, Tensor)}
     constant = {id(t) for t in node._constant}
     if watchers and state.saved_hooks:
