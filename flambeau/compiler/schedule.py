@@ -124,20 +124,30 @@ def width(kernel: Kernel, target: Target) -> int:
 _SLOW = {"div": 8.0, "sqrt": 8.0}
 
 
+STEPS = 8  # of a loop, where nobody knows
+
+
+def _cycles(expressions, lanes: int) -> float:
+    """Machine cycles of the vectors' arithmetic."""
+    cycles = 0.0
+    for e in expressions:
+        if e.op == "repeat":
+            inside = topological([e.value.proceed, *e.value.following])
+            cycles += STEPS * _cycles(inside, lanes)
+        elif e.op == "rem" and e.dtype.kind == "f":
+            cycles += 30.0 * lanes
+        elif e.op in ("div", "rem") and e.dtype.itemsize == 8 and e.dtype.kind in "iu":
+            cycles += 12.0 * lanes
+        elif e.args:
+            cycles += _SLOW.get(e.op, 0.5)
+    return cycles
+
+
 def body_cost(kernel: Kernel, lanes: int, elements: int) -> float:
     """Nanoseconds per element of the arithmetic and of moving contiguous operands, from memory if
     they are large.
     """
-    cycles = 0.0
-    for e in expressions(kernel):
-        if not e.args:
-            continue
-        if e.op == "rem" and e.dtype.kind == "f":
-            cycles += 30.0 * lanes
-        elif e.op in ("div", "rem") and e.dtype.itemsize == 8 and e.dtype.kind in "iu":
-            cycles += 12.0 * lanes
-        else:
-            cycles += _SLOW.get(e.op, 0.5)
+    cycles = _cycles(expressions(kernel), lanes)
     moved = sum(dtype.itemsize for dtype in kernel.inputs)
     moved += 0 if kernel.kind == "reduce" else sum(dtype.itemsize for dtype in kernel.outputs)
     return max(0.3 * cycles / lanes, moved * (0.008 if moved * elements < CACHE else 0.035))

@@ -35,8 +35,10 @@ from .loop import (
     topological,
     trunc,
 )  # fmt: skip
+from .repeat import Cycle, repeat
 
 __all__ = [
+    "Cycle",
     "Expr",
     "Kernel",
     "Pair",
@@ -62,6 +64,7 @@ __all__ = [
     "parts",
     "position",
     "rem",
+    "repeat",
     "rint",
     "select",
     "show",

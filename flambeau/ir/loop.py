@@ -91,6 +91,9 @@ PRIMITIVES = {
     "select": "b where a, else c",
     "cast": "to `dtype`; float to int truncates (out of range is unspecified), to bool is != 0",
     "bitcast": "the same bits as `dtype` of equal width",
+    "repeat": "the carried values of the loop `value`, a `repeat.Cycle`, together",
+    "item": "number `value` of what a loop carries",
+    "variable": "inside a loop, number `value` of what it carries or takes from outside",
 }
 
 
@@ -546,6 +549,13 @@ def _show_one(e: Expr, args: list[str]) -> str:
             return f"{e.value}:{e.dtype.name}"
         case "state" | "other":
             return f"{e.op}{e.value}"
+        case "variable":
+            return "v{}_{}".format(*e.value)
+        case "item":
+            return f"{args[0]}[{e.value}]"
+        case "repeat":
+            steps = "; ".join(map(show, e.value.following))
+            return f"repeat({', '.join(args)}: while {show(e.value.proceed)}: {steps})"
         case "cast" | "bitcast":
             return f"{e.op}({args[0]}, {e.dtype.name})"
     return f"{e.op}({', '.join(args)})" if args else e.op
