@@ -237,7 +237,7 @@ def einsum(equation, tensors):
     over = tuple(d for d, x in enumerate(labels) if x not in wanted)
     if over:
         tensor, labels = tensor.sum(over), [x for x in labels if x in wanted]
-    return tensor.permute([labels.index(x) for x in wanted]) if labels != wanted else tensor
+    return tensor.permute([labels.index(x) for x in wanted])
 
 
 def _total(x, dim):

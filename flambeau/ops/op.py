@@ -194,8 +194,13 @@ class Composite(Op):
     def _planned(self, raw):
         args = self.schema.normalise(raw)
         if self.gradients and state.grad and any(t._node is not None for t in _tensors(args)):
-            return self._recorded(args)
-        return self.body(*args)
+            made = self._recorded(args)
+        else:
+            made = self.body(*args)
+        for t in made if isinstance(made, tuple) else (made,):
+            if getattr(t, "_base", None) is not None:
+                _own(t, args)
+        return made
 
     def _recorded(self, args):
         set_grad(False)
@@ -207,6 +212,13 @@ class Composite(Op):
             result = runtime.alias(result, result.layout, result.offset)
         self.rule(args).record(None, result, *args)
         return result
+
+
+def _own(result, args):
+    """A view of memory that the body made itself is nobody's view: in-place changes are its own."""
+    base = result._base
+    if not any(t is base or t._base is base for t in _tensors(args)):
+        result._base = None
 
 
 def _rounded_once(body):

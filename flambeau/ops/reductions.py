@@ -309,7 +309,7 @@ count_nonzero = reduction(
 def sum_to_size(self, size):
     """The sum over the dimensions that broadcasting `size` to this shape repeats."""
     shape = self.layout.shape
-    if shape == tuple(size) and (shape or self.layout.dtype.kind in "fc"):
+    if shape == tuple(size) and shape:
         return self
     lead = len(shape) - len(size)
     dims = tuple(range(lead)) + tuple(

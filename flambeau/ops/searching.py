@@ -257,6 +257,7 @@ def unravel_index(indices, shape):
             f"expected 'indices' to be integer dtype, but got {indices.layout.dtype}"
         )
     steps = row_major(shape)
+    indices = indices.to(INT64)
     return tuple(
         indices.div(step, rounding_mode="floor") % n for step, n in zip(steps, shape, strict=True)
     )

@@ -2,6 +2,7 @@
 
 import math
 
+from flambeau import runtime
 from flambeau._base import numpy
 from flambeau.types import by_name, layout
 
@@ -67,7 +68,7 @@ def movedim(self, source, destination):
                 f"({list(source if name == 'source' else destination)})"
             )
     if not n:
-        return self
+        return self.permute(())
     order: list = [None] * n
     for s, d in zip(start, end, strict=True):
         order[d] = s
@@ -93,12 +94,12 @@ def swapdims(self, dim0, dim1):
 @composite("aten::adjoint(Tensor self) -> Tensor")
 def adjoint(self):
     """The conjugate transpose of the last two dimensions."""
-    if self.layout.ndim < 2:
+    if self.layout.ndim == 1:
         raise RuntimeError(
             "tensor.adjoint() is only supported on matrices or batches of matrices. Got "
             f"{self.layout.ndim}-D tensor."
         )
-    made = self.transpose(-2, -1)
+    made = self.transpose(-2, -1) if self.layout.ndim else self
     return made.conj() if made.layout.dtype.kind == "c" else made
 
 
@@ -159,7 +160,7 @@ def broadcast_to(self, size):
 def broadcast_tensors(tensors):
     """The tensors expanded to their common shape."""
     shape = broadcast([t.layout.shape for t in tensors])
-    return tuple(expand(t, shape) for t in tensors)
+    return tuple(t if t.layout.shape == shape else expand(t, shape) for t in tensors)
 
 
 def _view_dtype(source, dtype):
@@ -210,7 +211,6 @@ def _view_dtype(source, dtype):
 class _ViewDtype(View):
     def plan(self, args):
         made, up, down = _view_dtype(args[0].layout, args[1])
-        from_base = self.plan_with(args, made)
 
         def plan(tensor, dtype):
             if tensor.offset % down:
@@ -218,14 +218,14 @@ class _ViewDtype(View):
                     f"self.storage_offset() must be divisible by {down} to view with larger "
                     "elements"
                 )
-            return from_base(tensor, tensor.offset * up // down, dtype)
+            return runtime.wrap(tensor.storage, made, tensor.offset * up // down)
 
         return plan
 
 
 view_dtype = _ViewDtype(
     "aten::_view_dtype(Tensor self, ScalarType dtype) -> Tensor",
-    """The same bytes as elements of another type.""",
+    """The same bytes as elements of another type; not differentiable, and no view for backward.""",
     None,
     None,
     method=False,
@@ -247,10 +247,14 @@ resolve_conj, resolve_neg = _resolve("resolve_conj", "conj"), _resolve("resolve_
 @composite("aten::conj_physical(Tensor self) -> Tensor")
 def conj_physical(self):
     """The complex conjugate, written out."""
-    return self.conj().clone() if self.layout.dtype.kind == "c" else self.clone()
+    return self.conj().clone() if self.layout.dtype.kind == "c" else self
 
 
 conj_physical.inplace_form = True
+
+
+def _row_major_copy(x):
+    return x.clone() if x.layout.contiguous else x.contiguous()
 
 
 def _copied(source):
@@ -260,7 +264,9 @@ def _copied(source):
 
     def body(*args):
         made = source.door(*_positional(source, args), **_keyword(source, args))
-        return tuple(m.clone() for m in made) if isinstance(made, tuple) else made.clone()
+        if isinstance(made, tuple):
+            return tuple(_row_major_copy(m) for m in made)
+        return _row_major_copy(made)
 
     body.__doc__ = f"""As `{name}`, in memory of its own."""
     return composite(f"aten::{name}_copy({rest}", method=False)(body)
@@ -329,9 +335,7 @@ def tile(self, dims):
 
 
 def _flip(array, dims):
-    return (
-        numpy.flip(array, [wrap_dim(d, array.ndim) for d in dims]) if array.ndim else array.copy()
-    )
+    return numpy.flip(array, [wrap_dim(d, array.ndim) for d in dims] if array.ndim else ()).copy()
 
 
 def _check_flip(self, dims):

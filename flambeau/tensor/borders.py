@@ -116,7 +116,7 @@ def _matrix_property(name, doc, conjugates, batches):
     def get(self):
         n = self.layout.ndim
         what = "matrices or batches of matrices" if batches else "matrices (2-D tensors)"
-        if n == 0 and not batches:
+        if n == 0:
             return self
         if n < 2 or (n > 2 and not batches):
             hint = "" if batches else " For batches of matrices, consider using tensor.mH"
