@@ -279,7 +279,8 @@ def _weighted(self, product, beta, alpha):
 
 
 @composite(
-    "aten::addmm(Tensor self, Tensor mat1, Tensor mat2, *, Scalar beta=1, Scalar alpha=1) -> Tensor",
+    "aten::addmm(Tensor self, Tensor mat1, Tensor mat2, *, Scalar beta=1, Scalar alpha=1) -> "
+    "Tensor",
     rounds_once=True,
 )
 def addmm(self, mat1, mat2, beta, alpha):

@@ -253,9 +253,7 @@ def bucketize(self, boundaries, out_int32, right):
 def unravel_index(indices, shape):
     """Places in a row-major block of `shape` as coordinates: one tensor for each dimension."""
     if indices.layout.dtype.kind not in "iu":
-        raise TypeError(
-            f"expected 'indices' to be integer dtype, but got {indices.layout.dtype}"
-        )
+        raise TypeError(f"expected 'indices' to be integer dtype, but got {indices.layout.dtype}")
     steps = row_major(shape)
     indices = indices.to(INT64)
     return tuple(

@@ -7,13 +7,14 @@ from flambeau._base import numpy
 from flambeau.types import by_name, layout
 
 from . import splitting
+from .contraction import plain_copy
 from .family.launch import broadcast
 from .family.reduction import wrap_dim
 from .family.view import View
 from .joining import alias_of, cat, checked, stack
 from .op import composite, registry
 from .promotion import result_type
-from .views import expand, slice_
+from .views import expand, reshape, slice_
 
 INT64 = by_name("int64")
 
@@ -43,7 +44,7 @@ def narrow(self, dim, start, length):
 @composite("aten::narrow_copy(Tensor self, int dim, Any start, int length) -> Tensor")
 def narrow_copy(self, dim, start, length):
     """As `narrow`, copied."""
-    return narrow(self, dim, start, length).clone()
+    return plain_copy(narrow(self, dim, start, length))
 
 
 def _listed(dims):
@@ -253,20 +254,15 @@ def conj_physical(self):
 conj_physical.inplace_form = True
 
 
-def _row_major_copy(x):
-    return x.clone() if x.layout.contiguous else x.contiguous()
-
-
-def _copied(source):
+def _copied(name, source):
     """The op ``NAME_copy`` of a view: its result in memory of its own."""
     _, _, rest = source.text.partition("(")
-    name = {"slice": "slice"}.get(source.name, source.name)
 
     def body(*args):
         made = source.door(*_positional(source, args), **_keyword(source, args))
         if isinstance(made, tuple):
-            return tuple(_row_major_copy(m) for m in made)
-        return _row_major_copy(made)
+            return tuple(plain_copy(m) for m in made)
+        return plain_copy(made)
 
     body.__doc__ = f"""As `{name}`, in memory of its own."""
     return composite(f"aten::{name}_copy({rest}", method=False)(body)
@@ -290,6 +286,7 @@ for _name in (
     "permute",
     "select",
     "slice",
+    "split",
     "split_with_sizes",
     "squeeze",
     "t",
@@ -297,11 +294,11 @@ for _name in (
     "unbind",
     "unfold",
     "unsqueeze",
-    "view",
     "view_as_complex",
     "view_as_real",
 ):
-    _copied(registry[_name][0])
+    _copied(_name, registry[_name][0])
+_copied("view", reshape)
 
 
 # Repeating and rearranging.
@@ -325,7 +322,7 @@ def repeat(self, repeats):
     paired = expand(
         paired, [k for r, n in zip(repeats, (1,) * lead + shape, strict=True) for k in (r, n)]
     )
-    return paired.clone().reshape(sizes)
+    return plain_copy(paired).reshape(sizes)
 
 
 @composite("aten::tile(Tensor self, int[] dims) -> Tensor")
@@ -335,7 +332,9 @@ def tile(self, dims):
 
 
 def _flip(array, dims):
-    return numpy.flip(array, [wrap_dim(d, array.ndim) for d in dims] if array.ndim else ()).copy()
+    return numpy.flip(array, [wrap_dim(d, array.ndim) for d in dims] if array.ndim else ()).copy(
+        "K"
+    )
 
 
 def _check_flip(self, dims):
