@@ -8,7 +8,7 @@ from .family import Pointwise, fused, pointwise
 from .family.pointwise import int_to_float, same
 from .op import also, composite, find
 
-DOUBLE, COMPLEX = by_name("float64"), by_name("complex128")
+DOUBLE, COMPLEX, INT64 = by_name("float64"), by_name("complex128"), by_name("int64")
 
 
 def no_bool(remedy):
@@ -218,8 +218,8 @@ reciprocal = pointwise(
 
 @composite("aten::square(Tensor self) -> Tensor")
 def square(self):
-    """``self * self``."""
-    return self * self
+    """``self * self``; bool as int64."""
+    return self * self if self.layout.dtype.kind != "b" else self.to(INT64)
 
 
 @composite("aten::positive(Tensor self) -> Tensor")

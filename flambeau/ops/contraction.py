@@ -266,7 +266,12 @@ def expand_batches(a, b):
 
 
 def _weighted(self, product, beta, alpha):
-    """beta * self + alpha * product; what is in `self` does not matter where beta is 0."""
+    """beta * self + alpha * product; what is in `self` does not matter where beta is 0.
+
+    Beside integers, the fractions of beta and alpha are dropped."""
+    kind = product.layout.dtype.kind
+    if kind in "biu":
+        beta, alpha = (bool(v) if kind == "b" else int(v) for v in (beta, alpha))
     scaled = product if alpha == 1 else product * alpha
     if beta == 0:
         return scaled
@@ -274,7 +279,9 @@ def _weighted(self, product, beta, alpha):
 
 
 @composite(
-    "aten::addmm(Tensor self, Tensor mat1, Tensor mat2, *, Scalar beta=1, Scalar alpha=1) -> Tensor"
+    "aten::addmm(Tensor self, Tensor mat1, Tensor mat2, *, Scalar beta=1, Scalar alpha=1) -> "
+    "Tensor",
+    rounds_once=True,
 )
 def addmm(self, mat1, mat2, beta, alpha):
     """``beta * self + alpha * (mat1 @ mat2)``."""
@@ -282,7 +289,8 @@ def addmm(self, mat1, mat2, beta, alpha):
 
 
 @composite(
-    "aten::addmv(Tensor self, Tensor mat, Tensor vec, *, Scalar beta=1, Scalar alpha=1) -> Tensor"
+    "aten::addmv(Tensor self, Tensor mat, Tensor vec, *, Scalar beta=1, Scalar alpha=1) -> Tensor",
+    rounds_once=True,
 )
 def addmv(self, mat, vec, beta, alpha):
     """``beta * self + alpha * (mat @ vec)``."""
@@ -290,7 +298,8 @@ def addmv(self, mat, vec, beta, alpha):
 
 
 @composite(
-    "aten::addr(Tensor self, Tensor vec1, Tensor vec2, *, Scalar beta=1, Scalar alpha=1) -> Tensor"
+    "aten::addr(Tensor self, Tensor vec1, Tensor vec2, *, Scalar beta=1, Scalar alpha=1) -> Tensor",
+    rounds_once=True,
 )
 def addr(self, vec1, vec2, beta, alpha):
     """``beta * self + alpha * outer(vec1, vec2)``."""
@@ -299,7 +308,8 @@ def addr(self, vec1, vec2, beta, alpha):
 
 @composite(
     "aten::baddbmm(Tensor self, Tensor batch1, Tensor batch2, *, Scalar beta=1, Scalar alpha=1) -> "
-    "Tensor"
+    "Tensor",
+    rounds_once=True,
 )
 def baddbmm(self, batch1, batch2, beta, alpha):
     """``beta * self + alpha * (batch1 @ batch2)`` for each matrix of the batches."""
@@ -308,11 +318,12 @@ def baddbmm(self, batch1, batch2, beta, alpha):
 
 @composite(
     "aten::addbmm(Tensor self, Tensor batch1, Tensor batch2, *, Scalar beta=1, Scalar alpha=1) -> "
-    "Tensor"
+    "Tensor",
+    rounds_once=True,
 )
 def addbmm(self, batch1, batch2, beta, alpha):
     """``beta * self + alpha * sum(batch1 @ batch2)`` over the batch."""
-    return _weighted(self, bmm(batch1, batch2).sum(0), beta, alpha)
+    return _weighted(self, bmm(batch1, batch2).sum(0, dtype=batch1.layout.dtype), beta, alpha)
 
 
 for _op in (addmm, addmv, addr, baddbmm, addbmm):

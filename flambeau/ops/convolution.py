@@ -203,6 +203,7 @@ def _weight(grad, input, weight_layout, stride, padding, dilation, transposed, g
     "int[] dilation, "
     "bool transposed, int[] output_padding, int groups) -> Tensor",
     method=False,
+    rounds_once=True,
     grad=dict(
         input=lambda grad, input_layout, weight, stride, padding, dilation, transposed, groups: (
             _input(grad, input_layout, weight, stride, padding, dilation, transposed, groups)

@@ -371,11 +371,8 @@ def _reflect(vectors, tau, x, indices, flipped):
     index first.
     """
     m, n = vectors.layout.shape[-2:]
-    low = (
-        vectors.tril(-1) + _rectangle(identity(vectors, min(m, n)), m - min(m, n))
-        if m >= n
-        else None
-    )
+    k = min(m, n)
+    low = vectors[..., :k].tril(-1) + _rectangle(identity(vectors, k), m - k)
     for i in indices:
         v = low[..., :, i : i + 1]
         factor = tau[..., i, None, None]

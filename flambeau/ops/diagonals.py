@@ -68,7 +68,7 @@ def _triangle(name, function, doc):
     op = checked(
         f"aten::{name}(Tensor self, int diagonal=0) -> Tensor",
         doc,
-        run=function,
+        run=lambda x, k: numpy.asarray(function(x, k), order="C"),
         check=check,
         grad=dict(self=gradient),
     )
@@ -76,8 +76,16 @@ def _triangle(name, function, doc):
     return op
 
 
-tril = _triangle("tril", lambda x, k: numpy.tril(x, k), """The lower triangle, zeros above it.""")
-triu = _triangle("triu", lambda x, k: numpy.triu(x, k), """The upper triangle, zeros below it.""")
+tril = _triangle(
+    "tril",
+    numpy.tril,
+    """The lower triangle, zeros above it.""",
+)
+triu = _triangle(
+    "triu",
+    numpy.triu,
+    """The upper triangle, zeros below it.""",
+)
 
 
 @composite("aten::vander(Tensor x, int? N=None, bool increasing=False) -> Tensor", method=False)

@@ -125,7 +125,7 @@ class _Index(Indexed):
                     made = array.take(ndarray(indices[0]), axis=0)
                 else:
                     key = key_of(indices)
-                    made = array[key]
+                    made = numpy.asarray(array[key], order="C")
             except IndexError as error:
                 raise index_error(error, key_of(indices)) from None
             return note(adopt(numpy.asarray(made)), (tensor, indices))

@@ -3,17 +3,19 @@
 import math
 import warnings
 
+from flambeau import runtime
 from flambeau._base import numpy
 from flambeau.types import by_name, layout
 
 from . import splitting
+from .contraction import plain_copy
 from .family.launch import broadcast
 from .family.reduction import wrap_dim
 from .family.view import View
 from .joining import alias_of, cat, checked, stack
 from .op import composite, registry
 from .promotion import result_type
-from .views import expand, slice_
+from .views import expand, reshape, slice_
 
 INT64 = by_name("int64")
 
@@ -43,7 +45,7 @@ def narrow(self, dim, start, length):
 @composite("aten::narrow_copy(Tensor self, int dim, Any start, int length) -> Tensor")
 def narrow_copy(self, dim, start, length):
     """As `narrow`, copied."""
-    return narrow(self, dim, start, length).clone()
+    return plain_copy(narrow(self, dim, start, length))
 
 
 def _listed(dims):
@@ -68,7 +70,7 @@ def movedim(self, source, destination):
                 f"({list(source if name == 'source' else destination)})"
             )
     if not n:
-        return self
+        return self.permute(())
     order: list = [None] * n
     for s, d in zip(start, end, strict=True):
         order[d] = s
@@ -108,7 +110,7 @@ def adjoint(self):
             "tensor.adjoint() is only supported on matrices or batches of matrices. Got "
             f"{self.layout.ndim}-D tensor."
         )
-    made = self.transpose(-2, -1)
+    made = self.transpose(-2, -1) if self.layout.ndim else self
     return made.conj() if made.layout.dtype.kind == "c" else made
 
 
@@ -169,7 +171,7 @@ def broadcast_to(self, size):
 def broadcast_tensors(tensors):
     """The tensors expanded to their common shape."""
     shape = broadcast([t.layout.shape for t in tensors])
-    return tuple(expand(t, shape) for t in tensors)
+    return tuple(t if t.layout.shape == shape else expand(t, shape) for t in tensors)
 
 
 def _view_dtype(source, dtype):
@@ -223,7 +225,6 @@ def _view_dtype(source, dtype):
 class _ViewDtype(View):
     def plan(self, args):
         made, up, down = _view_dtype(args[0].layout, args[1])
-        from_base = self.plan_with(args, made)
 
         def plan(tensor, dtype):
             if tensor.offset % down:
@@ -231,14 +232,14 @@ class _ViewDtype(View):
                     f"self.storage_offset() must be divisible by {down} to view with larger "
                     "elements"
                 )
-            return from_base(tensor, tensor.offset * up // down, dtype)
+            return runtime.wrap(tensor.storage, made, tensor.offset * up // down)
 
         return plan
 
 
 view_dtype = _ViewDtype(
     "aten::_view_dtype(Tensor self, ScalarType dtype) -> Tensor",
-    """The same bytes as elements of another type.""",
+    """The same bytes as elements of another type; not differentiable, and no view for backward.""",
     None,
     None,
     method=False,
@@ -266,14 +267,15 @@ def conj_physical(self):
 conj_physical.inplace_form = True
 
 
-def _copied(source):
+def _copied(name, source):
     """The op ``NAME_copy`` of a view: its result in memory of its own."""
     _, _, rest = source.text.partition("(")
-    name = {"slice": "slice"}.get(source.name, source.name)
 
     def body(*args):
         made = source.door(*_positional(source, args), **_keyword(source, args))
-        return tuple(m.clone() for m in made) if isinstance(made, tuple) else made.clone()
+        if isinstance(made, tuple):
+            return tuple(plain_copy(m) for m in made)
+        return plain_copy(made)
 
     body.__doc__ = f"""As `{name}`, in memory of its own."""
     return composite(f"aten::{name}_copy({rest}", method=False)(body)
@@ -297,6 +299,7 @@ for _name in (
     "permute",
     "select",
     "slice",
+    "split",
     "split_with_sizes",
     "squeeze",
     "t",
@@ -304,11 +307,11 @@ for _name in (
     "unbind",
     "unfold",
     "unsqueeze",
-    "view",
     "view_as_complex",
     "view_as_real",
 ):
-    _copied(registry[_name][0])
+    _copied(_name, registry[_name][0])
+_copied("view", reshape)
 
 
 # Repeating and rearranging.
@@ -332,7 +335,7 @@ def repeat(self, repeats):
     paired = expand(
         paired, [k for r, n in zip(repeats, (1,) * lead + shape, strict=True) for k in (r, n)]
     )
-    return paired.clone().reshape(sizes)
+    return plain_copy(paired).reshape(sizes)
 
 
 @composite("aten::tile(Tensor self, int[] dims) -> Tensor")
@@ -342,8 +345,8 @@ def tile(self, dims):
 
 
 def _flip(array, dims):
-    return (
-        numpy.flip(array, [wrap_dim(d, array.ndim) for d in dims]) if array.ndim else array.copy()
+    return numpy.flip(array, [wrap_dim(d, array.ndim) for d in dims] if array.ndim else ()).copy(
+        "K"
     )
 
 

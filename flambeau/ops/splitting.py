@@ -83,7 +83,7 @@ def _along(source, dim, sizes):
     stride, start, parts = source.strides[dim], 0, []
     for n in sizes:
         made = source.reshaped((*source.shape[:dim], n, *source.shape[dim + 1 :]), source.strides)
-        parts.append((made, start * stride if n else 0))
+        parts.append((made, start * stride))
         start += n
     return parts
 

@@ -12,6 +12,7 @@ from .family.pointwise import type_name
 from .op import composite, is_tensor
 from .reductions import folded, spread
 from .results import named
+from .views import real
 
 FLOAT32, FLOAT64 = by_name("float32"), by_name("float64")
 
@@ -240,16 +241,12 @@ def corrcoef(self):
     c = cov(self)
     if not c.layout.ndim:
         return c / c
-    spread_of = real_part(c.diagonal()).sqrt()
+    spread_of = real(c.diagonal()).sqrt()
     out = c / spread_of.unsqueeze(1) / spread_of.unsqueeze(0)
     if out.layout.dtype.kind != "c":
         return out.clamp(-1, 1)
     parts = out.view_as_real()
     return parts.clamp(-1, 1).view_as_complex()
-
-
-def real_part(x):
-    return x.view_as_real().select(-1, 0) if x.layout.dtype.kind == "c" else x
 
 
 # Counting.

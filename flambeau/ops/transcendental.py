@@ -374,7 +374,11 @@ def _copysign_backward(grad, self, result):
     return find("where").door(self == 0, 0, grad * (result / self))
 
 
-nextafter = binary("nextafter", """The next value after self in the direction of other.""", None)
+nextafter = binary(
+    "nextafter",
+    """The next value after self in the direction of other.""",
+    dict(self=lambda grad: grad, other=lambda grad: grad.new_zeros(grad.layout.shape)),
+)
 
 
 def _xlogy(self, other):

@@ -47,6 +47,7 @@ OPERATORS = {
     "__lshift__": "bitwise_left_shift",
     "__rshift__": "bitwise_right_shift",
     "__neg__": "neg",
+    "__pos__": "positive",
     "__abs__": "abs",
     "__invert__": "bitwise_not",
     "__eq__": "eq",

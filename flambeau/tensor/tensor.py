@@ -367,7 +367,11 @@ class Tensor:
         changed = dtype is not None and dtype is not out.layout.dtype
         if changed or (copy and out is self):
             out = find("_to_copy").door(out, dtype or out.layout.dtype, True)
-        return out if memory_format is None else out.contiguous(memory_format=memory_format)
+        if memory_format is None or memory_format.preserves:
+            return out
+        if out is self and memory_format.is_meant(out.layout):
+            return out
+        return out.clone(memory_format=memory_format)
 
     def _on(self, device):
         if device is self.layout.device:

@@ -6,13 +6,22 @@ shapes of broadcast operands. A declaration supplies the scalar body and its gra
 """
 
 from flambeau import ir
-from flambeau.types import DType, Layout, by_name, can_cast, dense_like, layout, row_major
+from flambeau.types import (
+    DType,
+    Layout,
+    by_name,
+    can_cast,
+    dense_like,
+    dense_order,
+    layout,
+    row_major,
+)
 
 from ..facts import tell
 from ..modes import defaults
 from ..op import Op, is_tensor
 from ..promotion import compute_type, result_type
-from .launch import Slots, broadcast, launch, same_device
+from .launch import Slots, broadcast, expand, launch, same_device
 
 BOOL, FLOAT32 = by_name("bool"), by_name("float32")
 
@@ -109,7 +118,8 @@ class Pointwise(Op):
         slots = Slots()
         body = self.body(args, operands, compute, slots)
         results = result if isinstance(result, tuple) else (result,) * len(body)
-        out = [layout(shape, order(shape, layouts), r, device) for r in results]
+        memory_order = order(shape, operands.values())
+        out = [layout(shape, memory_order, r, device) for r in results]
         kernel = ir.Pointwise(
             self.name, [i.dtype for i in slots.inputs], results, body, self._condition
         )
@@ -217,14 +227,17 @@ def type_name(dtype: DType) -> str:
     return _TYPE_NAMES[dtype.name]
 
 
-def order(shape, layouts):
-    """Strides of the result: the memory order of the first operand of full shape, as PyTorch's
-    iterator has it.
+def order(shape, operands):
+    """Strides of the result for operands that are layouts or numbers: the memory order of PyTorch's
+    iterator.
     """
-    for source in layouts:
-        if source.shape == shape:
-            return dense_like(shape, source.strides)
-    return row_major(shape)
+    if all(isinstance(o, Layout) and o.shape == shape for o in operands):
+        if all(o.contiguous for o in operands):
+            return row_major(shape)
+        strides = {o.strides for o in operands}
+        if len(strides) == 1:
+            return dense_like(shape, *strides)
+    return dense_order(shape, [expand(o, shape).strides for o in operands if isinstance(o, Layout)])
 
 
 def pointwise(
