@@ -3,8 +3,10 @@
 from .interpret import evaluate
 from .loop import (
     Expr,
+    Indexed,
     Kernel,
     Pair,
+    Place,
     Pointwise,
     Reduce,
     Scan,
@@ -38,8 +40,10 @@ from .loop import (
 
 __all__ = [
     "Expr",
+    "Indexed",
     "Kernel",
     "Pair",
+    "Place",
     "Pointwise",
     "Reduce",
     "Scan",

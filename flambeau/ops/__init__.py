@@ -21,6 +21,7 @@ from . import (
     indexing,
     logic,
     losses,
+    masks,
     memory,
     modes,
     normalization,
