@@ -11,9 +11,10 @@ from flambeau.ir import Kernel
 from flambeau.runtime import jit
 from flambeau.types import Layout
 
+from .indexed import IndexedWriter
 from .loops import Variant, Writer
 from .plain import Call
-from .schedule import PIECE, Request, StagePlan, pointwise, reduction, scan
+from .schedule import PIECE, Request, StagePlan, indexed, pointwise, reduction, scan
 from .target import Target, target_of
 
 
@@ -72,6 +73,7 @@ def plan(
     inputs: Sequence[Layout],
     axes=(),
     target: Target | None = None,
+    places=(),
 ) -> Plan:
     """The stages of `kernel`. See `build`."""
     target = target or host()
@@ -89,8 +91,10 @@ def plan(
     if "loops" in knobs.show:
         print(kernel, file=sys.stderr)
     if knobs.backend == "interpret":
-        return Plan([], [], target, Call(kernel, outputs, inputs, tuple(axes)))
+        return Plan([], [], target, Call(kernel, outputs, inputs, tuple(axes), tuple(places)))
     request = Request(kernel, slots, count, target)
+    if kernel.kind == "indexed":
+        return Plan(indexed(request, outputs, inputs, axes, places), [], target)
     if kernel.kind == "pointwise":
         return Plan(pointwise(request, outputs, inputs), [], target)
     if kernel.kind == "scan":
@@ -99,7 +103,11 @@ def plan(
 
 
 def build(
-    kernel: Kernel, outputs: Sequence[Layout], inputs: Sequence[Layout], axes: tuple[int, ...] = ()
+    kernel: Kernel,
+    outputs: Sequence[Layout],
+    inputs: Sequence[Layout],
+    axes: tuple[int, ...] = (),
+    places: Sequence[tuple[int, int]] = (),
 ) -> Built:
     """Code for `kernel` on operands of these layouts, and how to call it.
 
@@ -107,8 +115,13 @@ def build(
     inputs have the full shape, its outputs the dimensions that are not in `axes`, in order; a
     scan's outputs have the full shape, and `axes` is one dimension. Axes are not negative. Conj and
     neg bits of the layouts are the body's business.
+
+    The layouts of an indexed kernel have one shape, too: an operand with a place has stride 0 along
+    the dimensions that its place depends on. `places` has, for each place of the kernel, the step
+    from one number to the next, in bytes, and how many there are: at least 1. Along `axes` an
+    indexed kernel goes in order, row-major, on one thread.
     """
-    return link([plan(kernel, outputs, inputs, axes)])[0]
+    return link([plan(kernel, outputs, inputs, axes, places=places)])[0]
 
 
 def link(plans: Sequence[Plan]) -> list[Built]:
@@ -144,7 +157,8 @@ def source(kernel: Kernel, variant: Variant, target: Target) -> tuple[str, str]:
     """Name and LLVM text of one function. The name holds a digest of what determines its code:
     equal names are equal functions.
     """
-    text = Writer(kernel, variant, target).text("NAME")
+    writer = IndexedWriter if kernel.kind == "indexed" else Writer
+    text = writer(kernel, variant, target).text("NAME")
     whole = f"{text}{target.attributes}".encode()
     digest = hashlib.sha1(whole, usedforsecurity=False).hexdigest()[:16]
     name = f"fl_{re.sub(r'[^A-Za-z0-9_]', '_', kernel.name)}_{digest}"

@@ -19,12 +19,13 @@ _kept: list = []  # the launcher knows only addresses
 
 
 class Call(NamedTuple):
-    """A kernel, the layouts of its operands, and the dimensions that it folds or scans."""
+    """A kernel, the layouts of its operands, and the rest of what `build` is told."""
 
     kernel: Kernel
     outputs: tuple[Layout, ...]
     inputs: tuple[Layout, ...]
     axes: tuple[int, ...]
+    places: tuple[tuple[int, int], ...]
 
     def address(self) -> int:
         """Where native code calls it, as ``i64 code(data, dims, scalars, lo, hi)``."""
@@ -42,6 +43,8 @@ class Call(NamedTuple):
     def _run(self, data, scalars):
         kernel, layouts = self.kernel, self.outputs + self.inputs
         pointers = (ctypes.c_void_p * len(layouts)).from_address(data)
+        if kernel.kind == "indexed":
+            return self._indexed(pointers, scalars)
         arrays = [_array(p, one) for p, one in zip(pointers, layouts, strict=True)]
         targets, loads = arrays[: len(self.outputs)], arrays[len(self.outputs) :]
         params, failed = _params(kernel, scalars), [False]
@@ -59,6 +62,31 @@ class Call(NamedTuple):
         for target, value in zip(targets, results, strict=False):
             _store(target, value)
         return int(any(map(numpy.any, failed)))
+
+    def _indexed(self, pointers, scalars):
+        """Point after point along `axes`, all points of the other dimensions at once."""
+        layouts = self.outputs + self.inputs
+        shape, count = layouts[0].shape, len(self.outputs)
+        offsets = [_offsets(one) for one in layouts]
+        failed = False
+        for place, (step, size) in zip(self.kernel.places, self.places, strict=True):
+            k = count + place.index
+            number = _at(pointers[k], offsets[k], layouts[k].dtype).astype(int)
+            number = numpy.where(place.wraps & (number < 0), number + size, number)
+            outside = (number < 0) | (number >= size)
+            failed |= bool(outside.any())
+            for operand in place.operands:
+                offsets[operand] = offsets[operand] + numpy.where(outside, 0, number) * step
+        params = _params(self.kernel, scalars)
+        for point in numpy.ndindex(*(shape[d] for d in self.axes)):
+            where: list = [slice(None)] * len(shape)
+            for d, i in zip(self.axes, point, strict=True):
+                where[d] = i
+            at = [each[tuple(where)] for each in offsets]
+            loads = [_at(pointers[k], at[k], layouts[k].dtype) for k in range(count, len(layouts))]
+            for k, value in enumerate(evaluate(self.kernel.body, loads, params)):
+                _put(pointers[k], at[k], layouts[k].dtype, value)
+        return int(failed)
 
     def _rows(self, loads):
         """The operands with what is folded as one last dimension."""
@@ -135,6 +163,37 @@ def _store(target, value):
         target[...] = (value[0] != 0) | (value[1] != 0)
     else:
         _store(target, value[0])
+
+
+def _offsets(one: Layout):
+    """How many bytes behind the first element each element lies."""
+    offsets = numpy.zeros(one.shape, int)
+    for d, (n, step) in enumerate(zip(one.shape, one.strides, strict=True)):
+        along = numpy.arange(n) * step * one.itemsize
+        offsets += along.reshape(-1, *[1] * (one.ndim - d - 1))
+    return offsets
+
+
+def _bytes(pointer, offsets, dtype):
+    """The memory that elements at `offsets` lie in, and where in it each byte of theirs is."""
+    low, high = int(offsets.min()), int(offsets.max())
+    block = (ctypes.c_uint8 * (high - low + dtype.itemsize)).from_address(pointer + low)
+    places = (offsets - low)[..., None] + numpy.arange(dtype.itemsize)
+    return numpy.frombuffer(block, numpy.uint8), places
+
+
+def _at(pointer, offsets, dtype):
+    """The elements at `offsets`."""
+    memory, places = _bytes(pointer, offsets, dtype)
+    return memory[places].view(dtype.numpy)[..., 0]
+
+
+def _put(pointer, offsets, dtype, value):
+    """Writes elements to `offsets`."""
+    memory, places = _bytes(pointer, offsets, dtype)
+    made = numpy.empty(offsets.shape, dtype.numpy)
+    _store(made, value)
+    memory[places] = made[..., None].view(numpy.uint8)
 
 
 def _array(pointer, one: Layout):

@@ -5,6 +5,7 @@ Everything here is arithmetic on sizes and strides (in bytes); `loops` writes th
 variant that is chosen.
 """
 
+import itertools
 import math
 import struct
 from typing import NamedTuple
@@ -20,6 +21,7 @@ LINE = 64  # bytes of a cache line
 CACHE = 1 << 20  # bytes that one core keeps near
 PIECE = 30_000.0  # nanoseconds of work that are worth another thread
 PARTS = 64  # partial results of a fold that is split
+POINT = 2.0  # nanoseconds for an element with a place of its own
 
 
 class Dim(NamedTuple):
@@ -115,8 +117,14 @@ def width(kernel: Kernel, target: Target) -> int:
             uniform.add(e)
         else:
             types.add(e.dtype)
-    types |= {d.to_real() for d in (*kernel.inputs, *kernel.outputs)}
+    types |= {d.to_real() for d in (*moved(kernel), *kernel.outputs)}
     return target.vector_bytes // max((dtype.itemsize for dtype in types), default=8)
+
+
+def moved(kernel: Kernel) -> list[DType]:
+    """The types of inputs that are read as vectors: those of indices are not."""
+    indices = {place.index for place in kernel.places}
+    return [dtype for k, dtype in enumerate(kernel.inputs) if k not in indices]
 
 
 # ------------------------------------------------------------------------------------ what it costs
@@ -148,9 +156,9 @@ def body_cost(kernel: Kernel, lanes: int, elements: int) -> float:
     they are large.
     """
     cycles = _cycles(expressions(kernel), lanes)
-    moved = sum(dtype.itemsize for dtype in kernel.inputs)
-    moved += 0 if kernel.kind == "reduce" else sum(dtype.itemsize for dtype in kernel.outputs)
-    return max(0.3 * cycles / lanes, moved * (0.008 if moved * elements < CACHE else 0.035))
+    size = sum(dtype.itemsize for dtype in moved(kernel))
+    size += 0 if kernel.kind == "reduce" else sum(dtype.itemsize for dtype in kernel.outputs)
+    return max(0.3 * cycles / lanes, size * (0.008 if size * elements < CACHE else 0.035))
 
 
 def strided_cost(request: Request, strides) -> float:
@@ -164,13 +172,13 @@ def strided_cost(request: Request, strides) -> float:
 # -------------------------------------------------------------------------------------- descriptors
 
 
-def pack(nest: Nest, count: int, offsets, operands: int) -> bytes:
+def pack(nest: Nest, count: int, offsets, operands: int, places=()) -> bytes:
     """The descriptor that `loops` documents."""
     record = 1 + 2 * operands
-    table = HEADER + 2 * operands + record * len(nest.first)
+    table = HEADER + 2 * operands + 2 * len(places) + record * len(nest.first)
     steps = math.prod(dim.size for dim in nest.second)
     numbers = [nest.inner.size, steps, count, table, len(nest.first), len(nest.second)]
-    numbers += [*nest.inner.strides, *offsets]
+    numbers += [*nest.inner.strides, *offsets, *itertools.chain(*places)]
     for dims in (nest.first, nest.second):
         for dim in reversed(dims):
             numbers += [dim.size, *dim.strides, *(dim.size * s for s in dim.strides)]
@@ -178,7 +186,7 @@ def pack(nest: Nest, count: int, offsets, operands: int) -> bytes:
 
 
 def stage(
-    request: Request, mode: str, nest: Nest, offsets, total: int, cost: float, lanes: int
+    request: Request, mode: str, nest: Nest, offsets, total: int, cost: float, lanes: int, places=()
 ) -> StagePlan:
     """The call that runs `nest`. `offsets` are bytes to the operands' first elements."""
     strides = nest.inner.strides
@@ -196,7 +204,7 @@ def stage(
         bool(nest.second),
         lanes,
     )
-    dims = pack(nest, request.number, offsets, len(strides))
+    dims = pack(nest, request.number, offsets, len(strides), places)
     return StagePlan(request.kernel, variant, request.data, dims, total, cost)
 
 
@@ -281,6 +289,41 @@ def tiled_ways(request: Request, nest: Nest) -> list[str]:
         if out[k] == "S" and 0 < abs(step) < abs(nest.inner.strides[k]):
             out[k] = "T" if step == size and size <= 8 else "G"
     return out
+
+
+# ------------------------------------------------------------------------------------------ indexed
+
+
+def indexed(request: Request, outputs, inputs, axes, places) -> list[StagePlan]:
+    """Rows of elements with one place for each, or elements each with a place of its own, the
+    innermost dimension either one of those that threads share or the last of `axes`.
+    """
+    kernel, shape = request.kernel, (*outputs, *inputs)[0].shape
+    if math.prod(shape) == 0:
+        return []
+    strides = [byte_strides(layout) for layout in (*outputs, *inputs)]
+    shared = [d for d in range(len(shape)) if d not in axes]
+    shared = ordered(select(shape, strides, shared), range(len(strides)))
+    serial = merged(select(shape, strides, axes))
+    points, count = math.prod(d.size for d in shared), math.prod(d.size for d in serial)
+    indices = [len(outputs) + place.index for place in kernel.places]
+    lanes = width(kernel, request.target)
+    body = body_cost(kernel, lanes, points * count)
+    found = []
+    for dim in shared:
+        each = strided_cost(request, dim.strides) + (8.0 + 2 * len(strides)) / dim.size
+        nest = Nest(dim, [d for d in shared if d is not dim], serial)
+        if not any(dim.strides[k] for k in indices):
+            found.append(Fold("rows", nest, 0, points, points * count * (body + each)))
+        found.append(Fold("each", nest, 0, points, points * count * (POINT + each)))
+    if serial or not shared:
+        *rest, last = serial or [Dim(1, (0,) * len(strides))]
+        cost = points * count * (POINT + (8.0 + 2 * len(strides)) / last.size)
+        found.append(Fold("along", Nest(last, shared, rest), 0, points, cost))
+    best = min(found, key=lambda way: way.cost)
+    lanes = lanes if best.mode == "rows" else 1
+    offsets = (0,) * len(strides)
+    return [stage(request, best.mode, best.nest, offsets, best.total, best.cost, lanes, places)]
 
 
 # -------------------------------------------------------------------------------------------- folds

@@ -3,8 +3,10 @@
 from .interpret import evaluate
 from .loop import (
     Expr,
+    Indexed,
     Kernel,
     Pair,
+    Place,
     Pointwise,
     Reduce,
     Scan,
@@ -40,8 +42,10 @@ from .repeat import Cycle, repeat
 __all__ = [
     "Cycle",
     "Expr",
+    "Indexed",
     "Kernel",
     "Pair",
+    "Place",
     "Pointwise",
     "Reduce",
     "Scan",

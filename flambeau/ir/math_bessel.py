@@ -5,7 +5,7 @@ its amplitude; elsewhere beside its value.
 """
 
 from . import math_exponential as exponential
-from .loop import Expr, cast, const, copysign, float64, fma, select, sqrt
+from .loop import Expr, cast, const, float64, fma, select, sqrt
 from .math_pieces import (
     INFINITY,
     NAN,

@@ -4,7 +4,7 @@ For recurrences and series that lose digits on the way (T. Dekker, Numer. Math. 
 X. Li & D. Bailey, ARITH 15, 2001).
 """
 
-from .loop import Expr, Pair, const, float32, fma, select
+from .loop import Expr, const, fma, select
 from .math_pieces import fast_two_sum, two_product, two_sum
 
 

@@ -23,6 +23,7 @@ from . import (
     indexing,
     logic,
     losses,
+    masks,
     memory,
     modes,
     normalization,

@@ -102,7 +102,10 @@ class Steps:
         if self.device is meta:
             return
         built = compiler.build(kernel, written, [expand(o.layout, shape) for o in operands], axes)
-        sources = [b.source for b in (*outputs, *operands)]
+        self.add(built, [b.source for b in (*outputs, *operands)])
+
+    def add(self, built: compiler.Built, sources: list[int]) -> None:
+        """The stages of a kernel whose data pointers come from `sources`."""
         for nbytes in built.scratch:
             self.fresh.append((None, nbytes))
             sources.append(-len(self.fresh))
