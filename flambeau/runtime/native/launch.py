@@ -189,9 +189,10 @@ def run_released(d, arguments, pointers, scalars, data):
             decref(held[i])
     return code
 
-# Before arguments are written: 1, or 0 with an exception.
+# Before arguments are written, with 1: 1, or 0 with an exception. With -1 where a check failed and
+# nothing was written.
 @cold
-def mark_written(d, arguments):
+def mark_written(d, arguments, step):
     count = d[L_ARGUMENTS]
     row = d + d[L_ARGUMENT_TABLE]
     for i in range(count):
@@ -199,7 +200,7 @@ def mark_written(d, arguments):
             storage = slot(arguments[i], T_STORAGE)
             if is_storage(storage):
                 if storage[S_VERSION] >= 0:
-                    storage[S_VERSION] += 1
+                    storage[S_VERSION] += step
                 elif not may_write_unversioned():
                     return 0
         row += 16
@@ -316,7 +317,7 @@ def launch(self: ptr, arguments: ptr, count: i64) -> ptr:
     graph = gather(d, arguments, pointers, scalars)
     if unlikely(graph < 0):
         return 0
-    if d[L_WRITTEN] >= 0 and not mark_written(d, arguments):
+    if d[L_WRITTEN] >= 0 and not mark_written(d, arguments, 1):
         return 0
     if unlikely(not make_outputs(d, blocks, pointers + count * 8)):
         return 0
@@ -326,6 +327,8 @@ def launch(self: ptr, arguments: ptr, count: i64) -> ptr:
         code = run_stages(d, pointers, scalars, data)
     if unlikely(code):
         drop_outputs(d, blocks, outputs)
+        if d[L_WRITTEN] >= 0 and not mark_written(d, arguments, -1):
+            return 0
         return report_failure(d, arguments, code)
     result = results(d, arguments, blocks)
     if graph and d[L_RECORD] and result:
