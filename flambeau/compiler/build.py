@@ -74,6 +74,8 @@ def plan(
     axes=(),
     target: Target | None = None,
     places=(),
+    starts=None,
+    counter=None,
 ) -> Plan:
     """The stages of `kernel`. See `build`."""
     target = target or host()
@@ -91,12 +93,13 @@ def plan(
     if "loops" in knobs.show:
         print(kernel, file=sys.stderr)
     if knobs.backend == "interpret":
-        return Plan([], [], target, Call(kernel, outputs, inputs, tuple(axes), tuple(places)))
+        call = Call(kernel, outputs, inputs, tuple(axes), tuple(places), starts, counter)
+        return Plan([], [], target, call)
     request = Request(kernel, slots, count, target)
     if kernel.kind == "indexed":
         return Plan(indexed(request, outputs, inputs, axes, places), [], target)
     if kernel.kind == "pointwise":
-        return Plan(pointwise(request, outputs, inputs), [], target)
+        return Plan(pointwise(request, outputs, inputs, starts, counter), [], target)
     if kernel.kind == "scan":
         return Plan(scan(request, outputs, inputs, axes[0]), [], target)
     return Plan(*reduction(request, outputs, inputs, tuple(axes)), target)
@@ -108,6 +111,8 @@ def build(
     inputs: Sequence[Layout],
     axes: tuple[int, ...] = (),
     places: Sequence[tuple[int, int]] = (),
+    starts: Sequence[int] | None = None,
+    counter: tuple[Sequence[int], int] | None = None,
 ) -> Built:
     """Code for `kernel` on operands of these layouts, and how to call it.
 
@@ -120,8 +125,12 @@ def build(
     the dimensions that its place depends on. `places` has, for each place of the kernel, the step
     from one number to the next, in bytes, and how many there are: at least 1. Along `axes` an
     indexed kernel goes in order, row-major, on one thread.
+
+    Of pointwise kernels: `starts` are bytes from the operands' pointers to their first elements,
+    `counter` gives the position another meaning: steps along the dimensions, and the first number.
     """
-    return link([plan(kernel, outputs, inputs, axes, places=places)])[0]
+    made = plan(kernel, outputs, inputs, axes, places=places, starts=starts, counter=counter)
+    return link([made])[0]
 
 
 def link(plans: Sequence[Plan]) -> list[Built]:

@@ -138,7 +138,10 @@ class Writer:
         way = self.operands[k].way if k < len(self.operands) else self.variant.position
         if way in "STG":
             return self.code.number("%dims", HEADER + k)
-        return 0 if way == "Z" else self.operands[k].dtype.itemsize
+        if way == "Z":
+            return 0
+        size = self.operands[k].dtype.itemsize
+        return -size if way == "R" else size
 
     def _leaves(self) -> None:
         """Parameters, count, and what follows from them alone: the same for all elements, so
@@ -733,7 +736,7 @@ class Loads:
     def whole(self, i) -> dict:
         known, access = dict(self.known), self.writer.access
         for k, (pointer, _) in self.sources.items():
-            self._learn(known, k, access.load(self.writer.operands[k].dtype, pointer, i))
+            self._learn(known, k, access.fetch(k, pointer, i))
         self._with_position(known, i)
         return known
 
@@ -755,10 +758,7 @@ class Loads:
         if kinds:
             vectors = self.writer.code.branch(
                 whole,
-                lambda: (
-                    [access.load(operands[k].dtype, p, i) for k, p in direct]
-                    + ["splat (i1 true)"] * masked
-                ),
+                lambda: [access.fetch(k, p, i) for k, p in direct] + ["splat (i1 true)"] * masked,
                 lambda: (
                     [access.load_tail(k, p, i, left) for k, p in direct]
                     + [lanes.mask(left)] * masked

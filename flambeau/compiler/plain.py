@@ -8,6 +8,7 @@ compiled code is wrong, but for the order of sums.
 import _thread
 import ctypes
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from flambeau._base import numpy
@@ -26,6 +27,8 @@ class Call(NamedTuple):
     inputs: tuple[Layout, ...]
     axes: tuple[int, ...]
     places: tuple[tuple[int, int], ...]
+    starts: Sequence[int] | None
+    counter: tuple[Sequence[int], int] | None
 
     def address(self) -> int:
         """Where native code calls it, as ``i64 code(data, dims, scalars, lo, hi)``."""
@@ -45,14 +48,17 @@ class Call(NamedTuple):
         pointers = (ctypes.c_void_p * len(layouts)).from_address(data)
         if kernel.kind == "indexed":
             return self._indexed(pointers, scalars)
-        arrays = [_array(p, one) for p, one in zip(pointers, layouts, strict=True)]
+        starts = self.starts or [0] * len(layouts)
+        arrays = [
+            _array((p or 0) + start, one)
+            for p, start, one in zip(pointers, starts, layouts, strict=True)
+        ]
         targets, loads = arrays[: len(self.outputs)], arrays[len(self.outputs) :]
         params, failed = _params(kernel, scalars), [False]
         if kernel.kind == "pointwise":
             checks = [] if kernel.check is None else [kernel.check]
-            shape = self.outputs[0].shape if self.outputs else self.inputs[0].shape
-            number = numpy.arange(math.prod(shape)).reshape(shape)
-            results = evaluate([*kernel.body, *checks], loads, params, {position: number})
+            number = {position: self._positions(layouts[0].shape)}
+            results = evaluate([*kernel.body, *checks], loads, params, number)
             failed += results[len(kernel.body) :]
         else:
             fold = _Fold(kernel, self._rows(loads), params)
@@ -62,6 +68,15 @@ class Call(NamedTuple):
         for target, value in zip(targets, results, strict=False):
             _store(target, value)
         return int(any(map(numpy.any, failed)))
+
+    def _positions(self, shape):
+        if self.counter is None:
+            return numpy.arange(math.prod(shape)).reshape(shape)
+        steps, first = self.counter
+        return first + sum(
+            (step * i for step, i in zip(steps, numpy.indices(shape), strict=True)),
+            numpy.zeros(shape, int),
+        )
 
     def _indexed(self, pointers, scalars):
         """Point after point along `axes`, all points of the other dimensions at once."""

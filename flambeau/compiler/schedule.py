@@ -100,9 +100,16 @@ def ordered(dims: list[Dim], priority) -> list[Dim]:
 
 def ways(request: Request, strides) -> list[str]:
     """How each operand moves along the innermost dimension; output Z: one result of a fold."""
+    turns = request.kernel.kind == "pointwise"
     return [
-        "U" if stride == dtype.itemsize else "S" if stride else "Z"
-        for dtype, stride in zip(request.operands, strides, strict=False)
+        "U"
+        if stride == dtype.itemsize
+        else "R"
+        if turns and k >= len(request.outputs) and stride == -dtype.itemsize
+        else "S"
+        if stride
+        else "Z"
+        for k, (dtype, stride) in enumerate(zip(request.operands, strides, strict=False))
     ]
 
 
@@ -229,14 +236,16 @@ def uses_position(kernel: Kernel) -> bool:
     return position in expressions(kernel)
 
 
-def pointwise(request: Request, outputs, inputs) -> list[StagePlan]:
+def pointwise(request: Request, outputs, inputs, starts=None, counter=None) -> list[StagePlan]:
     shape = (*outputs, *inputs)[0].shape
     total = math.prod(shape)
     if total == 0:
         return []
     strides = [byte_strides(layout) for layout in (*outputs, *inputs)]
     if uses_position(request.kernel):
-        strides.append(row_major(shape, range(len(shape))))
+        steps, first = counter or (row_major(shape, range(len(shape))), 0)
+        strides.append(steps)
+        starts = (*(starts or (0,) * len(request.operands)), first)
     dims = ordered(all_dims(shape, strides), range(len(strides)))
     lanes = width(request.kernel, request.target)
     if not dims:
@@ -250,7 +259,7 @@ def pointwise(request: Request, outputs, inputs) -> list[StagePlan]:
     inner = min(reversed(dims), key=row_cost)
     outer = [dim for dim in dims if dim is not inner]
     near = beside(request, outer, inner)
-    offsets = (0,) * len(strides)
+    offsets = starts or (0,) * len(strides)
     if near is None:
         cost = total * (each + row_cost(inner))
         return [stage(request, "pointwise", Nest(inner, outer, []), offsets, total, cost, lanes)]

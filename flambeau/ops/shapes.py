@@ -1,14 +1,16 @@
 """Views by other names, repeating and rearranging, grids and products."""
 
+import itertools
 import math
 import warnings
 
 from flambeau import runtime
 from flambeau._base import numpy
-from flambeau.types import by_name, layout
+from flambeau.types import by_name, dense_like, layout
 
 from . import splitting
 from .contraction import plain_copy
+from .family.chain import chain, viewed
 from .family.launch import broadcast
 from .family.reduction import wrap_dim
 from .family.view import View
@@ -344,24 +346,24 @@ def tile(self, dims):
     return repeat(self, (1,) * (self.layout.ndim - len(dims)) + tuple(dims))
 
 
-def _flip(array, dims):
-    return numpy.flip(array, [wrap_dim(d, array.ndim) for d in dims] if array.ndim else ()).copy(
-        "K"
-    )
+def _flip(steps, self, dims):
+    shape, strides = self.layout.shape, self.layout.strides
+    seen = {wrap_dim(d, len(shape)) for d in dims}
+    if len(seen) < len(dims):
+        twice = next(d for d in seen if [wrap_dim(e, len(shape)) for e in dims].count(d) > 1)
+        raise RuntimeError(f"dim {twice} appears multiple times in the list of dims")
+    back = [d for d in range(len(shape)) if d in seen]
+    start = sum(strides[d] * (shape[d] - 1) for d in back) * self.layout.itemsize
+    source = viewed(self, shape, [-s if d in back else s for d, s in enumerate(strides)])
+    kept = layout(shape, dense_like(shape, strides), self.dtype, self.layout.device)
+    out = viewed(steps.result(shape, self.dtype, kept), shape, kept.strides)
+    steps.pointwise(lambda value: value, [source], [out], (0, start))
 
 
-def _check_flip(self, dims):
-    seen = [wrap_dim(d, self.layout.ndim) for d in dims]
-    for d in seen:
-        if seen.count(d) > 1:
-            raise RuntimeError(f"dim {d} appears multiple times in the list of dims")
-
-
-flip = checked(
+flip = chain(
     "aten::flip(Tensor self, int[] dims) -> Tensor",
     """The elements in reverse order along `dims`.""",
-    run=_flip,
-    check=_check_flip,
+    build=_flip,
     grad=dict(self=lambda grad, dims: grad.flip(dims)),
 )
 
@@ -379,24 +381,43 @@ def _flip_along(name, rank, dim):
 fliplr, flipud = _flip_along("fliplr", 2, 1), _flip_along("flipud", 1, 0)
 
 
-@composite("aten::roll(Tensor self, int[] shifts, int[] dims=[]) -> Tensor")
-def roll(self, shifts, dims):
-    """The elements shifted along `dims` (of the flat tensor without `dims`); what falls off comes
-    in again.
-    """
+def _roll(steps, self, shifts, dims):
+    out = steps.result(self.layout.shape, self.dtype)
     if not dims and len(shifts) == 1:
-        return roll(self.reshape(-1), shifts, (0,)).reshape(self.layout.shape)
+        flat = (self.layout.numel,), (1,)
+        self, out, dims = viewed(steps.dense(self), *flat), viewed(out, *flat), (0,)
     if len(shifts) != len(dims):
         raise RuntimeError(
             f"shifts and dimensions must align. shifts: {len(shifts)}, dims:{len(dims)}"
         )
-    out = self
+    cuts = [0] * self.layout.ndim
     for shift, dim in zip(shifts, dims, strict=True):
-        n = out.layout.shape[wrap_dim(dim, out.layout.ndim)] if out.layout.ndim else 1
-        cut = (-shift) % n if n else 0
-        if cut:
-            out = cat([slice_(out, dim, cut, n, 1), slice_(out, dim, 0, cut, 1)], dim)
-    return out.clone() if out is self else out
+        d = wrap_dim(dim, self.layout.ndim)
+        if self.layout.numel and self.layout.ndim:
+            cuts[d] = (cuts[d] - shift) % self.layout.shape[d]
+    # Each dimension falls into what lies behind its cut, which comes first, and what lies before.
+    halves = [
+        [(cut, n, 0), (0, cut, n - cut)] if cut else [(0, n, 0)]
+        for n, cut in zip(self.layout.shape, cuts, strict=True)
+    ]
+    for part in itertools.product(*halves):
+        shape = [stop - start for start, stop, _ in part]
+        buffers = [viewed(b, shape, b.layout.strides) for b in (out, self)]
+        starts = [
+            sum(p[k] * s for p, s in zip(part, b.layout.strides, strict=True)) * b.layout.itemsize
+            for k, b in ((2, out), (0, self))
+        ]
+        steps.pointwise(lambda value: value, buffers[1:], buffers[:1], starts)
+
+
+roll = chain(
+    "aten::roll(Tensor self, int[] shifts, int[]? dims=None) -> Tensor",
+    """The elements shifted along `dims` (of the flat tensor without `dims`); what falls off comes
+    in again.
+    """,
+    build=_roll,
+    grad=dict(self=lambda grad, shifts, dims: grad.roll([-s for s in shifts], dims)),
+)
 
 
 @composite("aten::rot90(Tensor self, int k=1, int[] dims=[0, 1]) -> Tensor")

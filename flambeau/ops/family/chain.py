@@ -29,6 +29,11 @@ class Buffer:
         return self.layout.dtype
 
 
+def viewed(buffer: Buffer, shape, strides) -> Buffer:
+    """The buffer's memory with another shape and other strides."""
+    return Buffer(buffer.layout.reshaped(tuple(shape), tuple(strides)), buffer.source)
+
+
 class Steps:
     """Collects the kernels of a chain. Reduced dimensions stay, with size 1, so that buffers
     broadcast."""
@@ -56,14 +61,35 @@ class Steps:
         self.fresh.append((carried, made.nbytes))
         return Buffer(made, -len(self.fresh))
 
-    def pointwise(self, body, operands, outputs) -> None:
-        """outputs = body(*operands); operands are broadcast and cast to their compute types."""
+    def copy(self, target: Buffer, source: Buffer) -> None:
+        """target = source, of equal shape, converted."""
+        self.pointwise(lambda value: value, [source], [target])
+
+    def dense(self, buffer: Buffer) -> Buffer:
+        """The buffer, or a copy of it in row-major order."""
+        if buffer.layout.contiguous and not buffer.layout.conj and not buffer.layout.neg:
+            return buffer
+        made = self.scratch(buffer.layout.shape, buffer.dtype)
+        self.copy(made, buffer)
+        return made
+
+    def pointwise(self, body, operands, outputs, starts=None, counter=None) -> None:
+        """outputs = body(*operands); operands are broadcast and cast to their compute types. For
+        `starts` and `counter` (the meaning of `ir.position`) see `compiler.build`.
+        """
         values = _loads(operands)
         kernel = ir.Pointwise(
             "chain", [o.dtype for o in operands], [o.dtype for o in outputs], _tuple(body(*values))
         )
         self._stage(
-            kernel, outputs, [o.layout for o in outputs], operands, outputs[0].layout.shape, ()
+            kernel,
+            outputs,
+            [o.layout for o in outputs],
+            operands,
+            outputs[0].layout.shape,
+            (),
+            starts=starts,
+            counter=counter,
         )
 
     def reduce(self, fold: Fold, operands, axes, outputs) -> None:
@@ -98,10 +124,12 @@ class Steps:
             kernel, outputs, [o.layout for o in outputs], operands, common_shape(operands), (axis,)
         )
 
-    def _stage(self, kernel, outputs, written, operands, shape, axes):
+    def _stage(self, kernel, outputs, written, operands, shape, axes, **where):
         if self.device is meta:
             return
-        built = compiler.build(kernel, written, [expand(o.layout, shape) for o in operands], axes)
+        built = compiler.build(
+            kernel, written, [expand(o.layout, shape) for o in operands], axes, **where
+        )
         self.add(built, [b.source for b in (*outputs, *operands)])
 
     def add(self, built: compiler.Built, sources: list[int]) -> None:

@@ -13,7 +13,7 @@ from flambeau.types import PYTHON_TYPES, Layout, meta
 
 from ..facts import tell
 from ..op import is_tensor
-from .chain import RELEASE, Buffer, Chain, Steps
+from .chain import RELEASE, Buffer, Chain, Steps, viewed
 from .launch import Slots
 from .pointwise import check_target
 
@@ -28,11 +28,6 @@ class At(NamedTuple):
     step: int
     size: int
     wraps: bool = False
-
-
-def viewed(buffer: Buffer, shape, strides) -> Buffer:
-    """The buffer's memory with another shape and other strides."""
-    return Buffer(buffer.layout.reshaped(tuple(shape), tuple(strides)), buffer.source)
 
 
 def along(buffer: Buffer, dim: int, shape, index: Buffer) -> tuple[Buffer, At]:
@@ -93,18 +88,6 @@ class IndexedSteps(Steps):
             steps = [(n, s) for n, s in zip(*shape_of(place.index), strict=True) if s and n > 1]
             index = viewed(place.index, *zip(*steps, strict=True)) if steps else vector(place.index)
             self.indexed(lambda: (), (), (), [place._replace(index=index, buffers=())])
-
-    def copy(self, target: Buffer, source: Buffer) -> None:
-        """target = source, of equal shape, converted."""
-        self.pointwise(lambda value: value, [source], [target])
-
-    def dense(self, buffer: Buffer) -> Buffer:
-        """The buffer, or a copy of it in row-major order."""
-        if buffer.layout.contiguous and not buffer.layout.conj and not buffer.layout.neg:
-            return buffer
-        made = self.scratch(buffer.layout.shape, buffer.dtype)
-        self.copy(made, buffer)
-        return made
 
 
 def shape_of(buffer: Buffer):
