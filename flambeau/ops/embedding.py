@@ -2,6 +2,7 @@
 
 from flambeau.types import by_name
 
+from .facts import type_name
 from .op import composite, find
 
 
@@ -32,11 +33,13 @@ def embedding(weight, indices, padding_idx, scale_grad_by_freq, sparse):
     """The rows of `weight` [rows, …] that `indices` name: [*indices, …]. `padding_idx` gets no
     gradient.
     """
-    if weight.layout.ndim < 1 or indices.layout.dtype.name not in ("int64", "int32"):
+    if weight.layout.ndim != 2:
+        raise RuntimeError("'weight' must be 2-D")
+    if indices.layout.dtype.name not in ("int64", "int32"):
         raise RuntimeError(
             "Expected tensor for argument #1 'indices' to have one of the following scalar types: "
-            "Long, Int; but got "
-            f"torch.{indices.dtype.name} instead (while checking arguments for embedding)"
+            f"Long, Int; but got torch.{type_name(indices.layout.dtype)}Tensor instead (while "
+            "checking arguments for embedding)"
         )
     rows = weight.index_select(0, indices.reshape(-1))
     return rows.reshape((*indices.layout.shape, *weight.layout.shape[1:]))

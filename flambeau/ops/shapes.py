@@ -13,7 +13,7 @@ from .family.launch import broadcast
 from .family.reduction import wrap_dim
 from .family.view import View
 from .joining import alias_of, cat, checked, stack
-from .op import composite, registry
+from .op import composite, is_tensor, registry
 from .promotion import result_type
 from .views import expand, reshape, slice_
 
@@ -31,7 +31,8 @@ def narrow(self, dim, start, length):
         raise RuntimeError("narrow() cannot be applied to a 0-dim tensor.")
     if length < 0:
         raise RuntimeError("narrow(): length must be non-negative.")
-    start, n = int(start), source.shape[wrap_dim(dim, source.ndim)]
+    n = source.shape[wrap_dim(dim, source.ndim)]
+    start = _whole(start)
     if not -n <= start <= n:
         raise IndexError(
             f"start out of range (expected to be in range of [{-n}, {n}], but got {start})"
@@ -42,9 +43,28 @@ def narrow(self, dim, start, length):
     return slice_(self, dim, start, start + length, 1)
 
 
+def _whole(start):
+    if is_tensor(start):
+        if start.layout.ndim or start.layout.dtype.kind not in "iu":
+            raise RuntimeError("start must be an 0-dim integral Tensor.")
+        return start.item()
+    if not isinstance(start, int):
+        raise TypeError(
+            f"narrow(): argument 'start' (position 3) must be int, not {type(start).__name__}"
+        )
+    return start
+
+
 @composite("aten::narrow_copy(Tensor self, int dim, Any start, int length) -> Tensor")
 def narrow_copy(self, dim, start, length):
     """As `narrow`, copied."""
+    if dim >= self.layout.ndim > 0:
+        raise RuntimeError(f"Expected dim < self.dim(), but got {dim} and {self.layout.ndim}")
+    if length < 0 and self.layout.ndim:
+        raise RuntimeError(
+            f"start ({start}) + length ({length}) exceeds dimension size "
+            f"({self.layout.shape[dim]})."
+        )
     return plain_copy(narrow(self, dim, start, length))
 
 
@@ -384,15 +404,19 @@ def roll(self, shifts, dims):
     """The elements shifted along `dims` (of the flat tensor without `dims`); what falls off comes
     in again.
     """
+    if not shifts:
+        raise RuntimeError("`shifts` required")
     if not dims and len(shifts) == 1:
         return roll(self.reshape(-1), shifts, (0,)).reshape(self.layout.shape)
     if len(shifts) != len(dims):
         raise RuntimeError(
             f"shifts and dimensions must align. shifts: {len(shifts)}, dims:{len(dims)}"
         )
+    if not self.layout.ndim:
+        raise IndexError(f"Dimension specified as {dims[0]} but tensor has no dimensions")
     out = self
     for shift, dim in zip(shifts, dims, strict=True):
-        n = out.layout.shape[wrap_dim(dim, out.layout.ndim)] if out.layout.ndim else 1
+        n = out.layout.shape[wrap_dim(dim, out.layout.ndim)]
         cut = (-shift) % n if n else 0
         if cut:
             out = cat([slice_(out, dim, cut, n, 1), slice_(out, dim, 0, cut, 1)], dim)
