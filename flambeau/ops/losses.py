@@ -352,7 +352,7 @@ def _check_rows(layout):
         )
 
 
-def _check_classes(target, lowest, classes, message):
+def _check_targets(target, lowest, classes, message):
     if target.layout.dtype is not INT64:
         raise RuntimeError(f"expected scalar type Long but found {type_name(target.layout.dtype)}")
     if target.layout.numel and not lowest <= int(target.min()) <= int(target.max()) < classes:
@@ -382,7 +382,7 @@ def multi_margin_loss(self, target, p, margin, weight, reduction):
         raise RuntimeError(
             f"inconsistent weight size, expected {classes} but got {list(weight.shape)}"
         )
-    _check_classes(target, 0, classes, "target out of range")
+    _check_targets(target, 0, classes, "target out of range")
     y = target.reshape(-1)
     picked = x.gather(1, y.unsqueeze(1))
     z = (margin - picked + x).clamp(min=0)
@@ -407,7 +407,7 @@ def multilabel_margin_loss(self, target, reduction):
             f"inconsistent target size: {list(target.shape)} for input of size: {list(self.shape)}"
         )
     classes = self.layout.shape[-1] if self.layout.ndim else 1
-    _check_classes(target, -1, classes, "argument #2 'target' is out of range")
+    _check_targets(target, -1, classes, "argument #2 'target' is out of range")
     single = self.layout.ndim < 2
     x, y = (self.reshape(1, -1), target.reshape(1, -1)) if single else (self, target)
     valid = y.lt(0).to(INT64).cumsum(1).eq(0)

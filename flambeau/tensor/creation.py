@@ -351,8 +351,14 @@ def range_(
     return finish(made, out, requires_grad)
 
 
-def _spaced(name, extra=()):
+def _spaced(name):
     def spaced(start, end, steps, *extra, out, dtype, device, requires_grad):
+        for end_point in (start, end):
+            if getattr(end_point, "ndim", 0):
+                raise RuntimeError(
+                    f"{name} only supports 0-dimensional start and end tensors, but got one with "
+                    f"{end_point.ndim} dimension(s)."
+                )
         numbers = [_number(start), _number(end)]
         if dtype is None and out is not None:
             dtype = out.dtype
