@@ -51,8 +51,9 @@ from . import (
     views,
 )
 from .creation import no_device
+from .door import OVERLAP, call, check_overlap, check_places, inplace_plan
 from .door import bind as bind_doors
-from .door import call, check_overlap, inplace_plan
+from .facts import c_name, type_name
 from .family import (
     Fold,
     Fused,
@@ -69,7 +70,7 @@ from .family import (
 )  # fmt: skip
 from .family.launch import broadcast, expand
 from .family.opaque import adopt, ndarray
-from .family.pointwise import can_write, check_target, type_name
+from .family.pointwise import can_write, check_target
 from .family.reduction import wrap_dim, wrap_dims
 from .family.view import register
 from .matrices import LinAlgError
@@ -135,9 +136,11 @@ __all__ = [
     "bind_doors",
     "bind_tape",
     "broadcast",
+    "c_name",
     "call",
     "can_write",
     "check_overlap",
+    "check_places",
     "check_target",
     "composite",
     "expand",

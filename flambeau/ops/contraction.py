@@ -7,9 +7,9 @@ from flambeau import compiler, ir, runtime
 from flambeau.types import Layout, by_name, contiguous
 
 from .arithmetic import conj_of
+from .facts import c_name, type_name
 from .family import opaque
 from .family.launch import expand
-from .family.pointwise import type_name
 from .op import Op, also, composite
 
 BLAS_TYPES = ("float32", "float64", "complex64", "complex128")
@@ -84,8 +84,8 @@ class Product(Op):
         self.check(a, b)
         if a.dtype is not b.dtype:
             raise RuntimeError(
-                f"expected m1 and m2 to have the same dtype, but got: {a.dtype.name} != "
-                f"{b.dtype.name}"
+                f"expected m1 and m2 to have the same dtype, but got: {c_name(a.dtype)} != "
+                f"{c_name(b.dtype)}"
             )
         out = contiguous((*a.shape[:-1], b.shape[-1]), a.dtype, a.device)
         if a.device.type == "meta":
@@ -180,17 +180,17 @@ def dot(self, tensor):
             raise RuntimeError(
                 f"1D tensors expected, but got {self.ndim}D and {tensor.ndim}D tensors"
             )
+    if self.layout.dtype is not tensor.layout.dtype:
+        raise RuntimeError(
+            "dot : expected both vectors to have same dtype, but found "
+            f"{type_name(self.dtype)} and {type_name(tensor.dtype)}"
+        )
     if self.layout.shape != tensor.layout.shape:
         raise RuntimeError(
             f"inconsistent tensor size, expected tensor [{self.shape[0]}] and src "
             f"[{tensor.shape[0]}] to have the "
             f"same number of elements, but got {self.shape[0]} and {tensor.shape[0]} elements "
             "respectively"
-        )
-    if self.layout.dtype is not tensor.layout.dtype:
-        raise RuntimeError(
-            "dot : expected both vectors to have same dtype, but found "
-            f"{type_name(self.dtype)} and {type_name(tensor.dtype)}"
         )
     return mm(self.unsqueeze(0), tensor.unsqueeze(1)).reshape(())
 

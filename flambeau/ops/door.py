@@ -338,6 +338,18 @@ def check_devices(op, args):
         raise RuntimeError(f"Tensor on device {other} is not on the expected device {home}!")
 
 
+SHARED = (
+    "unsupported operation: more than one element of the written-to tensor refers to a single "
+    "memory location. Please clone() the tensor before performing the operation."
+)
+
+
+def check_places(layout):
+    """Raises where elements of what is to be written are one place in memory, as after `expand`."""
+    if any([s == 0 and n > 1 for n, s in zip(layout.shape, layout.strides, strict=True)]):
+        raise RuntimeError(SHARED)
+
+
 OVERLAP = (
     "unsupported operation: some elements of the input tensor and the written-to tensor refer to a "
     "single memory "
@@ -345,11 +357,11 @@ OVERLAP = (
 )
 
 
-def check_overlap(written, read):
-    """Raises where `read` shares part of its memory with `written`; the very same elements in the
-    same order may.
+def check_overlap(written, read, a=None):
+    """Raises where `read` shares part of its memory with `written`, which may have the layout `a`
+    then; the very same elements in the same order may.
     """
-    a, b = written.layout, read.layout
+    a, b = a or written.layout, read.layout
     start_a, start_b = written.offset * a.itemsize, read.offset * b.itemsize
     if not a.numel or not b.numel or (written.offset == read.offset and a is b):
         return
@@ -365,7 +377,7 @@ def check_overlap(written, read):
 
 def into(op, args, out):
     """The `out=` form: the result, written into `out`, which is resized where its shape differs."""
-    return scope["write_out"](op, call(op, args), out)
+    return scope["write_out"](op, args, call(op, args), out)
 
 
 def call(op, args, inplace=False):

@@ -3,6 +3,7 @@
 from flambeau import ir
 from flambeau.types import by_name
 
+from .facts import type_name
 from .family import indexed
 from .indexing import placed
 from .op import composite, find
@@ -14,11 +15,13 @@ def _refuse(*args):
 
 
 def _check(weight, indices, *rest):
-    if weight.layout.ndim < 1 or indices.layout.dtype.name not in ("int64", "int32"):
+    if weight.layout.ndim != 2:
+        raise RuntimeError("'weight' must be 2-D")
+    if indices.layout.dtype.name not in ("int64", "int32"):
         raise RuntimeError(
             "Expected tensor for argument #1 'indices' to have one of the following scalar types: "
-            "Long, Int; but got "
-            f"torch.{indices.dtype.name} instead (while checking arguments for embedding)"
+            f"Long, Int; but got torch.{type_name(indices.layout.dtype)}Tensor instead (while "
+            "checking arguments for embedding)"
         )
 
 

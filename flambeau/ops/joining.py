@@ -80,6 +80,7 @@ class _Cat(Op):
     """One block of memory, into which NumPy copies piece by piece."""
 
     family = "opaque"
+    apart_out = True
 
     def plan(self, args):
         tensors, dim = args

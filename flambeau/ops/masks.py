@@ -6,20 +6,13 @@ from flambeau import ir
 from flambeau._base import numpy
 from flambeau.types import by_name
 
+from .facts import c_name, type_name
 from .family import opaque, pointwise
 from .family.launch import broadcast
-from .family.pointwise import type_name
 from .joining import checked
 from .op import composite
 
 BOOL = by_name("bool")
-_C_NAMES = {
-    "int64": "long int",
-    "int32": "int",
-    "float32": "float",
-    "float64": "double",
-    "uint8": "unsigned char",
-}
 
 
 def _select_by_mask(self, mask, value):
@@ -28,9 +21,9 @@ def _select_by_mask(self, mask, value):
 
 def _check_mask(common, self, mask, value):
     if mask.layout.dtype is not BOOL:
-        name = _C_NAMES.get(mask.layout.dtype.name, mask.layout.dtype.name)
         raise RuntimeError(
-            f"masked_fill_ only supports boolean masks, but got mask with dtype {name}"
+            "masked_fill_ only supports boolean masks, but got mask with dtype "
+            + c_name(mask.layout.dtype)
         )
     if hasattr(value, "layout"):
         if value.layout.ndim:
@@ -42,12 +35,11 @@ def _check_mask(common, self, mask, value):
     else:
         kind = 3 if isinstance(value, complex) else 0
     if kind == 3 and common.category < 3:
-        name = _C_NAMES.get(common.name, common.name)
-        raise RuntimeError(f"value cannot be converted to type {name} without overflow")
+        raise RuntimeError(f"value cannot be converted to type {c_name(common)} without overflow")
 
 
 masked_fill = pointwise(
-    "aten::masked_fill(Tensor self, Tensor mask, Tensor value) -> Tensor",
+    "aten::masked_fill(Tensor self, Tensor mask, Tensor|Scalar value) -> Tensor",
     """`self` with a value where `mask` holds.""",
     scalar=_select_by_mask,
     promotes=("self",),
@@ -68,7 +60,7 @@ def _check_condition(common, condition, *rest):
 
 
 where = pointwise(
-    "aten::where(Tensor condition, Tensor self, Tensor other) -> Tensor",
+    "aten::where(Tensor condition, Tensor|Scalar self, Tensor|Scalar other) -> Tensor",
     """The element of `self` where `condition` holds, else that of `other`.""",
     scalar=lambda condition, self, other: ir.select(ir.cast(condition, BOOL), self, other),
     promotes=("self", "other"),
@@ -113,7 +105,7 @@ def argwhere(self):
 
 
 def _check_mask_select(self, mask):
-    if mask.layout.dtype not in (BOOL, by_name("uint8")):
+    if mask.layout.dtype is not BOOL:
         raise RuntimeError("masked_select: expected BoolTensor for mask")
     broadcast([self.layout.shape, mask.layout.shape][::-1])
 
@@ -127,6 +119,7 @@ masked_select = checked(
     check=_check_mask_select,
     grad=dict(self=lambda grad, self_layout, mask: _unselect(grad, self_layout, mask)),
 )
+masked_select.exact_out = masked_select.apart_out = True
 
 
 def _unselect(grad, layout, mask):
@@ -152,7 +145,7 @@ def _check_masked_scatter(self, mask, source):
             f"{type_name(self.dtype)} and "
             f"{type_name(source.dtype)}"
         )
-    if mask.layout.dtype not in (BOOL, by_name("uint8")):
+    if mask.layout.dtype is not BOOL:
         raise RuntimeError("masked_scatter_ only supports boolean masks, but got mask with dtype "
                            + type_name(mask.layout.dtype))  # fmt: skip
 

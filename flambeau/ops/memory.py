@@ -51,14 +51,7 @@ def begin_write(tensor, name="") -> None:
     if state.grad:
         door.scope["check_writable"](tensor)
     check_unversioned(tensor)
-    if any(
-        s == 0 and n > 1 for n, s in zip(tensor.layout.shape, tensor.layout.strides, strict=True)
-    ):
-        raise RuntimeError(
-            "unsupported operation: more than one element of the written-to tensor refers to a "
-            "single memory "
-            "location. Please clone() the tensor before performing the operation."
-        )
+    door.check_places(tensor.layout)
 
 
 def forget(tensor) -> None:

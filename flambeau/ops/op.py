@@ -32,6 +32,8 @@ class Op:
         frozenset()
     )  # arguments that plans do not depend on: they may come as they are
     mixes_devices = False  # whether tensor arguments may lie on different devices: copies
+    exact_out = False  # whether `out` must have the result's dtype: no cast on the way
+    apart_out = False  # whether `out` may not even be an argument itself: it is read out of order
     bakes_numbers = (
         False  # whether the values of numbers are part of the plan, not only their types
     )

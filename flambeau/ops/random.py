@@ -182,17 +182,13 @@ multinomial = opaque(
         weights, n, replacement
     ),
 )
+multinomial.exact_out = True
 
 
 def _leaks(x, lower, upper, generator):
     """One number in double precision for each element that is not positive, in their order, as
     PyTorch draws them.
     """
-    if lower > upper:
-        raise RuntimeError(
-            f"Lower bound should be less than or equal to the upper bound, but got {lower} and "
-            f"{upper}"
-        )
     leaks, low = numpy.ones(x.shape, x.dtype), x <= 0
     leaks[low] = stream_of(generator).uniform(
         (int(low.sum()),), numpy.dtype(numpy.float64), lower, upper

@@ -179,6 +179,7 @@ complex_ = pointwise(
     grad=dict(real=lambda grad: grad.real, imag=lambda grad: grad.imag),
 )
 complex_.inplace_form = False
+complex_.exact_out = True
 
 
 @composite("aten::polar(Tensor abs, Tensor angle) -> Tensor", method=False)

@@ -99,12 +99,18 @@ def _check_add(self, dim, index, source, alpha=1):
             "must have the same "
             "scalar type"
         )
-    n = source.layout.shape[dim] if source.layout.ndim else 1
+    n = source.layout.shape[dim] if dim < source.layout.ndim else 1
     if index.layout.numel != n:
         raise RuntimeError(
             f"index_add_(): Number of indices ({index.layout.numel}) should be equal to "
             f"source.size(dim): ({n}), for "
             f"dim: {dim}"
+        )
+    rest = [n for x in (self, source) for d, n in enumerate(x.shape) if d != dim]
+    if rest != rest[: len(rest) // 2] * 2:
+        raise RuntimeError(
+            "source tensor shape must match self tensor shape, excluding the specified dimension. "
+            f"Got self.shape = {list(self.shape)} source.shape = {list(source.shape)}"
         )
 
 
@@ -245,7 +251,7 @@ def _check_fill(self, dim, index, value):
 
 
 index_fill = scatter(
-    "aten::index_fill(Tensor self, int dim, Tensor index, Tensor value) -> Tensor",
+    "aten::index_fill(Tensor self, int dim, Tensor index, Tensor|Scalar value) -> Tensor",
     """`self` with the slices at the places in `index` filled with one value.""",
     build=_index_fill,
     check=_check_fill,
@@ -331,6 +337,7 @@ gather = indexed(
         )
     ),
 )
+gather.exact_out = gather.apart_out = True
 
 
 def _elementwise(combine):
@@ -623,6 +630,7 @@ take = indexed(
         ),
     ),
 )
+take.exact_out = take.apart_out = True
 
 
 def _put(steps, target, index, source, accumulate):

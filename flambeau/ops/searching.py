@@ -137,8 +137,8 @@ _isin = opaque(
 
 
 @composite(
-    "aten::isin(Tensor elements, Tensor test_elements, *, bool assume_unique=False, bool "
-    "invert=False) -> Tensor",
+    "aten::isin(Tensor|Scalar elements, Tensor|Scalar test_elements, *, "
+    "bool assume_unique=False, bool invert=False) -> Tensor",
     method=False,
 )
 def isin(elements, test_elements, assume_unique, invert):
@@ -211,7 +211,7 @@ _searchsorted = checked(
 
 
 @composite(
-    "aten::searchsorted(Tensor sorted_sequence, Tensor self, *, bool out_int32=False, bool "
+    "aten::searchsorted(Tensor sorted_sequence, Tensor|Scalar self, *, bool out_int32=False, bool "
     "right=False, str? side=None, "
     "Tensor? sorter=None) -> Tensor",
     method=False,
@@ -236,8 +236,8 @@ def searchsorted(sorted_sequence, self, out_int32, right, side, sorter):
 
 
 @composite(
-    "aten::bucketize(Tensor self, Tensor boundaries, *, bool out_int32=False, bool right=False) -> "
-    "Tensor",
+    "aten::bucketize(Tensor|Scalar self, Tensor boundaries, *, bool out_int32=False, "
+    "bool right=False) -> Tensor",
     method=False,
 )
 def bucketize(self, boundaries, out_int32, right):

@@ -15,7 +15,7 @@ from .family.launch import broadcast
 from .family.reduction import wrap_dim
 from .family.view import View
 from .joining import alias_of, cat, checked, stack
-from .op import composite, registry
+from .op import composite, is_tensor, registry
 from .promotion import result_type
 from .views import expand, reshape, slice_
 
@@ -33,7 +33,8 @@ def narrow(self, dim, start, length):
         raise RuntimeError("narrow() cannot be applied to a 0-dim tensor.")
     if length < 0:
         raise RuntimeError("narrow(): length must be non-negative.")
-    start, n = int(start), source.shape[wrap_dim(dim, source.ndim)]
+    n = source.shape[wrap_dim(dim, source.ndim)]
+    start = _whole(start)
     if not -n <= start <= n:
         raise IndexError(
             f"start out of range (expected to be in range of [{-n}, {n}], but got {start})"
@@ -44,9 +45,28 @@ def narrow(self, dim, start, length):
     return slice_(self, dim, start, start + length, 1)
 
 
+def _whole(start):
+    if is_tensor(start):
+        if start.layout.ndim or start.layout.dtype.kind not in "iu":
+            raise RuntimeError("start must be an 0-dim integral Tensor.")
+        return start.item()
+    if not isinstance(start, int):
+        raise TypeError(
+            f"narrow(): argument 'start' (position 3) must be int, not {type(start).__name__}"
+        )
+    return start
+
+
 @composite("aten::narrow_copy(Tensor self, int dim, Any start, int length) -> Tensor")
 def narrow_copy(self, dim, start, length):
     """As `narrow`, copied."""
+    if dim >= self.layout.ndim > 0:
+        raise RuntimeError(f"Expected dim < self.dim(), but got {dim} and {self.layout.ndim}")
+    if length < 0 and self.layout.ndim:
+        raise RuntimeError(
+            f"start ({start}) + length ({length}) exceeds dimension size "
+            f"({self.layout.shape[dim]})."
+        )
     return plain_copy(narrow(self, dim, start, length))
 
 
@@ -382,6 +402,8 @@ fliplr, flipud = _flip_along("fliplr", 2, 1), _flip_along("flipud", 1, 0)
 
 
 def _roll(steps, self, shifts, dims):
+    if not shifts:
+        raise RuntimeError("`shifts` required")
     out = steps.result(self.layout.shape, self.dtype)
     if not dims and len(shifts) == 1:
         flat = (self.layout.numel,), (1,)

@@ -88,7 +88,7 @@ def _xlog1py(x, y):
 
 
 xlog1py = pointwise(
-    "special::xlog1py(Tensor self, Tensor other) -> Tensor",
+    "special::xlog1py(Tensor|Scalar self, Tensor|Scalar other) -> Tensor",
     """``self * log1p(other)``; 0 where `self` is 0.""",
     scalar=_xlog1py,
     dtype=int_to_float,

@@ -232,7 +232,7 @@ def _split_along(name, rank, dims):
         n = self.layout.ndim
         if n < rank:
             raise RuntimeError(
-                f"torch.{name} requires a tensor with at least {rank} dimension{'s' * (rank > 1)}, "
+                f"torch.{name} requires a tensor with at least {rank} dimension, "
                 "but got a tensor "
                 f"with {n} dimensions!"
             )

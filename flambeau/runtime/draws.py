@@ -242,6 +242,9 @@ def as_integers(words, dtype, base=0):
     return words.astype(dtype)
 
 
+MOST_CATEGORIES = 2**24  # PyTorch's limit: a category's number must be exact in float32
+
+
 def check_weights(weights, n, replacement):
     if not 1 <= weights.ndim <= 2:
         raise RuntimeError("prob_dist must be 1 or 2 dim")
@@ -256,7 +259,15 @@ def check_weights(weights, n, replacement):
         raise RuntimeError(
             "cannot sample n_sample > prob_dist.size(-1) samples without replacement"
         )
+    if weights.shape[-1] > MOST_CATEGORIES:
+        raise RuntimeError("number of categories cannot exceed 2^24")
     if not ((weights >= 0) & (weights < math.inf)).all():
-        raise RuntimeError("probability tensor contains either `inf`, `nan` or element < 0")
+        if not replacement or n == 1:
+            raise RuntimeError("probability tensor contains either `inf`, `nan` or element < 0")
+        finite = (weights < math.inf).all()
+        raise RuntimeError(
+            "invalid multinomial distribution (encountering probability entry "
+            f"{'< 0' if finite else '= infinity or NaN'})"
+        )
     if (weights.sum(axis=-1) == 0).any():
         raise RuntimeError("invalid multinomial distribution (sum of probabilities <= 0)")

@@ -132,7 +132,9 @@ def operator_of(name):
 
 def _tolerant(op):
     def slow(raw):
-        other = raw[1]
+        self, other = raw[:2]
+        if not isinstance(self, Tensor):
+            raise TypeError(f"{op.name}(): argument 'input' must be Tensor, not {type(self)}")
         if not isinstance(other, Tensor | numbers.Number):
             if not isinstance(other, numpy.ndarray):
                 return NotImplemented

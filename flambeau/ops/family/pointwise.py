@@ -17,7 +17,8 @@ from flambeau.types import (
     row_major,
 )
 
-from ..facts import tell
+from ..door import check_places
+from ..facts import tell, type_name
 from ..modes import defaults
 from ..op import Op, is_tensor
 from ..promotion import compute_type, result_type
@@ -56,6 +57,7 @@ class Pointwise(Op):
 
     family = "pointwise"
     inplace_form = True
+    of_numbers = False  # whether all operands may be numbers: torch.add(1, 2) is a tensor
     _condition = None
 
     def __init__(
@@ -108,7 +110,7 @@ class Pointwise(Op):
     def plan(self, args):
         operands, _, compute, result = self.analyse(args)
         layouts = [o for o in operands.values() if isinstance(o, Layout)]
-        if not layouts and sum(a.is_tensor for a in self.schema.arguments) == 1:
+        if not layouts and not self.of_numbers:
             found = type(args[0]).__name__
             raise TypeError(
                 f"{self.name}(): argument 'input' (position 1) must be Tensor, not {found}"
@@ -189,12 +191,7 @@ def check_target(op, target: Layout, shape, result: DType):
             f"output with shape {list(target.shape)} doesn't match the broadcast shape "
             f"{list(shape)}"
         )
-    if any(s == 0 and n > 1 for n, s in zip(target.shape, target.strides, strict=True)):
-        raise RuntimeError(
-            "unsupported operation: more than one element of the written-to tensor refers to a "
-            "single memory "
-            "location. Please clone() the tensor before performing the operation."
-        )
+    check_places(target)
 
 
 def can_write(result: DType, target: DType) -> None:
@@ -204,27 +201,6 @@ def can_write(result: DType, target: DType) -> None:
             f"result type {type_name(result)} can't be cast to the desired output type "
             f"{type_name(target)}"
         )
-
-
-_TYPE_NAMES = {
-    "bool": "Bool",
-    "uint8": "Byte",
-    "int8": "Char",
-    "int16": "Short",
-    "int32": "Int",
-    "int64": "Long",
-    "float16": "Half",
-    "bfloat16": "BFloat16",
-    "float32": "Float",
-    "float64": "Double",
-    "complex64": "ComplexFloat",
-    "complex128": "ComplexDouble",
-}
-
-
-def type_name(dtype: DType) -> str:
-    """PyTorch's C++ name of a dtype, as its messages print it: Float, Long, …"""
-    return _TYPE_NAMES[dtype.name]
 
 
 def order(shape, operands):
