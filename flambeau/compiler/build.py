@@ -68,8 +68,15 @@ def plan(
     inputs: Sequence[Layout],
     axes=(),
     target: Target | None = None,
+    rows: int = 0,
+    position: tuple[int, ...] | None = None,
 ) -> Plan:
-    """The stages of `kernel`. See `build`."""
+    """The stages of `kernel`. See `build`.
+
+    With `rows`, a pointwise kernel or reduction is one stage whose range goes over the first `rows`
+    axes in their order, whatever the operands' strides. `position` replaces the strides by which a
+    body's position moves along the axes.
+    """
     target = target or host()
     outputs, inputs = tuple(outputs), tuple(inputs)
     if [d.dtype for d in outputs] != list(kernel.outputs) or [d.dtype for d in inputs] != list(
@@ -82,7 +89,7 @@ def plan(
     count = 1
     for axis in axes:
         count *= inputs[0].shape[axis]
-    request = Request(kernel, slots, count, target)
+    request = Request(kernel, slots, count, target, rows, position)
     if kernel.kind == "pointwise":
         return Plan(pointwise(request, outputs, inputs), [], target)
     if kernel.kind == "scan":
