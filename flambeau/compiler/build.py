@@ -76,8 +76,13 @@ def plan(
     places=(),
     starts=None,
     counter=None,
+    rows: int = 0,
 ) -> Plan:
-    """The stages of `kernel`. See `build`."""
+    """The stages of `kernel`. See `build`.
+
+    With `rows`, a pointwise kernel or reduction is one stage whose range goes over the first `rows`
+    axes in their order, whatever the operands' strides.
+    """
     target = target or host()
     outputs, inputs = tuple(outputs), tuple(inputs)
     if [d.dtype for d in outputs] != list(kernel.outputs) or [d.dtype for d in inputs] != list(
@@ -95,11 +100,11 @@ def plan(
     if knobs.backend == "interpret":
         call = Call(kernel, outputs, inputs, tuple(axes), tuple(places), starts, counter)
         return Plan([], [], target, call)
-    request = Request(kernel, slots, count, target)
+    request = Request(kernel, slots, count, target, rows, counter)
     if kernel.kind == "indexed":
         return Plan(indexed(request, outputs, inputs, axes, places), [], target)
     if kernel.kind == "pointwise":
-        return Plan(pointwise(request, outputs, inputs, starts, counter), [], target)
+        return Plan(pointwise(request, outputs, inputs, starts), [], target)
     if kernel.kind == "scan":
         return Plan(scan(request, outputs, inputs, axes[0]), [], target)
     return Plan(*reduction(request, outputs, inputs, tuple(axes)), target)

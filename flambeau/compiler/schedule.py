@@ -8,6 +8,7 @@ variant that is chosen.
 import itertools
 import math
 import struct
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from flambeau.ir import Kernel, Reduce, load, parts, position, state, topological
@@ -53,12 +54,19 @@ class StagePlan(NamedTuple):
 
 
 class Request(NamedTuple):
-    """A kernel, its operands' places among the data, how many elements go into one result."""
+    """A kernel, its operands' places among the data, how many elements go into one result.
+
+    The first `rows` axes are the outermost loops, in their order, so that a range of them is one
+    of [0, total); `counter` are the steps of the position and the first one, where it is not a
+    row-major number.
+    """
 
     kernel: Kernel
     data: tuple[int, ...]
     number: int
     target: Target
+    rows: int = 0
+    counter: tuple[Sequence[int], int] | None = None
 
     @property
     def outputs(self) -> tuple[DType, ...]:
@@ -218,11 +226,6 @@ def stage(
 # ---------------------------------------------------------------------------------------- pointwise
 
 
-def all_dims(shape, strides: list) -> list[Dim]:
-    """The dimensions of more than one element."""
-    return [Dim(n, tuple(s[d] for s in strides)) for d, n in enumerate(shape) if n != 1]
-
-
 def row_major(shape, axes) -> list[int]:
     """Strides of the row-major number of a point among `axes`; zero along other dimensions."""
     strides, step = [0] * len(shape), 1
@@ -232,21 +235,23 @@ def row_major(shape, axes) -> list[int]:
     return strides
 
 
-def uses_position(kernel: Kernel) -> bool:
-    return position in expressions(kernel)
+def with_position(request: Request, strides: list, shape, axes) -> list:
+    """`strides` of the operands, and those of the position where the body asks for it."""
+    if position not in expressions(request.kernel):
+        return strides
+    return [*strides, request.counter[0] if request.counter else row_major(shape, axes)]
 
 
-def pointwise(request: Request, outputs, inputs, starts=None, counter=None) -> list[StagePlan]:
+def pointwise(request: Request, outputs, inputs, starts=None) -> list[StagePlan]:
     shape = (*outputs, *inputs)[0].shape
     total = math.prod(shape)
     if total == 0:
         return []
     strides = [byte_strides(layout) for layout in (*outputs, *inputs)]
-    if uses_position(request.kernel):
-        steps, first = counter or (row_major(shape, range(len(shape))), 0)
-        strides.append(steps)
-        starts = (*(starts or (0,) * len(request.operands)), first)
-    dims = ordered(all_dims(shape, strides), range(len(strides)))
+    strides = with_position(request, strides, shape, range(len(shape)))
+    rows = merged(select(shape, strides, range(request.rows)))
+    inside = select(shape, strides, range(request.rows, len(shape)))
+    dims = ordered(inside, range(len(strides)))
     lanes = width(request.kernel, request.target)
     if not dims:
         single = tuple(dtype.itemsize for dtype in request.operands)
@@ -259,7 +264,10 @@ def pointwise(request: Request, outputs, inputs, starts=None, counter=None) -> l
     inner = min(reversed(dims), key=row_cost)
     outer = [dim for dim in dims if dim is not inner]
     near = beside(request, outer, inner)
-    offsets = starts or (0,) * len(strides)
+    outer = rows + outer
+    offsets = starts or (0,) * len(request.operands)
+    if len(strides) > len(offsets):
+        offsets = (*offsets, request.counter[1] if request.counter else 0)
     if near is None:
         cost = total * (each + row_cost(inner))
         return [stage(request, "pointwise", Nest(inner, outer, []), offsets, total, cost, lanes)]
@@ -348,22 +356,25 @@ class Fold(NamedTuple):
     cost: float
 
 
-def fold_of(request: Request, kept: list[Dim], folded: list[Dim], lanes: int) -> Fold:
-    """The cheapest loops for a reduction."""
-    points, count = math.prod(d.size for d in kept), math.prod(d.size for d in folded)
+def fold_of(
+    request: Request, kept: list[Dim], folded: list[Dim], lanes: int, rows: list[Dim] | None = None
+) -> Fold:
+    """The cheapest loops for a reduction; `rows` are the outermost."""
+    rows = rows or []
+    points, count = math.prod(d.size for d in rows + kept), math.prod(d.size for d in folded)
     body = body_cost(request.kernel, lanes, points * count)
     found = []
     for dim in folded:
         others = [d for d in folded if d is not dim]
         each = body + strided_cost(request, dim.strides) + 3.0 / max(dim.size, 1)
         cost = points * (count * each + 8.0)
-        found.append(Fold("across", Nest(dim, kept, others), points, points, cost))
+        found.append(Fold("across", Nest(dim, rows + kept, others), points, points, cost))
     for dim in kept:
         others = [d for d in kept if d is not dim]
         run = min(dim.size, TILE)
         each = body + 0.03 + strided_cost(request, dim.strides) + 3.0 / run
         cost = points * (count * each + 12.0 / run)
-        found.append(Fold("down", Nest(dim, others, folded), points // 128, points, cost))
+        found.append(Fold("down", Nest(dim, rows + others, folded), points // 128, points, cost))
     return min(found, key=lambda fold: fold.cost)
 
 
@@ -382,13 +393,13 @@ def reduction(request: Request, outputs, inputs, axes) -> tuple[list[StagePlan],
             spread[d] = s
         strides.append(spread)
     strides += [byte_strides(layout) for layout in inputs]
-    if uses_position(request.kernel):
-        strides.append(row_major(shape, axes))
+    strides = with_position(request, strides, shape, axes)
     outs = len(outputs)
     priority = [*range(outs, len(strides)), *range(outs)]
-    kept = ordered(select(shape, strides, kept_axes), priority)
+    rows = merged(select(shape, strides, range(request.rows)))
+    kept = ordered(select(shape, strides, kept_axes[request.rows :]), priority)
     folded = ordered(select(shape, strides, axes), priority)
-    if math.prod(d.size for d in kept) == 0:
+    if math.prod(d.size for d in rows + kept) == 0:
         return [], []
     if request.number == 0:
         # Nothing is read; the innermost loop runs no times.
@@ -397,7 +408,9 @@ def reduction(request: Request, outputs, inputs, axes) -> tuple[list[StagePlan],
     if not folded:
         folded = [Dim(1, tuple(0 for _ in strides))]
     lanes = width(request.kernel, request.target)
-    fold = fold_of(request, kept, folded, lanes)
+    fold = fold_of(request, kept, folded, lanes, rows)
+    if request.rows:
+        return [fold_stage(request, fold, (0,) * len(strides), lanes)], []
     if cut := interleaved(request, kept, folded):
         return split(request, kept, folded, "down", cut)
     if cut := blocked(request, folded, fold):
@@ -518,8 +531,7 @@ def scan(request: Request, outputs, inputs, axis: int) -> list[StagePlan]:
     if math.prod(shape) == 0:
         return []
     strides = [byte_strides(layout) for layout in (*outputs, *inputs)]
-    if uses_position(request.kernel):
-        strides.append(row_major(shape, (axis,)))
+    strides = with_position(request, strides, shape, (axis,))
     line = Dim(shape[axis], tuple(s[axis] for s in strides))
     kept = ordered(
         select(shape, strides, [d for d in range(len(shape)) if d != axis]), range(len(strides))

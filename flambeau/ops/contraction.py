@@ -1,7 +1,6 @@
 """Products of matrices: BLAS where it has the type, and what is written in terms of them."""
 
 import math
-import struct
 
 from flambeau import compiler, ir, runtime
 from flambeau.types import Layout, by_name, contiguous
@@ -10,59 +9,10 @@ from .arithmetic import conj_of
 from .facts import c_name, type_name
 from .family import opaque
 from .family.launch import expand
+from .family.product import BLAS_TYPES, blas_form, product_stage
 from .op import Op, also, composite
 
-BLAS_TYPES = ("float32", "float64", "complex64", "complex128")
 HALVES = ("float16", "bfloat16")
-NO_TRANS, TRANS, CONJ_TRANS, CONJ_NO_TRANS = (
-    111,
-    112,
-    113,
-    114,
-)  # CBLAS codes; the last is OpenBLAS' own
-
-
-def blas_form(layout: Layout):
-    """(transposition code, leading dimension) under which BLAS reads the last two dimensions, or
-    None.
-    """
-    (rows, columns), (down, across) = layout.shape[-2:], layout.strides[-2:]
-    if (across == 1 or columns == 1) and (down >= max(columns, 1) or rows == 1):
-        code, leading = NO_TRANS, max(down if rows > 1 else columns, columns, 1)
-    elif (down == 1 or rows == 1) and (across >= max(rows, 1) or columns == 1):
-        code, leading = TRANS, max(across if columns > 1 else rows, rows, 1)
-    else:
-        return None
-    if layout.conj:
-        code = {NO_TRANS: CONJ_NO_TRANS, TRANS: CONJ_TRANS}[code]
-    return None if layout.neg else (code, leading)
-
-
-def gemm_stage(out: Layout, a: Layout, b: Layout, data, add=False):
-    """The launcher stage ``out = a @ b`` (`add`: plus what is there). Three dimensions mean a
-    batch.
-    """
-    (code_a, lda), (code_b, ldb) = blas_form(a), blas_form(b)
-    batch = out.shape[0] if out.ndim == 3 else 1
-    steps = [y.strides[0] if y.ndim == 3 else 0 for y in (a, b, out)]
-    m, n, k = out.shape[-2], out.shape[-1], a.shape[-1]
-    numbers = (
-        code_a,
-        code_b,
-        m,
-        n,
-        k,
-        lda,
-        ldb,
-        max(out.strides[-2] if m > 1 else n, n, 1),
-        *steps,
-        int(add),
-    )
-    kernel = runtime.gemm_kernel(out.dtype.name)
-    grain = max(
-        1, math.ceil(60_000 / max(m * n * k, 1))
-    )  # products of about 60,000 multiplications for each thread
-    return runtime.Stage(kernel, data, struct.pack("12q", *numbers), batch if m and n else 0, grain)
 
 
 def work(out: Layout, k: int) -> bool:
@@ -96,7 +46,7 @@ class Product(Op):
         if a.dtype.name not in BLAS_TYPES:
             return integer_product
         fixed = [y if blas_form(y) else y.plain() for y in (a, b)]
-        stages = (gemm_stage(out, *fixed, (-1, 0, 1)),)
+        stages = (product_stage(out, *fixed)._replace(data=(-1, 0, 1)),)
         launcher = runtime.launcher(
             runtime.Launch(
                 "tt",
@@ -387,7 +337,9 @@ class Linear(Op):
             built = compiler.build(kernel, [flat], [expand(bias, flat.shape)])
             for address, _, dims, total, grain in built.stages:
                 stages.append(runtime.Stage(address, (-1, 2), dims, total, grain))
-        stages.append(gemm_stage(flat, rows, flipped, (-1, 0, 1), add=bias is not None))
+        stages.append(
+            product_stage(flat, rows, flipped, bias is not None)._replace(data=(-1, 0, 1))
+        )
         sizes = (x.itemsize, x.itemsize, x.itemsize if bias is not None else 0)
         letters = "ttt" if bias is not None else "tt-"
         return runtime.launcher(

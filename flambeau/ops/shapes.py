@@ -373,11 +373,11 @@ def _flip(steps, self, dims):
         twice = next(d for d in seen if [wrap_dim(e, len(shape)) for e in dims].count(d) > 1)
         raise RuntimeError(f"dim {twice} appears multiple times in the list of dims")
     back = [d for d in range(len(shape)) if d in seen]
-    start = sum(strides[d] * (shape[d] - 1) for d in back) * self.layout.itemsize
-    source = viewed(self, shape, [-s if d in back else s for d, s in enumerate(strides)])
+    start = sum(strides[d] * (shape[d] - 1) for d in back)
+    source = viewed(self, shape, [-s if d in back else s for d, s in enumerate(strides)], start)
     kept = layout(shape, dense_like(shape, strides), self.dtype, self.layout.device)
     out = viewed(steps.result(shape, self.dtype, kept), shape, kept.strides)
-    steps.pointwise(lambda value: value, [source], [out], (0, start))
+    steps.copy(out, source)
 
 
 flip = chain(
@@ -412,6 +412,8 @@ def _roll(steps, self, shifts, dims):
         raise RuntimeError(
             f"shifts and dimensions must align. shifts: {len(shifts)}, dims:{len(dims)}"
         )
+    if dims and not self.layout.ndim:
+        raise IndexError(f"Dimension specified as {dims[0]} but tensor has no dimensions")
     cuts = [0] * self.layout.ndim
     for shift, dim in zip(shifts, dims, strict=True):
         d = wrap_dim(dim, self.layout.ndim)
@@ -424,12 +426,13 @@ def _roll(steps, self, shifts, dims):
     ]
     for part in itertools.product(*halves):
         shape = [stop - start for start, stop, _ in part]
-        buffers = [viewed(b, shape, b.layout.strides) for b in (out, self)]
-        starts = [
-            sum(p[k] * s for p, s in zip(part, b.layout.strides, strict=True)) * b.layout.itemsize
+        target, source = (
+            viewed(
+                b, shape, b.layout.strides, sum(p[k] * s for p, s in zip(part, b.layout.strides))
+            )
             for k, b in ((2, out), (0, self))
-        ]
-        steps.pointwise(lambda value: value, buffers[1:], buffers[:1], starts)
+        )
+        steps.copy(target, source)
 
 
 roll = chain(

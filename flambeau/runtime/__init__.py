@@ -21,6 +21,7 @@ from .core import (
     take_events,
 )
 from .random import Generator, Stream, default_generator
+from .rows import Part, Rows, rows_stage
 
 _NATIVE = frozenset(
     {
@@ -55,6 +56,8 @@ def __getattr__(name: str) -> Any:
 
 __all__ = [
     "Generator",
+    "Part",
+    "Rows",
     "Launch",
     "Memory",
     "Recording",
@@ -67,6 +70,7 @@ __all__ = [
     "lapack",
     "launcher",
     "memory",
+    "rows_stage",
     "take_events",
     *sorted(_NATIVE),
 ]

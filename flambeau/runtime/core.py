@@ -12,7 +12,7 @@ from . import jit
 from . import native as words
 from .native import HEAD, KINDS
 
-_EXPORTS = ["initialize", "parallel_for", "pool_threads"]
+_EXPORTS = ["initialize", "parallel_for", "pool_threads", "run_rows"]
 _WORD = 8
 
 
@@ -138,6 +138,12 @@ def pool_addresses() -> tuple[int, int]:
     """
     native()
     return _addresses["parallel_for"], _addresses["pool_threads"]
+
+
+def rows_kernel() -> int:
+    """Address of the stage kernel that runs stages over blocks of rows (see `rows`)."""
+    native()
+    return _addresses["run_rows"]
 
 
 def _default_threads() -> int:

@@ -603,7 +603,7 @@ def test_fork():
         "runtime.bind(T, lambda: True)\n"
         "runtime.set_num_threads(3)\n"
         "n = 256\n"
-        "dims = struct.pack('12q', 111, 111, n, n, n, n, n, n, 0, 0, 0, 0)\n"
+        "dims = struct.pack('16q', 111, 111, n, n, n, n, n, n, 0, 0, 0, 0, 1, 0, 0, 0)\n"
         "stage = Stage(runtime.gemm_kernel('float32'), (-1, 0, 1), dims, 1, 1)\n"
         "plan = Launch('tt', (4, 4), ((0, 4 * n * n),), (stage,), True)\n"
         "product = runtime.launcher(plan)\n"

@@ -8,12 +8,12 @@ threads.
 
 from typing import NamedTuple
 
-from flambeau import compiler, ir, runtime
+from flambeau import ir
 from flambeau.types import PYTHON_TYPES, Layout, meta
 
 from ..facts import tell
 from ..op import is_tensor
-from .chain import RELEASE, Buffer, Chain, Steps, viewed
+from .chain import Buffer, Chain, Steps, viewed
 from .launch import Slots
 from .pointwise import check_target
 
@@ -73,14 +73,8 @@ class IndexedSteps(Steps):
         kernel = ir.Indexed(
             "indexed", [o.dtype for o in operands], [o.dtype for o in outputs], results, found
         )
-        built = compiler.build(
-            kernel,
-            [o.layout for o in outputs],
-            [o.layout for o in operands],
-            tuple(order),
-            [(place.step, place.size) for place in places],
-        )
-        self.add(built, [b.source for b in (*outputs, *operands)])
+        sizes = [(place.step, place.size) for place in places]
+        self.step(kernel, outputs, operands, tuple(order), sizes)
 
     def require(self, places) -> None:
         """The check of indices alone, each once: not where they are only repeated."""
@@ -165,17 +159,8 @@ def finish(steps: IndexedSteps, slots: Slots, record, fail, first="t"):
     """The launcher of steps; `first` is the first argument's letter."""
     if steps.refused:
         return lambda *args: fail(1, *args)
-    return runtime.launcher(
-        runtime.Launch(
-            first + "".join(slots.letters[1:]),
-            tuple(slots.itemsizes),
-            tuple(steps.fresh),
-            tuple(steps.stages),
-            steps.cost > RELEASE,
-            record,
-            fail,
-        )
-    )
+    letters = first + "".join(slots.letters[1:])
+    return steps.launch(letters, tuple(slots.itemsizes), record, fail)
 
 
 class Scatter(Indexed):

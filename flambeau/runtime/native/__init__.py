@@ -10,9 +10,10 @@ from .pool import POOL
 from .products import PRODUCTS, ROUTINES
 from .python import PYTHON
 from .record import RECORD
+from .rows import ROWS
 from .tensors import TENSORS
 
-CORE = "\n".join((PYTHON, ALLOCATOR, POOL, TENSORS, RECORD, BACKWARD, LAUNCH))
+CORE = "\n".join((PYTHON, ALLOCATOR, POOL, TENSORS, RECORD, BACKWARD, ROWS, LAUNCH))
 
 
 def __getattr__(name: str) -> Any:
