@@ -63,8 +63,8 @@ def trunc_normal_(
     b: float = 2.0,
     generator: Any = None,
 ) -> Tensor:
-    """Fill with normal values limited to [a, b]. Values outside are drawn again; where most would be,
-    uniform ones are drawn and kept with a chance in proportion to the density.
+    """Fill with normal values limited to [a, b]. Values outside are drawn again; where most would
+    be, uniform ones are drawn and kept with a chance in proportion to the density.
     """
     if mean < a - 2 * std or mean > b + 2 * std:
         warnings.warn(
