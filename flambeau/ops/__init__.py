@@ -49,7 +49,9 @@ from . import (
 from .creation import no_device
 from .door import bind as bind_doors
 from .door import call, check_overlap, inplace_plan
+from .door import plainly as perform_plainly
 from .family import (
+    Chain,
     Fold,
     Fused,
     Opaque,
@@ -69,6 +71,7 @@ from .family.pointwise import can_write, check_target, type_name
 from .family.reduction import wrap_dim, wrap_dims
 from .family.view import register
 from .matrices import LinAlgError
+from .modes import INPLACE, interpreting
 from .op import Composite, Op, composite, explain, find, forget_plans, registry
 from .promotion import result_type
 from .shapes import conjugate_of_scalar
@@ -107,8 +110,12 @@ def __getattr__(name):
 
 __all__ = [
     "FREED",
+    "INPLACE",
     "AccumulateGrad",
+    "Chain",
     "Composite",
+    "interpreting",
+    "perform_plainly",
     "conjugate_of_scalar",
     "Extra",
     "Fold",

@@ -15,13 +15,40 @@ class _State(threading.local):
     asked_grad = False  # in inference mode, what the user set grad mode to
     anomaly = False
     saved_hooks: tuple = ()
+    stack: tuple = ()  # this thread's interpreters, innermost last
 
 
 state = _State()
 
-# Interpreters, innermost last. Doors look only at whether the list is empty; `perform` asks which
-# are this thread's.
+# Interpreters of all threads. As long as there are none, this is all that doors look at.
 interpreters: list = []
+
+
+class interpreting:
+    """Hands what this thread performs inside a with block to `interpreter`.
+
+    Its ``process(op, args, target)`` performs the op, or something else, and returns what the caller
+    gets; what it performs itself goes one level down. `target` is None, `INPLACE` where the result
+    is to be written into the first argument, or the value of ``out=``.
+    """
+
+    __slots__ = ("interpreter", "outer")
+
+    def __init__(self, interpreter):
+        self.interpreter = interpreter
+
+    def __enter__(self):
+        self.outer = state.stack
+        state.stack = (*self.outer, self.interpreter)
+        interpreters.append(self.interpreter)
+        return self.interpreter
+
+    def __exit__(self, *exception):
+        state.stack = self.outer
+        interpreters.remove(self.interpreter)
+
+
+INPLACE = type("Inplace", (), {"__repr__": lambda self: "<in place>"})()
 
 
 def grad_enabled() -> bool:

@@ -73,6 +73,7 @@ PUBLIC |= {"memory_format": formats.MemoryFormat, "layout": formats.MemoryLayout
 
 from .autograd import (
     enable_grad,
+    forward,
     function,
     functional,
     gradcheck,
@@ -99,6 +100,7 @@ __all__ = [
     "enable_grad",
     "engine",
     "formats",
+    "forward",
     "function",
     "function_of",
     "functional",
