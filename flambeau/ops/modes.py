@@ -27,9 +27,9 @@ interpreters: list = []
 class interpreting:
     """Hands what this thread performs inside a with block to `interpreter`.
 
-    Its ``process(op, args, target)`` performs the op, or something else, and returns what the caller
-    gets; what it performs itself goes one level down. `target` is None, `INPLACE` where the result
-    is to be written into the first argument, or the value of ``out=``.
+    Its ``process(op, args, target)`` performs the op, or something else, and returns what the
+    caller gets; what it performs itself goes one level down. `target` is None, `INPLACE` where the
+    result is to be written into the first argument, or the value of ``out=``.
     """
 
     __slots__ = ("interpreter", "outer")
@@ -52,7 +52,7 @@ INPLACE = type("Inplace", (), {"__repr__": lambda self: "<in place>"})()
 
 
 def grad_enabled() -> bool:
-    return state.grad
+    return bool(state.grad)
 
 
 def set_grad(on: bool) -> None:

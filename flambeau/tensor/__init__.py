@@ -83,6 +83,7 @@ from .autograd import (
     is_inference_mode_enabled,
     no_grad,
     set_grad_enabled,
+    transforms,
 )  # fmt: skip
 
 __all__ = [
@@ -121,4 +122,5 @@ __all__ = [
     "set_grad_enabled",
     "strided",
     "synchronize",
+    "transforms",
 ]

@@ -171,7 +171,7 @@ class Level:
             return value
         stand_in = alone(value)
         stand_in._node = Probe()
-        _carry((*state.stack, self), value, stand_in)  # it may be saved, and read by backward
+        carry((*state.stack, self), value, stand_in)  # it may be saved, and read by backward
         probes.append((value, stand_in))
         return stand_in
 
@@ -181,7 +181,7 @@ class Level:
             out = r
             if not tracked and is_tensor(r) and r._node is not None:
                 out = alone(r)
-                _carry(state.stack, r, out)
+                carry(state.stack, r, out)
             if tangent is not None:
                 self.set(out, tangent)
             made.append(out)
@@ -259,7 +259,7 @@ def _pushed(op, result, dual, keep):
     return find("clone").door(found) if shared else found
 
 
-def _carry(levels, tensor, other):
+def carry(levels, tensor, other):
     """Gives `other` the tangents that `tensor` has at some levels."""
     for level in levels:
         tangent = level.get(tensor) if isinstance(level, Level) else None
@@ -373,11 +373,6 @@ def make_dual(tensor, tangent, *, level=None):
             "Trying to create a dual Tensor for forward AD but no level exists, make sure to "
             "enter_dual_level() first."
         )
-    for what, value in (("primal", tensor), ("tangent", tangent)):
-        if not (value.is_floating_point() or value.is_complex()):
-            raise ValueError(
-                f"Expected {what} to be floating point or complex, but got: {value.dtype}"
-            )
     if dual.interpreter.get(tensor) is not None:
         raise RuntimeError(
             "Making a dual Tensor based on a Tensor that already has a forward gradient at the "
@@ -388,6 +383,11 @@ def make_dual(tensor, tangent, *, level=None):
 
 def attach(level, tensor, tangent):
     """A view of `tensor` whose tangent at `level` is `tangent`."""
+    for what, value in (("primal", tensor), ("tangent", tangent)):
+        if not (value.is_floating_point() or value.is_complex()):
+            raise ValueError(
+                f"Expected {what} to be floating point or complex, but got: {value.dtype}"
+            )
     made = find("alias").door(tensor)
     level.set(made, tangent)
     return made
@@ -403,16 +403,40 @@ def unpack_dual(tensor, *, level=None):
     dual = getattr(state, "dual", None)
     if dual is None:
         return UnpackedDualTensor(tensor, None)
-    return UnpackedDualTensor(*detached(dual.interpreter, tensor))
+    with below(dual.interpreter):
+        return UnpackedDualTensor(*_apart(dual.interpreter, tensor))
 
 
-def detached(level, tensor):
+def _apart(level, tensor):
     """(a view of the tensor that has no tangent at `level`, its tangent or None)."""
     tangent = level.get(tensor)
-    if tangent is None:
-        return tensor, None
-    with below(level):
-        return find("alias").door(tensor), tangent
+    return (tensor if tangent is None else find("alias").door(tensor)), tangent
+
+
+def push(func, primals, tangents, strict=False):
+    """(``func(*primals)``, the tangents of what it returns), two lists, for tangents of some
+    primals by their positions. Results that do not depend on them have zeros, or are an error if `strict`.
+    """
+    level = Level()
+    with interpreting(level):
+        given = [attach(level, p, tangents[i]) if i in tangents else p
+                 for i, p in enumerate(primals)]  # fmt: skip
+        results = func(*given)
+    pairs = [_apart(level, r) for r in results]
+    if strict and any(t is None for _, t in pairs):
+        raise RuntimeError(
+            "jvp(f, primals, tangents, strict=True): The output of f is independent of the inputs. "
+            "This is not allowed with strict=True."
+        )
+    zeros = find("zeros_like").door
+    return [p for p, _ in pairs], [zeros(p) if t is None else t for p, t in pairs]
+
+
+def units(tensor):
+    """For each element, a tensor that is one there and zero elsewhere."""
+    n = tensor.numel()
+    eye = find("eye").door(n, n, dtype=tensor.dtype, device=tensor.device)
+    return [row.reshape(tensor.shape) for row in eye.unbind()]
 
 
 __all__ = [
