@@ -103,19 +103,18 @@ class Level:
             return self._in_place(op, args)
         if target is not None:
             raise NotImplementedError(OUT.format(op.name))
-        if op.name.endswith("_"):  # writes, and takes part in no gradient: random numbers
-            if op.gradients:
-                raise NotImplementedError(NOT_LINEAR.format(op.name))
+        if op.family == "random" and op.name.endswith("_"):  # overwrites what was there
             result = perform_plainly(op, args, None)
             self.set(result, find("zeros_like").door(result))
             return result
         if op.family in ("view", "views"):
             return self._linear(op, args)
         body = self._body(op, args)
-        if body is not None:
-            with interpreting(self):
-                return body(*args)
-        return self._differentiate(op, args, given)
+        if body is None and op.name.endswith("_"):
+            raise NotImplementedError(NOT_LINEAR.format(op.name))
+        if body is None:
+            return self._differentiate(op, args, given)
+        return self._by_parts(body, args, given)
 
     def _body(self, op, args):
         """What a composite consists of, where that is how it is differentiated."""
@@ -143,26 +142,48 @@ class Level:
             self.set(r, t)
         return result
 
+    def _by_parts(self, body, args, given):
+        """The result of a composite: the level watches its parts. Their arguments require grad, for
+        bodies that choose their parts by that.
+        """
+        recording = bool(state.grad)
+        probes: list = []
+        if not recording or any(t._node is None and self.get(t) is not None for t in given):
+            args = [self._probed(a, probes) for a in args]
+        modes.set_grad(True)
+        try:
+            with interpreting(self):
+                result = body(*args)
+        finally:
+            modes.set_grad(recording)
+        if not probes:
+            return result
+        tracked = recording and any(t._node is not None for t in given)
+        return self._finished(result, probes, tracked)
+
     def _differentiate(self, op, args, given):
         """The result of an op that is recorded as one step, and its tangent."""
         recording = bool(state.grad)
         tracked = recording and any(t._node is not None for t in given)
-        probes: list = []  # (tensor, what stands for it)
+        probes: list = []
         stand_ins = [self._probed(a, probes) for a in args]
         modes.set_grad(True)
         try:
             result = perform_plainly(op, stand_ins, None)
             dual = [(p, self.get(t)) for t, p in probes if self.get(t) is not None]
             keep = tracked or (recording and any(t._node is not None for _, t in dual))
-            tangents = [_pushed(op, r, dual, keep) for r in _listed(result)]
+            for r in _listed(result):
+                tangent = _pushed(op, r, dual, keep)
+                if tangent is not None:
+                    self.set(r, tangent)
         finally:
             modes.set_grad(recording)
-        for tensor, stand_in in probes:
-            stand_in._node.edges = (tensor._node,) if tracked else ()
-        return self._finished(result, tangents, tracked)
+        return self._finished(result, probes, tracked)
 
     def _probed(self, value, probes):
-        """`value` with stand-ins for the tensors that matter, which are added to `probes`."""
+        """`value` with stand-ins, which require grad, for the tensors that matter. Pairs of tensor
+        and stand-in are added to `probes`.
+        """
         if value.__class__ is tuple:
             return tuple(self._probed(v, probes) for v in value)
         if not is_tensor(value) or (value._node is None and self.get(value) is None):
@@ -175,19 +196,26 @@ class Level:
         probes.append((value, stand_in))
         return stand_in
 
-    def _finished(self, result, tangents, tracked):
-        made = []
-        for r, tangent in zip(_listed(result), tangents, strict=True):
-            out = r
-            if not tracked and is_tensor(r) and r._node is not None:
-                out = alone(r)
-                carry(state.stack, r, out)
-            if tangent is not None:
-                self.set(out, tangent)
-            made.append(out)
-        if not isinstance(result, tuple):
-            return made[0]
-        return type(result)(*made) if hasattr(result, "_fields") else tuple(made)
+    def _finished(self, result, probes, tracked):
+        """A result as the caller gets it: with the history of what the probes stood for, or none."""
+        for tensor, stand_in in probes:
+            stand_in._node.edges = (tensor._node,) if tracked else ()
+        if isinstance(result, tuple):
+            made = [self._finished(r, probes, tracked) for r in result]
+            return type(result)(*made) if hasattr(result, "_fields") else tuple(made)
+        if not is_tensor(result):
+            return result
+        for tensor, stand_in in probes:
+            if result is stand_in:
+                return tensor
+        if tracked or result._node is None:
+            return result
+        out = alone(result)
+        for tensor, stand_in in probes:
+            if result._base is stand_in:
+                out._base = tensor if tensor._base is None else tensor._base
+        carry((*state.stack, self), result, out)
+        return out
 
     def _in_place(self, op, args):
         target = args[0]
