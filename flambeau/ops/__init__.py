@@ -53,8 +53,10 @@ from . import (
 from .creation import no_device
 from .door import OVERLAP, call, check_overlap, check_places, inplace_plan
 from .door import bind as bind_doors
+from .door import plainly as perform_plainly
 from .facts import c_name, type_name
 from .family import (
+    Chain,
     Fold,
     Fused,
     Opaque,
@@ -74,6 +76,7 @@ from .family.pointwise import can_write, check_target
 from .family.reduction import wrap_dim, wrap_dims
 from .family.view import register
 from .matrices import LinAlgError
+from .modes import INPLACE, interpreting
 from .op import Composite, Op, composite, explain, find, forget_plans, registry
 from .promotion import result_type
 from .shapes import conjugate_of_scalar
@@ -115,8 +118,12 @@ def __getattr__(name):
 
 __all__ = [
     "FREED",
+    "INPLACE",
     "AccumulateGrad",
+    "Chain",
     "Composite",
+    "interpreting",
+    "perform_plainly",
     "conjugate_of_scalar",
     "Extra",
     "Fold",

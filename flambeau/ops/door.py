@@ -22,8 +22,8 @@ class _Unbound:
 scope: dict = {
     "Tensor": _Unbound,
     "interpreters": modes.interpreters,
-    "watched": modes.watched,
     "MISSING": MISSING,
+    "INPLACE": modes.INPLACE,
     "state": modes.state,
 }
 
@@ -214,9 +214,9 @@ def make(op, slow=None):
     name, call = _function_name(op), ", ".join(names)
     tuple_of = f"({call},)" if len(names) == 1 else f"({call})"
     keys = [_part_source(op, a) for a in op.schema.arguments]
+    out = ", out" if has_out else ""
     lines = [f"def {name}({parameters}):", *_prelude(op, aliases, names)]
-    handed = f"op, {tuple_of}{', out' if has_out else ''}"
-    lines.append(f"    if interpreters and watched(): return perform({handed})")
+    lines.append(f"    if interpreters and state.stack: return perform(op, {tuple_of}{out})")
     if has_out:
         lines.append(f"    if out is not None: return into(op, {tuple_of}, out)")
     lines += [
@@ -240,9 +240,9 @@ def make_composite(op, slow=None):
     parameters, names, aliases = signature(op, out=has_out)
     name, call = _function_name(op), ", ".join(names)
     tuple_of = f"({call},)" if len(names) == 1 else f"({call})"
+    out = ", out" if has_out else ""
     lines = [f"def {name}({parameters}):", *_prelude(op, aliases, names)]
-    handed = f"op, {tuple_of}{', out' if has_out else ''}"
-    lines.append(f"    if interpreters and watched(): return perform({handed})")
+    lines.append(f"    if interpreters and state.stack: return perform(op, {tuple_of}{out})")
     if has_out:
         lines.append(f"    if out is not None: return into(op, {tuple_of}, out)")
     lines.append(f"    return slow({tuple_of})")
@@ -257,7 +257,7 @@ def make_inplace(op):
     keys = [_part_source(op, a) for a in op.schema.arguments]
     tensors = [_identifier(a) for a in op.schema.arguments if a.is_tensor and not a.list]
     lines = [f"def {name}({parameters}):", *_prelude(op, aliases, names)]
-    lines.append(f"    if interpreters and watched(): return perform(op, {tuple_of}, input)")
+    lines.append(f"    if interpreters and state.stack: return perform(op, {tuple_of}, INPLACE)")
     if not hasattr(op, "plan_inplace"):
         lines.append(f"    return write_back(op, {tuple_of})")
         return _compile(op, name, lines, {})
@@ -380,10 +380,9 @@ def into(op, args, out):
     return scope["write_out"](op, args, call(op, args), out)
 
 
-def call(op, args, inplace=False):
+def call(op, args):
     """The op's result for all arguments in the schema's order."""
-    form = op.inplace if inplace else op.door
-    return form(*args[: _positional(op)], **_keywords(op, args))
+    return op.door(*args[: _positional(op)], **_keywords(op, args))
 
 
 def _positional(op):
@@ -395,12 +394,24 @@ def _keywords(op, args):
 
 
 def perform(op, args, target=None):
-    """Hands an op to the innermost interpreter; what that performs itself goes one level down."""
-    interpreter = modes.leave()
+    """Hands an op to this thread's innermost interpreter; what that performs itself goes one level
+    down.
+    """
+    stack = modes.state.stack
+    modes.state.stack = stack[:-1]
     try:
-        return interpreter.process(op, args, target)
+        return stack[-1].process(op, args, target)
     finally:
-        modes.enter(interpreter)
+        modes.state.stack = stack
+
+
+def plainly(op, args, target):
+    """Performs an op as if the innermost interpreter were not there."""
+    if target is None:
+        return call(op, args)
+    if target is modes.INPLACE:
+        return op.inplace(*args[: _positional(op)], **_keywords(op, args))
+    return into(op, args, target)
 
 
 def _function_name(op):

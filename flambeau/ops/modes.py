@@ -10,42 +10,49 @@ from flambeau.types import Device, DType, by_name, cpu
 
 
 class _State(threading.local):
-    interpreters: tuple = ()  # innermost last
     grad: bool | None = True  # None, which is off, where inference mode turned it off
     inference = False
     asked_grad = False  # in inference mode, what the user set grad mode to
     anomaly = False
     saved_hooks: tuple = ()
+    stack: tuple = ()  # this thread's interpreters, innermost last
 
 
 state = _State()
 
-# The interpreters of all threads. Doors look whether there are any before they ask for their
-# thread's.
+# Interpreters of all threads. As long as there are none, this is all that doors look at.
 interpreters: list = []
 
 
-def watched() -> bool:
-    """Whether an interpreter wants to see this thread's ops."""
-    return bool(state.interpreters)
+class interpreting:
+    """Hands what this thread performs inside a with block to `interpreter`.
+
+    Its ``process(op, args, target)`` performs the op, or something else, and returns what the
+    caller gets; what it performs itself goes one level down. `target` is None, `INPLACE` where the
+    result is to be written into the first argument, or the value of ``out=``.
+    """
+
+    __slots__ = ("interpreter", "outer")
+
+    def __init__(self, interpreter):
+        self.interpreter = interpreter
+
+    def __enter__(self):
+        self.outer = state.stack
+        state.stack = (*self.outer, self.interpreter)
+        interpreters.append(self.interpreter)
+        return self.interpreter
+
+    def __exit__(self, *exception):
+        state.stack = self.outer
+        interpreters.remove(self.interpreter)
 
 
-def enter(interpreter) -> None:
-    """From now on this thread's ops go to `interpreter`."""
-    interpreters.append(interpreter)
-    state.interpreters += (interpreter,)
-
-
-def leave():
-    """Takes the innermost interpreter of this thread away and returns it."""
-    *rest, interpreter = state.interpreters
-    state.interpreters = tuple(rest)
-    interpreters.remove(interpreter)
-    return interpreter
+INPLACE = type("Inplace", (), {"__repr__": lambda self: "<in place>"})()
 
 
 def grad_enabled() -> bool:
-    return state.grad
+    return bool(state.grad)
 
 
 def set_grad(on: bool) -> None:

@@ -9,12 +9,9 @@ class Printer:
     """An interpreter that prints an op and lets it happen; what it consists of is not shown."""
 
     def process(self, op, args, target):
-        inplace = target is not None and target is args[0]
         given = ", ".join(map(_text, args))
-        print(f"{op.name}{'_' * inplace}({given})", file=sys.stderr)
-        if target is None or inplace:
-            return door.call(op, args, inplace)
-        return door.into(op, args, target)
+        print(f"{op.name}{'_' * (target is modes.INPLACE)}({given})", file=sys.stderr)
+        return door.plainly(op, args, target)
 
 
 def _text(value) -> str:
@@ -29,4 +26,4 @@ def show_ops() -> None:
     """Shows the ops of all threads from now on."""
     printer = Printer()
     modes.interpreters.append(printer)
-    type(modes.state).interpreters = (printer,)
+    type(modes.state).stack = (printer,)

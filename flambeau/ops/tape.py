@@ -7,7 +7,7 @@ import weakref
 from flambeau import runtime
 from flambeau._base import RemovableHandle, explain
 
-from .modes import state
+from .modes import interpreters, state
 
 
 def next_order():
@@ -433,7 +433,8 @@ class Rule:
         for i, r in enumerate(self.results):
             if r in self.saves:
                 lines.append(
-                    f"    if {r} is not None and _state.grad: {r} = _attach(_node, {r}, {i})"
+                    f"    if {r} is not None and (_state.grad or _interpreters):"
+                    f" {r} = _attach(_node, {r}, {i})"
                 )
         if self.watched:
             lines.append("    if not keep: _node.saved = None")
@@ -455,6 +456,7 @@ class Rule:
                 "_check_list": _check_list,
                 "_modified": modified,
                 "_state": state,
+                "_interpreters": interpreters,
                 "_attach": _attach,
             }
             | quick
@@ -542,7 +544,9 @@ def _safe(name):
 
 
 def _attach(node, tensor, index):
-    """A saved result, again part of the graph, for double backward."""
+    """A saved result, again part of the graph: for double backward, and for interpreters that know
+    it by its node.
+    """
     again = alone(tensor)
     again._node = node if node.results == 1 else Output(node, index)
     return again

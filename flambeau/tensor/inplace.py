@@ -74,6 +74,11 @@ def write_back(op, args):
     """The in-place form of any op: the result out of place, written into the first argument, with
     its history.
     """
+    return adopt_result(op, args[0], result_for(op, args))
+
+
+def result_for(op, args):
+    """The result of an op that is about to be written into its first argument."""
     target = args[0]
     if not hasattr(target, "layout"):
         raise TypeError(
@@ -90,7 +95,7 @@ def write_back(op, args):
             f"output with shape {list(target.shape)} doesn't match the broadcast shape "
             f"{list(result.shape)}",
         )
-    return adopt_result(op, target, result)
+    return result
 
 
 def _reads_target(op, args):

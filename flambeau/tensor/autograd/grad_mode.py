@@ -147,7 +147,7 @@ def _set(mode: bool) -> None:
 
 def is_grad_enabled() -> bool:
     """Whether this thread is to record for backward."""
-    return modes.state.asked_grad if modes.state.inference else modes.state.grad
+    return modes.state.asked_grad if modes.state.inference else bool(modes.state.grad)
 
 
 def is_inference_mode_enabled() -> bool:
