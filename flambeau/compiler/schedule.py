@@ -133,7 +133,12 @@ def width(kernel: Kernel, target: Target) -> int:
         else:
             types.add(e.dtype)
     types |= {d.to_real() for d in (*moved(kernel), *kernel.outputs)}
-    return target.vector_bytes // max((dtype.itemsize for dtype in types), default=8)
+    widest = max((dtype.itemsize for dtype in types), default=8)
+    if kernel.kind == "reduce" and kernel.inputs:
+        # Sums are wider than what they sum: two registers for a state cost less than half-empty
+        # ones for the elements.
+        widest = max(widest // 2, max(d.to_real().itemsize for d in kernel.inputs), 4)
+    return target.vector_bytes // widest
 
 
 def moved(kernel: Kernel) -> list[DType]:

@@ -58,15 +58,12 @@ def _build_softmax(steps, x, dim, dtype):
     result = _result_type("softmax_lastdim_kernel_impl", x, dtype)
     inner, axes = compute_type(result), _axes(x.layout, dim)
     high = _highest(steps, x, axes, inner)
-    scale = steps.scratch(high.layout.shape, inner)
-
-    def shifted(v, m):
-        return math.exp(ir.cast(v, inner) - m)
-
-    steps.reduce(sum_fold(shifted, inner, lambda total: 1.0 / total), [x, high], axes, [scale])
-    steps.pointwise(
-        lambda v, m, s: shifted(v, m) * s, [x, high, scale], [steps.result(x.layout.shape, result)]
-    )
+    scale, shape = steps.scratch(high.layout.shape, inner), x.layout.shape
+    out = steps.result(shape, result)
+    raised = out if result is inner else steps.scratch(shape, inner)
+    steps.pointwise(lambda v, m: math.exp(ir.cast(v, inner) - m), [x, high], [raised])
+    steps.reduce(sum_fold(lambda v: v, inner, lambda total: 1.0 / total), [raised], axes, [scale])
+    steps.pointwise(lambda v, s: v * s, [raised, scale], [out])
 
 
 def _build_log_softmax(steps, x, dim, dtype):
