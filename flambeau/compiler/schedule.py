@@ -134,10 +134,10 @@ def width(kernel: Kernel, target: Target) -> int:
             types.add(e.dtype)
     types |= {d.to_real() for d in (*moved(kernel), *kernel.outputs)}
     widest = max((dtype.itemsize for dtype in types), default=8)
-    if kernel.kind == "reduce" and kernel.inputs:
+    if kernel.kind == "reduce" and all(e.dtype.kind == "f" for e in kernel.init):
         # Sums are wider than what they sum: two registers for a state cost less than half-empty
         # ones for the elements.
-        widest = max(widest // 2, max(d.to_real().itemsize for d in kernel.inputs), 4)
+        widest = max([widest // 2, 4, *(d.to_real().itemsize for d in moved(kernel))])
     return target.vector_bytes // widest
 
 
@@ -155,27 +155,29 @@ _SLOW = {"div": 8.0, "sqrt": 8.0}
 STEPS = 8  # of a loop, where nobody knows
 
 
-def _cycles(expressions, lanes: int) -> float:
+def _cycles(expressions, lanes: int, target: Target) -> float:
     """Machine cycles of the vectors' arithmetic."""
     cycles = 0.0
     for e in expressions:
         if e.op == "repeat":
             inside = topological([e.value.proceed, *e.value.following])
-            cycles += STEPS * _cycles(inside, lanes)
+            cycles += STEPS * _cycles(inside, lanes, target)
         elif e.op == "rem" and e.dtype.kind == "f":
             cycles += 30.0 * lanes
         elif e.op in ("div", "rem") and e.dtype.itemsize == 8 and e.dtype.kind in "iu":
             cycles += 12.0 * lanes
         elif e.args:
-            cycles += _SLOW.get(e.op, 0.5)
+            registers = max(1.0, e.dtype.itemsize * lanes / target.vector_bytes)
+            cycles += _SLOW.get(e.op, 0.5) * registers
     return cycles
 
 
-def body_cost(kernel: Kernel, lanes: int, elements: int) -> float:
+def body_cost(request: Request, lanes: int, elements: int) -> float:
     """Nanoseconds per element of the arithmetic and of moving contiguous operands, from memory if
     they are large.
     """
-    cycles = _cycles(expressions(kernel), lanes)
+    kernel = request.kernel
+    cycles = _cycles(expressions(kernel), lanes, request.target)
     size = sum(dtype.itemsize for dtype in moved(kernel))
     size += 0 if kernel.kind == "reduce" else sum(dtype.itemsize for dtype in kernel.outputs)
     return max(0.3 * cycles / lanes, size * (0.008 if size * elements < CACHE else 0.035))
@@ -261,7 +263,7 @@ def pointwise(request: Request, outputs, inputs, starts=None) -> list[StagePlan]
     if not dims:
         single = tuple(dtype.itemsize for dtype in request.operands)
         dims = [Dim(1, single + (0,) * (len(strides) - len(single)))]
-    each = body_cost(request.kernel, lanes, total)
+    each = body_cost(request, lanes, total)
 
     def row_cost(dim):
         return strided_cost(request, dim.strides) + (2.0 + len(strides)) / dim.size
@@ -367,7 +369,7 @@ def fold_of(
     """The cheapest loops for a reduction; `rows` are the outermost."""
     rows = rows or []
     points, count = math.prod(d.size for d in rows + kept), math.prod(d.size for d in folded)
-    body = body_cost(request.kernel, lanes, points * count)
+    body = body_cost(request, lanes, points * count)
     found = []
     for dim in folded:
         others = [d for d in folded if d is not dim]
@@ -545,7 +547,7 @@ def scan(request: Request, outputs, inputs, axis: int) -> list[StagePlan]:
     lanes = width(request.kernel, request.target)
     offsets = (0,) * len(strides)
     body = (
-        body_cost(request.kernel, 1, points * line.size) + 1.2 + strided_cost(request, line.strides)
+        body_cost(request, 1, points * line.size) + 1.2 + strided_cost(request, line.strides)
     )
     found = [
         Fold("across", Nest(line, kept, []), points, points, points * (line.size * body + 5.0))
@@ -554,7 +556,7 @@ def scan(request: Request, outputs, inputs, axis: int) -> list[StagePlan]:
         others = [d for d in kept if d is not dim]
         added = strided_cost(request, dim.strides)
         run = min(dim.size, STRIDED_TILE if added else TILE)
-        each = body_cost(request.kernel, lanes, points * line.size) + 0.03 + added + 3.0 / run
+        each = body_cost(request, lanes, points * line.size) + 0.03 + added + 3.0 / run
         found.append(
             Fold("down", Nest(dim, others, [line]), points, points, points * line.size * each)
         )

@@ -71,12 +71,14 @@ def _build_rms(steps, x, weight, dim, eps):
     steps.pointwise(lambda v, s, *rest: affine(v * s, *rest), [x, scale, *more], [out])
 
 
-def _two_sums(inner, first, second):
+def _two_sums(inner, first, second, mean=True):
+    """The means of two values, or their sums."""
+
     def element(*x):
         return ir.cast(first(*x), FLOAT64), ir.cast(second(*x), FLOAT64)
 
     def finish(s, n):
-        count = ir.cast(n, FLOAT64)
+        count = ir.cast(n, FLOAT64) if mean else ir.const(1.0, FLOAT64)
         return s[0] / count, s[1] / count
 
     return Fold(
@@ -85,8 +87,13 @@ def _two_sums(inner, first, second):
 
 
 def _build_centred_backward(steps, grad, x, mean, scale, weight, dim):
+    out = steps.result(x.layout.shape, x.dtype)
+    _centred_steps(steps, [grad, x, mean, scale], weight, dim, out)
+
+
+def _centred_steps(steps, operands, weight, dim, out):
+    x = operands[1]
     shape, inner = x.layout.shape, compute_type(x.dtype)
-    kept = reduced(shape, dim)
     more, affine = _affine(x, weight, None)
 
     def weighted(g, v, m, s, *rest):
@@ -95,14 +102,14 @@ def _build_centred_backward(steps, grad, x, mean, scale, weight, dim):
     def product(g, v, m, s, *rest):
         return weighted(g, v, m, s, *rest) * ((v - m) * s)
 
-    operands = [grad, x, mean, scale, *more]
-    level, slope = steps.scratch(kept, inner), steps.scratch(kept, inner)
+    operands = [*operands, *more]
+    level, slope = (steps.scratch(reduced(shape, dim), inner) for _ in range(2))
     steps.reduce(_two_sums(inner, weighted, product), operands, dim, [level, slope])
 
     def body(lv, sl, g, v, m, s, *rest):
         return s * (weighted(g, v, m, s, *rest) - lv - (v - m) * s * sl)
 
-    steps.pointwise(body, [level, slope, *operands], [steps.result(shape, x.dtype)])
+    steps.pointwise(body, [level, slope, *operands], [out])
 
 
 def _build_rms_backward(steps, grad, x, scale, weight, dim):
@@ -209,43 +216,144 @@ def weight_sums(grad, x, mean, scale, size):
     return _weight_sums_full(grad, x, mean, scale, size).reshape(size)
 
 
-def _bias_grad(grad_result, bias_layout):
-    if grad_result is None:
-        return None
-    return grad_result.sum_to_size(bias_layout.shape).to(bias_layout.dtype)
+def _pieces(layout, dim, parameters):
+    """Into how many pieces of equal length the rows are cut for one pass over them; 0 where the
+    parameters are not one for each element of a row, or rows cannot be cut into enough pieces for
+    all threads and few enough for short sums."""
+    start = layout.ndim - len(dim)
+    if dim != tuple(range(start, layout.ndim)):
+        return 0
+    if any(p.layout.shape != layout.shape[start:] for p in parameters):
+        return 0
+    rows = math.prod(layout.shape[:start])
+    counts = (*range(64, 257), *range(63, 31, -1))
+    return next((n for n in counts if rows and rows % n == 0), 0)
 
 
-def _input_grad(
-    grad_result, grad_mean, grad_scale, grad_variance, self, self_layout, mean, scale, weight, dim
+def _build_whole_backward(steps, grad, x, mean, scale, weight, pieces):
+    steps.rows = 1
+    (rows, columns), inner = x.layout.shape, compute_type(x.dtype)
+    height = rows // pieces
+
+    def piecewise(buffer):
+        (_, n), (down, across) = buffer.layout.shape, buffer.layout.strides
+        made = buffer.layout.reshaped((pieces, height, n), (height * down, down, across))
+        return Buffer(made, buffer.source)
+
+    operands = [piecewise(b) for b in (grad, x, mean, scale)]
+    out = piecewise(steps.result((rows, columns), x.dtype))
+    slopes, levels = (steps.result((pieces, 1, columns), inner) for _ in range(2))
+    _centred_steps(steps, operands, weight, (2,), out)
+    fold = _two_sums(inner, lambda g, v, m, s: g * ((v - m) * s), lambda g, v, m, s: g, False)
+    steps.reduce(fold, operands, (1,), [slopes, levels])
+
+
+def _whole_backward(grad, x, mean, scale, weight, pieces):
+    hat = (x.to(scale.layout.dtype) - mean) * scale
+    dim = (1,)
+    shape = (pieces, -1, x.layout.shape[1])
+    return (
+        _centred_backward(grad, x, mean, scale, weight, dim),
+        (grad * hat).reshape(shape).sum(1, True),
+        grad.to(hat.layout.dtype).reshape(shape).sum(1, True),
+    )
+
+
+whole_backward = chain(
+    "aten::_normalize_rows_backward(Tensor grad, Tensor self, Tensor mean, Tensor scale, Tensor? "
+    "weight, int pieces) -> (Tensor, Tensor, Tensor)",
+    """The gradient of a normalised row's input, and those of weight and bias summed over each of
+    `pieces` pieces of the rows, in one pass over memory.""",
+    build=_build_whole_backward,
+    body=_whole_backward,
+    method=False,
+    function=False,
+)
+
+
+def _gradients(
+    grad_result, grad_mean, grad_scale, grad_variance, tensors, needs, mean, scale, weighted, dim
 ):
-    """Through the result, and through the statistics where somebody used them."""
-    total = None
+    x, weight, bias = _unpacked(tensors, weighted)
+    total, sums = None, [None, None]
     if grad_result is not None:
-        total = centred_backward(grad_result, self, mean, scale, weight, dim)
-    count = max(folded(self_layout, dim), 1)
+        parameters = [p for p in (weight, bias) if p is not None]
+        pieces = _pieces(x.layout, dim, parameters) if all(needs) and parameters else 0
+        if pieces:
+            flat = [
+                y.reshape(math.prod(x.layout.shape[: dim[0]]), -1)
+                for y in (grad_result, x, mean, scale)
+            ]
+            row = weight if weight is None else weight.reshape(-1)
+            total, *sums = whole_backward(*flat, row, pieces)
+            total = total.reshape(x.layout.shape)
+            sums = [part.sum((0, 1)) for part in sums]
+        else:
+            total = centred_backward(grad_result, x, mean, scale, weight, dim) if needs[0] else None
+            if weight is not None and needs[1]:
+                sums[0] = weight_sums(grad_result, x, mean, scale, weight.layout.shape)
+            if bias is not None and needs[-1]:
+                sums[1] = grad_result.sum_to_size(bias.layout.shape)
+    found = [_input_grad(total, grad_mean, grad_scale, grad_variance, x, mean, scale, dim)]
+    for part, parameter in zip(sums, (weight, bias), strict=True):
+        if parameter is not None:
+            shape, dtype = parameter.layout.shape, parameter.layout.dtype
+            found.append(part if part is None else part.reshape(shape).to(dtype))
+    return found
+
+
+def _input_grad(total, grad_mean, grad_scale, grad_variance, x, mean, scale, dim):
+    """`total`, which came through the result, and what came through the statistics, where somebody
+    used them."""
+    count = max(folded(x.layout, dim), 1)
     if grad_scale is not None:
         through = grad_scale * (scale * scale * scale) * -0.5
         grad_variance = through if grad_variance is None else grad_variance + through
     for part in (
-        None if grad_mean is None else (grad_mean * (1 / count)).expand(self_layout.shape),
-        None if grad_variance is None else (self - mean) * (grad_variance * (2 / count)),
+        None if grad_mean is None else (grad_mean * (1 / count)).expand(x.layout.shape),
+        None if grad_variance is None else (x - mean) * (grad_variance * (2 / count)),
     ):
         if part is not None:
-            part = part.to(self_layout.dtype)
+            part = part.to(x.layout.dtype)
             total = part if total is None else total + part
     return total
 
 
-normalize_over = chain(
-    "aten::_normalize(Tensor self, Tensor? weight, Tensor? bias, int[] dim, float eps)"
+normalize_rows = chain(
+    "aten::_normalize_rows(Tensor self, Tensor? weight, Tensor? bias, int[] dim, float eps)"
     " -> (Tensor result, Tensor mean, Tensor scale, Tensor variance)",
-    """(self - mean) * scale * weight + bias, where mean and scale = 1 / sqrt(variance + eps) are
-    over `dim`, which counts from the front; weight and bias broadcast.""",
+    """The kernels of `_normalize`.""",
     build=_build_centred,
-    grad=dict(self=_input_grad, weight=_weight_grad, bias=_bias_grad),
     method=False,
     function=False,
 )
+
+
+@composite(
+    "aten::_normalize(Tensor[] tensors, bool weighted, int[] dim, float eps)"
+    " -> (Tensor result, Tensor mean, Tensor scale, Tensor variance)",
+    grad=dict(tensors=_gradients),
+    method=False,
+    function=False,
+)
+def normalize(tensors, weighted, dim, eps):
+    """(x - mean) * scale * weight + bias, where mean and scale = 1 / sqrt(variance + eps) are over
+    `dim`, which counts from the front; weight and bias broadcast. `tensors` are x, the weight if
+    there is one (`weighted`), and perhaps the bias."""
+    return normalize_rows(*_unpacked(tensors, weighted), dim, eps)
+
+
+def _unpacked(tensors, weighted):
+    """(x, weight or None, bias or None)."""
+    x, *rest = tensors
+    weight = rest.pop(0) if weighted else None
+    return x, weight, rest[0] if rest else None
+
+
+def normalize_over(x, weight, bias, dim, eps):
+    """`normalize` of x, with weight and bias or None for each."""
+    tensors = [t for t in (x, weight, bias) if t is not None]
+    return normalize(tensors, weight is not None, dim, eps)
 
 
 rms_normalize_over = chain(
