@@ -546,9 +546,7 @@ def scan(request: Request, outputs, inputs, axis: int) -> list[StagePlan]:
     points = math.prod(d.size for d in kept)
     lanes = width(request.kernel, request.target)
     offsets = (0,) * len(strides)
-    body = (
-        body_cost(request, 1, points * line.size) + 1.2 + strided_cost(request, line.strides)
-    )
+    body = body_cost(request, 1, points * line.size) + 1.2 + strided_cost(request, line.strides)
     found = [
         Fold("across", Nest(line, kept, []), points, points, points * (line.size * body + 5.0))
     ]

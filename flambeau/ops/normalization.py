@@ -232,16 +232,17 @@ def _pieces(layout, dim, parameters):
 
 def _build_whole_backward(steps, grad, x, mean, scale, weight, pieces):
     steps.rows = 1
-    (rows, columns), inner = x.layout.shape, compute_type(x.dtype)
-    height = rows // pieces
+    inner, height = compute_type(x.dtype), mean.layout.numel // pieces
+    columns = x.layout.numel // mean.layout.numel
 
     def piecewise(buffer):
-        (_, n), (down, across) = buffer.layout.shape, buffer.layout.strides
-        made = buffer.layout.reshaped((pieces, height, n), (height * down, down, across))
+        across = buffer.layout.numel // (pieces * height)
+        made = steps.plain((pieces, height, across), buffer.dtype)
         return Buffer(made, buffer.source)
 
     operands = [piecewise(b) for b in (grad, x, mean, scale)]
-    out = piecewise(steps.result((rows, columns), x.dtype))
+    out = piecewise(steps.result(x.layout.shape, x.dtype))
+    weight = weight and Buffer(steps.plain((columns,), weight.dtype), weight.source)
     slopes, levels = (steps.result((pieces, 1, columns), inner) for _ in range(2))
     _centred_steps(steps, operands, weight, (2,), out)
     fold = _two_sums(inner, lambda g, v, m, s: g * ((v - m) * s), lambda g, v, m, s: g, False)
@@ -249,14 +250,14 @@ def _build_whole_backward(steps, grad, x, mean, scale, weight, pieces):
 
 
 def _whole_backward(grad, x, mean, scale, weight, pieces):
-    hat = (x.to(scale.layout.dtype) - mean) * scale
-    dim = (1,)
-    shape = (pieces, -1, x.layout.shape[1])
-    return (
-        _centred_backward(grad, x, mean, scale, weight, dim),
-        (grad * hat).reshape(shape).sum(1, True),
-        grad.to(hat.layout.dtype).reshape(shape).sum(1, True),
-    )
+    rows, kind = mean.layout.numel, scale.layout.dtype
+    g, flat = (y.reshape(rows, -1) for y in (grad, x))
+    middle, scale = (y.reshape(rows, 1) for y in (mean, scale))
+    row = weight if weight is None else weight.reshape(-1)
+    hat = (flat.to(kind) - middle) * scale
+    total = _centred_backward(g, flat, middle, scale, row, (1,)).reshape(x.layout.shape)
+    parts = [y.reshape(pieces, rows // pieces, -1).sum(1, True) for y in (g * hat, g.to(kind))]
+    return total, *parts
 
 
 whole_backward = chain(
@@ -280,13 +281,9 @@ def _gradients(
         parameters = [p for p in (weight, bias) if p is not None]
         pieces = _pieces(x.layout, dim, parameters) if all(needs) and parameters else 0
         if pieces:
-            flat = [
-                y.reshape(math.prod(x.layout.shape[: dim[0]]), -1)
-                for y in (grad_result, x, mean, scale)
-            ]
-            row = weight if weight is None else weight.reshape(-1)
-            total, *sums = whole_backward(*flat, row, pieces)
-            total = total.reshape(x.layout.shape)
+            plain = [y.contiguous() for y in (grad_result, x, mean, scale)]
+            row = weight if weight is None else weight.contiguous()
+            total, *sums = whole_backward(*plain, row, pieces)
             sums = [part.sum((0, 1)) for part in sums]
         else:
             total = centred_backward(grad_result, x, mean, scale, weight, dim) if needs[0] else None
@@ -297,9 +294,13 @@ def _gradients(
     found = [_input_grad(total, grad_mean, grad_scale, grad_variance, x, mean, scale, dim)]
     for part, parameter in zip(sums, (weight, bias), strict=True):
         if parameter is not None:
-            shape, dtype = parameter.layout.shape, parameter.layout.dtype
-            found.append(part if part is None else part.reshape(shape).to(dtype))
+            found.append(part if part is None else _as_parameter(part, parameter.layout))
     return found
+
+
+def _as_parameter(part, layout):
+    part = part.to(layout.dtype)
+    return part if part.layout.shape == layout.shape else part.reshape(layout.shape)
 
 
 def _input_grad(total, grad_mean, grad_scale, grad_variance, x, mean, scale, dim):
