@@ -326,13 +326,13 @@ def indexed(request: Request, outputs, inputs, axes, places) -> list[StagePlan]:
     if math.prod(shape) == 0:
         return []
     strides = [byte_strides(layout) for layout in (*outputs, *inputs)]
-    shared = [d for d in range(len(shape)) if d not in axes]
-    shared = ordered(select(shape, strides, shared), range(len(strides)))
+    free = [d for d in range(len(shape)) if d not in axes]
+    shared = ordered(select(shape, strides, free), range(len(strides)))
     serial = merged(select(shape, strides, axes))
     points, count = math.prod(d.size for d in shared), math.prod(d.size for d in serial)
     indices = [len(outputs) + place.index for place in kernel.places]
     lanes = width(kernel, request.target)
-    body = body_cost(kernel, lanes, points * count)
+    body = body_cost(request, lanes, points * count)
     found = []
     for dim in shared:
         each = strided_cost(request, dim.strides) + (8.0 + 2 * len(strides)) / dim.size

@@ -7,7 +7,7 @@ and memory is read and written once.
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from flambeau import compiler, ir, runtime
 from flambeau.types import DType, Layout, contiguous, meta
@@ -57,7 +57,7 @@ class Buffer:
 class _Step(NamedTuple):
     """A kernel to run over `shape`, the reduced `axes` included, or (kernel None) a product."""
 
-    kernel: ir.Kernel | None
+    kernel: Any
     buffers: tuple[Buffer, ...]  # outputs, then inputs
     shape: tuple[int, ...]
     axes: tuple[int, ...] = ()
