@@ -98,6 +98,11 @@ class Steps:
             kernel, outputs, [o.layout for o in outputs], operands, common_shape(operands), (axis,)
         )
 
+    def call(self, stage: runtime.Stage, cost) -> None:
+        """Another kernel's stage, whose data are sources of buffers; `cost` in nanoseconds."""
+        self.stages.append(stage)
+        self.cost += cost
+
     def _stage(self, kernel, outputs, written, operands, shape, axes):
         if self.device is meta:
             return
