@@ -1,11 +1,10 @@
-"""Convolutions in every rank, as windows and matrix products.
+"""Convolutions in every rank.
 
-A convolution reads its padded input through a strided view whose dimensions are [batch, channel,
-*kernel, *out]; copied
-to rows, that view is the right factor of a product with the weights. Its two gradients are the same
-product transposed:
-with respect to the weights directly, with respect to the input through `fold_windows`, which adds
-windows back.
+Where `correlation` has kernels (real numbers, one and two dimensions), these do the work. The rest
+is windows and matrix products: a convolution reads its padded input through a strided view whose
+dimensions are [batch, channel, *kernel, *out]; copied to rows, that view is the right factor of a
+product with the weights. Its two gradients are the same product transposed: with respect to the
+weights directly, with respect to the input through `fold_windows`, which adds windows back.
 """
 
 import itertools
@@ -188,8 +187,7 @@ def weight_gradient(x, grad, w_shape, stride, padding, dilation, groups):
 
 
 class Correlation(Chain):
-    """A chain of convolution kernels; `body`, in other ops, where `fits` says that there are none.
-    """
+    """A chain of convolution kernels, or `body`, in other ops, where `fits` says there are none."""
 
     def __init__(self, schema, doc, fits, build, body, gradients):
         super().__init__(schema, doc, build, None, gradients, method=False)
@@ -319,9 +317,7 @@ def _back(grad, weight, shape, stride, padding, dilation, transposed, groups):
         )  # fmt: skip
         extra = tuple(n - ((o - 1) * s - 2 * p + d * (k - 1) + 1) for n, o, k, s, p, d in every)
     weight = _conj(weight)
-    out = convolution(
-        grad, weight, None, stride, padding, dilation, not transposed, extra, groups
-    )
+    out = convolution(grad, weight, None, stride, padding, dilation, not transposed, extra, groups)
     # An output padding of a stride and more makes windows that the input did not have.
     return out if out.layout.shape == shape else crop(out, (0, 0) * rank, shape)
 
@@ -392,18 +388,18 @@ def _build_sums(steps, input, slope, size, stride, padding, dilation, groups):
 
 
 weight_sums = Correlation(
-    "aten::_convolution_weight(Tensor input, Tensor slope, int[] size, int[] stride, int[] padding, "
-    "int[] dilation, int groups) -> Tensor",
+    "aten::_convolution_weight(Tensor input, Tensor slope, int[] size, int[] stride, "
+    "int[] padding, int[] dilation, int groups) -> Tensor",
     """The gradient of a convolution for its weight of shape `size`: linear in both operands.""",
     _sums_have_kernels,
     _build_sums,
     weight_gradient,
     dict(
-        input=lambda grad, input_layout, slope, stride, padding, dilation, groups: (
-            _back(slope, grad, input_layout.shape, stride, padding, dilation, False, groups)
+        input=lambda grad, input_layout, slope, stride, padding, dilation, groups: _back(
+            slope, grad, input_layout.shape, stride, padding, dilation, False, groups
         ),
-        slope=lambda grad, input, slope_layout, stride, padding, dilation, groups: (
-            _reread(input, grad, slope_layout.shape, stride, padding, dilation, groups)
+        slope=lambda grad, input, slope_layout, stride, padding, dilation, groups: _reread(
+            input, grad, slope_layout.shape, stride, padding, dilation, groups
         ),
     ),
 )

@@ -24,12 +24,12 @@ SWEPT_TAPS = 27  # weights that stay in registers
 class Axis(NamedTuple):
     """How windows lie along one dimension.
 
-    Place `i` of `count` reads, for each of `taps` = (which weight, offset), the input of `size`
+    Place `i` of `places` reads, for each of `taps` = (which weight, offset), the input of `size`
     at ``i * step + offset``; its result is number ``first + i * apart`` of the output.
     """
 
     size: int
-    count: int
+    places: int
     step: int
     taps: tuple[tuple[int, int], ...]
     first: int = 0
@@ -103,8 +103,8 @@ def _geometry(x: Planes, groups: int, down: Axis, across: Axis) -> dict[str, int
     size, (image, channel, row, column) = x.itemsize, x.strides
     inner = x.shape[1] // groups
     return dict(
-        PLACES=down.count * across.count,
-        WIDTH=across.count,
+        PLACES=down.places * across.places,
+        WIDTH=across.places,
         HEIGHT_IN=down.size,
         WIDTH_IN=across.size,
         STEP_Y=down.step,
