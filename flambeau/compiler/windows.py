@@ -394,4 +394,12 @@ class Pack(Function):
             ]
 
         zeros = [(self.vector, "zeroinitializer")] * step
-        return self.every_step(self.loop(0, self.count, 1, run, zeros))
+        # Most vectors of places lie in one row: no loop then.
+        single = code.value(f"icmp eq i64 {self.count}, 1")
+        parts = code.branch(
+            single,
+            lambda: run("0", *(zero for _, zero in zeros)),
+            lambda: self.loop(0, self.count, 1, run, zeros),
+            [self.vector] * step,
+        )
+        return self.every_step(parts)

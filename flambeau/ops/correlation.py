@@ -18,6 +18,7 @@ FLOAT32, FLOAT64 = by_name("float32"), by_name("float64")
 RATE = 60.0  # multiplications that one core does in a nanosecond, roughly
 PIECE = 30_000  # nanoseconds of work that are worth another thread
 TASKS = 16  # tasks that are enough to keep threads busy
+PART = 64  # output channels for which windows are worth being packed once more
 SWEPT_TAPS = 27  # weights that stay in registers
 
 
@@ -68,6 +69,8 @@ def planes(buffer: Buffer) -> Planes:
     if len(shape) == 3:
         shape = (*shape[:2], 1, shape[2])
         strides = (*strides[:2], 0, strides[2])
+    if shape[3] == 1:  # its stride says nothing, and kernels count lanes by it
+        strides = (*strides[:3], 1)
     return Planes(buffer, shape, strides)
 
 
@@ -123,8 +126,7 @@ def _geometry(x: Planes, groups: int, down: Axis, across: Axis) -> dict[str, int
 
 def _step(x: Planes, across: Axis) -> int:
     """The step at which kernels read: 1 and 2 have code of their own."""
-    dense = x.strides[3] == 1 or x.shape[3] == 1
-    return across.step if dense and across.step <= 2 else 0
+    return across.step if x.strides[3] == 1 and across.step <= 2 else 0
 
 
 class Factor(NamedTuple):
@@ -158,7 +160,7 @@ def correlate(steps, x: Planes, w: Factor, bias, out: Planes, groups, axes) -> N
     block = -(-channels // blocks)
     vectors = -(-places * size // kernels.host().vector_bytes)
     slivers = -(-vectors // kernels.MAX_VECTORS)
-    parts = max(1, min(TASKS // (images * groups * slivers), rows // 128))
+    parts = max(1, min(TASKS // (images * groups * slivers), rows // PART))
     part_rows = -(-rows // (parts * 8)) * 8
     parts = -(-rows // part_rows)
     values |= dict(
