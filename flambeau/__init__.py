@@ -48,6 +48,7 @@ _SUBMODULES = (
     "backends",
     "cuda",
     "fft",
+    "func",
     "linalg",
     "nn",
     "optim",

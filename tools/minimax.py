@@ -1,5 +1,5 @@
 """Derives the coefficients of flambeau/ir/coefficients.py: `python tools/minimax.py >
-flambeau/ir/coefficients.py`.
+flambeau/ir/coefficients.py`. With names of entries, prints only these, for float64.
 
 Each entry is the polynomial or rational function that minimises the greatest weighted error on an
 interval, found by Remez' exchange (E. Remez, 1934; the rational form as in Cody, Fraser & Hart,
@@ -168,6 +168,92 @@ def bessel_large(order):
     )
 
 
+def phase(order, x):
+    """How far the phase of J + iY is ahead of x - (2 order + 1) pi/4."""
+    turned = (mp.besselj(order, x) + 1j * mp.bessely(order, x)) * mp.expj(
+        -(x - (2 * order + 1) * mp.pi / 4)
+    )
+    return mp.arg(turned)
+
+
+def bessel_phase(order):
+    """x times that at 1/x**2 = t; its error counts in absolute terms."""
+    return (lambda t: phase(order, 1 / mp.sqrt(t)) / mp.sqrt(t)), mp.sqrt
+
+
+def bessel_amplitude(order):
+    """sqrt(x) |J + iY| at 1/x**2 = t."""
+
+    def scaled(t):
+        x = 1 / mp.sqrt(t)
+        return mp.sqrt(x) * mp.hypot(mp.besselj(order, x), mp.bessely(order, x))
+
+    return relative(scaled)
+
+
+def of_root(function, weight=lambda z: 1):
+    """A function of sqrt(z), with the weight of its absolute error."""
+    return (lambda z: function(mp.sqrt(z))), weight
+
+
+def regular_y0(x):
+    return mp.bessely(0, x) - 2 / mp.pi * mp.log(x) * mp.besselj(0, x)
+
+
+def regular_y1(x):
+    return (mp.bessely(1, x) - 2 / mp.pi * (mp.log(x) * mp.besselj(1, x) - 1 / x)) / x
+
+
+def regular_k0(x):
+    return mp.besselk(0, x) + mp.log(x) * mp.besseli(0, x)
+
+
+def regular_k1(x):
+    return (mp.besselk(1, x) - mp.log(x) * mp.besseli(1, x) - 1 / x) / x
+
+
+def decaying(order):
+    """sqrt(x) exp(x) K(x) at 1/x = s."""
+    return relative(lambda s: mp.besselk(order, 1 / s) * mp.exp(1 / s) / mp.sqrt(s))
+
+
+def airy_decaying(prime):
+    """exp(z) Ai(x) x**(1/4), or exp(z) Ai'(x)/x**(1/4), at z = 2/3 x**(3/2) = 1/s."""
+
+    def scaled(s):
+        x = (3 / (2 * s)) ** (mpf(2) / 3)
+        power = mpf(-1) / 4 if prime else mpf(1) / 4
+        return mp.airyai(x, derivative=prime) * mp.exp(1 / s) * x**power
+
+    return relative(scaled)
+
+
+def airy_wave(prime, x):
+    """Ai(-x) + i Bi(-x), or the derivatives, with the phase of exp(i z) taken off."""
+    wave = mp.airyai(-x, derivative=prime) + 1j * mp.airybi(-x, derivative=prime)
+    return wave * mp.expj(mpf(2) / 3 * x * mp.sqrt(x) - (2 * prime + 1) * mp.pi / 4)
+
+
+def airy_phase(prime):
+    """x**(3/2) times the phase's remainder, at 1/x**3 = t."""
+
+    def scaled(t):
+        x = 1 / mp.cbrt(t)
+        return mp.arg(airy_wave(prime, x)) / mp.sqrt(t)
+
+    return scaled, mp.sqrt
+
+
+def airy_amplitude(prime):
+    """|Ai + i Bi| x**(1/4) at -x, or of the derivatives over that power, at 1/x**3 = t."""
+
+    def scaled(t):
+        x = 1 / mp.cbrt(t)
+        return abs(airy_wave(prime, x)) * x ** (mpf(-1) / 4 if prime else mpf(1) / 4)
+
+    return relative(scaled)
+
+
 def tail_of_normal(w):
     return mp.sqrt(2) * inverse_erfc(mp.log(2) - w * w / 2) / w
 
@@ -175,6 +261,8 @@ def tail_of_normal(w):
 # name: (target, weight), interval per type or for both, options (`below`: rational; `fixed`: first
 # coefficient)
 tiny = mpf(10) ** -12
+DOUBLE = {"only": "float64"}
+RATIO = {"only": "float64", "below": 0, "start": 3}
 SPECS = {
     # exp(r) = 1 + r + r*r*P(r); the weight serves expm1 too.
     "exp": (
@@ -288,6 +376,44 @@ SPECS = {
     "i1": (bessel_small(1), (mpf(0), mpf(16)), {}),
     "i0_large": (bessel_large(0), (tiny * 10**7 - 1, mpf(1)), {"start": 5}),
     "i1_large": (bessel_large(1), (tiny * 10**7 - 1, mpf(1)), {"start": 5}),
+    # What follows serves float32 through float64. Up to 2: J0 = 1 + z P, J1 = x/2 + x z P, Y0 and
+    # Y1 less their logarithms and the pole; above, amplitude and phase (J. Harrison, Fast and
+    # accurate Bessel function computation, 2009).
+    "j0": (of_root(lambda x: (mp.besselj(0, x) - 1) / x**2, lambda z: z), (tiny, mpf(4)), DOUBLE),
+    "j1": (
+        of_root(lambda x: (mp.besselj(1, x) / x - 0.5) / x**2, lambda z: z),
+        (tiny, mpf(4)),
+        DOUBLE,
+    ),
+    "y0": (of_root(regular_y0), (tiny, mpf(4)), DOUBLE),
+    "y1": (of_root(regular_y1), (tiny, mpf(4)), DOUBLE),
+    "amplitude0": (bessel_amplitude(0), (tiny, mpf("0.2501")), RATIO),
+    "amplitude1": (bessel_amplitude(1), (tiny, mpf("0.2501")), RATIO),
+    "phase0": (bessel_phase(0), (tiny, mpf("0.2501")), RATIO),
+    "phase1": (bessel_phase(1), (tiny, mpf("0.2501")), RATIO),
+    # K0 = P - log(x) I0, K1 = 1/x + log(x) I1 + x P up to 1, and sqrt(x) exp(x) K at 1/x above
+    "k0": (of_root(regular_k0), (tiny, mpf(1)), DOUBLE),
+    "k1": (of_root(regular_k1), (tiny, mpf(1)), DOUBLE),
+    "k0_large": (decaying(0), (mpf("1e-4"), mpf(1)), RATIO),
+    "k1_large": (decaying(1), (mpf("1e-4"), mpf(1)), RATIO),
+    "airy": ((mp.airyai, lambda x: 1), (mpf(-1), mpf(1)), {**DOUBLE, "bits": {"float64": 60}}),
+    "airy_prime": (
+        (lambda x: mp.airyai(x, derivative=1), lambda x: 1),
+        (mpf(-1), mpf(1)),
+        {**DOUBLE, "bits": {"float64": 60}},
+    ),
+    "airy_large": (airy_decaying(0), (mpf("1e-4"), mpf("1.501")), RATIO),
+    "airy_prime_large": (airy_decaying(1), (mpf("1e-4"), mpf("1.501")), RATIO),
+    "airy_amplitude": (airy_amplitude(0), (tiny, mpf("1.001")), RATIO),
+    "airy_prime_amplitude": (airy_amplitude(1), (tiny, mpf("1.001")), RATIO),
+    "airy_phase": (airy_phase(0), (tiny, mpf("1.001")), RATIO),
+    "airy_prime_phase": (airy_phase(1), (tiny, mpf("1.001")), RATIO),
+    "spherical_j1": (
+        of_root(lambda x: (mp.sin(x) / x - mp.cos(x)) / x**2, lambda z: 3),
+        (mpf("1e-8"), mpf("2.25")),
+        DOUBLE,
+    ),
+    "reciprocal_gamma": (relative(lambda a: 1 / mp.gamma(a + 1)), (mpf(0), mpf(4)), RATIO),
 }
 
 
@@ -364,31 +490,33 @@ def emit(name, values, bits):
     print("\n".join([*lines, line.rstrip() + "),"]))
 
 
-def main():
+def entry(name, dtype, bits):
+    """Prints the table's entry, if there is one for this type."""
+    (function, weight), interval, options = SPECS[name]
+    if options.get("only", dtype) != dtype:
+        return
+    low, high = interval[dtype] if isinstance(interval, dict) else interval
+    wanted = options.get("bits", {}).get(dtype, BITS[dtype])
+    print(name, dtype, file=sys.stderr)
+    below, fixed, start = options.get("below"), options.get("fixed"), options.get("start", 1)
+    p, q = fit(function, weight, low, high, wanted, below, fixed, start)
+    emit(f'"{name}"', p, bits)
+    if name == "erfcx":
+        emit('"erfcx_low"', [p[0] - rounded(p[0], bits)], bits)
+    if below is not None:
+        emit(f'"{name}/"', q, bits)
+
+
+def main(names):
+    if names:
+        for name in names:
+            entry(name, "float64", 53)
+        return
     print('"""Coefficients and constants of the functions in math.py, by tools/minimax.py."""\n')
     for dtype, bits in (("float32", 24), ("float64", 53)):
         print(f"{dtype} = {{")
-        for name, ((function, weight), interval, options) in SPECS.items():
-            if options.get("only", dtype) != dtype:
-                continue
-            low, high = interval[dtype] if isinstance(interval, dict) else interval
-            wanted = options.get("bits", {}).get(dtype, BITS[dtype])
-            print(name, dtype, file=sys.stderr)
-            p, q = fit(
-                function,
-                weight,
-                low,
-                high,
-                wanted,
-                options.get("below"),
-                options.get("fixed"),
-                options.get("start", 1),
-            )
-            emit(f'"{name}"', p, bits)
-            if name == "erfcx":
-                emit('"erfcx_low"', [p[0] - rounded(p[0], bits)], bits)
-            if options.get("below") is not None:
-                emit(f'"{name}/"', q, bits)
+        for name in SPECS:
+            entry(name, dtype, bits)
         if dtype == "float64":
             # For float32 results through float64.
             (function, weight), (low, high), _ = SPECS["log"]
@@ -401,4 +529,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -16,16 +16,15 @@ from typing import Any, NamedTuple
 
 from .names import nearest
 
-SHOW_WORDS = ("ops", "graph", "loops", "llvm", "asm", "tape")
+SHOW_WORDS = ("ops", "loops", "llvm", "asm")
 BACKEND_WORDS = ("llvm", "interpret")
-SWITCH_WORDS = ("0", "1")
 
 
 class Declaration(NamedTuple):
     """One knob: its variable is FLAMBEAU_ and the field's name in capitals."""
 
     field: str
-    kind: str  # "words": any of them, comma-separated; "word": one of them; "switch"; "folder"
+    kind: str  # "words": any of them, comma-separated; "word": one of them; "folder"
     words: tuple[str, ...]
     default: str
     doc: str
@@ -41,22 +40,8 @@ DECLARATIONS = (
         "words",
         SHOW_WORDS,
         "",
-        "What to print while the program runs: each op as it is performed, captured graphs, loop "
-        "programs, LLVM text, assembly, the autograd tape.",
-    ),
-    Declaration(
-        "dump",
-        "folder",
-        (),
-        "",
-        "A folder that receives what FLAMBEAU_SHOW would print of programs, one file each.",
-    ),
-    Declaration(
-        "verify",
-        "switch",
-        SWITCH_WORDS,
-        "0",
-        "1 checks every program after every pass, and what an op declares against what it does.",
+        "What to print while the program runs: each op that it calls, kernels as they are planned, "
+        "LLVM text and assembly of what is compiled.",
     ),
     Declaration(
         "backend",
@@ -80,8 +65,6 @@ class Knobs:
     """The values of all knobs, as attributes.
 
     show     frozenset of words
-    dump     folder, or None
-    verify   bool
     backend  "llvm" or "interpret"
     cache    folder, or None for no cache on disk
     """
@@ -89,8 +72,6 @@ class Knobs:
     __slots__ = tuple(declaration.field for declaration in DECLARATIONS)
 
     show: frozenset[str]
-    dump: str | None
-    verify: bool
     backend: str
     cache: str | None
 
@@ -104,7 +85,7 @@ class Knobs:
 
     @contextmanager
     def override(self, **values: Any) -> Iterator[None]:
-        """Sets knobs for the duration of a with block, for tests: ``override(verify=True)``."""
+        """Sets knobs for the duration of a with block, for tests: ``override(cache=None)``."""
         before = {name: getattr(self, name) for name in values}
         try:
             for name, value in values.items():
@@ -121,8 +102,7 @@ def _parsed(declaration: Declaration, text: str) -> Any:
     if declaration.kind == "words":
         words = [word.strip() for word in text.split(",") if word.strip()]
         return frozenset(_known(declaration, word) for word in words)
-    word = _known(declaration, text)
-    return word == "1" if declaration.kind == "switch" else word
+    return _known(declaration, text)
 
 
 def _known(declaration: Declaration, word: str) -> str:

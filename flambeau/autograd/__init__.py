@@ -15,7 +15,7 @@ from flambeau.tensor import (
 )  # fmt: skip
 from flambeau.tensor import gradcheck as _gradcheck
 
-from . import function, functional, graph
+from . import forward_ad, function, functional, graph
 
 backward, grad = engine.backward, engine.grad
 Function, detect_anomaly, set_detect_anomaly = (
@@ -35,6 +35,7 @@ __all__ = [
     "backward",
     "detect_anomaly",
     "enable_grad",
+    "forward_ad",
     "function",
     "functional",
     "grad",

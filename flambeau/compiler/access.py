@@ -18,8 +18,8 @@ from .target import Target
 class Operand(NamedTuple):
     """What is compiled in of an operand: its type, and how it moves along the innermost dimension.
 
-    `way` is U unit stride, Z stride zero, S any other stride. In tiles also T and G: any stride
-    here, and unit or small stride along the tile's other side.
+    `way` is U unit stride, R the same backwards, Z stride zero, S any other stride. In tiles also
+    T and G: any stride here, and unit or small stride along the tile's other side.
     """
 
     dtype: DType
@@ -171,6 +171,20 @@ class Access:
         place, align = self.address(dtype, pointer, i), dtype.to_real().itemsize
         return self.code.value(f"load {self.raw(dtype)}, ptr {place}, align {align}")
 
+    def fetch(self, index: int, pointer, i) -> str:
+        """A whole vector of operand `index`, which needs no buffer."""
+        operand = self.operands[index]
+        if operand.way != "R":
+            return self.load(operand.dtype, pointer, i)
+        first = self.code.sub(1 - self.lanes.width, i)
+        return self._reversed(operand.dtype, self.load(operand.dtype, pointer, first))
+
+    def _reversed(self, dtype: DType, vector) -> str:
+        raw, parts = self.raw(dtype), 2 if dtype.kind == "c" else 1
+        order = [parts * k + p for k in reversed(range(self.lanes.width)) for p in range(parts)]
+        picks = f"<{len(order)} x i32> {self.lanes.vector('i32', order)}"
+        return self.code.value(f"shufflevector {raw} {vector}, {raw} poison, {picks}")
+
     def store(self, dtype: DType, pointer, i, vector) -> None:
         place, align = self.address(dtype, pointer, i), dtype.to_real().itemsize
         self.code.do(f"store {self.raw(dtype)} {vector}, ptr {place}, align {align}")
@@ -196,11 +210,12 @@ class Access:
 
     def load_tail(self, index: int, pointer, i, left) -> str:
         """The last `left` elements, fewer than a vector; what the other lanes hold is arbitrary."""
-        dtype = self.operands[index].dtype
-        source = self.address(dtype, pointer, i)
-        if not self.target.masks:
-            buffer = self.buffer(index, 0)
-            self.copy(dtype, source, dtype.itemsize, buffer, dtype.itemsize, left)
+        dtype, way = self.operands[index]
+        back = way == "R"
+        source = self.address(dtype, pointer, self.code.sub(0, i) if back else i)
+        if back or not self.target.masks:
+            buffer, size = self.buffer(index, 0), dtype.itemsize
+            self.copy(dtype, source, -size if back else size, buffer, size, left)
             return self.load(dtype, buffer, 0)
         raw, test, suffix = self._masked(dtype)
         align = dtype.to_real().itemsize

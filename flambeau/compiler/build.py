@@ -2,15 +2,19 @@
 
 import hashlib
 import re
+import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from flambeau._base import knobs
 from flambeau.ir import Kernel
 from flambeau.runtime import jit
 from flambeau.types import Layout
 
+from .indexed import IndexedWriter
 from .loops import Variant, Writer
-from .schedule import PIECE, Request, StagePlan, pointwise, reduction, scan
+from .plain import Call
+from .schedule import PIECE, Request, StagePlan, indexed, pointwise, reduction, scan
 from .target import Target, target_of
 
 
@@ -43,11 +47,12 @@ class Built(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What `build` decides before any code is generated."""
+    """What `build` decides before any code is generated; `call` is what runs it without any."""
 
     stages: list[StagePlan]
     scratch: list[int]
     target: Target
+    call: Call | None = None
 
 
 _addresses: dict[tuple, int] = {}
@@ -68,8 +73,16 @@ def plan(
     inputs: Sequence[Layout],
     axes=(),
     target: Target | None = None,
+    places=(),
+    starts=None,
+    counter=None,
+    rows: int = 0,
 ) -> Plan:
-    """The stages of `kernel`. See `build`."""
+    """The stages of `kernel`. See `build`.
+
+    With `rows`, a pointwise kernel or reduction is one stage whose range goes over the first `rows`
+    axes in their order, whatever the operands' strides.
+    """
     target = target or host()
     outputs, inputs = tuple(outputs), tuple(inputs)
     if [d.dtype for d in outputs] != list(kernel.outputs) or [d.dtype for d in inputs] != list(
@@ -82,16 +95,29 @@ def plan(
     count = 1
     for axis in axes:
         count *= inputs[0].shape[axis]
-    request = Request(kernel, slots, count, target)
+    if "loops" in knobs.show:
+        print(kernel, file=sys.stderr)
+    if knobs.backend == "interpret":
+        call = Call(kernel, outputs, inputs, tuple(axes), tuple(places), starts, counter)
+        return Plan([], [], target, call)
+    request = Request(kernel, slots, count, target, rows, counter)
+    if kernel.kind == "indexed":
+        return Plan(indexed(request, outputs, inputs, axes, places), [], target)
     if kernel.kind == "pointwise":
-        return Plan(pointwise(request, outputs, inputs), [], target)
+        return Plan(pointwise(request, outputs, inputs, starts), [], target)
     if kernel.kind == "scan":
         return Plan(scan(request, outputs, inputs, axes[0]), [], target)
     return Plan(*reduction(request, outputs, inputs, tuple(axes)), target)
 
 
 def build(
-    kernel: Kernel, outputs: Sequence[Layout], inputs: Sequence[Layout], axes: tuple[int, ...] = ()
+    kernel: Kernel,
+    outputs: Sequence[Layout],
+    inputs: Sequence[Layout],
+    axes: tuple[int, ...] = (),
+    places: Sequence[tuple[int, int]] = (),
+    starts: Sequence[int] | None = None,
+    counter: tuple[Sequence[int], int] | None = None,
 ) -> Built:
     """Code for `kernel` on operands of these layouts, and how to call it.
 
@@ -99,8 +125,17 @@ def build(
     inputs have the full shape, its outputs the dimensions that are not in `axes`, in order; a
     scan's outputs have the full shape, and `axes` is one dimension. Axes are not negative. Conj and
     neg bits of the layouts are the body's business.
+
+    The layouts of an indexed kernel have one shape, too: an operand with a place has stride 0 along
+    the dimensions that its place depends on. `places` has, for each place of the kernel, the step
+    from one number to the next, in bytes, and how many there are: at least 1. Along `axes` an
+    indexed kernel goes in order, row-major, on one thread.
+
+    Of pointwise kernels: `starts` are bytes from the operands' pointers to their first elements,
+    `counter` gives the position another meaning: steps along the dimensions, and the first number.
     """
-    return link([plan(kernel, outputs, inputs, axes)])[0]
+    made = plan(kernel, outputs, inputs, axes, places=places, starts=starts, counter=counter)
+    return link([made])[0]
 
 
 def link(plans: Sequence[Plan]) -> list[Built]:
@@ -121,6 +156,9 @@ def link(plans: Sequence[Plan]) -> list[Built]:
 
 
 def _built(one: Plan) -> Built:
+    if one.call is not None:
+        slots = range(len(one.call.outputs) + len(one.call.inputs))
+        return Built([Stage(one.call.address(), tuple(slots), bytes(64), 1, 1)], [], 0.0)
     stages = []
     for stage in one.stages:
         address = _addresses[stage.kernel.key, stage.variant, one.target]
@@ -133,7 +171,8 @@ def source(kernel: Kernel, variant: Variant, target: Target) -> tuple[str, str]:
     """Name and LLVM text of one function. The name holds a digest of what determines its code:
     equal names are equal functions.
     """
-    text = Writer(kernel, variant, target).text("NAME")
+    writer = IndexedWriter if kernel.kind == "indexed" else Writer
+    text = writer(kernel, variant, target).text("NAME")
     whole = f"{text}{target.attributes}".encode()
     digest = hashlib.sha1(whole, usedforsecurity=False).hexdigest()[:16]
     name = f"fl_{re.sub(r'[^A-Za-z0-9_]', '_', kernel.name)}_{digest}"

@@ -7,7 +7,7 @@ selection and registers LLVM's. Nothing here may be poison or trap for any input
 import struct
 
 from flambeau._base import numpy
-from flambeau.ir import Expr, topological
+from flambeau.ir import Cycle, Expr, topological
 from flambeau.types import DType, by_name
 
 from .target import Target
@@ -222,7 +222,8 @@ class Lanes:
         kind = self.type(dtype)
         return self.code.value(f"select {self.of('i1')} {condition}, {kind} {yes}, {kind} {no}")
 
-    def emit(self, e: Expr, args) -> str:
+    def emit(self, e: Expr, args):
+        """The value of `e`; of a loop, the list of what it carries."""
         op, dtype, value = e.op, e.dtype, self.code.value
         if op == "const":
             return self.constant(dtype, e.value)
@@ -239,6 +240,10 @@ class Lanes:
             return self.select(dtype, *args)
         if op == "cast":
             return self.cast(args[0], source, dtype)
+        if op == "repeat":
+            return self._repeat(e.value, args)
+        if op == "item":
+            return args[0][e.value]
         if op == "bitcast":
             if scalar_type(source) == scalar_type(dtype):
                 return args[0]
@@ -248,6 +253,36 @@ class Lanes:
         if dtype is bool_:
             return self._bool(op, args)
         return self._integer(op, dtype, args)
+
+    def _repeat(self, cycle: Cycle, args) -> list[str]:
+        """A loop that runs until no lane is active. Lanes that are done keep their values."""
+        code, test, count = self.code, self.of("i1"), len(cycle.following)
+        dtypes = [v.dtype for v in cycle.variables[:count]]
+        fixed = args[count:]
+
+        def known(state):
+            return dict(zip(cycle.variables, [*state, *fixed], strict=True))
+
+        def some(active):
+            return code.call("i1", f"llvm.vector.reduce.or.v{self.width}i1", f"{test} {active}")
+
+        def body(i, going, active, *state):
+            names = known(state)
+            after = self.values(cycle.following, names)
+            after = [
+                self.select(dtype, active, new, old)
+                for dtype, new, old in zip(dtypes, after, state, strict=True)
+            ]
+            [proceed] = self.values([cycle.proceed], known(after))
+            active = code.value(f"and {test} {active}, {proceed}")
+            i = code.add(i, 1)
+            going = code.value(f"and i1 {some(active)}, {code.less(i, cycle.limit)}")
+            return [i, going, active, *after]
+
+        [active] = self.values([cycle.proceed], known(args[:count]))
+        carried = [("i64", "0"), ("i1", some(active)), (test, active)]
+        carried += [(self.type(dtype), a) for dtype, a in zip(dtypes, args, strict=False)]
+        return code.repeat(carried, lambda i, going, *_: going, body)[3:]
 
     def intrinsic(self, name: str, kind: str, args, extra="") -> str:
         suffix = kind.replace("<", "v").replace(">", "").replace(" x ", "")

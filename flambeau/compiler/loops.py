@@ -6,6 +6,7 @@ The descriptor `dims` of a function is an array of int64:
     index of the second table, rank of the first nest, rank of the second
     for each operand: stride along the innermost dimension
     for each operand: offset of its first element
+    for each place: step, how many
     first table, then second: for each dimension, innermost first:
         size, strides of the operands, size * strides
 
@@ -32,7 +33,9 @@ STRIDED_TILE = 64  # as TILE, where each kept element is in another cache line
 
 class Variant(NamedTuple):
     """What is compiled in. `mode` is pointwise, tiled (the same, in tiles over the innermost and
-    another dimension), across (lanes along the fold), or down (lanes along kept elements)."""
+    another dimension), across (lanes along the fold), or down (lanes along kept elements); of
+    indexed kernels rows (one place for a row), each (one for each element), or along (the same, the
+    innermost dimension being one that is gone through in order)."""
 
     mode: str
     outputs: tuple[Operand, ...]
@@ -96,7 +99,7 @@ class Writer:
         """The module's text: one function called `name`."""
         code = self.code
         self._enter()
-        {"across": self._across, "down": self._down}.get(self.variant.mode, self._pointwise)()
+        self._loops()
         code.do(f"ret i64 {self._result()}")
         lines = [
             f"define i64 @{name}(ptr %data, ptr %dims, ptr %scalars, i64 %lo, i64 %hi) #0 {{",
@@ -104,12 +107,15 @@ class Writer:
         ]  # fmt: skip
         return "\n".join(map(str, lines)) + "\n"
 
+    def _loops(self) -> None:
+        {"across": self._across, "down": self._down}.get(self.variant.mode, self._pointwise)()
+
     def _enter(self) -> None:
         code, count = self.code, len(self.all)
         self.inner = code.number("%dims", 0)
         self.steps = code.number("%dims", 1)
         self.rank_first, self.rank_second = code.number("%dims", 4), code.number("%dims", 5)
-        self.first = code.at("%dims", 8 * (HEADER + 2 * count))
+        self.first = code.at("%dims", 8 * (HEADER + 2 * count + 2 * len(self.kernel.places)))
         self.second = code.at("%dims", code.number("%dims", 3), "i64")
         self.strides = [self._stride(k) for k in self.all]
         self.bases = []
@@ -119,7 +125,7 @@ class Writer:
                 base = code.value(f"load ptr, ptr {code.at('%data', 8 * k)}, align 8")
             self.bases.append(code.at(base, code.number("%dims", HEADER + count + k)))
         self.flag = ""
-        if self.kernel.check is not None:
+        if self.kernel.check is not None or self.kernel.places:
             self.flag = code.stack("i64", 8)
             code.do(f"store i64 0, ptr {self.flag}")
         self._leaves()
@@ -132,7 +138,10 @@ class Writer:
         way = self.operands[k].way if k < len(self.operands) else self.variant.position
         if way in "STG":
             return self.code.number("%dims", HEADER + k)
-        return 0 if way == "Z" else self.operands[k].dtype.itemsize
+        if way == "Z":
+            return 0
+        size = self.operands[k].dtype.itemsize
+        return -size if way == "R" else size
 
     def _leaves(self) -> None:
         """Parameters, count, and what follows from them alone: the same for all elements, so
@@ -140,7 +149,7 @@ class Writer:
         """
         code, lanes = self.code, self.lanes
         roots = [e for group in self.kernel.values() for v in group for e in parts(v)]
-        roots += [self.kernel.check] if self.flag else []
+        roots += [] if self.kernel.check is None else [self.kernel.check]
         uniform = set()
         self.inputs: dict[int, list] = {}  # the load nodes of each input
         for e in topological(roots):
@@ -436,11 +445,11 @@ class Writer:
     def _pointwise(self) -> None:
         kernel, lanes = self.kernel, self.lanes
         groups = stored(kernel, kernel.body)
-        roots = flat(groups) + ([kernel.check] if self.flag else [])
+        roots = flat(groups) + ([] if kernel.check is None else [kernel.check])
 
         def body(known, i, mask):
             lanes.values(roots, known)
-            if self.flag:
+            if kernel.check is not None:
                 self._check(known[kernel.check], mask)
             return [[known[e] for e in group] for group in groups], []
 
@@ -727,7 +736,7 @@ class Loads:
     def whole(self, i) -> dict:
         known, access = dict(self.known), self.writer.access
         for k, (pointer, _) in self.sources.items():
-            self._learn(known, k, access.load(self.writer.operands[k].dtype, pointer, i))
+            self._learn(known, k, access.fetch(k, pointer, i))
         self._with_position(known, i)
         return known
 
@@ -749,10 +758,7 @@ class Loads:
         if kinds:
             vectors = self.writer.code.branch(
                 whole,
-                lambda: (
-                    [access.load(operands[k].dtype, p, i) for k, p in direct]
-                    + ["splat (i1 true)"] * masked
-                ),
+                lambda: [access.fetch(k, p, i) for k, p in direct] + ["splat (i1 true)"] * masked,
                 lambda: (
                     [access.load_tail(k, p, i, left) for k, p in direct]
                     + [lanes.mask(left)] * masked

@@ -5,8 +5,10 @@ Everything here is arithmetic on sizes and strides (in bytes); `loops` writes th
 variant that is chosen.
 """
 
+import itertools
 import math
 import struct
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from flambeau.ir import Kernel, Reduce, load, parts, position, state, topological
@@ -20,6 +22,7 @@ LINE = 64  # bytes of a cache line
 CACHE = 1 << 20  # bytes that one core keeps near
 PIECE = 30_000.0  # nanoseconds of work that are worth another thread
 PARTS = 64  # partial results of a fold that is split
+POINT = 2.0  # nanoseconds for an element with a place of its own
 
 
 class Dim(NamedTuple):
@@ -51,12 +54,19 @@ class StagePlan(NamedTuple):
 
 
 class Request(NamedTuple):
-    """A kernel, its operands' places among the data, how many elements go into one result."""
+    """A kernel, its operands' places among the data, how many elements go into one result.
+
+    The first `rows` axes are the outermost loops, in their order, so that a range of them is one
+    of [0, total); `counter` are the steps of the position and the first one, where it is not a
+    row-major number.
+    """
 
     kernel: Kernel
     data: tuple[int, ...]
     number: int
     target: Target
+    rows: int = 0
+    counter: tuple[Sequence[int], int] | None = None
 
     @property
     def outputs(self) -> tuple[DType, ...]:
@@ -98,9 +108,16 @@ def ordered(dims: list[Dim], priority) -> list[Dim]:
 
 def ways(request: Request, strides) -> list[str]:
     """How each operand moves along the innermost dimension; output Z: one result of a fold."""
+    turns = request.kernel.kind == "pointwise"
     return [
-        "U" if stride == dtype.itemsize else "S" if stride else "Z"
-        for dtype, stride in zip(request.operands, strides, strict=False)
+        "U"
+        if stride == dtype.itemsize
+        else "R"
+        if turns and k >= len(request.outputs) and stride == -dtype.itemsize
+        else "S"
+        if stride
+        else "Z"
+        for k, (dtype, stride) in enumerate(zip(request.operands, strides, strict=False))
     ]
 
 
@@ -115,8 +132,14 @@ def width(kernel: Kernel, target: Target) -> int:
             uniform.add(e)
         else:
             types.add(e.dtype)
-    types |= {d.to_real() for d in (*kernel.inputs, *kernel.outputs)}
+    types |= {d.to_real() for d in (*moved(kernel), *kernel.outputs)}
     return target.vector_bytes // max((dtype.itemsize for dtype in types), default=8)
+
+
+def moved(kernel: Kernel) -> list[DType]:
+    """The types of inputs that are read as vectors: those of indices are not."""
+    indices = {place.index for place in kernel.places}
+    return [dtype for k, dtype in enumerate(kernel.inputs) if k not in indices]
 
 
 # ------------------------------------------------------------------------------------ what it costs
@@ -124,23 +147,33 @@ def width(kernel: Kernel, target: Target) -> int:
 _SLOW = {"div": 8.0, "sqrt": 8.0}
 
 
+STEPS = 8  # of a loop, where nobody knows
+
+
+def _cycles(expressions, lanes: int) -> float:
+    """Machine cycles of the vectors' arithmetic."""
+    cycles = 0.0
+    for e in expressions:
+        if e.op == "repeat":
+            inside = topological([e.value.proceed, *e.value.following])
+            cycles += STEPS * _cycles(inside, lanes)
+        elif e.op == "rem" and e.dtype.kind == "f":
+            cycles += 30.0 * lanes
+        elif e.op in ("div", "rem") and e.dtype.itemsize == 8 and e.dtype.kind in "iu":
+            cycles += 12.0 * lanes
+        elif e.args:
+            cycles += _SLOW.get(e.op, 0.5)
+    return cycles
+
+
 def body_cost(kernel: Kernel, lanes: int, elements: int) -> float:
     """Nanoseconds per element of the arithmetic and of moving contiguous operands, from memory if
     they are large.
     """
-    cycles = 0.0
-    for e in expressions(kernel):
-        if not e.args:
-            continue
-        if e.op == "rem" and e.dtype.kind == "f":
-            cycles += 30.0 * lanes
-        elif e.op in ("div", "rem") and e.dtype.itemsize == 8 and e.dtype.kind in "iu":
-            cycles += 12.0 * lanes
-        else:
-            cycles += _SLOW.get(e.op, 0.5)
-    moved = sum(dtype.itemsize for dtype in kernel.inputs)
-    moved += 0 if kernel.kind == "reduce" else sum(dtype.itemsize for dtype in kernel.outputs)
-    return max(0.3 * cycles / lanes, moved * (0.008 if moved * elements < CACHE else 0.035))
+    cycles = _cycles(expressions(kernel), lanes)
+    size = sum(dtype.itemsize for dtype in moved(kernel))
+    size += 0 if kernel.kind == "reduce" else sum(dtype.itemsize for dtype in kernel.outputs)
+    return max(0.3 * cycles / lanes, size * (0.008 if size * elements < CACHE else 0.035))
 
 
 def strided_cost(request: Request, strides) -> float:
@@ -154,13 +187,13 @@ def strided_cost(request: Request, strides) -> float:
 # -------------------------------------------------------------------------------------- descriptors
 
 
-def pack(nest: Nest, count: int, offsets, operands: int) -> bytes:
+def pack(nest: Nest, count: int, offsets, operands: int, places=()) -> bytes:
     """The descriptor that `loops` documents."""
     record = 1 + 2 * operands
-    table = HEADER + 2 * operands + record * len(nest.first)
+    table = HEADER + 2 * operands + 2 * len(places) + record * len(nest.first)
     steps = math.prod(dim.size for dim in nest.second)
     numbers = [nest.inner.size, steps, count, table, len(nest.first), len(nest.second)]
-    numbers += [*nest.inner.strides, *offsets]
+    numbers += [*nest.inner.strides, *offsets, *itertools.chain(*places)]
     for dims in (nest.first, nest.second):
         for dim in reversed(dims):
             numbers += [dim.size, *dim.strides, *(dim.size * s for s in dim.strides)]
@@ -168,7 +201,7 @@ def pack(nest: Nest, count: int, offsets, operands: int) -> bytes:
 
 
 def stage(
-    request: Request, mode: str, nest: Nest, offsets, total: int, cost: float, lanes: int
+    request: Request, mode: str, nest: Nest, offsets, total: int, cost: float, lanes: int, places=()
 ) -> StagePlan:
     """The call that runs `nest`. `offsets` are bytes to the operands' first elements."""
     strides = nest.inner.strides
@@ -186,16 +219,11 @@ def stage(
         bool(nest.second),
         lanes,
     )
-    dims = pack(nest, request.number, offsets, len(strides))
+    dims = pack(nest, request.number, offsets, len(strides), places)
     return StagePlan(request.kernel, variant, request.data, dims, total, cost)
 
 
 # ---------------------------------------------------------------------------------------- pointwise
-
-
-def all_dims(shape, strides: list) -> list[Dim]:
-    """The dimensions of more than one element."""
-    return [Dim(n, tuple(s[d] for s in strides)) for d, n in enumerate(shape) if n != 1]
 
 
 def row_major(shape, axes) -> list[int]:
@@ -207,19 +235,23 @@ def row_major(shape, axes) -> list[int]:
     return strides
 
 
-def uses_position(kernel: Kernel) -> bool:
-    return position in expressions(kernel)
+def with_position(request: Request, strides: list, shape, axes) -> list:
+    """`strides` of the operands, and those of the position where the body asks for it."""
+    if position not in expressions(request.kernel):
+        return strides
+    return [*strides, request.counter[0] if request.counter else row_major(shape, axes)]
 
 
-def pointwise(request: Request, outputs, inputs) -> list[StagePlan]:
+def pointwise(request: Request, outputs, inputs, starts=None) -> list[StagePlan]:
     shape = (*outputs, *inputs)[0].shape
     total = math.prod(shape)
     if total == 0:
         return []
     strides = [byte_strides(layout) for layout in (*outputs, *inputs)]
-    if uses_position(request.kernel):
-        strides.append(row_major(shape, range(len(shape))))
-    dims = ordered(all_dims(shape, strides), range(len(strides)))
+    strides = with_position(request, strides, shape, range(len(shape)))
+    rows = merged(select(shape, strides, range(request.rows)))
+    inside = select(shape, strides, range(request.rows, len(shape)))
+    dims = ordered(inside, range(len(strides)))
     lanes = width(request.kernel, request.target)
     if not dims:
         single = tuple(dtype.itemsize for dtype in request.operands)
@@ -232,7 +264,10 @@ def pointwise(request: Request, outputs, inputs) -> list[StagePlan]:
     inner = min(reversed(dims), key=row_cost)
     outer = [dim for dim in dims if dim is not inner]
     near = beside(request, outer, inner)
-    offsets = (0,) * len(strides)
+    outer = rows + outer
+    offsets = starts or (0,) * len(request.operands)
+    if len(strides) > len(offsets):
+        offsets = (*offsets, request.counter[1] if request.counter else 0)
     if near is None:
         cost = total * (each + row_cost(inner))
         return [stage(request, "pointwise", Nest(inner, outer, []), offsets, total, cost, lanes)]
@@ -273,6 +308,41 @@ def tiled_ways(request: Request, nest: Nest) -> list[str]:
     return out
 
 
+# ------------------------------------------------------------------------------------------ indexed
+
+
+def indexed(request: Request, outputs, inputs, axes, places) -> list[StagePlan]:
+    """Rows of elements with one place for each, or elements each with a place of its own, the
+    innermost dimension either one of those that threads share or the last of `axes`.
+    """
+    kernel, shape = request.kernel, (*outputs, *inputs)[0].shape
+    if math.prod(shape) == 0:
+        return []
+    strides = [byte_strides(layout) for layout in (*outputs, *inputs)]
+    shared = [d for d in range(len(shape)) if d not in axes]
+    shared = ordered(select(shape, strides, shared), range(len(strides)))
+    serial = merged(select(shape, strides, axes))
+    points, count = math.prod(d.size for d in shared), math.prod(d.size for d in serial)
+    indices = [len(outputs) + place.index for place in kernel.places]
+    lanes = width(kernel, request.target)
+    body = body_cost(kernel, lanes, points * count)
+    found = []
+    for dim in shared:
+        each = strided_cost(request, dim.strides) + (8.0 + 2 * len(strides)) / dim.size
+        nest = Nest(dim, [d for d in shared if d is not dim], serial)
+        if not any(dim.strides[k] for k in indices):
+            found.append(Fold("rows", nest, 0, points, points * count * (body + each)))
+        found.append(Fold("each", nest, 0, points, points * count * (POINT + each)))
+    if serial or not shared:
+        *rest, last = serial or [Dim(1, (0,) * len(strides))]
+        cost = points * count * (POINT + (8.0 + 2 * len(strides)) / last.size)
+        found.append(Fold("along", Nest(last, shared, rest), 0, points, cost))
+    best = min(found, key=lambda way: way.cost)
+    lanes = lanes if best.mode == "rows" else 1
+    offsets = (0,) * len(strides)
+    return [stage(request, best.mode, best.nest, offsets, best.total, best.cost, lanes, places)]
+
+
 # -------------------------------------------------------------------------------------------- folds
 
 
@@ -286,22 +356,25 @@ class Fold(NamedTuple):
     cost: float
 
 
-def fold_of(request: Request, kept: list[Dim], folded: list[Dim], lanes: int) -> Fold:
-    """The cheapest loops for a reduction."""
-    points, count = math.prod(d.size for d in kept), math.prod(d.size for d in folded)
+def fold_of(
+    request: Request, kept: list[Dim], folded: list[Dim], lanes: int, rows: list[Dim] | None = None
+) -> Fold:
+    """The cheapest loops for a reduction; `rows` are the outermost."""
+    rows = rows or []
+    points, count = math.prod(d.size for d in rows + kept), math.prod(d.size for d in folded)
     body = body_cost(request.kernel, lanes, points * count)
     found = []
     for dim in folded:
         others = [d for d in folded if d is not dim]
         each = body + strided_cost(request, dim.strides) + 3.0 / max(dim.size, 1)
         cost = points * (count * each + 8.0)
-        found.append(Fold("across", Nest(dim, kept, others), points, points, cost))
+        found.append(Fold("across", Nest(dim, rows + kept, others), points, points, cost))
     for dim in kept:
         others = [d for d in kept if d is not dim]
         run = min(dim.size, TILE)
         each = body + 0.03 + strided_cost(request, dim.strides) + 3.0 / run
         cost = points * (count * each + 12.0 / run)
-        found.append(Fold("down", Nest(dim, others, folded), points // 128, points, cost))
+        found.append(Fold("down", Nest(dim, rows + others, folded), points // 128, points, cost))
     return min(found, key=lambda fold: fold.cost)
 
 
@@ -320,13 +393,13 @@ def reduction(request: Request, outputs, inputs, axes) -> tuple[list[StagePlan],
             spread[d] = s
         strides.append(spread)
     strides += [byte_strides(layout) for layout in inputs]
-    if uses_position(request.kernel):
-        strides.append(row_major(shape, axes))
+    strides = with_position(request, strides, shape, axes)
     outs = len(outputs)
     priority = [*range(outs, len(strides)), *range(outs)]
-    kept = ordered(select(shape, strides, kept_axes), priority)
+    rows = merged(select(shape, strides, range(request.rows)))
+    kept = ordered(select(shape, strides, kept_axes[request.rows :]), priority)
     folded = ordered(select(shape, strides, axes), priority)
-    if math.prod(d.size for d in kept) == 0:
+    if math.prod(d.size for d in rows + kept) == 0:
         return [], []
     if request.number == 0:
         # Nothing is read; the innermost loop runs no times.
@@ -335,7 +408,9 @@ def reduction(request: Request, outputs, inputs, axes) -> tuple[list[StagePlan],
     if not folded:
         folded = [Dim(1, tuple(0 for _ in strides))]
     lanes = width(request.kernel, request.target)
-    fold = fold_of(request, kept, folded, lanes)
+    fold = fold_of(request, kept, folded, lanes, rows)
+    if request.rows:
+        return [fold_stage(request, fold, (0,) * len(strides), lanes)], []
     if cut := interleaved(request, kept, folded):
         return split(request, kept, folded, "down", cut)
     if cut := blocked(request, folded, fold):
@@ -456,8 +531,7 @@ def scan(request: Request, outputs, inputs, axis: int) -> list[StagePlan]:
     if math.prod(shape) == 0:
         return []
     strides = [byte_strides(layout) for layout in (*outputs, *inputs)]
-    if uses_position(request.kernel):
-        strides.append(row_major(shape, (axis,)))
+    strides = with_position(request, strides, shape, (axis,))
     line = Dim(shape[axis], tuple(s[axis] for s in strides))
     kept = ordered(
         select(shape, strides, [d for d in range(len(shape)) if d != axis]), range(len(strides))

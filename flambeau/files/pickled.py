@@ -90,8 +90,6 @@ class Pickler(pickle._Pickler):
             self.write(self.get(self.memo[id(tensor)][0]))
             return
         plain = tensor.detach()
-        if plain.layout.conj or plain.layout.neg:
-            plain = plain.clone()  # the bits have no place in the file
         if type(tensor) is Parameter:
             args = (plain, tensor.requires_grad, collections.OrderedDict())
             self.save_reduce(Global("torch._utils", "_rebuild_parameter"), args, obj=tensor)
@@ -106,6 +104,8 @@ class Pickler(pickle._Pickler):
             tensor.requires_grad and tensor.is_leaf,
             collections.OrderedDict(),
         )
+        if bits := {bit: True for bit in ("conj", "neg") if getattr(plain.layout, bit)}:
+            args = (*args, bits)
         self.save_reduce(Global("torch._utils", "_rebuild_tensor_v2"), args, obj=tensor)
 
     def persistent_id(self, value):
@@ -155,8 +155,11 @@ class Storages:
 
 
 def rebuild_tensor(stored, offset, size, stride, requires_grad=False, hooks=None, metadata=None):
-    """A tensor on a storage of the file; raises where it would reach outside."""
-    tensor = strided(stored.storage, stored.dtype, tuple(size), tuple(stride), offset)
+    """A tensor on a storage of the file; raises where it would reach outside. `metadata` says which
+    of the conj and the neg bit is set.
+    """
+    bits = {bit: bool((metadata or {}).get(bit)) for bit in ("conj", "neg")}
+    tensor = strided(stored.storage, stored.dtype, tuple(size), tuple(stride), offset, **bits)
     return tensor.requires_grad_() if requires_grad else tensor
 
 

@@ -3,8 +3,10 @@
 from .interpret import evaluate
 from .loop import (
     Expr,
+    Indexed,
     Kernel,
     Pair,
+    Place,
     Pointwise,
     Reduce,
     Scan,
@@ -35,11 +37,15 @@ from .loop import (
     topological,
     trunc,
 )  # fmt: skip
+from .repeat import Cycle, repeat
 
 __all__ = [
+    "Cycle",
     "Expr",
+    "Indexed",
     "Kernel",
     "Pair",
+    "Place",
     "Pointwise",
     "Reduce",
     "Scan",
@@ -62,6 +68,7 @@ __all__ = [
     "parts",
     "position",
     "rem",
+    "repeat",
     "rint",
     "select",
     "show",

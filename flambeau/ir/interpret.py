@@ -6,6 +6,7 @@ from flambeau._base import numpy
 
 from .exact import fma32, fma64
 from .loop import Expr, Pair, topological
+from .repeat import Cycle
 
 _BINARY = {
     "add": "add", "sub": "subtract", "mul": "multiply", "min": "minimum", "max": "maximum",
@@ -62,7 +63,26 @@ def _evaluate(e: Expr, args, loads, params):
         return numpy.asarray(args[0]).astype(dtype)
     if e.op == "bitcast":
         return numpy.asarray(args[0], order="C").view(dtype)
+    if e.op == "repeat":
+        return _repeat(e.value, args)
+    if e.op == "item":
+        return args[0][e.value]
     raise NotImplementedError(e.op)
+
+
+def _repeat(cycle: Cycle, args):
+    count = len(cycle.following)
+    fixed = dict(zip(cycle.variables[count:], args[count:], strict=True))
+    values = list(args[:count])
+    active = numpy.True_
+    for _ in range(cycle.limit):
+        known = {**fixed, **dict(zip(cycle.variables, values, strict=False))}
+        proceed, *following = evaluate([cycle.proceed, *cycle.following], (), leaves=known)
+        active = active & proceed
+        if not numpy.any(active):
+            break
+        values = [numpy.where(active, f, v) for f, v in zip(following, values, strict=True)]
+    return values
 
 
 def _divide(op, a, b):

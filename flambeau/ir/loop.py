@@ -9,11 +9,12 @@ A complex value is a `Pair` of real ones. A kernel is a body of expressions and 
 * `Pointwise`: outputs[i] = body[i](loads, params) for each point
 * `Reduce`: a monoid with tuple state, folded over some axes
 * `Scan`: the same monoid, every prefix kept, along one axis
+* `Indexed`: a `Pointwise` with operands that lie where index operands say
 """
 
 import math
 import struct
-from typing import Any
+from typing import Any, NamedTuple
 
 from flambeau.types import DType, by_name
 
@@ -91,6 +92,9 @@ PRIMITIVES = {
     "select": "b where a, else c",
     "cast": "to `dtype`; float to int truncates (out of range is unspecified), to bool is != 0",
     "bitcast": "the same bits as `dtype` of equal width",
+    "repeat": "the carried values of the loop `value`, a `repeat.Cycle`, together",
+    "item": "number `value` of what a loop carries",
+    "variable": "inside a loop, number `value` of what it carries or takes from outside",
 }
 
 
@@ -386,6 +390,18 @@ def rem(a: Expr, b) -> Expr:
 Value = Expr | Pair
 
 
+class Place(NamedTuple):
+    """Operands (numbers, outputs first) of which the element is meant that input `index` names.
+
+    Which dimension it names them along is the layouts' business: see `compiler.build`. Negative
+    numbers count from the end where the place `wraps`.
+    """
+
+    index: int
+    operands: tuple[int, ...]
+    wraps: bool = False
+
+
 class Kernel:
     """What all kernels have: the types of tensor operands, of run-time scalar slots, of outputs.
 
@@ -394,12 +410,13 @@ class Kernel:
     output expression is cast to its output's dtype on store.
     """
 
-    __slots__ = ("_key", "check", "inputs", "name", "outputs")
+    __slots__ = ("_key", "check", "inputs", "name", "outputs", "places")
     kind = "kernel"
 
     def __init__(self, name, inputs, outputs):
         self.name, self.inputs, self.outputs = name, tuple(inputs), tuple(outputs)
         self.check = None
+        self.places: tuple[Place, ...] = ()
         self._key = None
 
     def values(self) -> tuple[tuple[Value, ...], ...]:
@@ -433,6 +450,24 @@ class Pointwise(Kernel):
 
     def values(self):
         return (self.body,)
+
+
+class Indexed(Pointwise):
+    """outputs[i] = body[i], with operands at `places`; an index out of range gives code 1, and its
+    point reads and writes the first element instead. Inputs that the body does not load are indices
+    only.
+    """
+
+    __slots__ = ()
+    kind = "indexed"
+
+    def __init__(self, name, inputs, outputs, body, places):
+        super().__init__(name, inputs, outputs, body)
+        self.places = tuple(places)
+
+    @property
+    def key(self):
+        return (*super().key, self.places)
 
 
 class Reduce(Kernel):
@@ -546,6 +581,13 @@ def _show_one(e: Expr, args: list[str]) -> str:
             return f"{e.value}:{e.dtype.name}"
         case "state" | "other":
             return f"{e.op}{e.value}"
+        case "variable":
+            return "v{}_{}".format(*e.value)
+        case "item":
+            return f"{args[0]}[{e.value}]"
+        case "repeat":
+            steps = "; ".join(map(show, e.value.following))
+            return f"repeat({', '.join(args)}: while {show(e.value.proceed)}: {steps})"
         case "cast" | "bitcast":
             return f"{e.op}({args[0]}, {e.dtype.name})"
     return f"{e.op}({', '.join(args)})" if args else e.op

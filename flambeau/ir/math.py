@@ -13,6 +13,7 @@ Coefficients are made by tools/minimax.py.
 import builtins
 
 from . import math_arithmetic as _arithmetic
+from . import math_bessel as _bessel
 from . import math_complex as _complex
 from . import math_exponential as _exponential
 from . import math_special as _special
@@ -49,6 +50,11 @@ erf, erfc, erfcx, erfinv = _special.erf, _special.erfc, _special.erfcx, _special
 ndtr, ndtri, log_ndtr = _special.ndtr, _special.ndtri, _special.log_ndtr
 lgamma, digamma = _special.lgamma, _special.digamma
 i0, i0e, i1, i1e = _special.i0, _special.i0e, _special.i1, _special.i1e
+bessel_j0, bessel_j1, bessel_y0 = _bessel.bessel_j0, _bessel.bessel_j1, _bessel.bessel_y0
+bessel_y1, bessel_k0, bessel_k1 = _bessel.bessel_y1, _bessel.bessel_k0, _bessel.bessel_k1
+bessel_k0e, bessel_k1e = _bessel.bessel_k0e, _bessel.bessel_k1e
+spherical_j0, spherical_j1 = _bessel.spherical_j0, _bessel.spherical_j1
+airy_ai, airy_ai_prime = _bessel.airy_ai, _bessel.airy_ai_prime
 frexp = _exponential.frexp
 
 

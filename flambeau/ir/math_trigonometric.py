@@ -18,17 +18,19 @@ from .math_pieces import (
 def sin(x: Expr) -> Expr:
     """Sine; the argument in radians, of any size."""
     k, r, low = reduce_angle(x)
-    quarter = low_bits(k)
-    result = _turned(select((quarter & 1).equals(0), _sine(r, low), _cosine(r, low)), quarter)
-    return select(abs(x) < pick(x, 2.0**-13, 2.0**-27), x, result)
+    return select(abs(x) < pick(x, 2.0**-13, 2.0**-27), x, sine_from(low_bits(k), r, low))
 
 
 def cos(x: Expr) -> Expr:
     """Cosine; the argument in radians, of any size."""
     k, r, low = reduce_angle(x)
-    quarter = low_bits(k)
-    result = select((quarter & 1).equals(0), _cosine(r, low), _sine(r, low))
-    return _turned(result, quarter + 1)
+    return sine_from(low_bits(k) + 1, r, low)
+
+
+def sine_from(quarter: Expr, r: Expr, low: Expr) -> Expr:
+    """sin(quarter pi/2 + r + low) for |r| <= pi/4, `quarter` an integer."""
+    result = select((quarter & 1).equals(0), _sine(r, low), _cosine(r, low))
+    return _turned(result, quarter)
 
 
 def tan(x: Expr) -> Expr:

@@ -7,6 +7,7 @@ import warnings
 from typing import Any
 
 from flambeau.tensor import Tensor, no_grad
+from flambeau.types import by_name
 
 from . import operations as ops
 
@@ -62,24 +63,50 @@ def trunc_normal_(
     b: float = 2.0,
     generator: Any = None,
 ) -> Tensor:
-    """Fill with normal values limited to [a, b], by inverting the distribution function."""
+    """Fill with normal values limited to [a, b]. Values outside are drawn again; where most would
+    be, uniform ones are drawn and kept with a chance in proportion to the density.
+    """
     if mean < a - 2 * std or mean > b + 2 * std:
         warnings.warn(
             "mean is more than 2 std from [a, b] in nn.init.trunc_normal_. "
             "The distribution of values may be incorrect.",
             stacklevel=2,
         )
+    if tensor.is_meta:
+        return tensor
 
     def distribution(x: float) -> float:
-        return (1.0 + math.erf(x / math.sqrt(2.0))) / 2.0
+        return (1.0 + math.erf((x - mean) / std / math.sqrt(2.0))) / 2.0
 
-    low, high = distribution((a - mean) / std), distribution((b - mean) / std)
     with no_grad():
-        tensor.uniform_(2 * low - 1, 2 * high - 1, generator=generator)
-        tensor.erfinv_()
-        tensor.mul_(std * math.sqrt(2.0))
-        tensor.add_(mean)
-        return tensor.clamp_(min=a, max=b)
+        if distribution(b) - distribution(a) > 0.3:
+            return _from_normals(tensor, mean, std, a, b, generator)
+        return _from_uniforms(tensor, mean, std, a, b, generator)
+
+
+def _from_normals(
+    tensor: Tensor, mean: float, std: float, a: float, b: float, generator: Any
+) -> Tensor:
+    low, high = (tensor.new_tensor(end).item() for end in (a, b))  # as the dtype rounds them
+    tensor.normal_(mean, std, generator=generator)
+    while (outside := (tensor < low) | (tensor > high)).any():
+        again = ops.empty_like(tensor).normal_(mean, std, generator=generator)
+        tensor.copy_(ops.where(outside, again, tensor))
+    return tensor
+
+
+def _from_uniforms(
+    tensor: Tensor, mean: float, std: float, a: float, b: float, generator: Any
+) -> Tensor:
+    peak = -0.5 * ((max(a, min(mean, b)) - mean) / std) ** 2
+    refused = ops.ones_like(tensor, dtype=by_name("bool"))
+    while True:
+        drawn = ops.empty_like(tensor).uniform_(a, b, generator=generator)
+        tensor.copy_(ops.where(refused, drawn, tensor))
+        density = drawn.sub_(mean).div_(std).pow_(2).mul_(-0.5).sub_(peak)
+        refused &= ops.empty_like(tensor).uniform_(generator=generator).log_() > density
+        if not refused.any():
+            return tensor
 
 
 def constant_(tensor: Tensor, val: float) -> Tensor:

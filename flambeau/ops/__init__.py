@@ -1,5 +1,7 @@
 """The ops: their declarations, families, doors, and what they leave behind for backward."""
 
+from flambeau._base import knobs
+
 from . import (
     activations,
     arithmetic,
@@ -21,6 +23,7 @@ from . import (
     indexing,
     logic,
     losses,
+    masks,
     memory,
     modes,
     normalization,
@@ -35,6 +38,7 @@ from . import (
     scatter,
     searching,
     shapes,
+    shown,
     softmax,
     solving,
     sorting,
@@ -47,9 +51,12 @@ from . import (
     views,
 )
 from .creation import no_device
+from .door import OVERLAP, call, check_overlap, check_places, inplace_plan
 from .door import bind as bind_doors
-from .door import call, check_overlap, inplace_plan
+from .door import plainly as perform_plainly
+from .facts import c_name, type_name
 from .family import (
+    Chain,
     Fold,
     Fused,
     Opaque,
@@ -65,12 +72,14 @@ from .family import (
 )  # fmt: skip
 from .family.launch import broadcast, expand
 from .family.opaque import adopt, ndarray
-from .family.pointwise import can_write, check_target, type_name
+from .family.pointwise import can_write, check_target
 from .family.reduction import wrap_dim, wrap_dims
 from .family.view import register
 from .matrices import LinAlgError
+from .modes import INPLACE, interpreting
 from .op import Composite, Op, composite, explain, find, forget_plans, registry
 from .promotion import result_type
+from .shapes import conjugate_of_scalar
 from .tape import (
     FREED,
     AccumulateGrad,
@@ -85,10 +94,14 @@ from .tape import (
     kind_of,
     modified,
     next_order,
+    refuse_inference,
     start_recording,
     watchers,
 )
 from .tape import bind as bind_tape
+
+if "ops" in knobs.show:
+    shown.show_ops()
 
 
 def __getattr__(name):
@@ -105,8 +118,13 @@ def __getattr__(name):
 
 __all__ = [
     "FREED",
+    "INPLACE",
     "AccumulateGrad",
+    "Chain",
     "Composite",
+    "interpreting",
+    "perform_plainly",
+    "conjugate_of_scalar",
     "Extra",
     "Fold",
     "Fused",
@@ -125,9 +143,11 @@ __all__ = [
     "bind_doors",
     "bind_tape",
     "broadcast",
+    "c_name",
     "call",
     "can_write",
     "check_overlap",
+    "check_places",
     "check_target",
     "composite",
     "expand",
@@ -141,6 +161,7 @@ __all__ = [
     "modes",
     "modified",
     "next_order",
+    "refuse_inference",
     "ndarray",
     "no_device",
     "opaque",

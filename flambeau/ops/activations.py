@@ -6,6 +6,7 @@ from flambeau import ir
 from flambeau.ir import math
 
 from .arithmetic import masked
+from .facts import type_name
 from .family import fused, pointwise
 from .op import also, composite, find
 
@@ -294,14 +295,21 @@ softshrink = pointwise(
         ir.select(self < -lambd, self + lambd, self * ir.const(0, self.dtype)),
     ),
     promotes=("self",),
-    check=lambda common, self, lambd: _check_softshrink(lambd),
+    check=lambda common, self, lambd: _check_softshrink(common, lambd),
     grad=dict(self=lambda grad, self, lambd: masked(grad, (self > lambd) | (self < -lambd))),
 )
 
 
-def _check_softshrink(lambd):
-    if lambd < 0:
-        raise RuntimeError(f"lambda must be greater or equal to 0, but found to be {lambd}.")
+_LARGEST = {"float64": 1.79769e308, "float16": 65504.0, "bfloat16": 3.38953e38}
+
+
+def _check_softshrink(common, lambd):
+    largest = _LARGEST.get(common.name, 3.40282e38)
+    if not 0 <= lambd <= largest:
+        raise RuntimeError(
+            f"lambda must be in range [0, {largest:g}] for input dtype {type_name(common)}, but "
+            f"found {lambd:g}"
+        )
 
 
 threshold = pointwise(
@@ -328,9 +336,21 @@ prelu_kernel = pointwise(
 @composite("aten::prelu(Tensor self, Tensor weight) -> Tensor")
 def prelu(self, weight):
     """leaky_relu with a learned slope, for all elements or for each channel (dimension 1)."""
+    if self.layout.dtype is not weight.layout.dtype:
+        raise RuntimeError(
+            f"prelu: Type promoting not supported. Got {type_name(self.layout.dtype)} and "
+            f"{type_name(weight.layout.dtype)}"
+        )
+    if weight.layout.ndim > 1:
+        raise RuntimeError(
+            "prelu: Expected `weight` to be a scalar or 1D tensor, but got: ndim = "
+            f"{weight.layout.ndim}"
+        )
     if weight.layout.numel != 1:
+        if not self.layout.ndim:
+            raise RuntimeError("Not allow zero-dim input tensor.")
         channels = self.layout.shape[1] if self.layout.ndim > 1 else 1
-        if weight.layout.ndim != 1 or weight.layout.numel != channels:
+        if weight.layout.numel != channels:
             raise RuntimeError(
                 f"Mismatch of parameter numbers and input channel size. Found parameter numbers = "
                 f"{weight.layout.numel} and channel size = {channels}."
@@ -373,6 +393,8 @@ def rrelu(self, lower, upper, training, generator):
     """leaky_relu whose slope is drawn from [lower, upper] for each negative element, or their mean
     outside training.
     """
+    if lower > upper:
+        raise RuntimeError("Lower bound should be less than or equal to the upper bound")
     if not training:
         return leaky_relu(self, (lower + upper) / 2)
     return self * find("_leaks").door(self.detach(), lower, upper, generator)

@@ -8,7 +8,7 @@ from .family import Pointwise, fused, pointwise
 from .family.pointwise import int_to_float, same
 from .op import also, composite, find
 
-DOUBLE, COMPLEX = by_name("float64"), by_name("complex128")
+DOUBLE, COMPLEX, INT64 = by_name("float64"), by_name("complex128"), by_name("int64")
 
 
 def no_bool(remedy):
@@ -59,7 +59,7 @@ def _sum(a, b, alpha):
 
 
 add = pointwise(
-    "aten::add(Tensor self, Tensor other, *, Scalar alpha=1) -> Tensor",
+    "aten::add(Tensor|Scalar self, Tensor|Scalar other, *, Scalar alpha=1) -> Tensor",
     """``self + alpha * other``.""",
     scalar=_sum,
     promotes=("self", "other"),
@@ -72,7 +72,7 @@ _SUB_BOOL = (
     "instead."
 )
 sub = pointwise(
-    "aten::sub(Tensor self, Tensor other, *, Scalar alpha=1) -> Tensor",
+    "aten::sub(Tensor|Scalar self, Tensor|Scalar other, *, Scalar alpha=1) -> Tensor",
     """``self - alpha * other``.""",
     scalar=lambda self, other, alpha: self - other * alpha,
     promotes=("self", "other"),
@@ -81,7 +81,7 @@ sub = pointwise(
 )
 also(sub, "subtract")
 rsub = pointwise(
-    "aten::rsub(Tensor self, Tensor other, *, Scalar alpha=1) -> Tensor",
+    "aten::rsub(Tensor self, Tensor|Scalar other, *, Scalar alpha=1) -> Tensor",
     """``other - alpha * self``.""",
     scalar=lambda self, other, alpha: other - self * alpha,
     promotes=("self", "other"),
@@ -89,7 +89,7 @@ rsub = pointwise(
     grad=dict(self=lambda grad, alpha: -_scaled(grad, alpha), other=lambda grad: grad),
 )
 mul = pointwise(
-    "aten::mul(Tensor self, Tensor other) -> Tensor",
+    "aten::mul(Tensor|Scalar self, Tensor|Scalar other) -> Tensor",
     """``self * other``.""",
     scalar=lambda self, other: self & other if self.dtype.kind == "b" else self * other,
     grad=dict(
@@ -98,6 +98,7 @@ mul = pointwise(
     ),
 )
 also(mul, "multiply")
+add.of_numbers = sub.of_numbers = mul.of_numbers = True
 for _gradient in mul.gradients.values():
     _gradient.if_real = mul  # the same, where nothing is complex
 
@@ -140,7 +141,7 @@ def _divided(grad, other, rounding_mode):
 
 
 div = _Division(
-    "aten::div(Tensor self, Tensor other, *, str? rounding_mode=None) -> Tensor",
+    "aten::div(Tensor|Scalar self, Tensor|Scalar other, *, str? rounding_mode=None) -> Tensor",
     """``self / other``; `rounding_mode` "trunc" or "floor" rounds the quotient and keeps
     integers.
     """,
@@ -156,16 +157,17 @@ div = _Division(
     None,
     lambda self, other, rounding_mode: zero_divisor(self, other) if rounding_mode else None,
 )
+div.of_numbers = True
 also(div, "divide")
 
 
-@composite("aten::true_divide(Tensor self, Tensor other) -> Tensor")
+@composite("aten::true_divide(Tensor|Scalar self, Tensor|Scalar other) -> Tensor")
 def true_divide(self, other):
     """The quotient, floating also for integers."""
     return div(self, other)
 
 
-@composite("aten::floor_divide(Tensor self, Tensor other) -> Tensor")
+@composite("aten::floor_divide(Tensor|Scalar self, Tensor|Scalar other) -> Tensor")
 def floor_divide(self, other):
     """The quotient, rounded down."""
     return div(self, other, rounding_mode="floor")
@@ -186,7 +188,7 @@ neg = pointwise(
 )
 also(neg, "negative")
 remainder = pointwise(
-    "aten::remainder(Tensor self, Tensor other) -> Tensor",
+    "aten::remainder(Tensor|Scalar self, Tensor|Scalar other) -> Tensor",
     """The remainder of floor division: it has the divisor's sign.""",
     scalar=lambda self, other: math.remainder(self, other),
     refuses=zero_divisor,
@@ -197,7 +199,7 @@ remainder = pointwise(
     ),
 )
 fmod = pointwise(
-    "aten::fmod(Tensor self, Tensor other) -> Tensor",
+    "aten::fmod(Tensor self, Tensor|Scalar other) -> Tensor",
     """The remainder of truncating division: it has the dividend's sign.""",
     scalar=lambda self, other: math.fmod(self, other),
     refuses=zero_divisor,
@@ -218,8 +220,8 @@ reciprocal = pointwise(
 
 @composite("aten::square(Tensor self) -> Tensor")
 def square(self):
-    """``self * self``."""
-    return self * self
+    """``self * self``; bool as int64."""
+    return self * self if self.layout.dtype.kind != "b" else self.to(INT64)
 
 
 @composite("aten::positive(Tensor self) -> Tensor")
@@ -280,7 +282,7 @@ def _lerp(self, end, weight):
 
 
 lerp = pointwise(
-    "aten::lerp(Tensor self, Tensor end, Tensor weight) -> Tensor",
+    "aten::lerp(Tensor self, Tensor end, Tensor|Scalar weight) -> Tensor",
     """``self + weight * (end - self)``.""",
     scalar=_lerp,
     promotes=("self", "end"),
@@ -328,7 +330,7 @@ def _check_power(common, self, exponent):
 
 
 pow_ = pointwise(
-    "aten::pow(Tensor self, Tensor exponent) -> Tensor",
+    "aten::pow(Tensor|Scalar self, Tensor|Scalar exponent) -> Tensor",
     """``self`` to the power ``exponent``.""",
     scalar=_power,
     check=_check_power,
@@ -347,7 +349,7 @@ scalar_log = pointwise(
 )
 
 
-@composite("aten::float_power(Tensor self, Tensor exponent) -> Tensor")
+@composite("aten::float_power(Tensor|Scalar self, Tensor|Scalar exponent) -> Tensor")
 def float_power(self, exponent):
     """The power, computed in float64 or complex128."""
     from_types = [x.dtype for x in (self, exponent) if hasattr(x, "layout")]
@@ -375,7 +377,7 @@ copy = pointwise(
 )
 copy.mixes_devices = True
 fill = pointwise(
-    "aten::fill(Tensor self, Tensor value) -> Tensor",
+    "aten::fill(Tensor self, Tensor|Scalar value) -> Tensor",
     """Every element replaced by the one value.""",
     scalar=lambda self, value: value,
     promotes=("self",),
@@ -425,7 +427,7 @@ def _above(grad, self, low, high):
 
 
 clamp = pointwise(
-    "aten::clamp(Tensor self, Tensor? min=None, Tensor? max=None) -> Tensor",
+    "aten::clamp(Tensor self, Tensor|Scalar? min=None, Tensor|Scalar? max=None) -> Tensor",
     """Every element brought into [min, max]; bounds are numbers or tensors.""",
     scalar=_between,
     check=_check_clamp,
@@ -437,7 +439,7 @@ clamp = pointwise(
 )
 also(clamp, "clip")
 clamp_min = pointwise(
-    "aten::clamp_min(Tensor self, Tensor min) -> Tensor",
+    "aten::clamp_min(Tensor self, Tensor|Scalar min) -> Tensor",
     """Every element at least `min`.""",
     scalar=lambda self, min: ir.maximum(self, min),
     check=real_only("clamp is not supported for complex types"),
@@ -447,7 +449,7 @@ clamp_min = pointwise(
     ),
 )
 clamp_max = pointwise(
-    "aten::clamp_max(Tensor self, Tensor max) -> Tensor",
+    "aten::clamp_max(Tensor self, Tensor|Scalar max) -> Tensor",
     """Every element at most `max`.""",
     scalar=lambda self, max: ir.minimum(self, max),
     check=real_only("clamp is not supported for complex types"),

@@ -67,6 +67,7 @@ largest_of = opaque(
     "padding_idx=None)"
     " -> (Tensor, Tensor, Tensor, Tensor)",
     method=False,
+    rounds_once=True,
 )
 def embedding_bag(
     weight,

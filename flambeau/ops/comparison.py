@@ -6,7 +6,10 @@ from .family.pointwise import to_bool
 
 def _compare(name, doc, scalar):
     return pointwise(
-        f"aten::{name}(Tensor self, Tensor other) -> Tensor", doc, scalar=scalar, dtype=to_bool
+        f"aten::{name}(Tensor self, Tensor|Scalar other) -> Tensor",
+        doc,
+        scalar=scalar,
+        dtype=to_bool,
     )
 
 

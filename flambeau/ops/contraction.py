@@ -1,68 +1,18 @@
 """Products of matrices: BLAS where it has the type, and what is written in terms of them."""
 
 import math
-import struct
 
 from flambeau import compiler, ir, runtime
 from flambeau.types import Layout, by_name, contiguous
 
 from .arithmetic import conj_of
+from .facts import c_name, type_name
 from .family import opaque
 from .family.launch import expand
-from .family.pointwise import type_name
-from .op import Op, composite
+from .family.product import BLAS_TYPES, blas_form, product_stage
+from .op import Op, also, composite
 
-BLAS_TYPES = ("float32", "float64", "complex64", "complex128")
 HALVES = ("float16", "bfloat16")
-NO_TRANS, TRANS, CONJ_TRANS, CONJ_NO_TRANS = (
-    111,
-    112,
-    113,
-    114,
-)  # CBLAS codes; the last is OpenBLAS' own
-
-
-def blas_form(layout: Layout):
-    """(transposition code, leading dimension) under which BLAS reads the last two dimensions, or
-    None.
-    """
-    (rows, columns), (down, across) = layout.shape[-2:], layout.strides[-2:]
-    if (across == 1 or columns == 1) and (down >= max(columns, 1) or rows == 1):
-        code, leading = NO_TRANS, max(down if rows > 1 else columns, columns, 1)
-    elif (down == 1 or rows == 1) and (across >= max(rows, 1) or columns == 1):
-        code, leading = TRANS, max(across if columns > 1 else rows, rows, 1)
-    else:
-        return None
-    if layout.conj:
-        code = {NO_TRANS: CONJ_NO_TRANS, TRANS: CONJ_TRANS}[code]
-    return None if layout.neg else (code, leading)
-
-
-def gemm_stage(out: Layout, a: Layout, b: Layout, data, add=False):
-    """The launcher stage ``out = a @ b`` (`add`: plus what is there). Three dimensions mean a
-    batch.
-    """
-    (code_a, lda), (code_b, ldb) = blas_form(a), blas_form(b)
-    batch = out.shape[0] if out.ndim == 3 else 1
-    steps = [y.strides[0] if y.ndim == 3 else 0 for y in (a, b, out)]
-    m, n, k = out.shape[-2], out.shape[-1], a.shape[-1]
-    numbers = (
-        code_a,
-        code_b,
-        m,
-        n,
-        k,
-        lda,
-        ldb,
-        max(out.strides[-2] if m > 1 else n, n, 1),
-        *steps,
-        int(add),
-    )
-    kernel = runtime.gemm_kernel(out.dtype.name)
-    grain = max(
-        1, math.ceil(60_000 / max(m * n * k, 1))
-    )  # products of about 60,000 multiplications for each thread
-    return runtime.Stage(kernel, data, struct.pack("12q", *numbers), batch if m and n else 0, grain)
 
 
 def work(out: Layout, k: int) -> bool:
@@ -84,8 +34,8 @@ class Product(Op):
         self.check(a, b)
         if a.dtype is not b.dtype:
             raise RuntimeError(
-                f"expected m1 and m2 to have the same dtype, but got: {a.dtype.name} != "
-                f"{b.dtype.name}"
+                f"expected m1 and m2 to have the same dtype, but got: {c_name(a.dtype)} != "
+                f"{c_name(b.dtype)}"
             )
         out = contiguous((*a.shape[:-1], b.shape[-1]), a.dtype, a.device)
         if a.device.type == "meta":
@@ -96,7 +46,7 @@ class Product(Op):
         if a.dtype.name not in BLAS_TYPES:
             return integer_product
         fixed = [y if blas_form(y) else y.plain() for y in (a, b)]
-        stages = (gemm_stage(out, *fixed, (-1, 0, 1)),)
+        stages = (product_stage(out, *fixed)._replace(data=(-1, 0, 1)),)
         launcher = runtime.launcher(
             runtime.Launch(
                 "tt",
@@ -180,17 +130,17 @@ def dot(self, tensor):
             raise RuntimeError(
                 f"1D tensors expected, but got {self.ndim}D and {tensor.ndim}D tensors"
             )
+    if self.layout.dtype is not tensor.layout.dtype:
+        raise RuntimeError(
+            "dot : expected both vectors to have same dtype, but found "
+            f"{type_name(self.dtype)} and {type_name(tensor.dtype)}"
+        )
     if self.layout.shape != tensor.layout.shape:
         raise RuntimeError(
             f"inconsistent tensor size, expected tensor [{self.shape[0]}] and src "
             f"[{tensor.shape[0]}] to have the "
             f"same number of elements, but got {self.shape[0]} and {tensor.shape[0]} elements "
             "respectively"
-        )
-    if self.layout.dtype is not tensor.layout.dtype:
-        raise RuntimeError(
-            "dot : expected both vectors to have same dtype, but found "
-            f"{type_name(self.dtype)} and {type_name(tensor.dtype)}"
         )
     return mm(self.unsqueeze(0), tensor.unsqueeze(1)).reshape(())
 
@@ -266,7 +216,12 @@ def expand_batches(a, b):
 
 
 def _weighted(self, product, beta, alpha):
-    """beta * self + alpha * product; what is in `self` does not matter where beta is 0."""
+    """beta * self + alpha * product; what is in `self` does not matter where beta is 0.
+
+    Beside integers, the fractions of beta and alpha are dropped."""
+    kind = product.layout.dtype.kind
+    if kind in "biu":
+        beta, alpha = (bool(v) if kind == "b" else int(v) for v in (beta, alpha))
     scaled = product if alpha == 1 else product * alpha
     if beta == 0:
         return scaled
@@ -274,7 +229,9 @@ def _weighted(self, product, beta, alpha):
 
 
 @composite(
-    "aten::addmm(Tensor self, Tensor mat1, Tensor mat2, *, Scalar beta=1, Scalar alpha=1) -> Tensor"
+    "aten::addmm(Tensor self, Tensor mat1, Tensor mat2, *, Scalar beta=1, Scalar alpha=1) -> "
+    "Tensor",
+    rounds_once=True,
 )
 def addmm(self, mat1, mat2, beta, alpha):
     """``beta * self + alpha * (mat1 @ mat2)``."""
@@ -282,7 +239,8 @@ def addmm(self, mat1, mat2, beta, alpha):
 
 
 @composite(
-    "aten::addmv(Tensor self, Tensor mat, Tensor vec, *, Scalar beta=1, Scalar alpha=1) -> Tensor"
+    "aten::addmv(Tensor self, Tensor mat, Tensor vec, *, Scalar beta=1, Scalar alpha=1) -> Tensor",
+    rounds_once=True,
 )
 def addmv(self, mat, vec, beta, alpha):
     """``beta * self + alpha * (mat @ vec)``."""
@@ -290,7 +248,8 @@ def addmv(self, mat, vec, beta, alpha):
 
 
 @composite(
-    "aten::addr(Tensor self, Tensor vec1, Tensor vec2, *, Scalar beta=1, Scalar alpha=1) -> Tensor"
+    "aten::addr(Tensor self, Tensor vec1, Tensor vec2, *, Scalar beta=1, Scalar alpha=1) -> Tensor",
+    rounds_once=True,
 )
 def addr(self, vec1, vec2, beta, alpha):
     """``beta * self + alpha * outer(vec1, vec2)``."""
@@ -299,7 +258,8 @@ def addr(self, vec1, vec2, beta, alpha):
 
 @composite(
     "aten::baddbmm(Tensor self, Tensor batch1, Tensor batch2, *, Scalar beta=1, Scalar alpha=1) -> "
-    "Tensor"
+    "Tensor",
+    rounds_once=True,
 )
 def baddbmm(self, batch1, batch2, beta, alpha):
     """``beta * self + alpha * (batch1 @ batch2)`` for each matrix of the batches."""
@@ -308,11 +268,12 @@ def baddbmm(self, batch1, batch2, beta, alpha):
 
 @composite(
     "aten::addbmm(Tensor self, Tensor batch1, Tensor batch2, *, Scalar beta=1, Scalar alpha=1) -> "
-    "Tensor"
+    "Tensor",
+    rounds_once=True,
 )
 def addbmm(self, batch1, batch2, beta, alpha):
     """``beta * self + alpha * sum(batch1 @ batch2)`` over the batch."""
-    return _weighted(self, bmm(batch1, batch2).sum(0), beta, alpha)
+    return _weighted(self, bmm(batch1, batch2).sum(0, dtype=batch1.layout.dtype), beta, alpha)
 
 
 for _op in (addmm, addmv, addr, baddbmm, addbmm):
@@ -325,6 +286,9 @@ def outer(self, vec2):
     if self.ndim != 1 or vec2.ndim != 1:
         raise RuntimeError(f"outer: Expected 1-D argument self, but got {self.ndim}-D")
     return self.unsqueeze(1) * vec2
+
+
+also(outer, "ger")
 
 
 class Linear(Op):
@@ -373,7 +337,9 @@ class Linear(Op):
             built = compiler.build(kernel, [flat], [expand(bias, flat.shape)])
             for address, _, dims, total, grain in built.stages:
                 stages.append(runtime.Stage(address, (-1, 2), dims, total, grain))
-        stages.append(gemm_stage(flat, rows, flipped, (-1, 0, 1), add=bias is not None))
+        stages.append(
+            product_stage(flat, rows, flipped, bias is not None)._replace(data=(-1, 0, 1))
+        )
         sizes = (x.itemsize, x.itemsize, x.itemsize if bias is not None else 0)
         letters = "ttt" if bias is not None else "tt-"
         return runtime.launcher(

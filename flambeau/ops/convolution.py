@@ -21,6 +21,7 @@ from .correlation import (
     working_type,
     writing,
 )
+from .facts import c_name
 from .family import Chain
 from .modes import set_grad, state
 from .op import composite, is_tensor
@@ -270,7 +271,7 @@ def _check_operands(
     name, x, w, bias, stride, padding, dilation, transposed, output_padding, groups
 ):
     rank = w.layout.ndim - 2
-    _check(name, x, w, bias, stride * (rank if len(stride) == 1 else 1), dilation, groups, rank,
+    _check(name, x, w, bias, stride, padding, dilation, groups, rank,
            transposed)  # fmt: skip
 
 
@@ -405,22 +406,32 @@ weight_sums = Correlation(
 )
 
 
-def _check(name, x, w, bias, stride, dilation, groups, rank, transposed):
-    if w.layout.ndim != rank + 2 or x.layout.ndim not in (rank + 1, rank + 2):
+def _check(name, x, w, bias, stride, padding, dilation, groups, rank, transposed):
+    _check_numbers(rank, stride, padding, dilation, groups)
+    if w.layout.ndim < 3:
+        raise RuntimeError("weight should have at least three dimensions")
+    if w.layout.ndim != rank + 2 and x.layout.ndim in (rank + 1, rank + 2):
+        raise RuntimeError(
+            f"Expected {w.layout.ndim}-dimensional input for {w.layout.ndim}-dimensional weight"
+            f"{list(w.shape)}, but got {rank + 2}-dimensional input of size "
+            f"{[1, *x.shape][-rank - 2 :]} instead"
+        )
+    if x.layout.ndim not in (rank + 1, rank + 2):
         kind = f"{rank + 1}D (unbatched) or {rank + 2}D (batched)"
         raise RuntimeError(
             f"Expected {kind} input to {name}, but got input of size: {list(x.shape)}"
         )
-    if any(s <= 0 for s in stride):
-        raise RuntimeError("non-positive stride is not supported")
-    if any(d <= 0 for d in dilation):
-        raise RuntimeError("dilation should be greater than zero")
-    if groups <= 0:
-        raise RuntimeError("non-positive groups is not supported")
+    for other, what in ((w, "weight"), (bias, "bias")):
+        if other is not None and other.layout.dtype is not x.layout.dtype:
+            raise RuntimeError(
+                f"Input type ({c_name(x.layout.dtype)}) and {what} type "
+                f"({c_name(other.layout.dtype)}) should be the same"
+            )
     channels = x.layout.shape[-rank - 1]
-    if x.layout.dtype is not w.layout.dtype:
+    if w.layout.shape[0] < groups:
         raise RuntimeError(
-            f"Input type ({x.dtype.name}) and weight type ({w.dtype.name}) should be the same"
+            f"Given groups={groups}, expected weight to be at least {groups} at dimension 0, but "
+            f"got weight of size {list(w.shape)} instead"
         )
     expected = w.layout.shape[0] if transposed else w.layout.shape[1] * groups
     if channels != expected:
@@ -446,6 +457,23 @@ def _check(name, x, w, bias, stride, dilation, groups, rank, transposed):
         )
 
 
+def _check_numbers(rank, stride, padding, dilation, groups):
+    for sizes, what in ((stride, "stride"), (padding, "padding"), (dilation, "dilation")):
+        if len(sizes) not in (1, rank):
+            raise RuntimeError(
+                f"expected {what} to be a single integer value or a list of {rank} values to match "
+                f"the convolution dimensions, but got {what}={list(sizes)}"
+            )
+    if min(stride) <= 0:
+        raise RuntimeError("non-positive stride is not supported")
+    if min(padding) < 0:
+        raise RuntimeError("negative padding is not supported")
+    if min(dilation) <= 0:
+        raise RuntimeError("dilation should be greater than zero")
+    if groups <= 0:
+        raise RuntimeError("non-positive groups is not supported")
+
+
 def _same_padding(x, w, stride, dilation, rank):
     """Padding that keeps the size; odd totals get the extra element behind, as an explicit
     frame.
@@ -467,18 +495,17 @@ def _declare(rank):
         method=False,
     )
     def conv(input, weight, bias, stride, padding, dilation, groups):
-        _check(f"conv{rank}d", input, weight, bias, stride, dilation, groups, rank, False)
-        single = input.layout.ndim == rank + 1
-        x = input.unsqueeze(0) if single else input
-        if padding == "same":
-            x, padding = _same_padding(x, weight, stride, dilation, rank)
-        elif padding == "valid":
-            padding = (0,) * rank
+        same = padding == "same"
+        if same or padding == "valid":
+            padding = 0
         elif isinstance(padding, str):
             raise RuntimeError("Invalid padding string: '" + padding + "'")
         padding = (padding,) * rank if isinstance(padding, int) else tuple(padding)
-        if any(p < 0 for p in padding):
-            raise RuntimeError("negative padding is not supported")
+        _check(f"conv{rank}d", input, weight, bias, stride, padding, dilation, groups, rank, False)
+        single = input.layout.ndim == rank + 1
+        x = input.unsqueeze(0) if single else input
+        if same:
+            x, padding = _same_padding(x, weight, stride, dilation, rank)
         padding = padding * rank if len(padding) == 1 else padding
         out = convolution(x, weight, bias, stride, padding, dilation, False, (0,) * rank, groups)
         return out.squeeze(0) if single else out
@@ -491,7 +518,8 @@ def _declare(rank):
         method=False,
     )
     def conv_transpose(input, weight, bias, stride, padding, output_padding, groups, dilation):
-        _check(f"conv_transpose{rank}d", input, weight, bias, stride, dilation, groups, rank, True)
+        name = f"conv_transpose{rank}d"
+        _check(name, input, weight, bias, stride, padding, dilation, groups, rank, True)
         for extra, s, d in zip(output_padding, stride, dilation, strict=True):
             if extra >= max(s, d):
                 raise RuntimeError(

@@ -238,5 +238,5 @@ def contract(steps, x: Planes, grad: Planes, out: Buffer, groups, axes) -> None:
     work = images * groups * rows * channels * taps * places
     _launch(steps, "contract", shape, data, dims, tasks * chunks, work)
     if chunks > 1:
-        flat = Buffer(out.layout.reshaped((weights,), (1,)), out.source)
+        flat = Buffer(out.layout.reshaped((1, weights), (weights, 1)), out.source)
         steps.reduce(sum_fold(lambda v: v, x.buffer.dtype), [sums], (0,), [flat])

@@ -191,15 +191,8 @@ def contiguous_(self, memory_format):
         if self.layout.contiguous:
             return self
         out = empty(self.layout.shape, dtype=self.layout.dtype, device=self.layout.device)
-        return _keep_bits(out, self).copy_(self)
+        return out.copy_(self)
     return self if memory_format.fits(self.layout) else clone(self, memory_format=memory_format)
-
-
-def _keep_bits(out, self):
-    """`contiguous` keeps the conj and neg bit: the memory is copied as it is."""
-    if self.layout.conj:
-        out = out.conj()
-    return out._neg_view() if self.layout.neg else out
 
 
 def filled_like(name, value, doc):

@@ -14,6 +14,7 @@ from flambeau._base import numpy
 from flambeau.runtime import lapack
 
 from .contraction import expand_batches, matmul
+from .facts import type_name
 from .family import opaque
 from .joining import cat
 from .matrices import (
@@ -371,11 +372,8 @@ def _reflect(vectors, tau, x, indices, flipped):
     index first.
     """
     m, n = vectors.layout.shape[-2:]
-    low = (
-        vectors.tril(-1) + _rectangle(identity(vectors, min(m, n)), m - min(m, n))
-        if m >= n
-        else None
-    )
+    k = min(m, n)
+    low = vectors[..., :k].tril(-1) + _rectangle(identity(vectors, k), m - k)
     for i in indices:
         v = low[..., :, i : i + 1]
         factor = tau[..., i, None, None]
@@ -409,12 +407,33 @@ def orgqr(self, input2):
     return householder_product(self, input2)
 
 
+def _check_ormqr(a, tau, other, left):
+    for x, least, name in ((a, 2, "input"), (other, 2, "other"), (tau, 1, "tau")):
+        if x.layout.ndim < least:
+            raise RuntimeError(f"torch.ormqr: {name} must have at least {least} dimensions.")
+        if x.layout.dtype is not a.layout.dtype:
+            raise RuntimeError(
+                f"torch.ormqr: Expected input and {name} to have the same dtype, but input has "
+                f"dtype {type_name(a.layout.dtype)} and {name} has dtype "
+                f"{type_name(x.layout.dtype)}"
+            )
+    side = -2 if left else -1
+    rows = other.layout.shape[side]
+    if tau.layout.shape[-1] != min(rows, a.layout.shape[-1]):
+        raise RuntimeError(
+            f"torch.ormqr: tau.shape[-1] must be equal to min(other.shape[{side}], input.shape[-1])"
+        )
+    if a.layout.shape[-2] != rows:
+        raise RuntimeError(f"torch.ormqr: other.shape[{side}] must be equal to input.shape[-2]")
+
+
 @composite(
     "aten::ormqr(Tensor self, Tensor input2, Tensor input3, bool left=True, bool transpose=False) "
     "-> Tensor"
 )
 def ormqr(self, input2, input3, left, transpose):
     """The product of Q, given by its reflectors, and a matrix."""
+    _check_ormqr(self, input2, input3, left)
     count = input2.layout.shape[-1]
     if not left:  # C Q = (Q^H C^H)^H
         return adjoint(ormqr(self, input2, adjoint(input3), True, not transpose))

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from flambeau import ir
 from flambeau._base import numpy
 from flambeau.types import by_name
 
-from .family import opaque
+from .family import chain, opaque
 from .family.reduction import wrap_dim
-from .joining import cat, checked
+from .joining import cat
 from .op import composite
 from .views import diagonal, select, slice_
 
-INT64 = by_name("int64")
+INT64, BOOL = by_name("int64"), by_name("bool")
 
 
 @composite("aten::trace(Tensor self) -> Tensor")
@@ -57,27 +58,36 @@ def diagflat(self, offset):
     return diag_embed(self.reshape(-1), offset)
 
 
-def _triangle(name, function, doc):
-    def check(self, diagonal):
+def _triangle(name, sign, doc):
+    """`sign` is 1 where columns up to the diagonal count, -1 where those from it on do."""
+
+    def build(steps, self, diagonal):
         if self.layout.ndim < 2:
             raise RuntimeError(f"{name}: input tensor must have at least 2 dimensions")
+
+        def body(value):
+            return ir.select(ir.position <= 0, value, ir.cast(ir.const(0, BOOL), value.dtype))
+
+        # The position is how far behind the diagonal an element lies.
+        apart = [0] * (self.layout.ndim - 2) + [-sign, sign]
+        out = steps.result(self.layout.shape, self.dtype)
+        steps.pointwise(body, [self], [out], counter=(apart, -sign * diagonal))
 
     def gradient(grad, diagonal):
         return op(grad, diagonal)
 
-    op = checked(
+    op = chain(
         f"aten::{name}(Tensor self, int diagonal=0) -> Tensor",
         doc,
-        run=function,
-        check=check,
+        build=build,
         grad=dict(self=gradient),
     )
     op.inplace_form = True
     return op
 
 
-tril = _triangle("tril", lambda x, k: numpy.tril(x, k), """The lower triangle, zeros above it.""")
-triu = _triangle("triu", lambda x, k: numpy.triu(x, k), """The upper triangle, zeros below it.""")
+tril = _triangle("tril", 1, """The lower triangle, zeros above it.""")
+triu = _triangle("triu", -1, """The upper triangle, zeros below it.""")
 
 
 @composite("aten::vander(Tensor x, int? N=None, bool increasing=False) -> Tensor", method=False)

@@ -23,6 +23,7 @@ scope: dict = {
     "Tensor": _Unbound,
     "interpreters": modes.interpreters,
     "MISSING": MISSING,
+    "INPLACE": modes.INPLACE,
     "state": modes.state,
 }
 
@@ -213,8 +214,9 @@ def make(op, slow=None):
     name, call = _function_name(op), ", ".join(names)
     tuple_of = f"({call},)" if len(names) == 1 else f"({call})"
     keys = [_part_source(op, a) for a in op.schema.arguments]
+    out = ", out" if has_out else ""
     lines = [f"def {name}({parameters}):", *_prelude(op, aliases, names)]
-    lines.append(f"    if interpreters: return perform(op, {tuple_of}{', out' if has_out else ''})")
+    lines.append(f"    if interpreters and state.stack: return perform(op, {tuple_of}{out})")
     if has_out:
         lines.append(f"    if out is not None: return into(op, {tuple_of}, out)")
     lines += [
@@ -238,8 +240,9 @@ def make_composite(op, slow=None):
     parameters, names, aliases = signature(op, out=has_out)
     name, call = _function_name(op), ", ".join(names)
     tuple_of = f"({call},)" if len(names) == 1 else f"({call})"
+    out = ", out" if has_out else ""
     lines = [f"def {name}({parameters}):", *_prelude(op, aliases, names)]
-    lines.append(f"    if interpreters: return perform(op, {tuple_of}{', out' if has_out else ''})")
+    lines.append(f"    if interpreters and state.stack: return perform(op, {tuple_of}{out})")
     if has_out:
         lines.append(f"    if out is not None: return into(op, {tuple_of}, out)")
     lines.append(f"    return slow({tuple_of})")
@@ -254,7 +257,7 @@ def make_inplace(op):
     keys = [_part_source(op, a) for a in op.schema.arguments]
     tensors = [_identifier(a) for a in op.schema.arguments if a.is_tensor and not a.list]
     lines = [f"def {name}({parameters}):", *_prelude(op, aliases, names)]
-    lines.append(f"    if interpreters: return perform(op, {tuple_of}, input)")
+    lines.append(f"    if interpreters and state.stack: return perform(op, {tuple_of}, INPLACE)")
     if not hasattr(op, "plan_inplace"):
         lines.append(f"    return write_back(op, {tuple_of})")
         return _compile(op, name, lines, {})
@@ -335,6 +338,18 @@ def check_devices(op, args):
         raise RuntimeError(f"Tensor on device {other} is not on the expected device {home}!")
 
 
+SHARED = (
+    "unsupported operation: more than one element of the written-to tensor refers to a single "
+    "memory location. Please clone() the tensor before performing the operation."
+)
+
+
+def check_places(layout):
+    """Raises where elements of what is to be written are one place in memory, as after `expand`."""
+    if any([s == 0 and n > 1 for n, s in zip(layout.shape, layout.strides, strict=True)]):
+        raise RuntimeError(SHARED)
+
+
 OVERLAP = (
     "unsupported operation: some elements of the input tensor and the written-to tensor refer to a "
     "single memory "
@@ -342,11 +357,11 @@ OVERLAP = (
 )
 
 
-def check_overlap(written, read):
-    """Raises where `read` shares part of its memory with `written`; the very same elements in the
-    same order may.
+def check_overlap(written, read, a=None):
+    """Raises where `read` shares part of its memory with `written`, which may have the layout `a`
+    then; the very same elements in the same order may.
     """
-    a, b = written.layout, read.layout
+    a, b = a or written.layout, read.layout
     start_a, start_b = written.offset * a.itemsize, read.offset * b.itemsize
     if not a.numel or not b.numel or (written.offset == read.offset and a is b):
         return
@@ -362,7 +377,7 @@ def check_overlap(written, read):
 
 def into(op, args, out):
     """The `out=` form: the result, written into `out`, which is resized where its shape differs."""
-    return scope["write_out"](op, call(op, args), out)
+    return scope["write_out"](op, args, call(op, args), out)
 
 
 def call(op, args):
@@ -379,12 +394,24 @@ def _keywords(op, args):
 
 
 def perform(op, args, target=None):
-    """Hands an op to the innermost interpreter; what that performs itself goes one level down."""
-    interpreter = modes.interpreters.pop()
+    """Hands an op to this thread's innermost interpreter; what that performs itself goes one level
+    down.
+    """
+    stack = modes.state.stack
+    modes.state.stack = stack[:-1]
     try:
-        return interpreter.process(op, args, target)
+        return stack[-1].process(op, args, target)
     finally:
-        modes.interpreters.append(interpreter)
+        modes.state.stack = stack
+
+
+def plainly(op, args, target):
+    """Performs an op as if the innermost interpreter were not there."""
+    if target is None:
+        return call(op, args)
+    if target is modes.INPLACE:
+        return op.inplace(*args[: _positional(op)], **_keywords(op, args))
+    return into(op, args, target)
 
 
 def _function_name(op):

@@ -134,7 +134,7 @@ def _without(tensor, labels, gone):
     dims = tuple(d for d, x in enumerate(labels) if x in gone)
     if not dims:
         return tensor, labels
-    return tensor.sum(dims, dtype=tensor.layout.dtype), [x for x in labels if x not in gone]
+    return tensor.sum(dims), [x for x in labels if x not in gone]
 
 
 def _arranged(tensor, labels, groups):
@@ -152,6 +152,8 @@ def _pair(left, right, kept):
     (a, la), (b, lb) = left, right
     a, la = _without(a, la, {x for x in la if x not in lb and x not in kept})
     b, lb = _without(b, lb, {x for x in lb if x not in la and x not in kept})
+    if a.layout.dtype is not b.layout.dtype:  # a sum of small integers is int64
+        a, b = (t.to(result_type((a.layout, b.layout))) for t in (a, b))
     common = [x for x in la if x in lb]
     batch, inner = [x for x in common if x in kept], [x for x in common if x not in kept]
     only_a, only_b = [x for x in la if x not in lb], [x for x in lb if x not in la]
@@ -235,7 +237,7 @@ def einsum(equation, tensors):
     over = tuple(d for d, x in enumerate(labels) if x not in wanted)
     if over:
         tensor, labels = tensor.sum(over), [x for x in labels if x in wanted]
-    return tensor.permute([labels.index(x) for x in wanted]) if labels != wanted else tensor
+    return tensor.permute([labels.index(x) for x in wanted])
 
 
 def _total(x, dim):

@@ -1,26 +1,92 @@
 """Rows of a table by index."""
 
+from flambeau import ir
 from flambeau.types import by_name
 
+from .facts import type_name
+from .family import indexed
+from .indexing import placed
 from .op import composite, find
+from .promotion import compute_type
+
+
+def _refuse(*args):
+    return IndexError("index out of range in self")
+
+
+def _check(weight, indices, *rest):
+    if weight.layout.ndim != 2:
+        raise RuntimeError("'weight' must be 2-D")
+    if indices.layout.dtype.name not in ("int64", "int32"):
+        raise RuntimeError(
+            "Expected tensor for argument #1 'indices' to have one of the following scalar types: "
+            f"Long, Int; but got torch.{type_name(indices.layout.dtype)}Tensor instead (while "
+            "checking arguments for embedding)"
+        )
+
+
+def _read(steps, weight, indices, padding_idx, scale_grad_by_freq, sparse):
+    view, places, _ = placed(weight, [indices])
+    out = steps.result(view.layout.shape, weight.dtype)
+    steps.indexed(lambda value: (value,), [out], [view], [p._replace(wraps=False) for p in places])
 
 
 def _backward(grad, layout, indices, padding_idx, scale_grad_by_freq):
-    rows = layout.shape[0]
-    flat = indices.reshape(-1)
-    grad = grad.reshape((-1, *layout.shape[1:]))
-    if padding_idx >= 0:
-        grad = grad * flat.ne(padding_idx).reshape((-1,) + (1,) * (layout.ndim - 1))
     if scale_grad_by_freq:
-        counts = find("bincount").door(flat, minlength=rows)
-        grad = grad / counts.index_select(0, flat).reshape((-1,) + (1,) * (layout.ndim - 1))
-    return grad.new_zeros(layout.shape).index_add(0, flat, grad)
+        flat = indices.reshape(-1)
+        counts = find("bincount").door(flat, minlength=layout.shape[0])
+        counts = counts.index_select(0, flat).reshape(indices.layout.shape)
+        grad = grad / counts.reshape((*indices.layout.shape, *(1,) * (layout.ndim - 1)))
+    return embedding_backward(grad, indices, layout.shape[0], padding_idx)
 
 
-@composite(
+def _add_rows(steps, grad, indices, rows, padding_idx):
+    rank = indices.layout.ndim
+    shape, wide = (rows, *grad.layout.shape[rank:]), compute_type(grad.dtype)
+    out = table = steps.result(shape, grad.dtype)
+    if wide is not grad.dtype:
+        table = steps.scratch(shape, wide)
+    steps.indexed(lambda: (ir.const(0, wide),), [table], [], [])
+    view, [place], order = placed(table, [indices])
+
+    def add(old, new, index):
+        kept = ir.select(index.differs(padding_idx), ir.cast(new, wide), ir.const(0, wide))
+        return (old + (kept if padding_idx >= 0 else ir.cast(new, wide)),)
+
+    place = place._replace(wraps=False)
+    steps.indexed(add, [view], [view, grad, place.index], [place], order)
+    if out is not table:
+        steps.copy(out, table)
+
+
+embedding_backward = indexed(
+    "aten::embedding_dense_backward(Tensor grad_output, Tensor indices, int num_weights, "
+    "int padding_idx) -> Tensor",
+    """The rows of `grad_output` added, in order, to those rows of a table of zeros [num_weights, …]
+    that `indices` name; not to row `padding_idx`.
+    """,
+    build=_add_rows,
+    refuse=_refuse,
+    method=False,
+    function=False,
+    grad=dict(
+        grad_output=lambda grad, indices, padding_idx: embedding(
+            grad if padding_idx < 0 else grad.index_fill(0, indices.new_full((1,), padding_idx), 0),
+            indices,
+        )
+    ),
+)
+
+embedding = indexed(
     "aten::embedding(Tensor weight, Tensor indices, int padding_idx=-1, bool "
     "scale_grad_by_freq=False, "
     "bool sparse=False) -> Tensor",
+    """The rows of `weight` [rows, …] that `indices` name: [*indices, …]. `padding_idx` gets no
+    gradient.
+    """,
+    build=_read,
+    check=_check,
+    refuse=_refuse,
     method=False,
     grad=dict(
         weight=lambda grad, weight_layout, indices, padding_idx, scale_grad_by_freq: _backward(
@@ -28,18 +94,6 @@ def _backward(grad, layout, indices, padding_idx, scale_grad_by_freq):
         )
     ),
 )
-def embedding(weight, indices, padding_idx, scale_grad_by_freq, sparse):
-    """The rows of `weight` [rows, …] that `indices` name: [*indices, …]. `padding_idx` gets no
-    gradient.
-    """
-    if weight.layout.ndim < 1 or indices.layout.dtype.name not in ("int64", "int32"):
-        raise RuntimeError(
-            "Expected tensor for argument #1 'indices' to have one of the following scalar types: "
-            "Long, Int; but got "
-            f"torch.{indices.dtype.name} instead (while checking arguments for embedding)"
-        )
-    rows = weight.index_select(0, indices.reshape(-1))
-    return rows.reshape((*indices.layout.shape, *weight.layout.shape[1:]))
 
 
 @composite("nn::one_hot(Tensor self, int num_classes=-1) -> Tensor")

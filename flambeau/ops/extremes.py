@@ -63,6 +63,15 @@ def extreme_fold(pick, start):
     return fold
 
 
+def _no_identity(op, layout, dims):
+    if dims is None:
+        raise RuntimeError(
+            "aminmax(): cannot compute aminmax over an empty dimension as the operation has no "
+            "identity."
+        )
+    _empty(op, layout, dims)
+
+
 def _empty(op, layout, dims):
     if dims is None or dims == ():
         raise RuntimeError(
@@ -130,10 +139,11 @@ aminmax = reduction(
     """The smallest and the largest element, in one pass.""",
     fold=_both_fold,
     dtype=lambda source, asked: (_dtype("aminmax")(source, asked)[0], (source, source)),
-    empty=_empty,
+    empty=_no_identity,
     grad=dict(self=_both_grad),
     results=named("aminmax", "min max"),
 )
+aminmax.exact_out = True
 
 
 def place_fold(greater, latest=False):

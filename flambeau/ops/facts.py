@@ -7,7 +7,7 @@ on the error path only.
 import struct
 
 from flambeau._base import user_line
-from flambeau.types import TENSOR_TYPES, meta
+from flambeau.types import TENSOR_TYPES, DType, meta
 
 # Errors of these very types get facts: subclasses may print themselves in their own way.
 TOLD = frozenset((RuntimeError, TypeError, ValueError, IndexError, NotImplementedError))
@@ -139,3 +139,45 @@ def value_text(value) -> str:
         return f"[{inside}]"
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "…"
+
+
+_TYPE_NAMES = {
+    "bool": "Bool",
+    "uint8": "Byte",
+    "int8": "Char",
+    "int16": "Short",
+    "int32": "Int",
+    "int64": "Long",
+    "float16": "Half",
+    "bfloat16": "BFloat16",
+    "float32": "Float",
+    "float64": "Double",
+    "complex64": "ComplexFloat",
+    "complex128": "ComplexDouble",
+}
+
+
+def type_name(dtype: DType) -> str:
+    """PyTorch's C++ name of a dtype, as its messages print it: Float, Long, …"""
+    return _TYPE_NAMES[dtype.name]
+
+
+_C_NAMES = {
+    "bool": "bool",
+    "uint8": "unsigned char",
+    "int8": "signed char",
+    "int16": "short int",
+    "int32": "int",
+    "int64": "long int",
+    "float16": "c10::Half",
+    "bfloat16": "c10::BFloat16",
+    "float32": "float",
+    "float64": "double",
+    "complex64": "c10::complex<float>",
+    "complex128": "c10::complex<double>",
+}
+
+
+def c_name(dtype: DType) -> str:
+    """C++'s name of a dtype, as some of PyTorch's messages print it: float, long int, …"""
+    return _C_NAMES[dtype.name]

@@ -159,6 +159,8 @@ def _axes(x, s, dim, half=False):
     """
     ndim, shape = x.layout.ndim, x.layout.shape
     if dim is not None:
+        if not ndim and dim:
+            raise IndexError(f"Dimension specified as {dim[0]} but tensor has no dimensions")
         dims = [wrap_dim(d, ndim) for d in dim]
         if len(set(dims)) != len(dims):
             raise RuntimeError("FFT dims must be unique")

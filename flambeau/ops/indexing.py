@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-from flambeau._base import numpy
-from flambeau.types import by_name
+from flambeau import ir
 
-from .family.opaque import adopt, ndarray
-from .family.pointwise import type_name
-from .memory import begin_write, memory, raw
+from .facts import tell
+from .family import Buffer
+from .family.indexed import At, IndexedSteps, finish, viewed
+from .family.launch import Slots, broadcast, expand
+from .family.opaque import ndarray
+from .family.pointwise import check_target, type_name
 from .modes import state
-from .op import Op, is_tensor
+from .op import Op, find, is_tensor
+from .promotion import compute_type
 from .tape import Rule
 
-INT64 = by_name("int64")
+MASKS = ("bool", "uint8")
 INDEX_TYPES = ("int64", "int32", "bool", "uint8")
 NOT_INDEX = "tensors used as indices must be long, int, byte or bool tensors"
-
-
-def key_of(indices):
-    """NumPy's key for index tensors; None stands for a whole dimension."""
-    key = []
-    for index in indices:
-        if index is None:
-            key.append(slice(None))
-        else:
-            array = ndarray(index)
-            key.append(array.astype(numpy.bool_) if array.dtype == numpy.uint8 else array)
-    return tuple(key)
 
 
 def check_indices(source, indices):
@@ -57,25 +48,73 @@ def check_indices(source, indices):
         raise IndexError(f"too many indices for tensor of dimension {source.ndim}")
 
 
-def index_error(error, key=()):
-    """NumPy's complaint about an index in PyTorch's words."""
-    text = str(error)
-    if "shape mismatch" in text or "could not be broadcast" in text:
-        shapes = ", ".join(str(list(_places(k))) for k in key if not isinstance(k, slice))
-        return IndexError(
+def common_shape(indices):
+    """What the index tensors broadcast to."""
+    try:
+        return broadcast([i.layout.shape for i in indices])
+    except RuntimeError:
+        shapes = ", ".join(str(list(i.layout.shape)) for i in indices)
+        raise IndexError(
             f"shape mismatch: indexing tensors could not be broadcast together with shapes {shapes}"
-        )
-    return IndexError(text.replace("axis", "dimension"))
+        ) from None
 
 
-def _places(key):
-    return (int(key.sum()),) if key.dtype == numpy.bool_ else key.shape
+def placed(buffer, indices):
+    """The view of a buffer at the places that index buffers (None: the whole dimension) name, those
+    places, and the dimensions of the view that the indices make up.
+
+    These stand where the first index is, or first of all where the indices are apart.
+    """
+    layout, tensors = buffer.layout, [i for i in indices if i is not None]
+    common = common_shape(tensors)
+    indices = [*indices, *[None] * (layout.ndim - len(indices))]
+    at = [d for d, i in enumerate(indices) if i is not None]
+    lead = at[0] if at[-1] - at[0] < len(at) else 0
+    rest = [d for d in range(layout.ndim) if d not in at]
+    before, behind = rest[:lead], rest[lead:]
+    shape, strides = (
+        (*(v[d] for d in before), *middle, *(v[d] for d in behind))
+        for v, middle in ((layout.shape, common), (layout.strides, (0,) * len(common)))
+    )
+    view = viewed(buffer, shape, strides)
+    places = []
+    for d in at:
+        spread = expand(indices[d].layout, common)
+        steps = (0,) * len(before) + spread.strides + (0,) * len(behind)
+        step = layout.strides[d] * layout.itemsize
+        places.append(At(viewed(indices[d], shape, steps), (view,), step, layout.shape[d], True))
+    return view, places, range(lead, lead + len(common))
 
 
-class Indexed(Op):
+def unmasked(indices):
+    """The index tensors, masks replaced by the places where they hold."""
+    found = []
+    for index in indices:
+        if index is None or index.layout.dtype.name not in MASKS:
+            found.append(index)
+        else:
+            found += find("nonzero").door(index).unbind(1)
+    return tuple(found)
+
+
+def out_of_bounds(self, indices, *rest):
+    """The error for the first index that is out of range."""
+    for d, index in enumerate(indices):
+        if index is not None and self.layout.numel:
+            size = self.layout.shape[d]
+            array = ndarray(index)
+            wrong = array[(array < -size) | (array >= size)]
+            if wrong.size:
+                return IndexError(
+                    f"index {wrong.flat[0]} is out of bounds for dimension {d} with size {size}"
+                )
+    return IndexError("index is out of bounds for dimension with size 0")
+
+
+class _ByList(Op):
     """An op whose `indices` are no differentiable inputs, and may be None."""
 
-    family = "index"
+    family = "indexed"
 
     def rule(self, args):
         tensors = frozenset(
@@ -108,29 +147,50 @@ class Indexed(Op):
 
         return note
 
+    def launcher(self, build, args, written=False):
+        """The launcher of ``build(steps, self, indices, *rest)``, which takes ``self, *indices,
+        *rest``.
+        """
+        given = (args[0], *args[1], *args[2:])
+        slots, steps = Slots(), IndexedSteps(args[0].layout.device)
+        steps.guarded = written
+        buffers = []
+        for position, value in enumerate(given):
+            if is_tensor(value):
+                slots.tensor(value.layout)
+                value = Buffer(value.layout, position)
+            else:
+                slots.skip()
+            buffers.append(value)
+        last = 1 + len(args[1])
+        build(steps, buffers[0], buffers[1:last], *buffers[last:])
 
-class _Index(Indexed):
+        def fail(code, *given):
+            raise tell(self, args := regrouped(given), out_of_bounds(*args))
+
+        def regrouped(given):
+            return (given[0], given[1:last], *given[last:])
+
+        return finish(steps, slots, None, fail, "m" if written else "t")
+
+
+class _Index(_ByList):
     def plan(self, args):
         source, indices = args[0].layout, args[1]
         check_indices(source, indices)
         if source.device.type == "meta":
             raise NotImplementedError("index is not available on the meta device")
-        rows = len(indices) == 1 and indices[0].layout.dtype is INT64
         note = self.recording(args)
+        if any(i is not None and i.layout.dtype.name in MASKS for i in indices):
+            return lambda tensor, indices: index.door(tensor, unmasked(indices))
+        launcher = self.launcher(_read, args)
+        return lambda tensor, indices: note(launcher(tensor, *indices), (tensor, indices))
 
-        def read(tensor, indices):
-            array = ndarray(tensor)
-            try:
-                if rows:
-                    made = array.take(ndarray(indices[0]), axis=0)
-                else:
-                    key = key_of(indices)
-                    made = array[key]
-            except IndexError as error:
-                raise index_error(error, key_of(indices)) from None
-            return note(adopt(numpy.asarray(made)), (tensor, indices))
 
-        return read
+def _read(steps, source, indices):
+    view, places, _ = placed(source, indices)
+    out = steps.result(view.layout.shape, source.dtype)
+    steps.indexed(lambda value: (value,), [out], [view], places)
 
 
 def _spread_back(grad, layout, indices):
@@ -146,63 +206,37 @@ index = _Index(
 )
 
 
-def add_rows(target, rows, values):
-    """``target[rows] += values`` with repeated rows, in the order of `values`: sorted stably, then
-    folded by runs.
-    """
-    rows, count = rows.reshape(-1), rows.size
-    values = values.reshape(count, *target.shape[1:])
-    if not count:
-        return
-    if target.dtype.kind == "b":
-        numpy.logical_or.at(target, rows, values)
-        return
-    length = target.shape[0]
-    outside = (rows < -length) | (rows >= length)
-    if outside.any():
-        raise IndexError(
-            f"index {rows[outside][0]} is out of bounds for dimension 0 with size {length}"
-        )
-    rows = numpy.where(rows < 0, rows + length, rows)
-    order = numpy.argsort(rows, kind="stable")
-    ordered = rows[order]
-    starts = numpy.flatnonzero(numpy.concatenate(([True], ordered[1:] != ordered[:-1])))
-    half = target.dtype.itemsize == 2 and target.dtype.kind not in "iu"
-    wide = values[order].astype(numpy.float32) if half else values[order]
-    sums = numpy.add.reduceat(wide, starts, axis=0, dtype=wide.dtype)
-    places = ordered[starts]
-    target[places] = (target[places].astype(sums.dtype) + sums).astype(target.dtype)
-
-
-def put(array, key, values, accumulate):
-    """Writes (or adds) broadcast `values` at `key`, in the order of the indices."""
+def _write(steps, target, indices, values, accumulate):
+    wide = compute_type(target.dtype) if accumulate else target.dtype
+    dense = target
+    if wide is not target.dtype:
+        dense = steps.scratch(target.layout.shape, wide)
+        steps.copy(dense, target)
+    view, places, order = placed(dense, indices)
     try:
-        if not accumulate:
-            array[key] = values
-            return
-        single = len(key) == 1 and not isinstance(key[0], slice) and key[0].dtype.kind == "i"
-        if single:
-            shape = (*key[0].shape, *array.shape[1:])
-            add_rows(array, key[0], numpy.broadcast_to(values, shape))
-        elif array.dtype.kind == "b":
-            numpy.logical_or.at(array, key, values)
-        else:
-            numpy.add.at(array, key, values)
-    except IndexError as error:
-        raise index_error(error, key) from None
-    except ValueError:
-        try:
-            made = numpy.broadcast_to(numpy.int8(0), array.shape)[key].shape
-        except IndexError as error:
-            raise index_error(error, key) from None
+        values = Buffer(expand(values.layout, view.layout.shape), values.source)
+    except RuntimeError:
         raise RuntimeError(
-            f"shape mismatch: value tensor of shape {list(values.shape)} cannot be broadcast to "
-            "indexing result of "
-            f"shape {list(made)}"
+            f"shape mismatch: value tensor of shape {list(values.layout.shape)} cannot be "
+            f"broadcast to indexing result of shape {list(view.layout.shape)}"
         ) from None
+    if accumulate:
+        steps.indexed(
+            lambda old, new: (old + ir.cast(new, wide),), [view], [view, values], places, order
+        )
+        if dense is not target:
+            steps.copy(target, dense)
+    else:
+        steps.indexed(lambda new: (new,), [view], [values], places, order)
 
 
-class _IndexPut(Indexed):
+def _put(steps, source, indices, values, accumulate):
+    target = steps.result(source.layout.shape, source.dtype)
+    steps.copy(target, source)
+    _write(steps, target, indices, values, accumulate)
+
+
+class _IndexPut(_ByList):
     inplace_form = True
 
     def check(self, args):
@@ -218,27 +252,23 @@ class _IndexPut(Indexed):
     def plan(self, args):
         self.check(args)
         note = self.recording(args)
-
-        def write(tensor, indices, values, accumulate):
-            made = numpy.array(ndarray(tensor), order="C")
-            put(made, key_of(indices), ndarray(values), accumulate)
-            return note(adopt(made), (tensor, indices, values, accumulate))
-
-        return write
+        if self.masked(args):
+            return lambda t, indices, *rest: self.door(t, unmasked(indices), *rest)
+        launcher = self.launcher(_put, args)
+        return lambda tensor, indices, values, accumulate: note(
+            launcher(tensor, *indices, values, accumulate), (tensor, indices, values, accumulate)
+        )
 
     def plan_inplace(self, args):
         self.check(args)
+        check_target(self, args[0].layout, args[0].layout.shape, args[0].layout.dtype)
+        if self.masked(args):
+            return lambda t, indices, *rest: self.inplace(t, unmasked(indices), *rest)
+        launcher = self.launcher(_write, args, written=True)
+        return lambda tensor, indices, *rest: launcher(tensor, *indices, *rest)
 
-        def write(tensor, indices, values, accumulate):
-            begin_write(tensor)
-            key = key_of(indices)
-            layout = tensor.layout
-            if layout.numel:
-                put(memory(tensor), key, raw(ndarray(values), layout), accumulate)
-            tensor.storage.version += 1
-            return tensor
-
-        return write
+    def masked(self, args):
+        return any(i is not None and i.layout.dtype.name in MASKS for i in args[1])
 
 
 index_put = _IndexPut(

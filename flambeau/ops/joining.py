@@ -2,7 +2,7 @@
 
 from flambeau import runtime
 from flambeau._base import numpy
-from flambeau.types import row_major
+from flambeau.types import channels_last, layout, looks_channels_last, row_major
 
 from .family.opaque import Opaque, ndarray
 from .family.reduction import wrap_dim
@@ -80,6 +80,7 @@ class _Cat(Op):
     """One block of memory, into which NumPy copies piece by piece."""
 
     family = "opaque"
+    apart_out = True
 
     def plan(self, args):
         tensors, dim = args
@@ -90,19 +91,19 @@ class _Cat(Op):
         first = layouts[used[0]]
         axis = wrap_dim(dim, first.ndim)
         total = sum(layouts[i].shape[axis] for i in used)
-        made = first.reshaped(
-            shape := (*first.shape[:axis], total, *first.shape[axis + 1 :]), row_major(shape)
-        )
-        made = made.plain(dtype)
+        shape = (*first.shape[:axis], total, *first.shape[axis + 1 :])
+        last = all(map(looks_channels_last, layouts))
+        strides = channels_last(shape) if last else row_major(shape)
+        made = layout(shape, strides, dtype, first.device)
         record = self.rule(args).record
-        numpy_type, device_is_meta = dtype.numpy, first.device.type == "meta"
+        device_is_meta = first.device.type == "meta"
 
         def join(tensors, dim):
             if device_is_meta:
                 return runtime.wrap(runtime.foreign(0, 0, None), made, 0)
             out = runtime.wrap(runtime.empty(made.nbytes), made, 0)
             if made.numel:
-                block = numpy.ndarray(made.shape, numpy_type, out.storage)
+                block = ndarray(out)
                 numpy.concatenate(
                     [ndarray(tensors[i]) for i in used], axis, out=block, casting="unsafe"
                 )

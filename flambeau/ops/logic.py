@@ -4,6 +4,7 @@ from flambeau import ir
 from flambeau.ir import math
 from flambeau.types import by_name
 
+from .facts import type_name
 from .family import pointwise
 from .family.pointwise import same, to_bool
 from .op import composite, find
@@ -38,22 +39,14 @@ logical_not = pointwise(
 def _integers_only(name):
     def check(common, *args):
         if common.kind in "fc":
-            kind = {
-                "float32": "Float",
-                "float64": "Double",
-                "float16": "Half",
-                "bfloat16": "BFloat16",
-            }
-            raise NotImplementedError(
-                f"\"{name}_cpu\" not implemented for '{kind.get(common.name, 'ComplexFloat')}'"
-            )
+            raise NotImplementedError(f"\"{name}_cpu\" not implemented for '{type_name(common)}'")
 
     return check
 
 
 def _bitwise(name, doc, scalar, label=None, refuse_bool=False):
     return pointwise(
-        f"aten::bitwise_{name}(Tensor self, Tensor other) -> Tensor",
+        f"aten::bitwise_{name}(Tensor|Scalar self, Tensor|Scalar other) -> Tensor",
         doc,
         scalar=scalar,
         check=_integers_only(label or f"bitwise_{name}"),
@@ -153,9 +146,12 @@ def _close(self, other, rtol, atol, equal_nan):
     return near
 
 
-def _same_types(common, self, other, *rest):
-    if getattr(self, "dtype", None) is not getattr(other, "dtype", None):
-        raise RuntimeError(f"{self.dtype.name} did not match {getattr(other, 'dtype', other)}")
+def _check_close(common, self, other, rtol, atol, equal_nan):
+    if self.dtype is not other.dtype:
+        raise RuntimeError(f"{type_name(self.dtype)} did not match {type_name(other.dtype)}")
+    for name, bound in (("rtol", rtol), ("atol", atol)):
+        if not bound >= 0:
+            raise RuntimeError(f"{name} must be greater than or equal to zero, but got {bound:g}")
 
 
 isclose = pointwise(
@@ -164,7 +160,7 @@ isclose = pointwise(
     """``|self - other| <= atol + rtol * |other|``, and whatever is equal.""",
     scalar=_close,
     dtype=to_bool,
-    check=_same_types,
+    check=_check_close,
 )
 
 

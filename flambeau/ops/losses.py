@@ -4,6 +4,7 @@ import math as _math
 
 from flambeau.types import by_name
 
+from .facts import type_name
 from .family import fused
 from .op import composite, find
 
@@ -108,7 +109,7 @@ def binary_cross_entropy_with_logits(self, target, weight, pos_weight, reduction
 @composite("nn::soft_margin_loss(Tensor self, Tensor target, int reduction=Mean) -> Tensor")
 def soft_margin_loss(self, target, reduction):
     """``log(1 + exp(-target * self))``."""
-    return reduce((-target * self).exp().log1p(), reduction)
+    return reduce((self * -target).exp().log1p(), reduction)
 
 
 @composite(
@@ -177,6 +178,12 @@ def poisson_nll_loss(input, target, log_input, full, eps, reduction):
 )
 def triplet_margin_loss(anchor, positive, negative, margin, p, eps, swap, reduction):
     """``max(0, d(anchor, positive) - d(anchor, negative) + margin)``."""
+    a, b, c = (t.layout.ndim for t in (anchor, positive, negative))
+    if not a == b == c:
+        raise RuntimeError(
+            "The anchor, positive, and negative tensors are expected to have the same number of "
+            f"dimensions, but got: anchor {a}D, positive {b}D, and negative {c}D inputs"
+        )
     distance = find("pairwise_distance").door
     near, far = distance(anchor, positive, p, eps), distance(anchor, negative, p, eps)
     if swap:
@@ -336,6 +343,22 @@ def _soft_cross_entropy(logs, target, weight, reduction, label_smoothing, d):
     return total / (loss.layout.numel // classes) if reduction == 1 else total
 
 
+def _check_rows(layout):
+    """Refuses what is neither one sample's classes nor rows of them."""
+    if layout.ndim > 2 or (layout.ndim and not layout.shape[-1]):
+        raise RuntimeError(
+            "Expected non-empty vector or matrix with optional 0-dim batch size, but got: "
+            f"{list(layout.shape)}"
+        )
+
+
+def _check_targets(target, lowest, classes, message):
+    if target.layout.dtype is not INT64:
+        raise RuntimeError(f"expected scalar type Long but found {type_name(target.layout.dtype)}")
+    if target.layout.numel and not lowest <= int(target.min()) <= int(target.max()) < classes:
+        raise RuntimeError(message)
+
+
 @composite(
     "nn::multi_margin_loss(Tensor self, Tensor target, Scalar p=1, Scalar margin=1, Tensor? "
     "weight=None, "
@@ -345,10 +368,22 @@ def multi_margin_loss(self, target, p, margin, weight, reduction):
     """The mean over the other classes of ``max(0, margin - x[target] + x[class]) ** p``."""
     if p not in (1, 2):
         raise ValueError("only p == 1 and p == 2 supported")
+    _check_rows(self.layout)
     single = self.layout.ndim < 2
     x = self.reshape(1, -1) if single else self
+    count, classes = x.layout.shape
+    if target.layout.ndim > 1 or target.layout.numel != count:
+        raise RuntimeError(
+            "multi_margin_loss: target tensor should be 1-D with size equal to the number of input "
+            f"samples (batch size). Expected target size [{count}], but got {list(target.shape)}. "
+            f"Input has shape {list(self.shape)}."
+        )
+    if weight is not None and (weight.layout.ndim > 1 or weight.layout.numel != classes):
+        raise RuntimeError(
+            f"inconsistent weight size, expected {classes} but got {list(weight.shape)}"
+        )
+    _check_targets(target, 0, classes, "target out of range")
     y = target.reshape(-1)
-    classes = x.layout.shape[1]
     picked = x.gather(1, y.unsqueeze(1))
     z = (margin - picked + x).clamp(min=0)
     z = z if p == 1 else z * z
@@ -366,9 +401,15 @@ def multilabel_margin_loss(self, target, reduction):
     """For each label (up to the first -1) and each class that is no label: ``max(0, 1 - x[label] +
     x[class])``.
     """
+    _check_rows(self.layout)
+    if target.layout.shape != self.layout.shape:
+        raise RuntimeError(
+            f"inconsistent target size: {list(target.shape)} for input of size: {list(self.shape)}"
+        )
+    classes = self.layout.shape[-1] if self.layout.ndim else 1
+    _check_targets(target, -1, classes, "argument #2 'target' is out of range")
     single = self.layout.ndim < 2
     x, y = (self.reshape(1, -1), target.reshape(1, -1)) if single else (self, target)
-    classes = x.layout.shape[1]
     valid = y.lt(0).to(INT64).cumsum(1).eq(0)
     safe = where(valid, y, find("zeros_like").door(y))
     is_label = find("zeros_like").door(y).scatter_add(1, safe, valid.to(y.layout.dtype)).gt(0)

@@ -6,7 +6,7 @@ from flambeau._base import numpy
 
 from . import door
 from .family.opaque import ndarray
-from .modes import state
+from .modes import check_unversioned, state
 
 
 def memory(tensor) -> numpy.ndarray:
@@ -38,6 +38,7 @@ def raw(values, layout):
 
 def store(tensor, values) -> None:
     """Writes an array (broadcast) over the tensor's elements."""
+    check_unversioned(tensor)
     if tensor.layout.numel:
         memory(tensor)[...] = raw(values, tensor.layout)
     tensor.storage.version += 1
@@ -49,14 +50,8 @@ def begin_write(tensor, name="") -> None:
     """
     if state.grad:
         door.scope["check_writable"](tensor)
-    if any(
-        s == 0 and n > 1 for n, s in zip(tensor.layout.shape, tensor.layout.strides, strict=True)
-    ):
-        raise RuntimeError(
-            "unsupported operation: more than one element of the written-to tensor refers to a "
-            "single memory "
-            "location. Please clone() the tensor before performing the operation."
-        )
+    check_unversioned(tensor)
+    door.check_places(tensor.layout)
 
 
 def forget(tensor) -> None:

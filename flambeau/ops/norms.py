@@ -172,14 +172,21 @@ def matrix_norm(A, ord, dim, keepdim, dtype):
     a = A if dtype is None else A.to(dtype)
     if ord == "nuc" or (not isinstance(ord, str) and abs(ord) == 2):
         values = _singular(a, first, second)
-        out = values.sum(-1) if ord == "nuc" else values.amax(-1) if ord > 0 else values.amin(-1)
+        out = values.sum(-1) if ord == "nuc" else _extreme(values, -1, ord > 0)
         return _kept(out, (first, second)) if keepdim else out
     if isinstance(ord, str) or abs(ord) not in (1, INF):
         raise RuntimeError(f"linalg.matrix_norm: Order {ord} not supported.")
     inner, outer = (first, second) if abs(ord) == 1 else (second, first)
     sums = vector_norm_(a, 1.0, (inner,), True)
-    out = sums.amax((outer,), True) if ord > 0 else sums.amin((outer,), True)
+    out = _extreme(sums, outer, ord > 0, True)
     return out if keepdim else out.squeeze((first, second))
+
+
+def _extreme(sizes, dim, largest, keepdim=False):
+    """The largest magnitude along `dim`, which is 0 where there is none; or the smallest."""
+    if not largest:
+        return sizes.amin((dim,), keepdim)
+    return sizes.amax((dim,), keepdim) if sizes.layout.shape[dim] else sizes.sum((dim,), keepdim)
 
 
 def _kept(out, dims):

@@ -12,6 +12,7 @@ from flambeau.types import PLAIN, Schema
 
 from . import door, facts
 from .modes import set_grad, state
+from .promotion import FLOAT, HALVES
 from .tape import Rule
 
 registry: "dict[str, list[Op]]" = {}
@@ -31,6 +32,8 @@ class Op:
         frozenset()
     )  # arguments that plans do not depend on: they may come as they are
     mixes_devices = False  # whether tensor arguments may lie on different devices: copies
+    exact_out = False  # whether `out` must have the result's dtype: no cast on the way
+    apart_out = False  # whether `out` may not even be an argument itself: it is read out of order
     bakes_numbers = (
         False  # whether the values of numbers are part of the plan, not only their types
     )
@@ -177,14 +180,15 @@ class Composite(Op):
     """An op that is written in other ops: needs only schema, docstring and body.
 
     Its gradients are its parts'. With gradients of its own, the parts are run unrecorded, and it is
-    one node.
+    one node. With `rounds_once`, half types are computed in float32 throughout and the results
+    rounded at the end, not after each part.
     """
 
     family = "composite"
 
-    def __init__(self, schema, body, gradients=None, **options):
+    def __init__(self, schema, body, gradients=None, *, rounds_once=False, **options):
         super().__init__(schema, body.__doc__, gradients, **options)
-        self.body = body
+        self.body = _rounded_once(body) if rounds_once else body
 
     def make_door(self, slow=None):
         return door.make_composite(self, slow)
@@ -192,8 +196,13 @@ class Composite(Op):
     def _planned(self, raw):
         args = self.schema.normalise(raw)
         if self.gradients and state.grad and any(t._node is not None for t in _tensors(args)):
-            return self._recorded(args)
-        return self.body(*args)
+            made = self._recorded(args)
+        else:
+            made = self.body(*args)
+        for t in made if isinstance(made, tuple) else (made,):
+            if getattr(t, "_base", None) is not None:
+                _own(t, args)
+        return made
 
     def _recorded(self, args):
         set_grad(False)
@@ -205,6 +214,29 @@ class Composite(Op):
             result = runtime.alias(result, result.layout, result.offset)
         self.rule(args).record(None, result, *args)
         return result
+
+
+def _own(result, args):
+    """A view of memory that the body made itself is nobody's view: in-place changes are its own."""
+    base = result._base
+    if not any(t is base or t._base is base for t in _tensors(args)):
+        result._base = None
+
+
+def _rounded_once(body):
+    """`body` on float32 where an argument is of a half type, its float32 results brought to that
+    type."""
+
+    def run(*args):
+        half = next((t.layout.dtype for t in _tensors(args) if t.layout.dtype in HALVES), None)
+        if half is None:
+            return body(*args)
+        made = body(*(a.to(FLOAT) if is_tensor(a) and a.layout.dtype is half else a for a in args))
+        if made.__class__ is tuple:
+            return tuple(t.to(half) if t.layout.dtype is FLOAT else t for t in made)
+        return made.to(half)
+
+    return run
 
 
 def _tensors(args):

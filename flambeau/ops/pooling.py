@@ -51,21 +51,63 @@ window_max = reduction(
 )
 
 
-def _tuple(v, rank):
+def _tuple(name, what, v, rank):
     v = (v,) if isinstance(v, int) else tuple(v)
+    if len(v) not in (1, rank):
+        raise RuntimeError(
+            f"{name}() argument '{what}' should contain one int (got {len(v)})"
+            if rank == 1
+            else f"{name}: {what} must either be a single int, or a tuple of {WORDS[rank]} ints"
+        )
     return v * rank if len(v) == 1 else v
 
 
-def _check(name, x, kernel, stride, padding, rank):
-    if x.layout.ndim not in (rank + 1, rank + 2):
+WORDS = {2: "two", 3: "three"}
+
+
+def _check_shape(name, shape, rank):
+    """Refuses what is neither [N, C, *S] nor [C, *S], and empty channels or planes."""
+    fits = len(shape) in (rank + 1, rank + 2)
+    empty = next((d for d, n in enumerate(shape[-rank - 1 :]) if not n), None)
+    if rank == 3:
+        if not fits:
+            raise RuntimeError("non-empty 4D or 5D (batch mode) tensor expected for input")
+        if empty is not None:
+            raise RuntimeError(
+                f"{name}(): Expected input's non-batch dimensions to have positive length, but "
+                f"input has a shape of {list(shape)} and non-batch dimension {empty} has length "
+                "zero!"
+            )
+    elif not fits or empty is not None:
         raise RuntimeError(
-            f"{name}(): Expected {rank + 1}D or {rank + 2}D (batch mode) tensor expected for "
-            "input, but got: "
-            f"[{', '.join(map(str, x.shape))}]"
+            f"{'max_pool1d: ' if name == 'max_pool1d' else ''}Expected {rank + 1}D or {rank + 2}D "
+            "(batch mode) tensor with optional 0 dim batch size for input, but got:"
+            f"{list(shape)}"
         )
-    for v, what in ((kernel, "kernel_size"), (stride, "stride")):
-        if any(k <= 0 for k in v):
-            raise RuntimeError(f"{what} should be greater than zero, but got {list(v)}")
+
+
+def _check_sizes(name, kernel, stride, padding, dilation):
+    for what, letter, sizes in (
+        ("kernel size", "k", kernel),
+        ("stride", "d", stride),
+        ("dilation", "dilation", dilation),
+    ):
+        if min(sizes) > 0:
+            continue
+        if name == "max_pool1d":
+            raise RuntimeError(
+                f"max_pool1d() {what.replace(' ', '_')} must be greater than zero, but got "
+                f"{sizes[0]}"
+            )
+        if what == "stride" and 0 in sizes:
+            raise RuntimeError("stride should not be zero")
+        axes = zip("THW"[-len(sizes) :], sizes, strict=True)
+        raise RuntimeError(
+            f"{what} should be greater than zero, but got "
+            + " ".join(f"{letter}{axis}: {size}" for axis, size in axes)
+        )
+    if min(padding) < 0:
+        raise RuntimeError(f"pad must be non-negative, but got pad: {min(padding)}")
     if any(2 * p > k for p, k in zip(padding, kernel, strict=True)):
         raise RuntimeError(
             "pad should be at most half of effective kernel size, but got "
@@ -88,11 +130,6 @@ class _Windows:
             output_size(n, k, s, (p, p), d, ceil)
             for n, k, s, p, d in zip(shape, kernel, stride, padding, dilation, strict=True)
         )
-        if any(n <= 0 for n in self.out):
-            raise RuntimeError(
-                f"Given input size: ({'x'.join(map(str, shape))}). Calculated output size: "
-                f"({'x'.join(map(str, self.out))}). Output size is too small"
-            )
         # The last window of ceil mode may reach behind the padding.
         self.frame = tuple(
             v
@@ -136,6 +173,26 @@ class _Windows:
         return total
 
 
+def _geometry(name, x, kernel_size, stride, padding, dilation, ceil_mode, rank):
+    """The windows of a pooling as the user asked for it, checked."""
+    kernel = _tuple(name, "kernel_size", kernel_size, rank)
+    stride = _tuple(name, "stride", stride, rank) if stride else kernel
+    padding = _tuple(name, "padding", padding, rank)
+    dilation = _tuple(name, "dilation", dilation, rank)
+    shape = x.layout.shape
+    _check_sizes(name, kernel, stride, padding, dilation)
+    _check_shape(name, shape, rank)
+    w = _Windows(shape[-rank:], kernel, stride, padding, dilation, ceil_mode)
+    if min(w.out) <= 0:
+        if name == "max_pool1d":
+            raise RuntimeError(f"max_pool1d() Invalid computed output size: {w.out[0]}")
+        have, get = ("x".join(map(str, (shape[-rank - 1], *s))) for s in (shape[-rank:], w.out))
+        raise RuntimeError(
+            f"Given input size: ({have}). Calculated output size: ({get}). Output size is too small"
+        )
+    return w
+
+
 def _max_backward(
     grad_values, self_layout, positions, kernel_size, stride, padding, dilation, ceil_mode
 ):
@@ -164,16 +221,13 @@ def max_pool(self, kernel_size, stride, padding, dilation, ceil_mode):
 
 
 def _max_pool(rank, x, kernel_size, stride, padding, dilation, ceil_mode):
-    kernel, padding, dilation = (_tuple(v, rank) for v in (kernel_size, padding, dilation))
-    stride = _tuple(stride, rank) if stride else kernel
-    _check(f"max_pool{rank}d", x, kernel, stride, padding, rank)
+    w = _geometry(f"max_pool{rank}d", x, kernel_size, stride, padding, dilation, ceil_mode, rank)
     single = x.layout.ndim == rank + 1
     batch = x.unsqueeze(0) if single else x
-    values, positions = max_pool(batch, kernel, stride, padding, dilation, ceil_mode)
-    geometry = _Windows(batch.layout.shape[2:], kernel, stride, padding, dilation, ceil_mode)
+    values, positions = max_pool(batch, w.kernel, w.stride, w.padding, w.dilation, ceil_mode)
     if single:
         values, positions = values.squeeze(0), positions.squeeze(0)
-    return values, positions, geometry
+    return values, positions, w
 
 
 def _declare_max(rank):
@@ -259,15 +313,12 @@ def _declare_average(rank):
     def body(
         self, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override=None
     ):
-        kernel, padding = _tuple(kernel_size, rank), _tuple(padding, rank)
-        stride = _tuple(stride, rank) if stride else kernel
-        _check(f"avg_pool{rank}d", self, kernel, stride, padding, rank)
+        w = _geometry(f"avg_pool{rank}d", self, kernel_size, stride, padding, 1, ceil_mode, rank)
         if divisor_override == 0:
             raise RuntimeError("divisor must be not zero")
         single = self.layout.ndim == rank + 1
         x = self.unsqueeze(0) if single else self
-        w = _Windows(x.layout.shape[2:], kernel, stride, padding, (1,) * rank, ceil_mode)
-        total = sum_pool(x, kernel, stride, padding, ceil_mode)
+        total = sum_pool(x, w.kernel, w.stride, w.padding, ceil_mode)
         count = _divisors(x, w, count_include_pad, divisor_override)
         out = (
             total / count if x.layout.dtype.kind == "f" else total.div(count, rounding_mode="trunc")
@@ -290,13 +341,28 @@ def _bounds(n, out):
     return [(i * n // out, -((-(i + 1) * n) // out)) for i in range(out)]
 
 
+def _grid(name, output_size, rank):
+    """The output size of adaptive pooling, one for each dimension."""
+    sizes = output_size * rank if len(output_size) == 1 else output_size
+    if len(sizes) == rank:
+        return sizes
+    if rank == 1:
+        raise RuntimeError(
+            f"{name}() argument 'output_size' should contain one int (got {len(sizes)})"
+        )
+    raise RuntimeError(
+        f"{name}(): internal error: output_size.size() must be {rank}"
+        if "max" in name
+        else f"{name}: output_size must be {rank}"
+    )
+
+
 def _adaptive(x, sizes, fold):
     """Folds each cell of the grid `sizes` over the last dimensions; even grids go through ordinary
     windows.
     """
     rank = len(sizes)
     spatial = x.layout.shape[-rank:]
-    sizes = tuple(n if s is None else s for n, s in zip(spatial, sizes, strict=True))
     x.new_empty((*x.layout.shape[:-rank], *sizes))  # refuses sizes that no memory can hold
     columns = []
     for cell in itertools.product(*(_bounds(n, s) for n, s in zip(spatial, sizes, strict=True))):
@@ -304,7 +370,7 @@ def _adaptive(x, sizes, fold):
         for d, (start, stop) in enumerate(cell):
             part = slice_(part, d - rank, start, stop)
         columns.append(fold(part))
-    return sizes, columns
+    return columns
 
 
 def _declare_adaptive_average(rank):
@@ -321,8 +387,12 @@ def _declare_adaptive_average(rank):
                 f"dimensions, but input has sizes {list(self.shape)}"
             )
         spatial = self.layout.shape[-rank:]
-        sizes = _tuple(output_size, rank)
-        sizes = tuple(n if s is None or s == -1 else s for n, s in zip(spatial, sizes, strict=True))
+        sizes = _grid(f"adaptive_avg_pool{rank}d", output_size, rank)
+        if min(sizes) < 0:
+            raise RuntimeError(
+                f"adaptive_avg_pool{rank}d: elements of output_size must be greater than or equal "
+                f"to 0 but received {{{', '.join(map(str, sizes))}}}"
+            )
         dims = tuple(range(-rank, 0))
         if all(s == 1 for s in sizes):
             return self.mean(dims, True)
@@ -331,7 +401,7 @@ def _declare_adaptive_average(rank):
             x = self if self.layout.ndim == rank + 2 else self.unsqueeze(0)
             out = sum_pool(x, kernel, kernel, (0,) * rank, False) / math.prod(kernel)
             return out if x is self else out.squeeze(0)
-        sizes, cells = _adaptive(self, sizes, lambda part: part.mean(dims))
+        cells = _adaptive(self, sizes, lambda part: part.mean(dims))
         lead = self.layout.shape[:-rank]
         if not cells:
             return self.new_zeros((*lead, *sizes))
@@ -369,21 +439,19 @@ def _cells(n, out):
     return numpy.minimum(starts + numpy.arange(longest), stops - 1)
 
 
-def _check_adaptive(name, self, sizes, rank):
+def _check_adaptive(name, self, rank):
     ndim, shape = self.layout.ndim, self.layout.shape
     if ndim not in (rank + 1, rank + 2):
         raise RuntimeError(
             f"{name}(): Expected {rank + 1}D or {rank + 2}D tensor, but got: {list(shape)}"
         )
-    for d in range(ndim - rank - 1, ndim):
+    for d in range(1, ndim):
         if not shape[d]:
             raise RuntimeError(
                 f"{name}(): Expected input to have non-zero size for non-batch dimensions, but "
                 "input has sizes "
                 f"{list(shape)} with dimension {d} being empty"
             )
-    if len(sizes) != rank:
-        raise RuntimeError(f"{name}(): internal error: output_size.size() must be {rank}")
 
 
 def _largest_of_cells(self, sizes):
@@ -430,8 +498,8 @@ def _declare_adaptive_max(rank):
         ),
     )
     def pool(self, output_size):
-        sizes = _tuple(output_size, rank)
-        _check_adaptive(name, self, sizes, rank)
+        sizes = _grid(name, output_size, rank)
+        _check_adaptive(name, self, rank)
         return _largest_of_cells(self, sizes)
 
     pool.doc = (
@@ -497,7 +565,8 @@ def _declare_fractional(rank):
         ),
     )
     def pool(self, kernel_size, output_size, random_samples):
-        kernel, sizes = _tuple(kernel_size, rank), _tuple(output_size, rank)
+        kernel = _tuple(name, "kernel_size", kernel_size, rank)
+        sizes = _tuple(name, "output_size", output_size, rank)
         if self.layout.ndim not in (rank + 1, rank + 2):
             raise RuntimeError(
                 f"{name}(): Expected {rank + 1}D or {rank + 2}D tensor, but got: "

@@ -2,14 +2,17 @@
 runtime's.
 """
 
+import math
+
 from flambeau._base import numpy
 from flambeau.runtime import random as streams
-from flambeau.types import by_name
+from flambeau.types import by_name, contiguous, from_numpy
 
 from .family import opaque
 from .family.opaque import adopt, ndarray
 from .memory import begin_write, forget, raw
 from .memory import memory as memory_of
+from .normals import fill_blocks
 from .op import Op, composite
 from .ranges import rounded
 
@@ -21,8 +24,14 @@ def stream_of(generator):
     return (generator if generator is not None else streams.default_generator).stream
 
 
+def memory_order(layout):
+    """The dimensions, those of the longest strides first."""
+    return sorted(range(layout.ndim), key=lambda d: -layout.strides[d])
+
+
 class Fill(Op):
-    """`draw(stream, layout, *args)` gives new values for all elements, in row-major order."""
+    """`draw(stream, layout, *args)` gives new values for all elements, in the order in which they
+    lie in memory."""
 
     family = "random"
 
@@ -49,10 +58,11 @@ class Fill(Op):
                 if made is not target and layout.numel:
                     target[...] = made
             else:
-                target = numpy.empty(layout.shape, layout.dtype.numpy)
+                order = memory_order(layout)
+                target = numpy.empty([layout.shape[d] for d in order], layout.dtype.numpy)
                 made = draw(stream_of(generator), target, layout, *values)
                 if layout.numel:
-                    memory_of(tensor)[...] = raw(made, layout)
+                    memory_of(tensor).transpose(order)[...] = raw(made, layout)
             tensor.storage.version += 1
             forget(tensor)
             return tensor
@@ -70,12 +80,35 @@ fill(
     """Uniform numbers in [from, to).""",
     lambda stream, out, layout, low, high: stream.uniform(out.shape, low=low, high=high, out=out),
 )
+
+
+def _normal(stream, out, layout, mean, std):
+    """PyTorch draws fewer than 16 numbers, and strided ones, one after the other."""
+    mean, std = float(mean), float(std)
+    if not std >= 0:
+        raise RuntimeError(f"normal expects std >= 0.0, but found std {std:g}")
+    if layout.dtype.kind not in "fc":
+        raise streams.not_implemented("normal_kernel_cpu", out.dtype)
+    flat = out.reshape(-1)
+    if layout.dtype.kind == "c":
+        flat, std = flat.view(layout.dtype.to_real().numpy), std / math.sqrt(2.0)
+    if flat.size < 16 or not layout.contiguous:
+        stream.normal(out=flat, mean=mean, std=std)
+    elif flat.dtype == numpy.float64:
+        stream.normal_blocks(flat, mean, std)
+    elif flat.dtype == numpy.float32:
+        fill_blocks(stream, flat, mean, std)
+    else:
+        single = numpy.empty(flat.size, numpy.float32)
+        fill_blocks(stream, single, mean, std, redraw=False)
+        flat[...] = single
+    return out
+
+
 fill(
     "normal_(Tensor self, float mean=0, float std=1",
     """Normal numbers of that mean and standard deviation.""",
-    lambda stream, out, layout, mean, std: stream.normal(
-        out.shape, mean=mean, std=std, out=out, blocked=layout.contiguous
-    ),
+    _normal,
 )
 fill(
     "log_normal_(Tensor self, float mean=1, float std=2",
@@ -116,22 +149,22 @@ fill(
     """Integers in [from, to); `to` None means up to the largest.""",
     lambda stream, out, layout, low, high: stream.integers(low, high, out.shape, out.dtype),
 )
-fill(
-    "bernoulli_(Tensor self, float p=0.5",
-    """Ones with probability `p`, else zeros.""",
-    lambda stream, out, layout, p: stream.bernoulli(p, out.shape, out.dtype),
-)
 
 
 def _by_probabilities(stream, out, layout, p):
-    p = ndarray(p)
-    return stream.bernoulli_like(numpy.broadcast_to(p, out.shape).copy(), out.dtype)
+    p = numpy.broadcast_to(ndarray(p), layout.shape).transpose(memory_order(layout))
+    return stream.bernoulli_like(p.copy(), out.dtype)
 
 
 fill(
     "bernoulli_.Tensor(Tensor self, Tensor p",
     """Ones with the probability that stands at their place in `p`.""",
     _by_probabilities,
+)
+fill(
+    "bernoulli_(Tensor self, float p=0.5",
+    """Ones with probability `p`, else zeros.""",
+    lambda stream, out, layout, p: stream.bernoulli(p, out.shape, out.dtype),
 )
 
 bernoulli = opaque(
@@ -182,17 +215,13 @@ multinomial = opaque(
         weights, n, replacement
     ),
 )
+multinomial.exact_out = True
 
 
 def _leaks(x, lower, upper, generator):
     """One number in double precision for each element that is not positive, in their order, as
     PyTorch draws them.
     """
-    if lower > upper:
-        raise RuntimeError(
-            f"Lower bound should be less than or equal to the upper bound, but got {lower} and "
-            f"{upper}"
-        )
     leaks, low = numpy.ones(x.shape, x.dtype), x <= 0
     leaks[low] = stream_of(generator).uniform(
         (int(low.sum()),), numpy.dtype(numpy.float64), lower, upper
@@ -209,20 +238,21 @@ leaks_of = opaque(
 )
 
 
-def _normal(mean, std, generator):
+def _normal_of(mean, std, generator):
     """Standard normals, scaled and shifted element by element."""
     if numpy.iscomplexobj(std) or (std < 0).any():
         raise RuntimeError("normal expects all elements of std >= 0.0")
-    standard = stream_of(generator).normal(
-        numpy.broadcast_shapes(mean.shape, std.shape), mean.dtype
-    )
+    shape = numpy.broadcast_shapes(mean.shape, std.shape)
+    made = contiguous(shape, from_numpy(mean.dtype))
+    standard = numpy.empty(shape, mean.dtype)
+    _normal(stream_of(generator), standard, made, 0.0, 1.0)
     return standard * std.astype(mean.dtype) + mean
 
 
 normal_of = opaque(
     "aten::_normal(Tensor mean, Tensor std, Generator? generator=None) -> Tensor",
     """Normal numbers, each with its own mean and standard deviation.""",
-    run=_normal,
+    run=_normal_of,
     grad=dict(
         mean=lambda grad: grad * 0, std=lambda grad, std_layout: grad.new_zeros(std_layout.shape)
     ),

@@ -20,7 +20,8 @@ INT64 = by_name("int64")
 
 
 class Made(Op):
-    """`run(*args)` gives the values as a NumPy array, whose type is then brought to `dtype`."""
+    """`run(dtype, *args)` gives the values as a NumPy array, whose type is then brought to
+    `dtype`."""
 
     family = "create"
 
@@ -38,7 +39,7 @@ class Made(Op):
             args = normalise(raw)
             dtype = args[at_dtype] or defaults.dtype
             try:
-                values = rounded(run(*args[:at_dtype]), dtype)
+                values = rounded(run(dtype, *args[:at_dtype]), dtype)
             except MemoryError as error:
                 raise no_memory(error) from None
             if args[at_device] is not None and args[at_device].type == "meta":
@@ -64,7 +65,7 @@ def made(schema, doc, run):
     return Made(f"aten::{schema}, ScalarType? dtype=None, Device? device=None) -> Tensor", doc, run)
 
 
-def _arange(start, end, step):
+def _arange(dtype, start, end, step):
     if step == 0:
         raise RuntimeError("step must be nonzero")
     if not (math.isfinite(start) and math.isfinite(end)):
@@ -74,6 +75,8 @@ def _arange(start, end, step):
     if all(isinstance(x, int) for x in (start, end, step)):
         return numpy.arange(start, end, step, dtype=numpy.int64)
     count = math.ceil((end - start) / step)
+    if dtype.kind in "iu":
+        start, step = int(start), int(step)
     return start + numpy.arange(count, dtype=numpy.float64) * step
 
 
@@ -81,8 +84,11 @@ def _text(number):
     return f"{number:g}"
 
 
-def _linspace(start, end, steps):
-    """Symmetric: both ends are exact, and the middle is approached from both."""
+def _linspace(dtype, start, end, steps):
+    """Symmetric: both ends are exact, and the middle is approached from both. Integers are steps
+    between whole numbers."""
+    if dtype.kind in "iu":
+        start, end = int(start), int(end)
     if steps < 0:
         raise RuntimeError("number of steps must be non-negative")
     if steps == 1:
@@ -92,7 +98,7 @@ def _linspace(start, end, steps):
     return numpy.where(index < steps // 2, start + step * index, end - step * (steps - 1 - index))
 
 
-def _eye(n, m):
+def _eye(dtype, n, m):
     for name, size in (("n", n), ("m", m)):
         if size < 0:
             raise RuntimeError(f"{name} must be greater or equal to 0, got {size}")
@@ -100,7 +106,7 @@ def _eye(n, m):
 
 
 def _triangle(pick):
-    def indices(row, col, offset):
+    def indices(dtype, row, col, offset):
         if row < 0 or col < 0:
             name, size = ("row", row) if row < 0 else ("col", col)
             raise RuntimeError(f"{name} must be non-negative, got{size}")
@@ -124,9 +130,9 @@ linspace = made(
 logspace = made(
     "logspace(Scalar start, Scalar end, int steps, float base, *",
     """Powers of `base` with equal steps of the exponent.""",
-    lambda start, end, steps, base: numpy.power(
+    lambda dtype, start, end, steps, base: numpy.power(
         numpy.array(base, dtype=numpy.complex128 if base < 0 else numpy.float64),
-        _linspace(start, end, steps),
+        _linspace(dtype, start, end, steps),
     ),
 )
 eye = made("eye(int n, int m, *", """Ones on the diagonal.""", _eye)
@@ -143,7 +149,9 @@ triu_indices = made(
 
 
 def _real_pair(common, real, imag):
-    if real.dtype.name not in ("float32", "float64", "float16") or imag.dtype.kind != "f":
+    if real.dtype.name == imag.dtype.name == "float16":
+        raise NotImplementedError("complex numbers of half precision are not there")
+    if real.dtype.name not in ("float32", "float64") or imag.dtype.kind != "f":
         raise RuntimeError(
             "Expected both inputs to be Half, Float or Double tensors but got "
             f"{type_name(real.dtype)} and {type_name(imag.dtype)}"
@@ -171,6 +179,7 @@ complex_ = pointwise(
     grad=dict(real=lambda grad: grad.real, imag=lambda grad: grad.imag),
 )
 complex_.inplace_form = False
+complex_.exact_out = True
 
 
 @composite("aten::polar(Tensor abs, Tensor angle) -> Tensor", method=False)

@@ -7,7 +7,8 @@ of Cho et al. 2014 with the reset gate behind the product.
 from flambeau import ir, runtime
 from flambeau.ir import math
 
-from .contraction import BLAS_TYPES, blas_form, gemm_stage, linear, work
+from .contraction import linear, work
+from .family.product import BLAS_TYPES, blas_form, product_stage
 from .op import Op, composite
 from .updates import Update
 
@@ -31,7 +32,7 @@ class _AddProduct(Op):
         )
         if not direct:
             return lambda out, a, b: out.add_(a.mm(b))
-        stages = (gemm_stage(out, a, b, (0, 1, 2), add=True),)
+        stages = (product_stage(out, a, b, True),)
         sizes = (out.itemsize,) * 3
         busy = work(out, a.shape[1])
         return runtime.launcher(runtime.Launch("mtt", sizes, (), stages, busy, None, None))

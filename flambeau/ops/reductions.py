@@ -309,7 +309,7 @@ count_nonzero = reduction(
 def sum_to_size(self, size):
     """The sum over the dimensions that broadcasting `size` to this shape repeats."""
     shape = self.layout.shape
-    if shape == tuple(size):
+    if shape == tuple(size) and shape:
         return self
     lead = len(shape) - len(size)
     dims = tuple(range(lead)) + tuple(
@@ -317,7 +317,7 @@ def sum_to_size(self, size):
     )
     if lead < 0 or any(size[d - lead] not in (1, shape[d]) for d in range(lead, len(shape))):
         raise RuntimeError(f"size {{{list(size)}}} is not expandable to size {{{list(shape)}}}.")
-    out = sum_(self, dims, True) if dims else self
+    out = sum_(self, dims, True) if dims or not size else self
     return out.reshape(size) if lead else out
 
 

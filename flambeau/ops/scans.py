@@ -8,6 +8,7 @@ from .family import Fold, chain, scan
 from .family.reduction import wrap_dim
 from .op import composite
 from .reductions import accumulator, add_fold, exclusive_products, joined, sum_dtype
+from .views import real
 
 # A running sum of a half type is rounded once, at the end.
 
@@ -112,7 +113,13 @@ cumprod = scan(
 
 
 def _log_fold(dtype):
-    """log(exp(a) + exp(b)), by the larger of the two."""
+    """log(exp(a) + exp(b)), by the one of the larger real part."""
+
+    def complex_combine(a, b):
+        swap = a[0].re < b[0].re
+        high, low = ir.select(swap, b[0], a[0]), ir.select(swap, a[0], b[0])
+        none = low.re.equals(float("-inf"))
+        return (ir.select(none, high, high + ir.math.log1p(ir.math.exp(low - high))),)
 
     def combine(a, b):
         high = larger(a[0], b[0])
@@ -122,11 +129,12 @@ def _log_fold(dtype):
             ir.select(same | is_nan(high), high, high + ir.math.log1p(ir.math.exp(low - high))),
         )
 
-    return Fold(((float("-inf"), dtype),), lambda x: (x,), combine, lambda s, n: (s[0],))
+    join = complex_combine if dtype.kind == "c" else combine
+    return Fold(((float("-inf"), dtype),), lambda x: (x,), join, lambda s, n: (s[0],))
 
 
 def _log_dtype(source, asked):
-    if source.kind != "f":
+    if source.kind not in "fc":
         raise NotImplementedError(
             f"\"logcumsumexp_out_cpu\" not implemented for '{source.name.capitalize()}'"
         )
@@ -139,7 +147,8 @@ def _log_grad(grad, self, result, dim):
     if not self.layout.ndim or not self.layout.numel:
         return grad
     d = wrap_dim(dim, self.layout.ndim)
-    n, reached = result.layout.shape[d], result != float("-inf")
+    n, reached = result.layout.shape[d], real(result) != float("-inf")
+    self, result = conj_of(self), conj_of(result)
     here, ahead = result.narrow(d, 0, n - 1), result.narrow(d, 1, n - 1)
     factors = masked((here - ahead).exp(), reached.narrow(d, 0, n - 1))
     end = result.new_zeros(result.narrow(d, 0, 1).layout.shape)
@@ -168,10 +177,10 @@ def diff(self, n, dim, prepend, append):
     if n < 0:
         raise RuntimeError(f"order must be non-negative but got {n}")
     d = wrap_dim(dim, self.layout.ndim)
+    if n == 0:
+        return self.clone()
     around = tuple(x for x in (prepend, self, append) if x is not None)
     out = joined(around, d) if len(around) > 1 else self
-    if n == 0:
-        return out.clone() if out is self else out
     n = min(n, out.layout.shape[d])
     for _ in range(n):
         m = max(out.layout.shape[d] - 1, 0)

@@ -1,29 +1,25 @@
-"""Gathering from and scattering to places along a dimension; masks; searching."""
+"""Gathering from and scattering to places along a dimension."""
 
 from __future__ import annotations
 
+import math
+
 from flambeau import ir
-from flambeau._base import numpy
-from flambeau.types import by_name
+from flambeau.types import by_name, contiguous
 
 from .arithmetic import conj_of
-from .family import opaque, pointwise
+from .family import Buffer, indexed, scatter
+from .family.indexed import At, along, vector, viewed
 from .family.launch import broadcast
+from .family.opaque import ndarray
 from .family.pointwise import type_name
 from .family.reduction import wrap_dim
-from .indexing import add_rows
-from .joining import checked
+from .masks import where, zero_pad
 from .op import composite
+from .promotion import compute_type
 from .views import expand
 
-INT64, INT32, BOOL, FLOAT32 = map(by_name, ("int64", "int32", "bool", "float32"))
-_C_NAMES = {
-    "int64": "long int",
-    "int32": "int",
-    "float32": "float",
-    "float64": "double",
-    "uint8": "unsigned char",
-}
+INT64, INT32 = map(by_name, ("int64", "int32"))
 
 
 # Whole slices along one dimension.
@@ -40,27 +36,47 @@ def _check_vector(name):
     return check
 
 
-def _inside(index, n, error="index out of range in self"):
-    if index.size and (index.min() < 0 or index.max() >= n):
-        raise IndexError(error)
+def outside(index, size, wraps=False) -> int:
+    """The first number of an index tensor that is out of range."""
+    array = ndarray(index)
+    return int(array[(array < (-size if wraps else 0)) | (array >= size)].flat[0])
 
 
-def _index_select(array, dim, index):
-    index = index.reshape(-1)
-    if not array.ndim:
-        _inside(index, 1)
-        return array.copy()
-    _inside(index, array.shape[dim])
-    return array.take(index, axis=dim)
+def _not_in_self(self, dim, index, *rest):
+    return IndexError("index out of range in self")
 
 
-index_select = checked(
+def _out_of_bounds(self, dim, index, *rest):
+    """The error of ops with a `dim`."""
+    size = self.layout.shape[dim] if self.layout.ndim else 1
+    place = wrap_dim(dim, self.layout.ndim)
+    bad = outside(index, size)
+    return RuntimeError(f"index {bad} is out of bounds for dimension {place} with size {size}")
+
+
+def _slices(buffer, dim, index):
+    """`index` in the shape that the slices of `buffer` along `dim` have together."""
+    shape = [index.layout.numel if d == dim else n for d, n in enumerate(buffer.layout.shape)]
+    [step] = index.layout.strides or (1,)
+    return viewed(index, shape, [step if d == dim else 0 for d in range(len(shape))])
+
+
+def _index_select(steps, self, dim, index):
+    dim, scalar, self = wrap_dim(dim, self.layout.ndim), not self.layout.ndim, vector(self)
+    index = _slices(self, dim, index)
+    source, place = along(self, dim, index.layout.shape, index)
+    out = steps.result(() if scalar else index.layout.shape, self.dtype)
+    steps.indexed(lambda value: (value,), [vector(out)], [source], [place])
+
+
+index_select = indexed(
     "aten::index_select(Tensor self, int dim, Tensor index) -> Tensor",
     """The slices along `dim` at the places in the vector `index`.""",
-    run=_index_select,
+    build=_index_select,
     check=_check_vector("index_select"),
+    refuse=_not_in_self,
     grad=dict(
-        self=lambda grad, self_layout, dim, index: grad.new_zeros(self_layout.shape).index_add(
+        self=lambda grad, self_layout, dim, index: grad.new_zeros(self_layout.shape).index_add_(
             dim, index, grad
         )
     ),
@@ -70,43 +86,80 @@ index_select = checked(
 def _check_add(self, dim, index, source, alpha=1):
     _check_vector("index_add")(self, dim, index)
     dim = wrap_dim(dim, self.layout.ndim)
+    shape, want = ([*x.layout.shape[:dim], *x.layout.shape[dim + 1 :]] for x in (source, self))
+    if source.layout.ndim and self.layout.ndim and shape != want:
+        raise RuntimeError(
+            "source tensor shape must match self tensor shape, excluding the specified dimension. "
+            f"Got self.shape = {list(self.layout.shape)} "
+            f"source.shape = {list(source.layout.shape)}"
+        )
     if self.layout.dtype is not source.layout.dtype:
         raise RuntimeError(
             f"index_add_(): self ({type_name(self.dtype)}) and source ({type_name(source.dtype)}) "
             "must have the same "
             "scalar type"
         )
-    n = source.layout.shape[dim] if source.layout.ndim else 1
+    n = source.layout.shape[dim] if dim < source.layout.ndim else 1
     if index.layout.numel != n:
         raise RuntimeError(
             f"index_add_(): Number of indices ({index.layout.numel}) should be equal to "
             f"source.size(dim): ({n}), for "
             f"dim: {dim}"
         )
+    rest = [n for x in (self, source) for d, n in enumerate(x.shape) if d != dim]
+    if rest != rest[: len(rest) // 2] * 2:
+        raise RuntimeError(
+            "source tensor shape must match self tensor shape, excluding the specified dimension. "
+            f"Got self.shape = {list(self.shape)} source.shape = {list(source.shape)}"
+        )
 
 
-def _index_add(array, dim, index, source, alpha):
-    out = numpy.array(array, order="C")
-    if not out.ndim:
-        return out + source.reshape(()) * numpy.array(alpha).astype(out.dtype)
-    index = index.reshape(-1)
-    _inside(index, out.shape[dim])
-    if alpha != 1:
-        source = source * numpy.array(alpha).astype(out.dtype)
-    if not source.ndim:
-        source = source.reshape((1,) * out.ndim)
-    add_rows(numpy.moveaxis(out, dim, 0), index, numpy.moveaxis(source, dim, 0))
-    return out
+def _plus(old, new):
+    return old + new
 
 
-index_add = checked(
+def _fold(steps, target, dim, index, source, combine):
+    """target = combine(target, source) at the places along `dim` that `index` names, in order; all
+    have one shape but for that dimension. `source` may be a number, `combine` None for the source
+    itself. Half types are folded in float32.
+    """
+    wide = compute_type(target.dtype)
+    if combine is not None and wide is not target.dtype:
+        made = steps.scratch(target.layout.shape, wide)
+        steps.copy(made, target)
+        _fold(steps, made, dim, index, source, combine)
+        steps.copy(target, made)
+        return
+    shape = index.layout.shape
+    view, place = along(target, dim, shape, index)
+    inputs = [] if combine is None else [view]
+    if isinstance(source, Buffer):
+        inputs.append(viewed(source, shape, source.layout.strides))
+
+    def body(*values):
+        new = ir.cast(values[-1] if isinstance(source, Buffer) else source, target.dtype)
+        return (new if combine is None else combine(values[0], new),)
+
+    steps.indexed(body, [view], inputs, [place], (dim,))
+
+
+def _index_add(steps, target, dim, index, source, alpha):
+    def add(old, new):
+        return old + new * ir.cast(alpha, old.dtype)
+
+    dim, target, source = wrap_dim(dim, target.layout.ndim), vector(target), vector(source)
+    _fold(steps, target, dim, _slices(target, dim, index), source, add)
+
+
+index_add = scatter(
     "aten::index_add(Tensor self, int dim, Tensor index, Tensor source, *, Scalar alpha=1) -> "
     "Tensor",
     """`self` with the slices of ``alpha * source`` added at the places in `index`; repeated places
     add up in order.
     """,
-    run=_index_add,
+    build=_index_add,
     check=_check_add,
+    refuse=_not_in_self,
     grad=dict(
         self=lambda grad: grad,
         source=lambda grad, source_layout, dim, index, alpha: _as_source(
@@ -136,28 +189,25 @@ def _check_copy(self, dim, index, source):
         )
 
 
-def _index_copy(array, dim, index, source):
-    out = numpy.array(array, order="C")
-    index = index.reshape(-1)
-    n = out.shape[dim] if out.ndim else 1
-    for i in index.tolist():
-        if not 0 <= i < n:
-            raise IndexError(
-                f"index_copy_(): index {i} is out of bounds for dimension {dim % max(out.ndim, 1)} "
-                "with "
-                f"size {n}"
-            )
-    if not out.ndim:
-        return source.reshape(()).copy()
-    numpy.moveaxis(out, dim, 0)[index] = numpy.moveaxis(source, dim, 0) if source.ndim else source
-    return out
+def _index_copy(steps, target, dim, index, source):
+    dim, target, source = wrap_dim(dim, target.layout.ndim), vector(target), vector(source)
+    _fold(steps, target, dim, _slices(target, dim, index), source, None)
 
 
-index_copy = checked(
+def _not_in_copy(self, dim, index, source):
+    size = self.layout.shape[dim] if self.layout.ndim else 1
+    return IndexError(
+        f"index_copy_(): index {outside(index, size)} is out of bounds for dimension "
+        f"{wrap_dim(dim, self.layout.ndim)} with size {size}"
+    )
+
+
+index_copy = scatter(
     "aten::index_copy(Tensor self, int dim, Tensor index, Tensor source) -> Tensor",
     """`self` with the slices of `source` at the places in `index`.""",
-    run=_index_copy,
+    build=_index_copy,
     check=_check_copy,
+    refuse=_not_in_copy,
     grad=dict(
         self=lambda grad, dim, index: grad.index_fill(dim, index, 0),
         source=lambda grad, source_layout, dim, index: _as_source(
@@ -169,19 +219,22 @@ index_copy = checked(
 )  # fmt: skip
 
 
-def _index_fill(array, dim, index, value):
-    out = numpy.array(array, order="C")
-    index = index.reshape(-1)
-    n = out.shape[dim] if out.ndim else 1
-    for i in index.tolist():
-        if not -n <= i < n:
-            raise IndexError(
-                f"index {i} is out of bounds for dimension {dim % max(out.ndim, 1)} with size {n}"
-            )
-    if not out.ndim:
-        return numpy.array(value).astype(out.dtype).reshape(()) if index.size else out
-    numpy.moveaxis(out, dim, 0)[index] = numpy.array(value).astype(out.dtype)
-    return out
+def _index_fill(steps, target, dim, index, value):
+    dim, target = wrap_dim(dim, target.layout.ndim), vector(target)
+    index = _slices(target, dim, index)
+    view, place = along(target, dim, index.layout.shape, index)
+    inputs = []
+    if isinstance(value, Buffer):
+        inputs = [viewed(value, index.layout.shape, [0] * index.layout.ndim)]
+    steps.indexed(lambda *values: values or (value,), [view], inputs, [place._replace(wraps=True)])
+
+
+def _not_filled(self, dim, index, value):
+    size = self.layout.shape[dim] if self.layout.ndim else 1
+    return IndexError(
+        f"index {outside(index, size, True)} is out of bounds for dimension "
+        f"{wrap_dim(dim, self.layout.ndim)} with size {size}"
+    )
 
 
 def _check_fill(self, dim, index, value):
@@ -197,11 +250,12 @@ def _check_fill(self, dim, index, value):
         )
 
 
-index_fill = checked(
-    "aten::index_fill(Tensor self, int dim, Tensor index, Tensor value) -> Tensor",
+index_fill = scatter(
+    "aten::index_fill(Tensor self, int dim, Tensor index, Tensor|Scalar value) -> Tensor",
     """`self` with the slices at the places in `index` filled with one value.""",
-    run=_index_fill,
+    build=_index_fill,
     check=_check_fill,
+    refuse=_not_filled,
     grad=dict(
         self=lambda grad, dim, index: grad.index_fill(dim, index, 0),
         value=lambda grad, value_layout, dim, index: (
@@ -263,114 +317,74 @@ def _check_sizes(self, dim, index, src, name):
         )
 
 
-def places(index, dim, n):
-    """NumPy's key for an index tensor along one dimension; RuntimeError for places outside."""
-    if index.size and (index.min() < 0 or index.max() >= n):
-        bad = index[(index < 0) | (index >= n)].flat[0]
-        raise RuntimeError(f"index {bad} is out of bounds for dimension {dim} with size {n}")
-    key = list(numpy.ogrid[tuple(slice(k) for k in index.shape)]) if index.ndim else []
-    key[dim] = index
-    return tuple(key)
+def _gather(steps, self, dim, index, sparse_grad):
+    out = steps.result(index.layout.shape, self.dtype)
+    dim, self, index = wrap_dim(dim, self.layout.ndim), vector(self), vector(index)
+    if index.layout.numel:
+        source, place = along(self, dim, index.layout.shape, index)
+        steps.indexed(lambda value: (value,), [vector(out)], [source], [place])
 
 
-def _gather(array, dim, index, sparse_grad):
-    if not array.ndim or not index.ndim:
-        flat, places_ = array.reshape(-1), index.reshape(-1)
-        return flat[places(places_, 0, flat.size)].reshape(index.shape)
-    dim = wrap_dim(dim, array.ndim)
-    if not index.size:
-        return numpy.empty(index.shape, array.dtype)
-    return array[places(index, dim, array.shape[dim])]
-
-
-gather = checked(
+gather = indexed(
     "aten::gather(Tensor self, int dim, Tensor index, *, bool sparse_grad=False) -> Tensor",
     """The element at the place that `index` gives along `dim`, for each element of `index`.""",
-    run=_gather,
+    build=_gather,
     check=_check_index("gather"),
+    refuse=_out_of_bounds,
     grad=dict(
-        self=lambda grad, self_layout, dim, index: grad.new_zeros(self_layout.shape).scatter_add(
+        self=lambda grad, self_layout, dim, index: grad.new_zeros(self_layout.shape).scatter_add_(
             dim, index, grad
         )
     ),
 )
+gather.exact_out = gather.apart_out = True
 
 
-def _prepared(array, dim, index, src):
-    """(a copy of the array, its part seen as at least 1-dim, the key, the values)."""
-    out = numpy.array(array, order="C")
-    target = out.reshape(1) if not out.ndim else out
-    index = index.reshape(1) if not index.ndim else index
-    if index.size == 0:
-        return out, target, None, None
-    dim = wrap_dim(dim, target.ndim)
-    key = places(index, dim, target.shape[dim])
-    if isinstance(src, numpy.ndarray):
-        src = src.reshape(1) if not src.ndim else src
-        src = src[tuple(slice(n) for n in index.shape)]
-    else:
-        src = numpy.array(src).astype(out.dtype)
-    return out, target, key, src
+def _elementwise(combine):
+    """The steps of an op that writes elements along one dimension."""
 
+    def build(steps, target, dim, index, src):
+        if index.layout.numel:
+            dim, target, index = wrap_dim(dim, target.layout.ndim), vector(target), vector(index)
+            src = vector(src) if isinstance(src, Buffer) else src
+            _fold(steps, target, dim, index, src, combine)
 
-def _scatter(array, dim, index, src):
-    out, target, key, values = _prepared(array, dim, index, src)
-    if key is not None:
-        target[key] = values
-    return out
-
-
-def _linear(target, key):
-    """The key as positions in the flat array, for which NumPy's `ufunc.at` has a fast path."""
-    return numpy.ravel_multi_index(numpy.broadcast_arrays(*key), target.shape).reshape(-1)
-
-
-def _scatter_add(array, dim, index, src):
-    out, target, key, values = _prepared(array, dim, index, src)
-    if key is not None:
-        flat, at = target.reshape(-1), _linear(target, key)
-        values = numpy.broadcast_to(values, key[wrap_dim(dim, target.ndim)].shape).reshape(-1)
-        if out.dtype.itemsize == 2 and out.dtype.kind not in "iu":
-            wide = flat.astype(numpy.float32)
-            numpy.add.at(wide, at, values.astype(numpy.float32))
-            flat[...] = wide.astype(out.dtype)
-        elif out.dtype.kind == "b":
-            numpy.logical_or.at(flat, at, values)
-        else:
-            numpy.add.at(flat, at, values)
-    return out
+    return build
 
 
 def _scatter_self(grad, dim, index):
     return grad.scatter(dim, index, 0)
 
 
-scatter_src = checked(
+scatter_src = scatter(
     "aten::scatter.src(Tensor self, int dim, Tensor index, Tensor src) -> Tensor",
     """`self` with the elements of `src` written at the places that `index` gives along `dim`; the
     last one stays.
     """,
-    run=_scatter,
+    build=_elementwise(None),
     check=_check_index("scatter"),
+    refuse=_out_of_bounds,
     grad=dict(
         self=_scatter_self,
         src=lambda grad, src_layout, dim, index: _spread(grad.gather(dim, index), src_layout),
     ),
 )
-scatter_value = checked(
+scatter_value = scatter(
     "aten::scatter.value(Tensor self, int dim, Tensor index, Scalar value) -> Tensor",
     """`self` with a number written at the places that `index` gives along `dim`.""",
-    run=_scatter,
+    build=_elementwise(None),
     check=_check_index("scatter"),
+    refuse=_out_of_bounds,
     grad=dict(self=_scatter_self),
 )
-scatter_add = checked(
+scatter_add = scatter(
     "aten::scatter_add(Tensor self, int dim, Tensor index, Tensor src) -> Tensor",
     """`self` with the elements of `src` added at the places that `index` gives along `dim`, in
     order.
     """,
-    run=_scatter_add,
+    build=_elementwise(_plus),
     check=_check_index("scatter_add"),
+    refuse=_out_of_bounds,
     grad=dict(
         self=lambda grad: grad,
         src=lambda grad, src_layout, dim, index: _spread(grad.gather(dim, index), src_layout),
@@ -384,18 +398,7 @@ def _spread(grad, layout):
         return grad
     pad = [k for have, want in zip(reversed(grad.layout.shape), reversed(layout.shape), strict=True)
            for k in (0, want - have)]  # fmt: skip
-    return _pad(grad, tuple(pad))
-
-
-def _pad(grad, pad):
-    from_edge = grad.new_zeros(
-        [n + p for n, p in zip(grad.layout.shape, reversed(pad[1::2]), strict=True)]
-    )
-    out = from_edge
-    for d, n in enumerate(grad.layout.shape):
-        out = out.narrow(d, 0, n)
-    out.copy_(grad)
-    return from_edge
+    return zero_pad(grad, tuple(pad))
 
 
 _REDUCE = {"add": "sum", "multiply": "prod"}
@@ -427,27 +430,44 @@ def scatter_value_reduced(self, dim, index, value, reduce):
     )
 
 
-_UFUNCS = {"sum": "add", "mean": "add", "prod": "multiply", "amax": "maximum", "amin": "minimum"}
+_COMBINE = {
+    "sum": _plus,
+    "mean": _plus,
+    "prod": lambda old, new: old * new,
+    "amax": ir.maximum,
+    "amin": ir.minimum,
+}
 
 
-def _scatter_reduce(array, dim, index, src, reduce, include_self):
-    out, target, key, values = _prepared(array, dim, index, src)
-    if key is None:
-        return out
-    half = out.dtype.itemsize == 2 and out.dtype.kind not in "iu"
-    wide = numpy.float32 if half else out.dtype
-    flat, at = target.reshape(-1).astype(wide), _linear(target, key)
-    values = values.reshape(-1).astype(wide)
+def _scatter_reduce(steps, target, dim, index, src, reduce, include_self):
+    if not index.layout.numel:
+        return
+    wide, result = compute_type(target.dtype), target
+    if wide is not target.dtype:
+        target = steps.scratch(result.layout.shape, wide)
+        steps.copy(target, result)
+    dim, whole, index = wrap_dim(dim, target.layout.ndim), target, vector(index)
+    target = vector(target)
     if not include_self:
-        flat[at] = _identity(reduce, flat.dtype)
-    with numpy.errstate(all="ignore"):
-        getattr(numpy, _UFUNCS[reduce]).at(flat, at, values)
-        if reduce == "mean":
-            count = numpy.full(flat.shape, int(include_self), numpy.int64)
-            numpy.add.at(count, at, 1)
-            count[count == 0] = 1
-            flat = flat // count if flat.dtype.kind in "iu" else flat / count
-    return flat.astype(out.dtype).reshape(out.shape)
+        _fold(steps, target, dim, index, ir.const(_identity(reduce, wide), wide), None)
+    src = vector(src) if isinstance(src, Buffer) else src
+    _fold(steps, target, dim, index, src, _COMBINE[reduce])
+    if reduce == "mean":
+        count = steps.scratch(target.layout.shape, INT64)
+        steps.indexed(lambda: (ir.const(int(include_self), INT64),), [count], [], [])
+        _fold(steps, count, dim, index, ir.const(1, INT64), _plus)
+        steps.indexed(_quotient, [target], [target, count], [])
+    if whole is not result:
+        steps.copy(result, whole)
+
+
+def _quotient(total, count):
+    """The mean; that of integers is rounded down."""
+    count = ir.cast(ir.maximum(count, 1), total.dtype)
+    quotient = total / count
+    if total.dtype.kind in "iu":
+        quotient = quotient - ir.cast(ir.rem(total, count) < 0, total.dtype)
+    return (quotient,)
 
 
 def _identity(reduce, dtype):
@@ -458,13 +478,14 @@ def _identity(reduce, dtype):
     if dtype.kind == "b":
         return reduce == "amin"
     if dtype.kind == "f":
-        return -numpy.inf if reduce == "amax" else numpy.inf
-    info = numpy.iinfo(dtype)
-    return info.min if reduce == "amax" else info.max
+        return -math.inf if reduce == "amax" else math.inf
+    bits = 8 * dtype.itemsize - (dtype.kind == "i")
+    least = -(2**bits) if dtype.kind == "i" else 0
+    return least if reduce == "amax" else 2**bits - 1
 
 
 def _check_scatter_reduce(self, dim, index, src, reduce, include_self=True):
-    if reduce not in _UFUNCS:
+    if reduce not in _COMBINE:
         raise RuntimeError(
             f"reduce argument must be either sum, prod, mean, amax or amin, got {reduce}"
         )
@@ -520,15 +541,16 @@ def _product_gradients(grad, self, dim, index, src, include_self, result):
     return from_self, where(single, (grad * without).gather(dim, index), plain)
 
 
-scatter_reduce = checked(
+scatter_reduce = scatter(
     "aten::scatter_reduce(Tensor self, int dim, Tensor index, Tensor src, str reduce, *, bool "
     "include_self=True)"
     " -> Tensor",
     """`self` with the elements of `src` folded (sum, prod, mean, amax, amin) into the places that
     `index` gives.
     """,
-    run=_scatter_reduce,
+    build=_scatter_reduce,
     check=_check_scatter_reduce,
+    refuse=_out_of_bounds,
     grad=dict(
         self=lambda grad, self, dim, index, src, reduce, include_self, result: _both_gradients(
             grad, self, dim, index, src, reduce, include_self, result
@@ -565,20 +587,28 @@ def index_reduce(self, dim, index, source, reduce, include_self):
     return scatter_reduce(self, dim, spread, source, reduce, include_self=include_self)
 
 
-for _op in (
-    index_add, index_copy, index_fill, scatter_src, scatter_add, scatter_reduce, index_reduce,
-):  # fmt: skip
-    _op.inplace_form = True
+index_reduce.inplace_form = True
 
 
 # Places in the flat tensor.
 
 
-def _flat_places(index, n):
-    if index.size and (index.min() < -n or index.max() >= n):
-        bad = index[(index < -n) | (index >= n)].flat[0]
-        raise IndexError(f"out of range: tried to access index {bad} on a tensor of {n} elements.")
-    return index
+def _not_in_flat(self, index, *rest):
+    n = self.layout.numel
+    bad = outside(index, n, True)
+    return IndexError(f"out of range: tried to access index {bad} on a tensor of {n} elements.")
+
+
+def _flat(buffer, index):
+    """A contiguous buffer for points of the shape of `index`, which gives places in it."""
+    view = viewed(buffer, index.layout.shape, [0] * index.layout.ndim)
+    return view, At(index, (view,), buffer.layout.itemsize, buffer.layout.numel, True)
+
+
+def _take(steps, self, index):
+    out = steps.result(index.layout.shape, self.dtype)
+    view, place = _flat(steps.dense(self), index)
+    steps.indexed(lambda value: (value,), [out], [view], [place])
 
 
 def _check_take(self, index, *rest):
@@ -588,27 +618,39 @@ def _check_take(self, index, *rest):
         )
 
 
-take = checked(
+take = indexed(
     "aten::take(Tensor self, Tensor index) -> Tensor",
     """The elements at places in the flat tensor.""",
-    run=lambda array, index: array.reshape(-1)[_flat_places(index, array.size)],
+    build=_take,
     check=_check_take,
+    refuse=_not_in_flat,
     grad=dict(
-        self=lambda grad, self_layout, index: grad.new_zeros(self_layout.shape).put(
+        self=lambda grad, self_layout, index: grad.new_zeros(self_layout.shape).put_(
             index, grad, True
         ),
     ),
 )
+take.exact_out = take.apart_out = True
 
 
-def _put(array, index, source, accumulate):
-    out = numpy.array(array, order="C")
-    flat, at = out.reshape(-1), _flat_places(index, out.size).reshape(-1)
+def _put(steps, target, index, source, accumulate):
+    wide, dense = compute_type(target.dtype), target
+    if not target.layout.contiguous or (accumulate and wide is not target.dtype):
+        dense = steps.scratch(target.layout.shape, wide if accumulate else target.dtype)
+        steps.copy(dense, target)
+    source = steps.dense(source)
+    shape, order = index.layout.shape, range(index.layout.ndim)
+    view, place = _flat(dense, index)
+    source = viewed(source, shape, contiguous(shape, source.dtype).strides)
     if accumulate:
-        add_rows(flat, at, source.reshape(-1))
+        steps.indexed(
+            lambda old, new: (old + ir.cast(new, old.dtype),),
+            [view], [view, source], [place], order,
+        )  # fmt: skip
     else:
-        flat[at] = source.reshape(-1)
-    return out
+        steps.indexed(lambda new: (new,), [view], [source], [place], order)
+    if dense is not target:
+        steps.copy(target, dense)
 
 
 def _check_put(self, index, source, accumulate=False):
@@ -630,11 +672,12 @@ def _check_put(self, index, source, accumulate=False):
         )
 
 
-put = checked(
+put = scatter(
     "aten::put(Tensor self, Tensor index, Tensor source, bool accumulate=False) -> Tensor",
     """`self` with elements written (or added) at places in the flat tensor.""",
-    run=_put,
+    build=_put,
     check=_check_put,
+    refuse=_not_in_flat,
     grad=dict(
         self=lambda grad, index, accumulate, source_layout: grad if accumulate else grad.put(
             index, grad.new_zeros(source_layout.shape), False
@@ -642,7 +685,6 @@ put = checked(
         source=lambda grad, index, source_layout: grad.take(index).reshape(source_layout.shape),
     ),
 )  # fmt: skip
-put.inplace_form = True
 
 
 @composite("aten::take_along_dim(Tensor self, Tensor indices, int? dim=None) -> Tensor")
@@ -674,177 +716,3 @@ def take_along_dim(self, indices, dim):
     return expand(self, at(self.layout.shape[d])).gather(
         d, expand(indices, at(indices.layout.shape[d]))
     )
-
-
-# Masks.
-
-
-def _select_by_mask(self, mask, value):
-    return ir.select(mask, ir.cast(value, self.dtype), self)
-
-
-def _check_mask(common, self, mask, value):
-    if mask.layout.dtype is not BOOL:
-        name = _C_NAMES.get(mask.layout.dtype.name, mask.layout.dtype.name)
-        raise RuntimeError(
-            f"masked_fill_ only supports boolean masks, but got mask with dtype {name}"
-        )
-    if hasattr(value, "layout"):
-        if value.layout.ndim:
-            raise RuntimeError(
-                "masked_fill_ only supports a 0-dimensional value tensor, but got tensor with "
-                f"{value.layout.ndim} dimension(s)."
-            )
-        kind = value.layout.dtype.category
-    else:
-        kind = 3 if isinstance(value, complex) else 0
-    if kind == 3 and common.category < 3:
-        name = _C_NAMES.get(common.name, common.name)
-        raise RuntimeError(f"value cannot be converted to type {name} without overflow")
-
-
-masked_fill = pointwise(
-    "aten::masked_fill(Tensor self, Tensor mask, Tensor value) -> Tensor",
-    """`self` with a value where `mask` holds.""",
-    scalar=_select_by_mask,
-    promotes=("self",),
-    check=_check_mask,
-    grad=dict(
-        self=lambda grad, mask: grad.masked_fill(mask, 0),
-        value=lambda grad, mask: where(mask, grad, 0),
-    ),
-)
-
-
-def _check_condition(common, condition, *rest):
-    if condition.layout.dtype is not BOOL and condition.layout.dtype.name != "uint8":
-        raise RuntimeError(
-            "where expected condition to be a boolean tensor, but got a tensor with dtype "
-            + type_name(condition.layout.dtype)
-        )
-
-
-where = pointwise(
-    "aten::where(Tensor condition, Tensor self, Tensor other) -> Tensor",
-    """The element of `self` where `condition` holds, else that of `other`.""",
-    scalar=lambda condition, self, other: ir.select(ir.cast(condition, BOOL), self, other),
-    promotes=("self", "other"),
-    check=_check_condition,
-    method=False,
-    grad=dict(
-        self=lambda grad, condition: where(condition, grad, 0),
-        other=lambda grad, condition: where(condition, 0, grad),
-    ),
-)
-where.inplace_form = False
-
-
-def _places_of_nonzero(array):
-    return numpy.argwhere(array.astype(bool)).astype(numpy.int64, order="C")
-
-
-_nonzero = opaque(
-    "aten::_nonzero(Tensor self) -> Tensor",
-    """The places of the elements that are not zero, as rows.""",
-    run=_places_of_nonzero,
-    method=False,
-    function=False,
-)
-
-
-@composite("aten::nonzero(Tensor self, *, bool as_tuple=False) -> Tensor")
-def nonzero(self, as_tuple):
-    """The places of the elements that are not zero, as rows; `as_tuple` gives one vector for each
-    dimension.
-    """
-    if as_tuple:
-        rows = _nonzero(self if self.layout.ndim else self.reshape(1))
-        return rows.unbind(1)
-    return _nonzero(self)
-
-
-@composite("aten::argwhere(Tensor self) -> Tensor")
-def argwhere(self):
-    """The places of the elements that are not zero, as rows."""
-    return _nonzero(self)
-
-
-def _check_mask_select(self, mask):
-    if mask.layout.dtype not in (BOOL, by_name("uint8")):
-        raise RuntimeError("masked_select: expected BoolTensor for mask")
-    broadcast([self.layout.shape, mask.layout.shape][::-1])
-
-
-masked_select = checked(
-    "aten::masked_select(Tensor self, Tensor mask) -> Tensor",
-    """The elements where `mask` holds, as a vector.""",
-    run=lambda array, mask: numpy.broadcast_arrays(array, mask)[0][
-        numpy.broadcast_to(mask, numpy.broadcast_shapes(array.shape, mask.shape)).astype(bool)
-    ],
-    check=_check_mask_select,
-    grad=dict(self=lambda grad, self_layout, mask: _unselect(grad, self_layout, mask)),
-)
-
-
-def _unselect(grad, layout, mask):
-    shape = broadcast([layout.shape, mask.layout.shape])
-    return grad.new_zeros(shape).masked_scatter(mask, grad).sum_to_size(layout.shape)
-
-
-def _masked_scatter(array, mask, source):
-    shape = numpy.broadcast_shapes(array.shape, mask.shape)
-    out = numpy.array(numpy.broadcast_to(array, shape), order="C")
-    mask = numpy.broadcast_to(mask, shape).astype(bool)
-    count = int(mask.sum())
-    if source.size < count:
-        raise RuntimeError("Number of elements of source < number of ones in mask")
-    out[mask] = source.reshape(-1)[:count]
-    return out
-
-
-def _check_masked_scatter(self, mask, source):
-    if self.layout.dtype is not source.layout.dtype:
-        raise RuntimeError(
-            "masked_scatter_: expected self and source to have same dtypes but got "
-            f"{type_name(self.dtype)} and "
-            f"{type_name(source.dtype)}"
-        )
-    if mask.layout.dtype not in (BOOL, by_name("uint8")):
-        raise RuntimeError("masked_scatter_ only supports boolean masks, but got mask with dtype "
-                           + type_name(mask.layout.dtype))  # fmt: skip
-
-
-masked_scatter = checked(
-    "aten::masked_scatter(Tensor self, Tensor mask, Tensor source) -> Tensor",
-    """`self` with the elements of `source`, in order, where `mask` holds.""",
-    run=_masked_scatter,
-    check=_check_masked_scatter,
-    grad=dict(
-        self=lambda grad, mask, self_layout: grad.masked_fill(mask, 0).sum_to_size(
-            self_layout.shape
-        ),
-        source=lambda grad, mask, source_layout: _in_source(
-            grad.masked_select(mask), source_layout
-        ),
-    ),
-)
-masked_scatter.inplace_form = True
-
-
-def _in_source(grad, layout):
-    rest = layout.numel - grad.layout.numel
-    whole = grad if not rest else _pad(grad, (0, rest))
-    return whole.reshape(layout.shape)
-
-
-__all__ = [
-    "FLOAT32",
-    "gather",
-    "index_add",
-    "index_select",
-    "masked_fill",
-    "nonzero",
-    "scatter_add",
-    "take",
-    "where",
-]

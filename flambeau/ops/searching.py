@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flambeau._base import numpy
-from flambeau.types import by_name
+from flambeau.types import by_name, row_major
 
 from .family import opaque
 from .family.reduction import wrap_dim
@@ -137,8 +137,8 @@ _isin = opaque(
 
 
 @composite(
-    "aten::isin(Tensor elements, Tensor test_elements, *, bool assume_unique=False, bool "
-    "invert=False) -> Tensor",
+    "aten::isin(Tensor|Scalar elements, Tensor|Scalar test_elements, *, "
+    "bool assume_unique=False, bool invert=False) -> Tensor",
     method=False,
 )
 def isin(elements, test_elements, assume_unique, invert):
@@ -164,6 +164,8 @@ def _search(sequence, values, out_int32, right, sorter):
         if sorter.size and (sorter.min() < 0 or sorter.max() >= sequence.shape[-1]):
             raise RuntimeError("torch.searchsorted(): sorter index out of range")
         sequence = numpy.take_along_axis(sequence, sorter, -1)
+    if not values.size:
+        return numpy.zeros(values.shape, kind)
     if sequence.ndim == 1:
         return numpy.searchsorted(sequence, values, side).astype(kind)
     rows, wanted = sequence.reshape(-1, sequence.shape[-1]), values.reshape(-1, values.shape[-1])
@@ -209,7 +211,7 @@ _searchsorted = checked(
 
 
 @composite(
-    "aten::searchsorted(Tensor sorted_sequence, Tensor self, *, bool out_int32=False, bool "
+    "aten::searchsorted(Tensor sorted_sequence, Tensor|Scalar self, *, bool out_int32=False, bool "
     "right=False, str? side=None, "
     "Tensor? sorter=None) -> Tensor",
     method=False,
@@ -234,8 +236,8 @@ def searchsorted(sorted_sequence, self, out_int32, right, side, sorter):
 
 
 @composite(
-    "aten::bucketize(Tensor self, Tensor boundaries, *, bool out_int32=False, bool right=False) -> "
-    "Tensor",
+    "aten::bucketize(Tensor|Scalar self, Tensor boundaries, *, bool out_int32=False, "
+    "bool right=False) -> Tensor",
     method=False,
 )
 def bucketize(self, boundaries, out_int32, right):
@@ -245,6 +247,18 @@ def bucketize(self, boundaries, out_int32, right):
             f"boundaries tensor must be 1 dimension, but got dim({boundaries.layout.ndim})"
         )
     return _searchsorted(boundaries, self, out_int32, right, None)
+
+
+@composite("aten::unravel_index(Tensor indices, int[] shape) -> Tensor[]", method=False)
+def unravel_index(indices, shape):
+    """Places in a row-major block of `shape` as coordinates: one tensor for each dimension."""
+    if indices.layout.dtype.kind not in "iu":
+        raise TypeError(f"expected 'indices' to be integer dtype, but got {indices.layout.dtype}")
+    steps = row_major(shape)
+    indices = indices.to(INT64)
+    return tuple(
+        indices.div(step, rounding_mode="floor") % n for step, n in zip(steps, shape, strict=True)
+    )
 
 
 # Repetition by counts.

@@ -1,18 +1,23 @@
 """Views by other names, repeating and rearranging, grids and products."""
 
+import itertools
 import math
+import warnings
 
+from flambeau import runtime
 from flambeau._base import numpy
-from flambeau.types import by_name, layout
+from flambeau.types import by_name, dense_like, layout
 
 from . import splitting
+from .contraction import plain_copy
+from .family.chain import chain, viewed
 from .family.launch import broadcast
 from .family.reduction import wrap_dim
 from .family.view import View
 from .joining import alias_of, cat, checked, stack
-from .op import composite, registry
+from .op import composite, is_tensor, registry
 from .promotion import result_type
-from .views import expand, slice_
+from .views import expand, reshape, slice_
 
 INT64 = by_name("int64")
 
@@ -28,7 +33,8 @@ def narrow(self, dim, start, length):
         raise RuntimeError("narrow() cannot be applied to a 0-dim tensor.")
     if length < 0:
         raise RuntimeError("narrow(): length must be non-negative.")
-    start, n = int(start), source.shape[wrap_dim(dim, source.ndim)]
+    n = source.shape[wrap_dim(dim, source.ndim)]
+    start = _whole(start)
     if not -n <= start <= n:
         raise IndexError(
             f"start out of range (expected to be in range of [{-n}, {n}], but got {start})"
@@ -39,10 +45,29 @@ def narrow(self, dim, start, length):
     return slice_(self, dim, start, start + length, 1)
 
 
+def _whole(start):
+    if is_tensor(start):
+        if start.layout.ndim or start.layout.dtype.kind not in "iu":
+            raise RuntimeError("start must be an 0-dim integral Tensor.")
+        return start.item()
+    if not isinstance(start, int):
+        raise TypeError(
+            f"narrow(): argument 'start' (position 3) must be int, not {type(start).__name__}"
+        )
+    return start
+
+
 @composite("aten::narrow_copy(Tensor self, int dim, Any start, int length) -> Tensor")
 def narrow_copy(self, dim, start, length):
     """As `narrow`, copied."""
-    return narrow(self, dim, start, length).clone()
+    if dim >= self.layout.ndim > 0:
+        raise RuntimeError(f"Expected dim < self.dim(), but got {dim} and {self.layout.ndim}")
+    if length < 0 and self.layout.ndim:
+        raise RuntimeError(
+            f"start ({start}) + length ({length}) exceeds dimension size "
+            f"({self.layout.shape[dim]})."
+        )
+    return plain_copy(narrow(self, dim, start, length))
 
 
 def _listed(dims):
@@ -67,7 +92,7 @@ def movedim(self, source, destination):
                 f"({list(source if name == 'source' else destination)})"
             )
     if not n:
-        return self
+        return self.permute(())
     order: list = [None] * n
     for s, d in zip(start, end, strict=True):
         order[d] = s
@@ -90,15 +115,24 @@ def swapdims(self, dim0, dim1):
     return self.transpose(dim0, dim1)
 
 
+def conjugate_of_scalar(self, name):
+    """What PyTorch gives for the conjugate transpose of a 0-dim tensor."""
+    message = f"{name} is deprecated on 0-D tensors. Consider using x.conj()."
+    warnings.warn(message, UserWarning, stacklevel=4)
+    return self.conj()
+
+
 @composite("aten::adjoint(Tensor self) -> Tensor")
 def adjoint(self):
     """The conjugate transpose of the last two dimensions."""
+    if not self.layout.ndim:
+        return conjugate_of_scalar(self, "adjoint()")
     if self.layout.ndim < 2:
         raise RuntimeError(
             "tensor.adjoint() is only supported on matrices or batches of matrices. Got "
             f"{self.layout.ndim}-D tensor."
         )
-    made = self.transpose(-2, -1)
+    made = self.transpose(-2, -1) if self.layout.ndim else self
     return made.conj() if made.layout.dtype.kind == "c" else made
 
 
@@ -159,16 +193,19 @@ def broadcast_to(self, size):
 def broadcast_tensors(tensors):
     """The tensors expanded to their common shape."""
     shape = broadcast([t.layout.shape for t in tensors])
-    return tuple(expand(t, shape) for t in tensors)
+    return tuple(t if t.layout.shape == shape else expand(t, shape) for t in tensors)
 
 
 def _view_dtype(source, dtype):
     """The same bytes as another type: sizes of elements may differ in the last dimension."""
-    for bit, name in ((source.conj, "conjugate"), (source.neg, "negative")):
+    for bit, name in (
+        (source.conj, "conjugate view tensors"),
+        (source.neg, "tensors with negative bit set"),
+    ):
         if bit and dtype is not source.dtype:
             raise RuntimeError(
-                f"torch.Tensor.view is not supported for {name} view tensors when converting to a "
-                "different dtype."
+                f"torch.Tensor.view is not supported for {name} when converting to a different "
+                "dtype."
             )
     if dtype.itemsize == source.itemsize:
         return (
@@ -210,7 +247,6 @@ def _view_dtype(source, dtype):
 class _ViewDtype(View):
     def plan(self, args):
         made, up, down = _view_dtype(args[0].layout, args[1])
-        from_base = self.plan_with(args, made)
 
         def plan(tensor, dtype):
             if tensor.offset % down:
@@ -218,14 +254,14 @@ class _ViewDtype(View):
                     f"self.storage_offset() must be divisible by {down} to view with larger "
                     "elements"
                 )
-            return from_base(tensor, tensor.offset * up // down, dtype)
+            return runtime.wrap(tensor.storage, made, tensor.offset * up // down)
 
         return plan
 
 
 view_dtype = _ViewDtype(
     "aten::_view_dtype(Tensor self, ScalarType dtype) -> Tensor",
-    """The same bytes as elements of another type.""",
+    """The same bytes as elements of another type; not differentiable, and no view for backward.""",
     None,
     None,
     method=False,
@@ -246,21 +282,22 @@ resolve_conj, resolve_neg = _resolve("resolve_conj", "conj"), _resolve("resolve_
 
 @composite("aten::conj_physical(Tensor self) -> Tensor")
 def conj_physical(self):
-    """The complex conjugate, written out."""
-    return self.conj().clone() if self.layout.dtype.kind == "c" else self.clone()
+    """The complex conjugate, written out; real tensors are returned as they are."""
+    return self.conj().clone() if self.layout.dtype.kind == "c" else self
 
 
 conj_physical.inplace_form = True
 
 
-def _copied(source):
+def _copied(name, source):
     """The op ``NAME_copy`` of a view: its result in memory of its own."""
     _, _, rest = source.text.partition("(")
-    name = {"slice": "slice"}.get(source.name, source.name)
 
     def body(*args):
         made = source.door(*_positional(source, args), **_keyword(source, args))
-        return tuple(m.clone() for m in made) if isinstance(made, tuple) else made.clone()
+        if isinstance(made, tuple):
+            return tuple(plain_copy(m) for m in made)
+        return plain_copy(made)
 
     body.__doc__ = f"""As `{name}`, in memory of its own."""
     return composite(f"aten::{name}_copy({rest}", method=False)(body)
@@ -284,6 +321,7 @@ for _name in (
     "permute",
     "select",
     "slice",
+    "split",
     "split_with_sizes",
     "squeeze",
     "t",
@@ -291,11 +329,11 @@ for _name in (
     "unbind",
     "unfold",
     "unsqueeze",
-    "view",
     "view_as_complex",
     "view_as_real",
 ):
-    _copied(registry[_name][0])
+    _copied(_name, registry[_name][0])
+_copied("view", reshape)
 
 
 # Repeating and rearranging.
@@ -319,7 +357,7 @@ def repeat(self, repeats):
     paired = expand(
         paired, [k for r, n in zip(repeats, (1,) * lead + shape, strict=True) for k in (r, n)]
     )
-    return paired.clone().reshape(sizes)
+    return plain_copy(paired).reshape(sizes)
 
 
 @composite("aten::tile(Tensor self, int[] dims) -> Tensor")
@@ -328,24 +366,24 @@ def tile(self, dims):
     return repeat(self, (1,) * (self.layout.ndim - len(dims)) + tuple(dims))
 
 
-def _flip(array, dims):
-    return (
-        numpy.flip(array, [wrap_dim(d, array.ndim) for d in dims]) if array.ndim else array.copy()
-    )
+def _flip(steps, self, dims):
+    shape, strides = self.layout.shape, self.layout.strides
+    seen = {wrap_dim(d, len(shape)) for d in dims}
+    if len(seen) < len(dims):
+        twice = next(d for d in seen if [wrap_dim(e, len(shape)) for e in dims].count(d) > 1)
+        raise RuntimeError(f"dim {twice} appears multiple times in the list of dims")
+    back = [d for d in range(len(shape)) if d in seen]
+    start = sum(strides[d] * (shape[d] - 1) for d in back)
+    source = viewed(self, shape, [-s if d in back else s for d, s in enumerate(strides)], start)
+    kept = layout(shape, dense_like(shape, strides), self.dtype, self.layout.device)
+    out = viewed(steps.result(shape, self.dtype, kept), shape, kept.strides)
+    steps.copy(out, source)
 
 
-def _check_flip(self, dims):
-    seen = [wrap_dim(d, self.layout.ndim) for d in dims]
-    for d in seen:
-        if seen.count(d) > 1:
-            raise RuntimeError(f"dim {d} appears multiple times in the list of dims")
-
-
-flip = checked(
+flip = chain(
     "aten::flip(Tensor self, int[] dims) -> Tensor",
     """The elements in reverse order along `dims`.""",
-    run=_flip,
-    check=_check_flip,
+    build=_flip,
     grad=dict(self=lambda grad, dims: grad.flip(dims)),
 )
 
@@ -363,24 +401,48 @@ def _flip_along(name, rank, dim):
 fliplr, flipud = _flip_along("fliplr", 2, 1), _flip_along("flipud", 1, 0)
 
 
-@composite("aten::roll(Tensor self, int[] shifts, int[] dims=[]) -> Tensor")
-def roll(self, shifts, dims):
-    """The elements shifted along `dims` (of the flat tensor without `dims`); what falls off comes
-    in again.
-    """
+def _roll(steps, self, shifts, dims):
+    if not shifts:
+        raise RuntimeError("`shifts` required")
+    out = steps.result(self.layout.shape, self.dtype)
     if not dims and len(shifts) == 1:
-        return roll(self.reshape(-1), shifts, (0,)).reshape(self.layout.shape)
+        flat = (self.layout.numel,), (1,)
+        self, out, dims = viewed(steps.dense(self), *flat), viewed(out, *flat), (0,)
     if len(shifts) != len(dims):
         raise RuntimeError(
             f"shifts and dimensions must align. shifts: {len(shifts)}, dims:{len(dims)}"
         )
-    out = self
+    if dims and not self.layout.ndim:
+        raise IndexError(f"Dimension specified as {dims[0]} but tensor has no dimensions")
+    cuts = [0] * self.layout.ndim
     for shift, dim in zip(shifts, dims, strict=True):
-        n = out.layout.shape[wrap_dim(dim, out.layout.ndim)] if out.layout.ndim else 1
-        cut = (-shift) % n if n else 0
-        if cut:
-            out = cat([slice_(out, dim, cut, n, 1), slice_(out, dim, 0, cut, 1)], dim)
-    return out.clone() if out is self else out
+        d = wrap_dim(dim, self.layout.ndim)
+        if self.layout.numel and self.layout.ndim:
+            cuts[d] = (cuts[d] - shift) % self.layout.shape[d]
+    # Each dimension falls into what lies behind its cut, which comes first, and what lies before.
+    halves = [
+        [(cut, n, 0), (0, cut, n - cut)] if cut else [(0, n, 0)]
+        for n, cut in zip(self.layout.shape, cuts, strict=True)
+    ]
+    for part in itertools.product(*halves):
+        shape = [stop - start for start, stop, _ in part]
+        target, source = (
+            viewed(
+                b, shape, b.layout.strides, sum(p[k] * s for p, s in zip(part, b.layout.strides))
+            )
+            for k, b in ((2, out), (0, self))
+        )
+        steps.copy(target, source)
+
+
+roll = chain(
+    "aten::roll(Tensor self, int[] shifts, int[]? dims=None) -> Tensor",
+    """The elements shifted along `dims` (of the flat tensor without `dims`); what falls off comes
+    in again.
+    """,
+    build=_roll,
+    grad=dict(self=lambda grad, shifts, dims: grad.roll([-s for s in shifts], dims)),
+)
 
 
 @composite("aten::rot90(Tensor self, int k=1, int[] dims=[0, 1]) -> Tensor")

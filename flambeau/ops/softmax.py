@@ -13,6 +13,7 @@ from .family.reduction import wrap_dim, wrap_dims
 from .op import composite
 from .promotion import compute_type
 from .reductions import accumulator, keep_dims
+from .views import real
 
 FLOAT32 = by_name("float32")
 INF = float("inf")
@@ -182,12 +183,27 @@ def _logsumexp_grad(grad, self, self_layout, result, dim, keepdim):
     return keep_dims(grad, self_layout, dim, keepdim) * above.exp()
 
 
-logsumexp = chain(
-    "aten::logsumexp(Tensor self, int[1] dim, bool keepdim=False) -> Tensor",
-    """The logarithm of the sum of exponentials along `dim`, without overflow.""",
+real_logsumexp = chain(
+    "aten::_logsumexp(Tensor self, int[1] dim, bool keepdim=False) -> Tensor",
+    """`logsumexp` of real numbers.""",
     build=_build_logsumexp,
     grad=dict(self=_logsumexp_grad),
+    method=False,
+    function=False,
 )
+
+
+@composite("aten::logsumexp(Tensor self, int[1] dim, bool keepdim=False) -> Tensor")
+def logsumexp(self, dim, keepdim):
+    """The logarithm of the sum of exponentials along `dim`, without overflow."""
+    if self.layout.dtype.kind != "c":
+        return real_logsumexp(self, dim, keepdim)
+    if not self.layout.numel:
+        return self.exp().sum(dim, keepdim).log()
+    high = real(self).detach().amax(dim, True)
+    high = masked(high, high.isfinite())
+    out = (self - high).exp().sum(dim, True).log() + high
+    return out if keepdim else out.squeeze(dim)
 
 
 @composite("special::logsumexp(Tensor input, int[1] dim, bool keepdim=False) -> Tensor")

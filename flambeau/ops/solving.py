@@ -361,7 +361,7 @@ def _pinv_gradient(grad, A, result):
 
 
 pinv_op = opaque(
-    "linalg::_pinv(Tensor A, Tensor atol, Tensor rtol, bool hermitian) -> Tensor",
+    "linalg::_pinv(Tensor A, Tensor|Scalar atol, Tensor|Scalar rtol, bool hermitian) -> Tensor",
     """The pseudoinverse, singular values up to max(atol, rtol * the largest) taken as 0.""",
     run=_pseudoinverse,
     grad=dict(A=_pinv_gradient),

@@ -320,8 +320,8 @@ def _interpolated(ranked, ranks, interpolation):
 
 
 _QUANTILE = (
-    "(Tensor self, Tensor q, int? dim=None, bool keepdim=False, *, str interpolation='linear')"
-    " -> Tensor"
+    "(Tensor self, Tensor|Scalar q, int? dim=None, bool keepdim=False, *, "
+    "str interpolation='linear') -> Tensor"
 )
 
 

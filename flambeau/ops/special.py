@@ -88,7 +88,7 @@ def _xlog1py(x, y):
 
 
 xlog1py = pointwise(
-    "special::xlog1py(Tensor self, Tensor other) -> Tensor",
+    "special::xlog1py(Tensor|Scalar self, Tensor|Scalar other) -> Tensor",
     """``self * log1p(other)``; 0 where `self` is 0.""",
     scalar=_xlog1py,
     dtype=int_to_float,
@@ -192,7 +192,7 @@ def _polygamma(n, x):
         mirrored = -sign * right - _cotangent_derivative(n, x)
     pole = (x <= 0) & (x == numpy.floor(x))
     value = numpy.where(x > 0, right, mirrored)
-    return numpy.where(pole, numpy.inf if n % 2 else numpy.nan, value).astype(dtype)
+    return numpy.where(pole, numpy.inf if n % 2 else -numpy.inf, value).astype(dtype)
 
 
 _derivatives = opaque(
@@ -207,7 +207,7 @@ _derivatives = opaque(
 
 @composite("aten::polygamma(int n, Tensor self) -> Tensor", method=False)
 def polygamma(n, self):
-    """The derivative of order n of digamma (NIST DLMF 5.15; at poles inf, or nan for even n)."""
+    """The derivative of order n of digamma (NIST DLMF 5.15; at poles inf, or -inf for even n)."""
     if n < 0:
         raise RuntimeError("polygamma(n, x) does not support negative n.")
     return self.digamma() if n == 0 else _derivatives(n, self)

@@ -83,7 +83,7 @@ def _along(source, dim, sizes):
     stride, start, parts = source.strides[dim], 0, []
     for n in sizes:
         made = source.reshaped((*source.shape[:dim], n, *source.shape[dim + 1 :]), source.strides)
-        parts.append((made, start * stride if n else 0))
+        parts.append((made, start * stride))
         start += n
     return parts
 
@@ -232,7 +232,7 @@ def _split_along(name, rank, dims):
         n = self.layout.ndim
         if n < rank:
             raise RuntimeError(
-                f"torch.{name} requires a tensor with at least {rank} dimension{'s' * (rank > 1)}, "
+                f"torch.{name} requires a tensor with at least {rank} dimension, "
                 "but got a tensor "
                 f"with {n} dimensions!"
             )

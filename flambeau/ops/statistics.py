@@ -12,6 +12,7 @@ from .family.pointwise import type_name
 from .op import composite, is_tensor
 from .reductions import folded, spread
 from .results import named
+from .views import real
 
 FLOAT32, FLOAT64 = by_name("float32"), by_name("float64")
 
@@ -184,6 +185,8 @@ def _check_weights(name, weights, count, integral):
             f"cov(): expected {name} to have the same numel as there are observations in the input "
             f"but got {weights.layout.numel} != {count}"
         )
+    if count and bool((weights < 0).any()):
+        raise RuntimeError(f"cov(): {name} cannot be negative")
 
 
 @composite(
@@ -240,16 +243,12 @@ def corrcoef(self):
     c = cov(self)
     if not c.layout.ndim:
         return c / c
-    spread_of = real_part(c.diagonal()).sqrt()
+    spread_of = real(c.diagonal()).sqrt()
     out = c / spread_of.unsqueeze(1) / spread_of.unsqueeze(0)
     if out.layout.dtype.kind != "c":
         return out.clamp(-1, 1)
     parts = out.view_as_real()
     return parts.clamp(-1, 1).view_as_complex()
-
-
-def real_part(x):
-    return x.view_as_real().select(-1, 0) if x.layout.dtype.kind == "c" else x
 
 
 # Counting.
@@ -437,6 +436,25 @@ _cell_edges = opaque(
 )
 
 
+def _check_points(shape, bins, limits):
+    if len(shape) < 2:
+        raise RuntimeError("torch.histogramdd: input tensor should have at least 2 dimensions")
+    n = shape[-1]
+    if not isinstance(bins, int) and len(bins) != n and (len(bins) != 1 or is_tensor(bins[0])):
+        raise RuntimeError(
+            f"torch.histogramdd: expected {n} sequences of bin edges for a {n}-dimensional "
+            f"histogram but got {len(bins)}"
+            if any(is_tensor(b) for b in bins)
+            else "histogramdd: The size of bins must be equal to the innermost dimension of the "
+            "input."
+        )
+    if limits is not None and len(limits) != 2 * n:
+        raise RuntimeError(
+            f"torch.histogramdd: for a {n}-dimensional histogram range should have {2 * n} "
+            f"elements, but got {len(limits)}"
+        )
+
+
 def _grid(parts):
     return named("histogramdd", "hist bin_edges")(parts[0], tuple(parts[1:]))
 
@@ -451,6 +469,7 @@ def histogramdd(self, bins, range, weight, density):
     """Counts (or weights) of points, the rows of the last dimension, in a grid of cells: `bins` is
     the number of
     cells along each dimension (one for all, or one each), or a tensor of edges for each."""
+    _check_points(self.layout.shape, bins, range)
     if not isinstance(bins, int) and any(is_tensor(b) for b in bins):
         return _grid(_cell_edges(self, tuple(bins), weight, density))
     return _grid(_cell_counts(self, bins, range, weight, density))

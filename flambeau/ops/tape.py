@@ -7,7 +7,7 @@ import weakref
 from flambeau import runtime
 from flambeau._base import RemovableHandle, explain
 
-from .modes import state
+from .modes import interpreters, state
 
 
 def next_order():
@@ -24,6 +24,19 @@ FREED = (
     "need to access saved "
     "tensors after calling backward."
 )
+
+INFERENCE = (
+    "Inference tensors cannot be saved for backward. Please do not use Tensors created in "
+    "inference mode in computation tracked by autograd. To work around this, you can make a clone "
+    "to get a normal tensor and use it in autograd, or use `torch.no_grad()` instead of "
+    "`torch.inference_mode()`."
+)
+
+
+def refuse_inference():
+    """Raises for a tensor that was made in inference mode and would be saved."""
+    raise explain(RuntimeError, INFERENCE)
+
 
 # Not empty while any thread is in anomaly mode or has saved-tensor hooks: only then recording does
 # more.
@@ -347,6 +360,7 @@ class Rule:
             value, version = self._saved_source(name)
             values.append(value)
             versions += version
+            lines += [f"  if {v}: _refuse()" for v in self._unsaveable(name)]
         lines += [
             "  _node.order = _next()",
             "  _node.extra = None",
@@ -365,14 +379,29 @@ class Rule:
             "_watchers": watchers,
             "_dress": _dress,
             "_hang": hang,
+            "_refuse": refuse_inference,
         }
         exec(compile("\n".join(lines), "<flambeau generated>", "exec"), scope)
         return scope["recorder"]
 
+    def _unsaveable(self, name):
+        """Source of whether a saved argument is an inference tensor, in a list."""
+        if name not in self.tensors and name not in self.lists:
+            return []
+        local = _safe(name)
+        below = "{}.storage.version < 0"
+        if name in self.lists:
+            return [f"any([t is not None and {below.format('t')} for t in {local} or ()])"]
+        return [f"({self._needed(name)}) and {below.format(local)}"]
+
+    def _needed(self, name):
+        """Source of whether any edge needs a saved value."""
+        users = [a for a in self.gradients if name in self.reads[a] and a in self.differentiable]
+        return " or ".join(f"_edge_{a} is not None" for a in users) or "False"
+
     def _saved_source(self, name):
         """Source of a saved value, and of its version in a list (empty where it has none)."""
-        users = [a for a in self.gradients if name in self.reads[a] and a in self.differentiable]
-        need = " or ".join(f"_edge_{a} is not None" for a in users) or "False"
+        need = self._needed(name)
         if name in self.results:
             source = "_result" if len(self.results) == 1 else f"_result[{self.results.index(name)}]"
             return f"(_alone({source}) if {need} else None)", [f"{source}.storage.version"]
@@ -404,7 +433,8 @@ class Rule:
         for i, r in enumerate(self.results):
             if r in self.saves:
                 lines.append(
-                    f"    if {r} is not None and _state.grad: {r} = _attach(_node, {r}, {i})"
+                    f"    if {r} is not None and (_state.grad or _interpreters):"
+                    f" {r} = _attach(_node, {r}, {i})"
                 )
         if self.watched:
             lines.append("    if not keep: _node.saved = None")
@@ -426,6 +456,7 @@ class Rule:
                 "_check_list": _check_list,
                 "_modified": modified,
                 "_state": state,
+                "_interpreters": interpreters,
                 "_attach": _attach,
             }
             | quick
@@ -513,7 +544,9 @@ def _safe(name):
 
 
 def _attach(node, tensor, index):
-    """A saved result, again part of the graph, for double backward."""
+    """A saved result, again part of the graph: for double backward, and for interpreters that know
+    it by its node.
+    """
     again = alone(tensor)
     again._node = node if node.results == 1 else Output(node, index)
     return again

@@ -322,11 +322,13 @@ logit = pointwise(
 )
 
 
-def binary(name, doc, grad, scalar=None, dtype=same, **options):
+def binary(
+    name, doc, grad, scalar=None, dtype=same, operands="Tensor self, Tensor other", **options
+):
     """A function of two elements, by its name in `ir.math`."""
     body = scalar or (lambda self, other: getattr(math, name)(self, other))
     return pointwise(
-        f"aten::{name}(Tensor self, Tensor other) -> Tensor",
+        f"aten::{name}({operands}) -> Tensor",
         doc,
         scalar=body,
         dtype=dtype,
@@ -365,6 +367,7 @@ copysign = binary(
         self=lambda grad, self, result: _copysign_backward(grad, self, result),
         other=lambda grad: grad * 0,
     ),
+    operands="Tensor self, Tensor|Scalar other",
     scalar=lambda self, other: ir.copysign(self, other),
     dtype=int_to_float,
 )
@@ -374,7 +377,11 @@ def _copysign_backward(grad, self, result):
     return find("where").door(self == 0, 0, grad * (result / self))
 
 
-nextafter = binary("nextafter", """The next value after self in the direction of other.""", None)
+nextafter = binary(
+    "nextafter",
+    """The next value after self in the direction of other.""",
+    dict(self=lambda grad: grad, other=lambda grad: grad.new_zeros(grad.layout.shape)),
+)
 
 
 def _xlogy(self, other):
@@ -389,6 +396,7 @@ xlogy = binary(
         self=lambda grad, self, other: masked(grad * _log_of(other), ~((self == 0) & (other <= 0))),
         other=lambda grad, self, other: grad * self / other,
     ),
+    operands="Tensor|Scalar self, Tensor|Scalar other",
     scalar=_xlogy,
     dtype=int_to_float,
 )

@@ -299,9 +299,7 @@ class _Slice(View):
             if from_base is None:
                 made = source.reshaped((*source.shape[:d], length, *source.shape[d + 1 :]), strides)
                 from_base = of_length[length] = self.plan_with(args, made)
-            return from_base(
-                tensor, tensor.offset + (start * stride if length else 0), dim, start, end, step
-            )
+            return from_base(tensor, tensor.offset + start * stride, dim, start, end, step)
 
         return plan
 

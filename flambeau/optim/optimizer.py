@@ -407,7 +407,7 @@ class PerParameter(Optimizer):
                     state = states[parameter]
                     if not state:
                         state.update(self._begin(parameter, group))
-                    if group["maximize"]:
+                    if group.get("maximize"):
                         gradient = -gradient
                     if parameter.is_complex():
                         self._update_complex(parameter, gradient, state, group)
@@ -423,7 +423,7 @@ class PerParameter(Optimizer):
                 state = self.state[parameter]
                 if not state:
                     state.update(self._begin(parameter, group))
-                gradient = -parameter.grad if group["maximize"] else parameter.grad
+                gradient = -parameter.grad if group.get("maximize") else parameter.grad
                 self._update(parameter, gradient, state, group)
 
     def _update_complex(

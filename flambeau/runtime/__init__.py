@@ -21,6 +21,7 @@ from .core import (
     take_events,
 )
 from .random import Generator, Stream, default_generator
+from .rows import Part, Rows, rows_stage
 
 _NATIVE = frozenset(
     {
@@ -39,8 +40,8 @@ _NATIVE = frozenset(
         "reset_peak",
         "set_cache_limit",
         "set_num_threads",
-        "set_special",
-        "shift_special",
+        "shift_grad",
+        "shift_inference",
         "wrap",
     }
 )
@@ -55,6 +56,8 @@ def __getattr__(name: str) -> Any:
 
 __all__ = [
     "Generator",
+    "Part",
+    "Rows",
     "Launch",
     "Memory",
     "Recording",
@@ -67,6 +70,7 @@ __all__ = [
     "lapack",
     "launcher",
     "memory",
+    "rows_stage",
     "take_events",
     *sorted(_NATIVE),
 ]

@@ -57,11 +57,12 @@ def gemm_kernel(dtype: str) -> int:
     """Address of a stage kernel for C = A B, or C += A B, over a batch of row-major matrices.
 
     `dtype` is float32, float64, complex64 or complex128. The stage's data are [C, A, B], its dims
-    the int64s [transA, transB, m, n, k, lda, ldb, ldc, strideA, strideB, strideC, add], its total
-    the size of the batch. Codes of `trans` are CBLAS': 111 as it is, 112 transposed, 113 conjugate
-    transposed, 114 conjugate. Strides are in elements from one matrix of the batch to the next;
-    `add` is 1 where the product is added to C. A code of 1 from the kernel means that a size
-    exceeds 2**31 - 1.
+    the int64s [transA, transB, m, n, k, lda, ldb, ldc, strideA, strideB, strideC, add, inner, rowA,
+    rowB, rowC], its total the size of the batch. Codes of `trans` are CBLAS': 111 as it is, 112
+    transposed, 113 conjugate transposed, 114 conjugate. The batch is rows of `inner` matrices;
+    strides are in elements from one matrix to the next, and from one row to the next. `add` is 1
+    where the product is added to C. A code of 1 from the kernel means that a size exceeds
+    2**31 - 1.
     """
     if dtype not in words.ROUTINES:
         raise ValueError(f"no matrix product for {dtype}")

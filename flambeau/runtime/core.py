@@ -12,7 +12,7 @@ from . import jit
 from . import native as words
 from .native import HEAD, KINDS
 
-_EXPORTS = ["initialize", "parallel_for", "pool_threads"]
+_EXPORTS = ["initialize", "parallel_for", "pool_threads", "run_rows"]
 _WORD = 8
 
 
@@ -105,7 +105,7 @@ class Memory(NamedTuple):
 
 _native: Any = None
 _addresses: dict[str, int] = {}
-_bound: tuple[type, Callable[[], bool]] | None = None
+_bound: tuple[type, Callable[[], bool], Callable[[], bool]] | None = None
 
 
 def native() -> Any:
@@ -138,6 +138,12 @@ def pool_addresses() -> tuple[int, int]:
     """
     native()
     return _addresses["parallel_for"], _addresses["pool_threads"]
+
+
+def rows_kernel() -> int:
+    """Address of the stage kernel that runs stages over blocks of rows (see `rows`)."""
+    native()
+    return _addresses["run_rows"]
 
 
 def _default_threads() -> int:
@@ -179,20 +185,24 @@ def _default_cache_limit() -> int:
     return memory // 2
 
 
-def bind(tensor_type: type, grad_enabled: Callable[[], bool]) -> None:
-    """Say which class tensors are of and who knows of the grad mode. Does not start the core.
+def bind(
+    tensor_type: type,
+    grad_enabled: Callable[[], bool],
+    inference_enabled: Callable[[], bool] = lambda: False,
+) -> None:
+    """Say which class tensors are of and who knows the modes of a thread. Does not start the core.
 
     The class has __slots__ with at least storage, layout, offset, _node and _base; a new tensor's
     other slots are None.
     """
     global _bound
     with jit.lock:
-        _bound = (tensor_type, grad_enabled)
+        _bound = (tensor_type, grad_enabled, inference_enabled)
         if _native is not None:
             _configure(_native, *_bound)
 
 
-def _configure(module: Any, tensor_type: type, grad_enabled: Callable[[], bool]) -> None:
+def _configure(module: Any, tensor_type: type, *modes: Callable[[], bool]) -> None:
     member = type(_Slotted.slot)  # type: ignore[attr-defined]
     slots = {}
     for owner in reversed(tensor_type.__mro__):
@@ -204,7 +214,7 @@ def _configure(module: Any, tensor_type: type, grad_enabled: Callable[[], bool])
     if missing:
         raise TypeError(f"{tensor_type.__name__} lacks the slots {', '.join(missing)}")
     required = [slots.pop(name) for name in _REQUIRED]
-    module.configure(tensor_type, grad_enabled, *required, *slots.values())
+    module.configure(tensor_type, *modes, *required, *slots.values())
 
 
 class _Slotted:

@@ -45,7 +45,8 @@ def rounded(values, dtype):
     """
     if dtype.itemsize == 2 and dtype.kind != "i" and values.dtype == FLOAT64:
         values = values.astype(FLOAT32)
-    return values.astype(dtype, copy=False)
+    with numpy.errstate(over="ignore"):
+        return values.astype(dtype, copy=False)
 
 
 def fused(values, factor, term):
@@ -77,38 +78,6 @@ def fused(values, factor, term):
     shift = total - product
     lost += (product - (total - shift)) + (term - shift)
     return total + lost
-
-
-def _box_muller(radius_uniform, angle_uniform):
-    """Two standard normals from two uniforms in (0, 1] and [0, 1) (Box and Muller, Ann. Math. Stat.
-    29, 1958).
-    """
-    kind = radius_uniform.dtype.type
-    radius = numpy.log(radius_uniform, out=radius_uniform)
-    radius *= kind(-2.0)
-    numpy.sqrt(radius, out=radius)
-    angle = numpy.multiply(angle_uniform, kind(2.0 * math.pi), out=angle_uniform)
-    cosine = numpy.cos(angle)
-    cosine *= radius
-    sine = numpy.sin(angle, out=angle)
-    sine *= radius
-    return cosine, sine
-
-
-def normal_blocks(uniforms):
-    """Standard normals from uniforms, whose number is a multiple of 16, in place.
-
-    In each block of 16 the first eight give the radii and the last eight the angles; cosines come
-    first. Eight numbers are moved as one opaque item, which is twice as fast as a strided loop over
-    them.
-    """
-    halves = uniforms.view(f"V{uniforms.itemsize * BLOCK // 2}")
-    kind = uniforms.dtype
-    radius_uniform = halves[0::2].copy().view(kind)
-    numpy.subtract(kind.type(1.0), radius_uniform, out=radius_uniform)
-    cosine, sine = _box_muller(radius_uniform, halves[1::2].copy().view(kind))
-    halves[0::2], halves[1::2] = cosine.view(halves.dtype), sine.view(halves.dtype)
-    return uniforms
 
 
 def nearest_inside(low, high, dtype):
@@ -174,65 +143,6 @@ def array_and_view(shape, dtype, out):
     return result, flat
 
 
-def exact_pairs(uniforms):
-    """Standard normals from a short list of uniforms, by the C library's functions: NumPy's differ
-    in the last place.
-    """
-    values = []
-    for angle_uniform, radius_uniform in zip(uniforms[0::2], uniforms[1::2], strict=True):
-        radius = math.sqrt(-2.0 * math.log1p(-radius_uniform))
-        angle = 2.0 * math.pi * angle_uniform
-        values += (radius * math.cos(angle), radius * math.sin(angle))
-    return values
-
-
-def swapped(partners):
-    """0, 1, 2, ... after exchanging places i and ``partners[i]`` for each i in turn; ``partners[i]
-    >= i``.
-    """
-    order = list(range(partners.size + 1))
-    for place, partner in enumerate(partners.tolist()):
-        order[place], order[partner] = order[partner], order[place]
-    return numpy.array(order, INT64)
-
-
-def swapped_at_once(partners):
-    """The same as `swapped`, by sorting and following chains, which touches memory in order: faster
-    for many places.
-
-    After exchange i, place i is never touched again, so the result there is what stood at
-    ``partners[i]`` before it. That is the number that the last earlier exchange with the same
-    partner put there, if any, and such an exchange m put there what stood at place m in its turn.
-    So what stands at place k in its turn is found by going from k to the last m < k whose partner
-    is k, from there on likewise, and taking the place where the chain ends.
-    """
-    count = partners.size
-    visits = partners << 32
-    visits |= numpy.arange(count)
-    visits.sort()
-    visitor, place = visits & 0xFFFFFFFF, visits >> 32
-    again = place[1:] == place[:-1]
-    earlier = numpy.full(count, -1)
-    numpy.copyto(earlier[1:], visitor[:-1], where=again)
-    final = numpy.append(~again, True)
-    last, at = visitor[final], place[final]
-    last = numpy.where(
-        last == at, earlier[final], last
-    )  # an exchange of a place with itself moves nothing
-    origin = numpy.arange(count + 1)
-    origin[at] = numpy.where(last >= 0, last, at)
-    while True:
-        further = origin[origin]
-        if (further == origin).all():
-            break
-        origin = further
-    moved = numpy.where(earlier >= 0, origin[earlier], place)
-    result = numpy.empty(count + 1, INT64)
-    result[visitor] = numpy.where(visitor == place, origin[place], moved)
-    result[count] = origin[count]
-    return result
-
-
 def as_integers(words, dtype, base=0):
     """Unsigned `words` plus `base`, modulo 2**64 and read as signed, in `dtype`."""
     if words.dtype == numpy.uint64:
@@ -240,6 +150,9 @@ def as_integers(words, dtype, base=0):
     if dtype.name == "bfloat16" or dtype.name == "float16":
         words = words.astype(FLOAT32)
     return words.astype(dtype)
+
+
+MOST_CATEGORIES = 2**24  # PyTorch's limit: a category's number must be exact in float32
 
 
 def check_weights(weights, n, replacement):
@@ -256,7 +169,15 @@ def check_weights(weights, n, replacement):
         raise RuntimeError(
             "cannot sample n_sample > prob_dist.size(-1) samples without replacement"
         )
+    if weights.shape[-1] > MOST_CATEGORIES:
+        raise RuntimeError("number of categories cannot exceed 2^24")
     if not ((weights >= 0) & (weights < math.inf)).all():
-        raise RuntimeError("probability tensor contains either `inf`, `nan` or element < 0")
+        if not replacement or n == 1:
+            raise RuntimeError("probability tensor contains either `inf`, `nan` or element < 0")
+        finite = (weights < math.inf).all()
+        raise RuntimeError(
+            "invalid multinomial distribution (encountering probability entry "
+            f"{'< 0' if finite else '= infinity or NaN'})"
+        )
     if (weights.sum(axis=-1) == 0).any():
         raise RuntimeError("invalid multinomial distribution (sum of probabilities <= 0)")

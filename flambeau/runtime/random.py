@@ -1,25 +1,26 @@
 """Random streams: the numbers that PyTorch's CPU generator gives for the same seed.
 
 A `Stream` is a Mersenne Twister (Matsumoto and Nishimura, ACM TOMACS 8(1), 1998, `mt19937`) and one
-spare normal number. NumPy's C code turns the crank; everything else is arithmetic on whole arrays.
-What a distribution draws, and in which order, is part of its contract: a program that mixes kinds
-of calls sees PyTorch's numbers in every one of them.
-
-Uniform, integer, Bernoulli and permutation draws are equal to PyTorch's bit for bit, and so are
-normals drawn fewer than 16 at a time. Longer normal fills in float32 differ in the last place,
-where PyTorch's vector sine and logarithm do.
+spare normal number, kept in the bytes of PyTorch's state. Native code turns the crank; everything
+else is arithmetic on whole arrays. What a distribution draws, and in which order, is part of its
+contract: a program that mixes kinds of calls sees PyTorch's numbers in every one of them, bit for
+bit where both call the same C library.
 """
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import math
 import operator
 import os
+import struct
+from types import SimpleNamespace
 
 from flambeau._base import numpy
 from flambeau.types import Device
 
+from . import jit
 from .draws import (
     BLOCK,
     C_NAMES,
@@ -35,43 +36,60 @@ from .draws import (
     as_integers,
     check_bounds,
     check_weights,
-    exact_pairs,
     fused,
     nearest_inside,
-    normal_blocks,
     not_implemented,
     number,
     rounded,
-    swapped,
-    swapped_at_once,
 )
+from .native import FUNCTIONS, TWISTER, translate
 
-_WORDS_OF_STATE = 624
-_STATE_FIELDS = [
-    ("seed", "<u8"),
-    ("left", "<i4"),
-    ("seeded", "<i4"),
-    ("next", "<u8"),
-    ("key", "<u8", _WORDS_OF_STATE),
-    ("unused_x", "<f8"),
-    ("spare", "<f8"),
-    ("unused_rho", "<f8"),
-    ("has_spare", "<i4"),
-    ("padding", "<i4"),
-    ("float_spare", "<f4"),
-    ("has_float_spare", "u1"),
-    ("tail", "u1", 3),
-]
+_RECORD_BYTES = 5056
+_WORDS = 624
+_SPARE, _HAS_SPARE = 5024, 5040  # where a record has the spare normal, and whether there is one
+_NATIVE = {
+    "start": (ctypes.c_void_p, ctypes.c_uint64),
+    "draw": (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64),
+    "permute": (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64),
+} | {f"apply_{name}": (ctypes.c_void_p, ctypes.c_int64) for name in FUNCTIONS}
 
 
 @functools.cache
-def _state_type():
-    return numpy.dtype(_STATE_FIELDS)
+def _native() -> SimpleNamespace:
+    """The functions of `native.twister`. They keep the interpreter's lock, so that threads may
+    share a stream.
+    """
+    found = jit.compile(
+        TWISTER,
+        list(_NATIVE),
+        translate=lambda text: translate(text, list(_NATIVE)),
+        optimize=True,
+    )
+    return SimpleNamespace(
+        **{
+            name: ctypes.PYFUNCTYPE(None, *kinds)(place)
+            for (name, kinds), place in zip(_NATIVE.items(), found, strict=True)
+        }
+    )
+
+
+def applied(name, values):
+    """`values` (contiguous float64), each replaced by that function of the C library of it."""
+    getattr(_native(), f"apply_{name}")(values.ctypes.data, values.size)
+    return values
+
+
+def box_muller(radius_uniform, angle_uniform, logarithm):
+    """Two standard normals from each two uniforms in [0, 1) (Box and Muller, Ann. Math. Stat. 29,
+    1958). `logarithm` says how log(1 - u) is made: "log" or "log1p".
+    """
+    inner = 1.0 - radius_uniform if logarithm == "log" else -radius_uniform
+    radius = numpy.sqrt(-2.0 * applied(logarithm, inner))
+    angle = (2.0 * math.pi) * angle_uniform
+    return radius * applied("cos", angle.copy()), radius * applied("sin", angle)
 
 
 _CHUNK = 1 << 15  # elements worked on at a time: a few arrays of them fit the L2 cache
-_FEW = 4096  # words below which `random_raw` beats `randint`, whose call costs more
-_SWAPS_IN_PYTHON = 1000  # elements below which a loop permutes faster than whole-array steps do
 _DEFAULT_SEED = 67280421310721
 _LONG_DRAW_FROM = 1 << 28  # integer ranges from here on take two words per number
 
@@ -84,12 +102,11 @@ class Stream:
     returned; shape and dtype are then its own. Complex results are pairs of real draws.
     """
 
-    __slots__ = ("__weakref__", "_bits", "_legacy", "_seed", "_spare", "_untouched")
+    __slots__ = ("__weakref__", "_address", "_record", "_seed")
 
     def __init__(self, seed: int = _DEFAULT_SEED):
-        self._bits = self._legacy = (
-            None  # made at the first draw: numpy.random costs 15 ms to import
-        )
+        self._record = bytearray(_RECORD_BYTES)
+        self._address = ctypes.addressof(ctypes.c_char.from_buffer(self._record))
         self.manual_seed(seed)
 
     # ---- seeds and state ----
@@ -99,82 +116,75 @@ class Stream:
         seed = int(seed)
         if not INT64_MIN <= seed < 1 << 64:
             raise ValueError("Overflow when unpacking long long")
-        self._seed = seed % (1 << 64)
-        self._spare: float | None = None
-        self._untouched = True
-        if self._legacy is not None:
-            self._legacy.seed(self._seed & 0xFFFFFFFF)
+        self._seed: int | None = seed % (1 << 64)  # None once the record starts from it
 
     def seed(self) -> int:
         """Start anew from 53 bits of the operating system's entropy, and return them."""
         self.manual_seed(int.from_bytes(os.urandom(8), "little") >> 11)
-        return self._seed
+        return self.initial_seed
 
     @property
     def initial_seed(self) -> int:
         """The seed that the stream started from, as an unsigned 64-bit number."""
-        return self._seed
+        return int.from_bytes(self._record[:8], "little") if self._seed is None else self._seed
 
-    def _start(self):
-        self._bits = numpy.random.MT19937(0)
-        self._legacy = numpy.random.RandomState(self._bits)
-        self._legacy.seed(self._seed & 0xFFFFFFFF)
+    def _started(self) -> int:
+        """The address of the record, which is made from the seed by the first draw."""
+        if self._seed is not None:
+            self._spare = None
+            _native().start(self._address, self._seed)
+            self._seed = None
+        return self._address
+
+    @property
+    def _spare(self) -> float | None:
+        """The second normal of a pair of which one was drawn."""
+        self._started()
+        if not struct.unpack_from("<i", self._record, _HAS_SPARE)[0]:
+            return None
+        return struct.unpack_from("<d", self._record, _SPARE)[0]
+
+    @_spare.setter
+    def _spare(self, value: float | None) -> None:
+        struct.pack_into("<d", self._record, _SPARE, value or 0.0)
+        struct.pack_into("<i", self._record, _HAS_SPARE, value is not None)
 
     def get_state(self) -> numpy.ndarray:
         """The whole state as 5056 bytes, in the layout of ``torch.get_rng_state()``."""
-        if self._bits is None:
-            self._start()
-        inner = self._bits.state["state"]
-        record = numpy.zeros(1, _state_type())
-        record["seed"], record["seeded"], record["key"] = self._seed, 1, inner["key"]
-        record["next"] = 0 if self._untouched else inner["pos"]
-        record["left"] = 1 if self._untouched else _WORDS_OF_STATE + 1 - inner["pos"]
-        if self._spare is not None:
-            record["spare"], record["has_spare"] = self._spare, 1
-        return record.view(numpy.uint8).reshape(-1)
+        self._started()
+        return numpy.frombuffer(bytes(self._record), numpy.uint8).copy()
 
     def set_state(self, state) -> None:
         """Continue from `state`, 5056 bytes from `get_state` or from ``torch.get_rng_state()``."""
-        state = numpy.ascontiguousarray(state)
+        state = numpy.asarray(state)
         if state.dtype != numpy.uint8:
             raise TypeError("RNG state must be a torch.ByteTensor")
-        if state.size != _state_type().itemsize:
+        if state.size != _RECORD_BYTES:
             raise RuntimeError(
-                f"Expected a CPUGeneratorImplState of size {_state_type().itemsize} but found the "
-                "input "
-                f"RNG state size to "
-                f"be {state.size}"
+                f"Expected a CPUGeneratorImplState of size {_RECORD_BYTES} but found the input "
+                f"RNG state size to be {state.size}"
             )
-        record = state.reshape(-1).view(_state_type())[0]
-        left, position = int(record["left"]), int(record["next"])
-        if record["seeded"] != 1 or not 0 < left <= _WORDS_OF_STATE or position > _WORDS_OF_STATE:
+        record = state.tobytes()
+        left, seeded, position = struct.unpack_from("<iiq", record, 8)
+        if seeded != 1 or not 0 < left <= _WORDS or not 0 <= position <= _WORDS:
             raise RuntimeError("Invalid mt19937 state")
-        if self._bits is None:
-            self._start()
-        key = record["key"].astype(numpy.uint32)
-        self._bits.state = {
-            "bit_generator": "MT19937",
-            "state": {"key": key, "pos": _WORDS_OF_STATE + 1 - left},
-        }
-        self._seed = int(record["seed"])
-        self._untouched = left == 1 and position == 0
-        self._spare = float(record["spare"]) if record["has_spare"] else None
+        self._record[:] = record
+        self._seed = None
 
     def __reduce__(self):
         return _stream_from_state, (self.get_state(),)
 
     # ---- words and uniforms ----
 
+    def fill(self, address: int, count: int) -> None:
+        """Write the next `count` words of the twister, 32 bits each, from `address` on."""
+        _native().draw(self._started(), address, count)
+
     def words(self, count: int) -> numpy.ndarray:
         """The next `count` words of the twister, as uint32."""
-        if self._bits is None:
-            self._start()
-        if count == 0:
-            return numpy.empty(0, numpy.uint32)
-        self._untouched = False
-        if count < _FEW:
-            return self._bits.random_raw(count).astype(numpy.uint32)
-        return self._legacy.randint(0, 1 << 32, count, dtype=numpy.uint32)
+        drawn = numpy.empty(count, numpy.uint32)
+        self.fill(drawn.ctypes.data, count)
+        return drawn
 
     def long_words(self, count: int) -> numpy.ndarray:
         """`count` 64-bit numbers of two words each, the first one the high half, as uint64."""
@@ -262,56 +272,39 @@ class Stream:
         if wanted == 0:
             return values
         uniforms = self._uniform64(wanted + wanted % 2)
-        if wanted < 2 * BLOCK:
-            pairs = exact_pairs(uniforms.tolist())
-        else:
-            pairs = numpy.empty(uniforms.size, FLOAT64)
-            angles, radii = uniforms[0::2], uniforms[1::2]
-            radius = numpy.sqrt(-2.0 * numpy.log1p(-radii))
-            pairs[0::2] = radius * numpy.cos(2.0 * math.pi * angles)
-            pairs[1::2] = radius * numpy.sin(2.0 * math.pi * angles)
+        pairs = numpy.stack(box_muller(uniforms[1::2], uniforms[0::2], "log1p"), axis=1).reshape(-1)
         values[done:] = pairs[:wanted]
         if wanted % 2:
-            self._spare = exact_pairs(uniforms[-2:].tolist())[1]
+            self._spare = float(pairs[-1])
         return values
 
-    def normal(
-        self, shape=(), dtype=FLOAT32, mean=0.0, std=1.0, out=None, blocked=True
-    ) -> numpy.ndarray:
-        """Normal numbers of that `mean` and standard deviation.
-
-        16 or more at a time come from float32 or float64 uniforms in blocks of 16. Fewer, or with
-        `blocked` false (a fill of memory that is not contiguous, to PyTorch), they come from
-        float64 pairs.
+    def normal(self, shape=(), dtype=FLOAT32, mean=0.0, std=1.0, out=None) -> numpy.ndarray:
+        """Normal numbers of that `mean` and standard deviation, one after the other: from pairs of
+        float64 uniforms. PyTorch draws fewer than 16 so, and what is not contiguous.
         """
         result, target = array_and_view(shape, dtype, out)
-        if not std >= 0:
-            raise RuntimeError(f"normal expects std >= 0.0, but found std {number(std)}")
-        kind = target.dtype
-        if kind.name not in DIGITS:
-            raise not_implemented("normal_kernel_cpu", kind)
-        mean, std = float(mean), float(std)
-        if result.dtype.kind == "c":
-            std /= math.sqrt(2.0)
-        if target.size < BLOCK or not blocked:
-            target[...] = rounded(fused(self._paired_normals(target.size), std, mean), kind)
-            return result
-        single = kind != FLOAT64
-        uniforms = self._uniform32 if single else self._uniform64
-        if single:
-            mean, std = float(numpy.float32(mean)), float(numpy.float32(std))
+        self._fill(
+            target, lambda count: fused(self._paired_normals(count), float(std), float(mean))
+        )
+        return result
+
+    def normal_blocks(self, target, mean=0.0, std=1.0) -> None:
+        """Fill a flat float64 array of at least 16 elements with normal numbers, as PyTorch does.
+
+        In each block of 16 uniforms the first eight give the radii and the last eight the angles,
+        and cosines come first. Where blocks do not fit, the last 16 elements are drawn once more.
+        """
 
         def draw(count):
-            return fused(normal_blocks(uniforms(count)), std, mean)
+            blocks = self._uniform64(count).reshape(-1, 2, BLOCK // 2)
+            halves = box_muller(blocks[:, 0], blocks[:, 1], "log")
+            return fused(numpy.stack(halves, axis=1).reshape(-1), float(std), float(mean))
 
         ragged = target.size % BLOCK
         self._fill(target[: target.size - ragged], draw)
         if ragged:
-            # The last 16 are made afresh. PyTorch's half types skip the draws that this overwrites;
-            # the others do not.
-            uniforms(0 if kind.itemsize == 2 else ragged)
-            target[-BLOCK:] = rounded(draw(BLOCK), kind)
-        return result
+            self.words(2 * ragged)  # drawn, and overwritten
+            target[-BLOCK:] = draw(BLOCK)
 
     def _real(self, kernel, shape, dtype, out, draw, integers=False):
         """A fill with float64 `draw`s rounded to the result's dtype, for the distributions that
@@ -331,7 +324,7 @@ class Stream:
         mean, std = float(mean), float(std)
 
         def draw(count):
-            return numpy.exp(fused(self._paired_normals(count), std, mean))
+            return applied("exp", fused(self._paired_normals(count), std, mean))
 
         return self._real("log_normal_cpu", shape, dtype, out, draw)
 
@@ -349,7 +342,8 @@ class Stream:
         median, sigma = float(median), float(sigma)
 
         def draw(count):
-            return fused(numpy.tan(math.pi * (self._uniform64(count) - 0.5)), sigma, median)
+            tangents = applied("tan", math.pi * (self._uniform64(count) - 0.5))
+            return fused(tangents, sigma, median)
 
         return self._real("cauchy_cpu", shape, dtype, out, draw)
 
@@ -370,7 +364,7 @@ class Stream:
 
         def draw(count):
             values = self._uniform64(count)
-            numpy.log1p(numpy.negative(values, out=values), out=values)
+            values = applied("log1p", numpy.negative(values, out=values))
             values *= factor
             return values
 
@@ -384,7 +378,7 @@ class Stream:
 
         def draw(count):
             with numpy.errstate(divide="ignore"):
-                return numpy.ceil(numpy.log(self._uniform64(count)) / scale)
+                return numpy.ceil(applied("log", self._uniform64(count)) / scale)
 
         return self._real("geometric_cpu", shape, dtype, out, draw, integers=True)
 
@@ -502,17 +496,9 @@ class Stream:
             )
         if dtype.kind in "iu" and n > int(numpy.iinfo(dtype).max):
             raise RuntimeError(f"value cannot be converted to type {dtype.name}_t without overflow")
-        if n < 2:
-            return numpy.arange(n).astype(dtype)
-        draws = (
-            self.long_words(n - 1)
-            if n >= 0xFFFFFFFF // 20
-            else self.words(n - 1).astype(numpy.uint64)
-        )
-        draws %= numpy.arange(n, 1, -1, dtype=numpy.uint64)
-        partners = draws.view(INT64) + numpy.arange(n - 1)
-        order = swapped(partners) if n < _SWAPS_IN_PYTHON else swapped_at_once(partners)
-        return as_integers(order.view(numpy.uint64), dtype)
+        order = numpy.arange(n)
+        _native().permute(self._started(), order.ctypes.data, n)
+        return order if dtype == INT64 else as_integers(order.view(numpy.uint64), dtype)
 
     # ---- choices ----
 

@@ -46,7 +46,7 @@ def _fit(grad, layout):
     return grad
 
 
-runtime.bind(Tensor, modes.grad_enabled)
+runtime.bind(Tensor, modes.grad_enabled, modes.inference_enabled)
 engine.bind(Tensor)
 ops.bind_doors(
     Tensor,
@@ -73,6 +73,7 @@ PUBLIC |= {"memory_format": formats.MemoryFormat, "layout": formats.MemoryLayout
 
 from .autograd import (
     enable_grad,
+    forward,
     function,
     functional,
     gradcheck,
@@ -82,6 +83,7 @@ from .autograd import (
     is_inference_mode_enabled,
     no_grad,
     set_grad_enabled,
+    transforms,
 )  # fmt: skip
 
 __all__ = [
@@ -99,6 +101,7 @@ __all__ = [
     "enable_grad",
     "engine",
     "formats",
+    "forward",
     "function",
     "function_of",
     "functional",
@@ -119,4 +122,5 @@ __all__ = [
     "set_grad_enabled",
     "strided",
     "synchronize",
+    "transforms",
 ]

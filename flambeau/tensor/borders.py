@@ -9,7 +9,7 @@ from typing import Any
 
 from flambeau import runtime
 from flambeau._base import numpy
-from flambeau.ops import find, memory, modes, ndarray
+from flambeau.ops import conjugate_of_scalar, find, memory, modes, ndarray
 from flambeau.types import DType, by_name, cpu, layout
 
 from . import convert
@@ -85,6 +85,7 @@ def pin_memory(self, device=None):
 
 def _in_place_view(name):
     def method(self, *args, **kwargs):
+        modes.check_unversioned(self)
         if modes.state.grad and self.is_leaf and self._node is not None:
             raise RuntimeError(
                 "a leaf Variable that requires grad is being used in an in-place operation."
@@ -116,10 +117,10 @@ def _matrix_property(name, doc, conjugates, batches):
     def get(self):
         n = self.layout.ndim
         what = "matrices or batches of matrices" if batches else "matrices (2-D tensors)"
-        if n == 0 and not batches:
-            return self
+        if n == 0 and conjugates:
+            return conjugate_of_scalar(self, f"Tensor.{name}")
         if n < 2 or (n > 2 and not batches):
-            hint = "" if batches else " For batches of matrices, consider using tensor.mH"
+            hint = " For batches of matrices, consider using tensor.mH" if n > 2 else ""
             raise RuntimeError(
                 f"tensor.{name} is only supported on {what}. Got {n}-D tensor.{hint}"
             )
@@ -322,6 +323,7 @@ def resize_(self, *sizes, memory_format=None):
     """
     if self._node is not None:
         raise RuntimeError("cannot resize variables that require grad")
+    modes.check_unversioned(self)
     shape = convert.shape_of("resize_", sizes)
     strides = (
         None
@@ -336,6 +338,7 @@ def resize_(self, *sizes, memory_format=None):
     needed = (self.offset + made.span) * made.itemsize
     if needed > self.storage.nbytes:
         fresh = runtime.empty(needed)
+        fresh.version = self.storage.version
         old = UntypedStorage.of(self.storage)._array()
         UntypedStorage.of(fresh)._array()[: old.size] = old
         self.storage = fresh
@@ -356,6 +359,7 @@ def set_(self, source=None, storage_offset=0, size=None, stride=None):
     """Makes the tensor look at other memory: that of a tensor, or of a storage under a given
     shape.
     """
+    modes.check_unversioned(self)
     if source is None:
         source = find("empty").door((0,), dtype=self.layout.dtype)
     if isinstance(source, Tensor):
@@ -637,7 +641,6 @@ def members():
         "__array_priority__": 1000,
         "is_pinned": lambda self, device=None: False,
         "is_shared": lambda self: False,
-        "is_inference": lambda self: False,
         "is_set_to": is_set_to,
         "T": property(_t, doc=_t.__doc__),
         "mT": _matrix_property("mT", "The transpose of the last two dimensions.", False, True),

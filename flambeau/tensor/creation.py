@@ -185,11 +185,20 @@ def empty_permuted(
     """Unwritten memory whose dimensions lie in the order `physical_layout`, from the outermost to
     the innermost.
     """
-    size = tuple(size)
-    if sorted(physical_layout) != list(range(len(size))):
+    size, n = tuple(size), len(physical_layout)
+    if len(size) != n:
         raise RuntimeError(
-            f"Duplicate dim not allowed or dimension out of range: {list(physical_layout)}"
+            "Number of dimensions in size does not match the length of the physical_layout; i.e. "
+            f"len(size) = {len(size)} is not equal to len(physical_layout) = {n}"
         )
+    for place, d in enumerate(physical_layout):
+        if not 0 <= d < n:
+            raise RuntimeError(
+                f"Dimension out of range (expected to be between 0 and {n - 1}, but got {d} at "
+                f"index {place})."
+            )
+    if len(set(physical_layout)) != n:
+        raise RuntimeError("Duplicate dim not allowed")
     strides = MemoryFormat("permuted", tuple(physical_layout)).strides(size)
     return empty_strided(size, strides, dtype=dtype, device=device, requires_grad=requires_grad)
 
@@ -316,6 +325,8 @@ def arange(
     numbers = [_number(n) for n in numbers]
     if dtype is INT64 and all(map(math.isfinite, numbers)):
         numbers = [int(n) for n in numbers]  # PyTorch counts in the result's type
+        if step and not numbers[2]:
+            raise ValueError("step must be nonzero")
     made = _door("arange")(*numbers, dtype=dtype, device=as_device(device))
     return finish(made, out, requires_grad) if requires_grad or out is not None else made
 
@@ -340,8 +351,14 @@ def range_(
     return finish(made, out, requires_grad)
 
 
-def _spaced(name, extra=()):
+def _spaced(name):
     def spaced(start, end, steps, *extra, out, dtype, device, requires_grad):
+        for end_point in (start, end):
+            if getattr(end_point, "ndim", 0):
+                raise RuntimeError(
+                    f"{name} only supports 0-dimensional start and end tensors, but got one with "
+                    f"{end_point.ndim} dimension(s)."
+                )
         numbers = [_number(start), _number(end)]
         if dtype is None and out is not None:
             dtype = out.dtype

@@ -1,6 +1,6 @@
 """Memory formats: named orders in which the dimensions of a tensor lie in memory."""
 
-from flambeau.types import Layout, row_major
+from flambeau.types import Layout, looks_channels_last, row_major
 
 
 class MemoryFormat:
@@ -43,6 +43,12 @@ class MemoryFormat:
             n == 1 or have == stride
             for n, have, stride in zip(layout.shape, layout.strides, want, strict=True)
         )
+
+    def is_meant(self, layout: Layout) -> bool:
+        """Whether the strides look like this order, gaps or not: what `to` leaves as it is."""
+        if self.order is None:
+            return not looks_channels_last(layout)
+        return layout.ndim == len(self.order) and looks_channels_last(layout)
 
 
 contiguous_format = MemoryFormat("contiguous_format")

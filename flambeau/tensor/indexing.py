@@ -57,6 +57,8 @@ def get_item(self, index):
         return _sliced(self, 0, index) if self.layout.ndim else _no_slice()
     if index is None:
         return _unsqueeze.door(self, 0)
+    if kind is Tensor and index.layout.ndim and self.layout.ndim:
+        return _index.door(self, (index,))
     view, key = _apply(self, _as_tuple(index))
     if key:
         return _index.door(view, key)

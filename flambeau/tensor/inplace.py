@@ -2,19 +2,26 @@
 views.
 """
 
+import warnings
+
 from flambeau import runtime
 from flambeau._base import explain
 from flambeau.ops import (
+    OVERLAP,
     AccumulateGrad,
     Composite,
     Fused,
     Node,
     Output,
+    c_name,
     call,
     can_write,
+    check_overlap,
+    check_places,
     find,
     modes,
 )
+from flambeau.types import contiguous
 
 LEAF = "a leaf Variable that requires grad is being used in an in-place operation."
 VIEW_OF_LEAF = (
@@ -28,6 +35,12 @@ UNRECORDED = (
     "either both inside the no_grad block (if you don't want the inplace to be tracked) or both "
     "outside (if you want "
     "the inplace to be tracked)."
+)
+IN_INFERENCE = (
+    "A view was created in inference mode and is being modified inplace in normal mode. Given that "
+    "this use case is ambiguous and error-prone, it is forbidden. You can clarify your code by "
+    "moving both the view and the inplace either both inside the inference_mode block (if you "
+    "don't want the inplace to be tracked) or both outside (if you want the inplace to be tracked)."
 )
 OF_FUNCTION = (
     "Output {} of {} is a view and is being modified inplace. This view was created inside a "
@@ -49,10 +62,23 @@ OF_SEVERAL = (
 )
 
 
+RESIZED = (
+    "An output with one or more elements was resized since it had shape {}, which does not match "
+    "the required output shape {}. This behavior is deprecated, and in a future PyTorch release "
+    "outputs will not be resized unless they have zero elements. You can explicitly reuse an out "
+    "tensor t by resizing it, inplace, to zero elements with t.resize_(0)."
+)
+
+
 def write_back(op, args):
     """The in-place form of any op: the result out of place, written into the first argument, with
     its history.
     """
+    return adopt_result(op, args[0], result_for(op, args))
+
+
+def result_for(op, args):
+    """The result of an op that is about to be written into its first argument."""
     target = args[0]
     if not hasattr(target, "layout"):
         raise TypeError(
@@ -69,7 +95,7 @@ def write_back(op, args):
             f"output with shape {list(target.shape)} doesn't match the broadcast shape "
             f"{list(result.shape)}",
         )
-    return adopt_result(op, target, result)
+    return result
 
 
 def _reads_target(op, args):
@@ -141,7 +167,7 @@ def check_view(view):
     if getattr(node, "made_together", False):
         raise explain(RuntimeError, OF_SEVERAL.format(view.output_nr, node.name()))
     if not any(r() is view for r in reversed(view._base._views or ())):
-        raise explain(RuntimeError, UNRECORDED)
+        raise explain(RuntimeError, IN_INFERENCE if isinstance(view._views, str) else UNRECORDED)
 
 
 def rebase(target, node):
@@ -190,7 +216,7 @@ def alone_with(tensor, node):
     return other
 
 
-def check_out(op, result, out):
+def check_out(op, args, result, out):
     """Raises where `out` cannot take `result`, before anything is written."""
     if isinstance(result, tuple):
         if not isinstance(out, tuple | list):
@@ -202,7 +228,7 @@ def check_out(op, result, out):
                 f"{op.name}(): argument 'out' must hold {len(result)} tensors, not {len(out)}"
             )
         for r, o in zip(result, out, strict=True):
-            check_out(op, r, o)
+            check_out(op, args, r, o)
         return
     if not hasattr(result, "layout"):
         raise TypeError(f"{op.name}() got an unexpected keyword argument 'out'")
@@ -220,16 +246,40 @@ def check_out(op, result, out):
             f"Attempting to copy from device {result.layout.device} to device {out.layout.device}, "
             "but cross-device copies are not allowed!",
         )
+    if op.exact_out and result.dtype is not out.dtype:
+        raise explain(
+            RuntimeError,
+            f"Expected out tensor to have dtype {c_name(result.dtype)}, but got "
+            f"{c_name(out.dtype)} instead",
+        )
     can_write(result.dtype, out.dtype)
+    _check_shared(op, args, result, out)
 
 
-def write_out(op, result, out):
+def _check_shared(op, args, result, out):
+    """Raises where elements of `out` share memory with each other, or with an argument."""
+    check_places(out.layout)
+    layout = out.layout
+    if layout.shape != result.layout.shape:
+        layout = contiguous(result.layout.shape, out.dtype)
+    for arg in args:
+        for read in arg if isinstance(arg, tuple | list) else (arg,):
+            if getattr(read, "storage", None) is not out.storage:
+                continue
+            if op.apart_out and layout.numel and read.offset == out.offset:
+                raise RuntimeError(OVERLAP)
+            check_overlap(out, read, layout)
+
+
+def write_out(op, args, result, out):
     """The `out=` form: `result` (or several) written into `out`, which takes the result's shape."""
-    check_out(op, result, out)
+    check_out(op, args, result, out)
     if isinstance(result, tuple):
-        outs = tuple(write_out(op, r, o) for r, o in zip(result, out, strict=True))
+        outs = tuple(write_out(op, args, r, o) for r, o in zip(result, out, strict=True))
         return type(result)(*outs) if hasattr(result, "_fields") else outs
     if result.layout.shape != out.layout.shape:
+        if out.layout.numel:
+            warnings.warn(RESIZED.format(list(out.shape), list(result.shape)), stacklevel=4)
         out.resize_(result.layout.shape)
     raw_copy(out, result)
     return out

@@ -47,6 +47,7 @@ OPERATORS = {
     "__lshift__": "bitwise_left_shift",
     "__rshift__": "bitwise_right_shift",
     "__neg__": "neg",
+    "__pos__": "positive",
     "__abs__": "abs",
     "__invert__": "bitwise_not",
     "__eq__": "eq",
@@ -131,7 +132,9 @@ def operator_of(name):
 
 def _tolerant(op):
     def slow(raw):
-        other = raw[1]
+        self, other = raw[:2]
+        if not isinstance(self, Tensor):
+            raise TypeError(f"{op.name}(): argument 'input' must be Tensor, not {type(self)}")
         if not isinstance(other, Tensor | numbers.Number):
             if not isinstance(other, numpy.ndarray):
                 return NotImplemented

@@ -60,6 +60,11 @@ def is_floating_point(input):
     return input.is_floating_point()
 
 
+def is_inference(input):
+    """Whether a tensor was made in `inference_mode`, or is a view of one that was."""
+    return input.is_inference()
+
+
 def is_complex(input):
     """Whether the dtype is complex."""
     return input.is_complex()
@@ -89,11 +94,6 @@ def is_nonzero(input):
 def is_signed(input):
     """Whether the dtype has negative numbers."""
     return input.is_signed()
-
-
-def is_inference(input):
-    """Whether the tensor was made in inference mode."""
-    return False
 
 
 def numel(input):

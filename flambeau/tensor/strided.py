@@ -6,7 +6,9 @@ from flambeau.types import DType, layout
 from .tensor import Tensor
 
 
-def strided(storage, dtype: DType, size, stride, offset: int = 0) -> Tensor:
+def strided(
+    storage, dtype: DType, size, stride, offset: int = 0, conj: bool = False, neg: bool = False
+) -> Tensor:
     """A tensor on `storage`; `stride` and `offset` in elements. Raises where it would reach outside
     the storage.
     """
@@ -16,7 +18,7 @@ def strided(storage, dtype: DType, size, stride, offset: int = 0) -> Tensor:
         raise RuntimeError(
             f"sizes {list(size)}, strides {list(stride)} and offset {offset} are no layout"
         )
-    made = layout(tuple(size), tuple(stride), dtype)
+    made = layout(tuple(size), tuple(stride), dtype, conj=conj, neg=neg)
     needed = (offset + made.span) * dtype.itemsize
     if made.numel and needed > storage.nbytes:
         raise RuntimeError(

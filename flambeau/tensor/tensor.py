@@ -199,6 +199,11 @@ class Tensor:
         """Starts (or stops) recording what is computed from this leaf."""
         if requires_grad:
             if self._node is None:
+                if modes.is_inference(self.storage) and not modes.state.inference:
+                    raise RuntimeError(
+                        "Setting requires_grad=True on inference tensor outside InferenceMode is "
+                        "not allowed."
+                    )
                 if self.layout.dtype.kind not in "fc":
                     raise RuntimeError("only Tensors of floating point dtype can require gradients")
                 self._node = AccumulateGrad(self)
@@ -293,7 +298,13 @@ class Tensor:
 
     @property
     def _version(self) -> int:
+        if modes.is_inference(self.storage):
+            raise RuntimeError("Inference tensors do not track version counter.")
         return self.storage.version
+
+    def is_inference(self) -> bool:
+        """Whether the tensor was made in `inference_mode`, or is a view of one that was."""
+        return modes.is_inference(self.storage)
 
     def _is_view(self) -> bool:
         return self._base is not None
@@ -356,7 +367,11 @@ class Tensor:
         changed = dtype is not None and dtype is not out.layout.dtype
         if changed or (copy and out is self):
             out = find("_to_copy").door(out, dtype or out.layout.dtype, True)
-        return out if memory_format is None else out.contiguous(memory_format=memory_format)
+        if memory_format is None or memory_format.preserves:
+            return out
+        if out is self and memory_format.is_meant(out.layout):
+            return out
+        return out.clone(memory_format=memory_format)
 
     def _on(self, device):
         if device is self.layout.device:
@@ -489,7 +504,9 @@ def _no_dimension(dim):
 
 def _unversioned(storage):
     """The same memory with a version counter of its own."""
-    return runtime.foreign(storage.ptr, storage.nbytes, storage)
+    other = runtime.foreign(storage.ptr, storage.nbytes, storage)
+    other.version = min(storage.version, 0)
+    return other
 
 
 def _not_one():

@@ -2,7 +2,18 @@
 
 from .device import Device, cpu, meta
 from .dtype import DTYPES, PYTHON_TYPES, DType, by_name, can_cast, from_numpy, promote
-from .layout import Layout, contiguous, dense_like, is_contiguous, layout, row_major
+from .layout import (
+    Layout,
+    channels_last,
+    contiguous,
+    dense_like,
+    dense_order,
+    is_contiguous,
+    is_dense,
+    layout,
+    looks_channels_last,
+    row_major,
+)
 from .schema import PLAIN, TENSOR_TYPES, Argument, Schema
 
 __all__ = [
@@ -16,12 +27,16 @@ __all__ = [
     "Layout",
     "by_name",
     "can_cast",
+    "channels_last",
     "contiguous",
     "cpu",
     "dense_like",
+    "dense_order",
     "from_numpy",
     "is_contiguous",
+    "is_dense",
     "layout",
+    "looks_channels_last",
     "meta",
     "promote",
     "row_major",

@@ -137,20 +137,73 @@ def is_contiguous(shape: Shape, strides: Shape) -> bool:
     return True
 
 
-def dense_like(shape: Shape, strides: Shape) -> Shape:
-    """Strides of a gap-free block with the same order of dimensions as `strides` (what `empty_like`
-    preserves).
+def is_dense(shape: Shape, strides: Shape) -> bool:
+    """Whether the elements fill a block without gaps or overlaps, in any order of dimensions."""
+    step = 1
+    for n, stride in sorted(zip(shape, strides, strict=True), key=lambda d: (d[0] < 2, d[1])):
+        if n < 2:
+            return True
+        if stride != step:
+            return False
+        step *= n
+    return True
 
-    Overlapping or gapped strides give the dense order that sorts them; ties keep the order of
-    dimensions.
+
+def dense_order(shape: Shape, operands: Sequence[Shape]) -> Shape:
+    """Strides of a gap-free block of `shape` whose dimensions are ordered as in the operands, given
+    by their strides.
+
+    PyTorch's rule: an insertion sort from the last dimension on. The first operand that tells two
+    dimensions apart decides; one that is broadcast along either of them does not.
     """
-    if is_contiguous(shape, strides):
-        return row_major(shape)
-    order = sorted(range(len(shape)), key=lambda d: (-strides[d] if strides[d] else 0, d))
-    if any(strides[d] == 0 and shape[d] > 1 for d in range(len(shape))):
-        return row_major(shape)
+
+    def outward(a, b):  # whether dimension `a` belongs outside of `b`; None: nothing says
+        for strides in operands:
+            if strides[a] and strides[b]:
+                if strides[a] != strides[b]:
+                    return strides[a] > strides[b]
+                if shape[a] > shape[b]:
+                    return True
+        return None
+
+    inner_first = list(reversed(range(len(shape))))
+    for i in range(1, len(inner_first)):
+        for j in range(i, 0, -1):
+            swap = outward(inner_first[j - 1], inner_first[j])
+            if swap:
+                inner_first[j - 1 : j + 1] = inner_first[j], inner_first[j - 1]
+            elif swap is False:
+                break
     out, step = [0] * len(shape), 1
-    for d in reversed(order):
+    for d in inner_first:
         out[d] = step
         step *= max(shape[d], 1)
     return tuple(out)
+
+
+def dense_like(shape: Shape, strides: Shape) -> Shape:
+    """Strides of a gap-free block with the same order of dimensions as `strides` (what `empty_like`
+    preserves).
+    """
+    return strides if is_dense(shape, strides) else dense_order(shape, [strides])
+
+
+def looks_channels_last(layout: Layout) -> bool:
+    """Whether a tensor of rank 4 or 5 is meant to have its channels innermost, judged by strides as
+    PyTorch does; it may have gaps.
+    """
+    if layout.ndim not in (4, 5) or layout.strides[1] == 0:
+        return False
+    least = 0
+    for d in (1, *range(layout.ndim - 1, 1, -1), 0):
+        n, stride = layout.shape[d], layout.strides[d]
+        if n == 0 or stride < least or (d == 0 and least == layout.strides[1]):
+            return False
+        least = stride * max(n, 1)
+    return True
+
+
+def channels_last(shape: Shape) -> Shape:
+    """Strides of a gap-free block whose channels, dimension 1, are innermost."""
+    moved = row_major((shape[0], *shape[2:], shape[1]))
+    return moved[0], moved[-1], *moved[1:-1]

@@ -16,7 +16,7 @@ from .dtype import PYTHON_TYPES, DType, by_name
 
 _SIGNATURE = re.compile(r"(?:(\w+)::)?(\w+)(?:\.(\w+))?\((.*)\)\s*->\s*(.+)$", re.S)
 _ARGUMENT = re.compile(
-    r"([\w]+)(?:\((\w!?)\))?(\[(\d*)\])?(\?)?(?:\s+(\w+))?(?:\s*=\s*(.+))?$", re.S
+    r"([\w]+)(\|Scalar)?(?:\((\w!?)\))?(\[(\d*)\])?(\?)?(?:\s+(\w+))?(?:\s*=\s*(.+))?$", re.S
 )
 
 
@@ -24,7 +24,8 @@ class Argument:
     """One parameter: `name`, `type` (Tensor, Scalar, int, float, bool, str, ScalarType, …), `list`,
     `size` of a
     fixed-size list (a lone number is repeated), `optional`, `default`, `keyword`-only, `written` in
-    place."""
+    place. ``Tensor|Scalar`` is a Tensor for which a `number` may stand: PyTorch has an overload for
+    each."""
 
     __slots__ = (
         "default",
@@ -32,6 +33,7 @@ class Argument:
         "keyword",
         "list",
         "name",
+        "number",
         "optional",
         "position",
         "size",
@@ -43,7 +45,8 @@ class Argument:
         match = _ARGUMENT.match(text.strip())
         if match is None:
             raise ValueError(f"not an argument: {text!r}")
-        self.type, alias, brackets, size, optional, self.name, default = match.groups()
+        self.type, number, alias, brackets, size, optional, self.name, default = match.groups()
+        self.number = number is not None
         self.written = bool(alias and alias.endswith("!"))
         self.list, self.size = brackets is not None, int(size) if size else None
         self.optional, self.keyword, self.position = optional is not None, keyword, position
@@ -70,6 +73,7 @@ class Argument:
     def __repr__(self):
         kind = (
             self.type
+            + ("|Scalar" if self.number else "")
             + (f"[{self.size or ''}]" if self.list else "")
             + ("?" if self.optional else "")
         )
@@ -236,13 +240,11 @@ def _is_tensor(value):
 
 
 def _tensor(schema, argument, value):
-    if _is_tensor(value) or type(value) in PYTHON_TYPES:
+    if _is_tensor(value):
         return value
-    return (
-        _scalar(schema, argument, value)
-        if isinstance(value, numbers.Number)
-        else _refuse(schema, argument, value)
-    )
+    if not argument.number or not isinstance(value, numbers.Number):
+        _refuse(schema, argument, value)
+    return _scalar(schema, argument, value)
 
 
 def _int(schema, argument, value):

@@ -1,5 +1,6 @@
 """PyTorch's `torch.utils`: only names from elsewhere."""
 
-from . import data
+from flambeau._base import missing
 
-__all__ = ["data"]
+__getattr__ = missing(globals(), submodules=("checkpoint", "data", "dlpack"))
+__all__ = ["checkpoint", "data", "dlpack"]

@@ -55,21 +55,17 @@ def test_knobs_are_read_as_words():
     given = Knobs(
         {
             "FLAMBEAU_SHOW": "ops, llvm",
-            "FLAMBEAU_VERIFY": "1",
             "FLAMBEAU_BACKEND": "interpret",
-            "FLAMBEAU_DUMP": "somewhere",
             "FLAMBEAU_CACHE": "off",
         }
     )
     assert given.show == {"ops", "llvm"}
-    assert (given.verify, given.backend) == (True, "interpret")
-    assert (given.dump, given.cache) == ("somewhere", None)
+    assert (given.backend, given.cache) == ("interpret", None)
 
 
 def test_knobs_by_default():
     default = Knobs({"XDG_CACHE_HOME": "/caches", "LOCALAPPDATA": "/caches"})
-    assert (default.show, default.verify, default.backend) == (frozenset(), False, "llvm")
-    assert default.dump is None
+    assert (default.show, default.backend) == (frozenset(), "llvm")
     assert default.cache is not None and default.cache.endswith("flambeau")
 
 
@@ -78,7 +74,6 @@ def test_knobs_by_default():
     [
         ("FLAMBEAU_SHOW", "ops,loop", "did you mean 'loops'"),
         ("FLAMBEAU_BACKEND", "gcc", "llvm, interpret"),
-        ("FLAMBEAU_VERIFY", "yes", "0, 1"),
     ],
 )
 def test_an_unknown_word_is_refused_with_the_known_ones(variable, text, hint):
@@ -94,11 +89,11 @@ def test_every_knob_has_a_doc_and_an_attribute():
 
 
 def test_override_puts_back_what_was_even_after_an_error():
-    before = knobs.verify
-    with pytest.raises(KeyError), knobs.override(verify=not before):
-        assert knobs.verify is not before
+    before = knobs.cache
+    with pytest.raises(KeyError), knobs.override(cache="elsewhere"):
+        assert knobs.cache == "elsewhere"
         raise KeyError
-    assert knobs.verify is before
+    assert knobs.cache is before
 
 
 def test_nearest():

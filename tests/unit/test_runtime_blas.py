@@ -58,7 +58,7 @@ def product(dtype, codes, sizes, batch, add, extra=2):
     kept = c[:, :, n:].copy()
     leads = [max(x.shape[2], 1) for x in (a, b, c)]
     strides = [x.shape[1] * x.shape[2] for x in (a, b, c)]
-    dims = struct.pack("12q", *codes, m, n, k, *leads, *strides, add)
+    dims = struct.pack("16q", *codes, m, n, k, *leads, *strides, add, 1, *strides)
     stage = Stage(runtime.gemm_kernel(dtype), (0, 1, 2), dims, batch, 1)
     launch = runtime.launcher(Launch("mtt", (size,) * 3, (), (stage,), batch % 2 == 1))
     wrapped = [
@@ -94,7 +94,7 @@ def test_the_sum_does_not_depend_on_the_threads():
     n = 300
     a = generator.standard_normal((n, n)).astype("f4")
     wrapped = runtime.wrap(runtime.foreign(a.ctypes.data, a.nbytes, a), None, 0)
-    dims = struct.pack("12q", 111, 112, n, n, n, n, n, n, 0, 0, 0, 0)
+    dims = struct.pack("16q", 111, 112, n, n, n, n, n, n, 0, 0, 0, 0, 1, 0, 0, 0)
     stage = Stage(runtime.gemm_kernel("float32"), (-1, 0, 0), dims, 1, 1)
     launch = runtime.launcher(Launch("t", (4,), (("c", 4 * n * n),), (stage,)))
     results = []
@@ -105,7 +105,7 @@ def test_the_sum_does_not_depend_on_the_threads():
 
 
 def test_sizes_beyond_the_library_fail_and_say_so():
-    dims = struct.pack("12q", 111, 111, 1, 1, 1, 1 << 31, 1, 1, 0, 0, 0, 0)
+    dims = struct.pack("16q", 111, 111, 1, 1, 1, 1 << 31, 1, 1, 0, 0, 0, 0, 1, 0, 0, 0)
     stage = Stage(runtime.gemm_kernel("float32"), (-1, 0, 0), dims, 1, 1)
     launch = runtime.launcher(Launch("t", (4,), (("c", 4),), (stage,)))
     with pytest.raises(RuntimeError, match="code 1"):

@@ -308,10 +308,10 @@ def test_needs_grad():
         assert runtime.needs_grad(plain, tracked)
         answers[0] = False
         assert runtime.needs_grad(tracked)
-        runtime.set_special(1)
+        runtime.shift_grad(1)
         assert not runtime.needs_grad(tracked)
     finally:
-        runtime.set_special(0)
+        runtime.shift_grad(-1)
 
 
 def test_bind_wants_the_slots():

@@ -379,7 +379,7 @@ def test_record_asks_for_the_grad_mode_only_when_told(kernels):
     add = adder(kernels, record=lambda *all: records.append(all))
     a = tensor([1, 2, 3, 4])
     try:
-        runtime.set_special(2)  # two threads deviate: which ones, native code does not know
+        runtime.shift_grad(2)  # two threads deviate: which ones, native code does not know
         mode = False
         add(a, a)
         assert not asked
@@ -390,7 +390,7 @@ def test_record_asks_for_the_grad_mode_only_when_told(kernels):
         add(a, a)
         assert len(records) == 1
     finally:
-        runtime.set_special(0)
+        runtime.shift_grad(-2)
 
 
 def test_the_one_thread_without_grad_mode_is_known(kernels):
@@ -400,7 +400,7 @@ def test_the_one_thread_without_grad_mode_is_known(kernels):
     a = tensor([1, 2, 3, 4])
     a._node = "node"
     try:
-        runtime.set_special(1)
+        runtime.shift_grad(1)
         add(a, a)
         assert not records
         other = threading.Thread(target=add, args=(a, a))
@@ -408,7 +408,7 @@ def test_the_one_thread_without_grad_mode_is_known(kernels):
         other.join()
         assert len(records) == 1
     finally:
-        runtime.set_special(0)
+        runtime.shift_grad(-1)
 
 
 def test_record_may_raise(kernels):
@@ -603,7 +603,7 @@ def test_fork():
         "runtime.bind(T, lambda: True)\n"
         "runtime.set_num_threads(3)\n"
         "n = 256\n"
-        "dims = struct.pack('12q', 111, 111, n, n, n, n, n, n, 0, 0, 0, 0)\n"
+        "dims = struct.pack('16q', 111, 111, n, n, n, n, n, n, 0, 0, 0, 0, 1, 0, 0, 0)\n"
         "stage = Stage(runtime.gemm_kernel('float32'), (-1, 0, 1), dims, 1, 1)\n"
         "plan = Launch('tt', (4, 4), ((0, 4 * n * n),), (stage,), True)\n"
         "product = runtime.launcher(plan)\n"

@@ -254,7 +254,8 @@ def gaussian_nll_loss(
             spread = spread.unsqueeze(-1)
         elif not (input.size()[:-1] == spread.size()[:-1] and spread.size(-1) == 1):
             raise ValueError("var is of incorrect size")
-    reduction_code(reduction)
+    if reduction not in ("none", "mean", "sum"):
+        raise ValueError(f"{reduction} is not valid")
     spread = spread.detach().clone().clamp_(min=eps) + (spread - spread.detach())
     loss = 0.5 * (spread.log() + (input - target) ** 2 / spread)
     if full:

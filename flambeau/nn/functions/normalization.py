@@ -145,6 +145,8 @@ def embedding(
     sparse: bool = False,
 ) -> Tensor:
     """Rows of `weight`, one for each number in `input`."""
+    if weight.dim() != 2:
+        raise RuntimeError("'weight' must be 2-D")
     padding = _embedding_padding(padding_idx, weight.size(0))
     if max_norm is not None:
         input = input.contiguous()

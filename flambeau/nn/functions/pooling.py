@@ -106,7 +106,7 @@ def _adaptive_size(output_size: Any, input: Tensor, rank: int) -> list[int]:
             f"Input dimension should be at least {len(output_size) + 1}, "
             f"but got input with spatial dimensions of {tuple(input.size())}."
         )
-    spatial = input.size()[-len(output_size) :]
+    spatial = input.size()[input.dim() - len(output_size) :]
     return [
         given if wanted is None else wanted
         for wanted, given in zip(output_size, spatial, strict=True)

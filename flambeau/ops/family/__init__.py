@@ -2,6 +2,7 @@
 
 from .chain import Buffer, Chain, Steps, chain
 from .fused import Fused, fused
+from .indexed import Indexed, Scatter, indexed, scatter
 from .opaque import Opaque, opaque
 from .pointwise import Pointwise, pointwise
 from .reduction import Fold, Reduction, reduction, scan
@@ -12,16 +13,20 @@ __all__ = [
     "Chain",
     "Fold",
     "Fused",
+    "Indexed",
     "Opaque",
     "Pointwise",
     "Reduction",
+    "Scatter",
     "Steps",
     "View",
     "chain",
     "fused",
+    "indexed",
     "opaque",
     "pointwise",
     "reduction",
     "scan",
+    "scatter",
     "view",
 ]

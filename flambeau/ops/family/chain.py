@@ -1,8 +1,13 @@
 """Chains: several kernels in one launch, the results of earlier ones read by later ones.
 
 Softmax is the model: a maximum, a sum of exponentials, and the quotient, with one native call and
-no tensor between.
+no tensor between. Where all kernels have their first dimensions in common, as they have here, those
+are *rows*: the kernels run over a block of rows that stays in the cache, then over the next block,
+and memory is read and written once.
 """
+
+import math
+from typing import NamedTuple
 
 from flambeau import compiler, ir, runtime
 from flambeau.types import DType, Layout, contiguous, meta
@@ -11,33 +16,100 @@ from ..modes import state
 from ..op import Op, is_tensor
 from ..promotion import compute_type
 from .launch import expand
+from .product import product_stage
 from .reduction import Fold, split
 
 RELEASE = 50_000  # ns of estimated work from which the GIL is released
+_ENOUGH_ROWS = 32  # so many rows are shared out well, whatever the number of threads
+_PIECE = 30_000.0  # ns of work that are worth another thread
+_LONG_ROW = 64  # elements from which a row is worth loops of its own
 
 
 class Buffer:
-    """Memory that the steps of a chain read or write: `layout`, and where the launcher finds it."""
+    """Memory that the steps of a chain read or write: `layout`, where the launcher finds it, and
+    `offset` elements behind its start."""
 
-    __slots__ = ("layout", "source")
+    __slots__ = ("layout", "offset", "source")
 
-    def __init__(self, layout: Layout, source: int):
-        self.layout, self.source = layout, source
+    def __init__(self, layout: Layout, source: int, offset: int = 0):
+        self.layout, self.source, self.offset = layout, source, offset
 
     @property
     def dtype(self) -> DType:
         return self.layout.dtype
 
+    def narrow(self, dim: int, start: int, stop: int) -> "Buffer":
+        """The part from `start` to `stop` along `dim`."""
+        old = self.layout
+        dim %= old.ndim
+        shape = (*old.shape[:dim], stop - start, *old.shape[dim + 1 :])
+        made = old.reshaped(shape, old.strides)
+        return Buffer(made, self.source, self.offset + start * old.strides[dim])
+
+    def turned(self) -> "Buffer":
+        """The last two dimensions exchanged."""
+        shape, strides = self.layout.shape, self.layout.strides
+        swap = (*range(len(shape) - 2), -1, -2)
+        made = self.layout.reshaped(tuple(shape[d] for d in swap), tuple(strides[d] for d in swap))
+        return Buffer(made, self.source, self.offset)
+
+
+class _Step(NamedTuple):
+    """A kernel to run over `shape`, the reduced `axes` included, or (kernel None) a product."""
+
+    kernel: ir.Kernel | None
+    buffers: tuple[Buffer, ...]  # outputs, then inputs
+    shape: tuple[int, ...]
+    axes: tuple[int, ...] = ()
+    counter: tuple | None = None
+    places: tuple = ()
+    add: bool = False
+    stage: runtime.Stage | None = None  # ready made
+
+    def plan(self, rows: int) -> compiler.Plan:
+        kernel = self.kernel
+        count = len(kernel.outputs)
+        kept = [d for d in range(len(self.shape)) if kernel.kind != "reduce" or d not in self.axes]
+        written = [
+            b.layout.reshaped(
+                tuple(self.shape[d] for d in kept), tuple(b.layout.strides[d] for d in kept)
+            )
+            for b in self.buffers[:count]
+        ]
+        read = [expand(b.layout, self.shape) for b in self.buffers[count:]]
+        starts = [] if rows else [b.offset * b.layout.itemsize for b in self.buffers]
+        assert kernel.kind == "pointwise" or not any(starts)
+        return compiler.plan(
+            kernel,
+            written,
+            read,
+            self.axes,
+            places=self.places,
+            starts=tuple(starts) if any(starts) else None,
+            counter=self.counter,
+            rows=rows,
+        )
+
+
+def viewed(buffer: Buffer, shape, strides, offset=0) -> Buffer:
+    """The buffer's memory from `offset` on, with another shape and other strides."""
+    made = buffer.layout.reshaped(tuple(shape), tuple(strides))
+    return Buffer(made, buffer.source, buffer.offset + offset)
+
 
 class Steps:
     """Collects the kernels of a chain. Reduced dimensions stay, with size 1, so that buffers
-    broadcast."""
+    broadcast.
+
+    `rows` is the number of leading dimensions that all steps have in common; None: found out.
+    """
 
     def __init__(self, device):
         self.device = device
+        self.rows: int | None = None
         self.fresh: list[tuple[Layout | None, int]] = []
-        self.stages: list = []
         self.cost = 0.0
+        self._steps: list[_Step] = []
 
     def plain(self, shape, dtype) -> Layout:
         """The row-major layout of `shape`."""
@@ -52,70 +124,153 @@ class Steps:
         made = contiguous(shape, dtype, self.device)
         return self._new(made, carried or made)
 
+    def result_as(self, made: Layout) -> Buffer:
+        """The next result, in a layout of its own."""
+        return self._new(made, made)
+
     def _new(self, made, carried):
         self.fresh.append((carried, made.nbytes))
         return Buffer(made, -len(self.fresh))
 
-    def pointwise(self, body, operands, outputs) -> None:
-        """outputs = body(*operands); operands are broadcast and cast to their compute types."""
+    def copy(self, target: Buffer, source: Buffer) -> None:
+        """target = source, of equal shape, converted."""
+        self.pointwise(lambda value: value, [source], [target])
+
+    def dense(self, buffer: Buffer) -> Buffer:
+        """The buffer, or a copy of it in row-major order."""
+        if buffer.layout.contiguous and not buffer.layout.conj and not buffer.layout.neg:
+            return buffer
+        made = self.scratch(buffer.layout.shape, buffer.dtype)
+        self.copy(made, buffer)
+        return made
+
+    def pointwise(self, body, operands, outputs, counter=None) -> None:
+        """outputs = body(*operands); operands are broadcast and cast to their compute types. For
+        `counter`, the meaning of `ir.position`, see `compiler.build`.
+        """
         values = _loads(operands)
-        kernel = ir.Pointwise(
-            "chain", [o.dtype for o in operands], [o.dtype for o in outputs], _tuple(body(*values))
-        )
-        self._stage(
-            kernel, outputs, [o.layout for o in outputs], operands, outputs[0].layout.shape, ()
+        kernel = ir.Pointwise("chain", _types(operands), _types(outputs), _tuple(body(*values)))
+        shape = outputs[0].layout.shape
+        self._steps.append(_Step(kernel, (*outputs, *operands), shape, (), counter))
+
+    def step(self, kernel, outputs, operands, order=(), places=()) -> None:
+        """Any kernel whose operands have one shape; for `places` see `compiler.build`."""
+        buffers = (*outputs, *operands)
+        self._steps.append(
+            _Step(kernel, buffers, buffers[0].layout.shape, order, places=tuple(places))
         )
 
     def reduce(self, fold: Fold, operands, axes, outputs) -> None:
         """outputs = the fold of ``fold.element(*operands)`` over `axes` of the operands' common
         shape."""
-        shape = common_shape(operands)
-        kernel = ir.Reduce(
-            "chain",
-            [o.dtype for o in operands],
-            [o.dtype for o in outputs],
-            *split(fold, _loads(operands)),
-        )
-        kept = tuple(n for d, n in enumerate(shape) if d not in axes)
-        self._stage(
-            kernel,
-            outputs,
-            [contiguous(kept, o.dtype, self.device) for o in outputs],
-            operands,
-            shape,
-            axes,
-        )
+        self._fold(ir.Reduce, fold, operands, axes, outputs)
 
     def scan(self, fold: Fold, operands, axis, outputs) -> None:
         """outputs = every prefix of the fold along `axis`."""
-        kernel = ir.Scan(
-            "chain",
-            [o.dtype for o in operands],
-            [o.dtype for o in outputs],
-            *split(fold, _loads(operands)),
-        )
-        self._stage(
-            kernel, outputs, [o.layout for o in outputs], operands, common_shape(operands), (axis,)
-        )
+        self._fold(ir.Scan, fold, operands, (axis,), outputs)
+
+    def _fold(self, kind, fold, operands, axes, outputs):
+        kernel = kind("chain", _types(operands), _types(outputs), *split(fold, _loads(operands)))
+        shape = common_shape(operands)
+        self._steps.append(_Step(kernel, (*outputs, *operands), shape, tuple(axes)))
 
     def call(self, stage: runtime.Stage, cost) -> None:
         """Another kernel's stage, whose data are sources of buffers; `cost` in nanoseconds."""
-        self.stages.append(stage)
+        self._steps.append(_Step(None, (), (), stage=stage))
+        self.rows = 0
         self.cost += cost
 
-    def _stage(self, kernel, outputs, written, operands, shape, axes):
-        if self.device is meta:
-            return
-        built = compiler.build(kernel, written, [expand(o.layout, shape) for o in operands], axes)
-        sources = [b.source for b in (*outputs, *operands)]
-        for nbytes in built.scratch:
-            self.fresh.append((None, nbytes))
-            sources.append(-len(self.fresh))
-        for address, data, dims, total, grain in built.stages:
-            self.stages.append(
-                runtime.Stage(address, tuple(sources[k] for k in data), dims, total, grain)
-            )
-        self.cost += built.cost
+    def product(self, a, b, out, add=False) -> None:
+        """out = a @ b (`add`: added to it), matrices in the last two dimensions."""
+        self._steps.append(_Step(None, (out, a, b), out.layout.shape, add=add))
+
+    def _common_rows(self) -> int:
+        """How many leading dimensions are rows of all steps: 0 where rows are few or short."""
+        folds = [step for step in self._steps if step.axes]
+        kinds = {step.kernel.kind for step in self._steps}
+        if len(self._steps) < 2 or not folds or not kinds <= {"pointwise", "reduce"}:
+            return 0
+        rows = min(min(step.axes) for step in folds)
+        lead = folds[0].shape[:rows]
+        longest = max(math.prod(step.shape[rows:]) for step in self._steps)
+        if any(step.shape[:rows] != lead for step in self._steps):
+            return 0
+        return rows if math.prod(lead) >= _ENOUGH_ROWS and longest >= _LONG_ROW else 0
+
+    def launch(self, letters, sizes, record, fail=None):
+        """The launcher of all steps."""
+        rows = self._common_rows() if self.rows is None else self.rows
+        stages = self._by_rows(rows) if rows else self._one_by_one()
+        outputs = tuple(f for f in self.fresh if not rows or f[0] is not None)
+        release = self.cost > RELEASE
+        return runtime.launcher(
+            runtime.Launch(letters, sizes, outputs, tuple(stages), release, record, fail)
+        )
+
+    def _one_by_one(self):
+        stages = []
+        linked = iter(compiler.link([s.plan(0) for s in self._steps if s.stage is None]))
+        for step in self._steps:
+            if step.stage is not None:
+                stages.append(step.stage)
+                continue
+            built = next(linked)
+            sources = [b.source for b in step.buffers]
+            for nbytes in built.scratch:
+                self.fresh.append((None, nbytes))
+                sources.append(-len(self.fresh))
+            for address, data, dims, total, grain in built.stages:
+                places = tuple(sources[k] for k in data)
+                stages.append(runtime.Stage(address, places, dims, total, grain))
+            self.cost += built.cost
+        return stages
+
+    def _by_rows(self, rows):
+        """One stage: what the steps hand to each other is scratch memory for a block of rows."""
+        total = math.prod(self._steps[0].shape[:rows])
+        plans = [step.plan(rows) for step in self._steps if step.kernel is not None]
+        built = iter(compiler.link(plans))
+        places, given, scratch = self._places(total)
+        parts = []
+        for step in self._steps:
+            pairs = [(places[b.source], b.offset * b.layout.itemsize) for b in step.buffers]
+            if step.kernel is None:
+                found = [product_stage(*(b.layout for b in step.buffers), step.add)]
+                self.cost += 0.02 * math.prod(step.shape) * step.buffers[1].layout.shape[-1]
+            else:
+                made = next(built)
+                found = made.stages
+                self.cost += made.cost
+            for address, data, dims, count, _ in found:
+                each = tuple(pairs[k] for k in data)
+                parts.append(runtime.Part(address, each, dims, count // total))
+        near = {b.source: _row_bytes(b.layout, rows) for s in self._steps for b in s.buffers}
+        grain = max(1, min(total, round(_PIECE * total / max(self.cost, 1.0))))
+        whole = runtime.Rows(parts, given, scratch, total, grain, sum(near.values()))
+        return [runtime.rows_stage(whole)]
+
+    def _places(self, total):
+        """Where `runtime.Rows` finds each source, what it is given, and its scratch blocks."""
+        made = [k for k, (carried, _) in enumerate(self.fresh) if carried is not None]
+        inner = [k for k, (carried, _) in enumerate(self.fresh) if carried is None]
+        sources = sorted({b.source for s in self._steps for b in s.buffers if b.source >= 0})
+        given = (*sources, *(-1 - k for k in range(len(made))))
+        places = {source: k for k, source in enumerate(sources)}
+        places |= {-1 - k: len(sources) + n for n, k in enumerate(made)}
+        places |= {-1 - k: -1 - n for n, k in enumerate(inner)}
+        return places, given, tuple(self.fresh[k][1] // total for k in inner)
+
+
+def _row_bytes(layout: Layout, rows: int) -> int:
+    """Bytes of `layout` for each of its rows; 0 where all rows have the same."""
+    if rows and not any(layout.strides[:rows]):
+        return 0
+    inside = zip(layout.shape[rows:], layout.strides[rows:], strict=True)
+    return math.prod(n for n, stride in inside if stride) * layout.itemsize
+
+
+def _types(buffers):
+    return [b.dtype for b in buffers]
 
 
 def common_shape(operands) -> tuple[int, ...]:
@@ -163,17 +318,7 @@ class Chain(Op):
             return self._on_meta([m for m, _ in steps.fresh if m is not None], record)
         letters = "".join("t" if is_tensor(a) else "-" for a in args)
         sizes = tuple(a.layout.itemsize if is_tensor(a) else 0 for a in args)
-        launcher = runtime.launcher(
-            runtime.Launch(
-                letters,
-                sizes,
-                tuple(steps.fresh),
-                tuple(steps.stages),
-                steps.cost > RELEASE,
-                record,
-                None,
-            )
-        )
+        launcher = steps.launch(letters, sizes, record)
         return launcher if self.body is None else self._or_body(launcher)
 
     def _or_body(self, launcher):

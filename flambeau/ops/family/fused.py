@@ -51,12 +51,8 @@ class Fused(Pointwise):
                 if slots:
                     slots.skip()
                 values.append(v)
-        tracer = Tracer()
-        modes.interpreters.append(tracer)
-        try:
+        with modes.interpreting(Tracer()):
             return self.tensor_body(*values)
-        finally:
-            modes.interpreters.remove(tracer)
 
     def body(self, args, operands, compute, slots):
         return (self._run(args, operands, slots).value,)
@@ -131,11 +127,8 @@ class Tracer:
     def process(self, op, args, target):
         if isinstance(op, Fused | Composite):
             body = op.tensor_body if isinstance(op, Fused) else op.body
-            modes.interpreters.append(self)
-            try:
+            with modes.interpreting(self):
                 return body(*args)
-            finally:
-                modes.interpreters.remove(self)
         if not isinstance(op, Pointwise):
             raise TypeError(f"{op.name} is not pointwise, so it cannot be part of a fused body")
         named = list(zip(op.schema.arguments, args, strict=True))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flambeau import runtime
 from flambeau._base import numpy
-from flambeau.types import contiguous, from_numpy, meta
+from flambeau.types import from_numpy, is_dense, layout, meta, row_major
 
 from ..facts import TOLD, no_memory, tell
 from ..modes import state
@@ -32,16 +32,21 @@ def ndarray(tensor) -> numpy.ndarray:
 
 
 def adopt(array: numpy.ndarray):
-    """A tensor on the array's memory, which it keeps alive; copied only where the memory order is
-    not row-major.
+    """A tensor on the array's memory, which it keeps alive; copied only where that has gaps,
+    overlaps or may not be written.
     """
     dtype = from_numpy(array.dtype)
     if dtype is None:
         raise TypeError(f"no dtype for NumPy's {array.dtype}")
-    if not array.flags.c_contiguous or not array.flags.writeable:
-        array = numpy.array(array, order="C")
+    strides = tuple(s // array.itemsize for s in array.strides)
+    if array.flags.c_contiguous:
+        strides = row_major(array.shape)
+    elif not is_dense(array.shape, strides):
+        array, strides = numpy.array(array, order="C"), row_major(array.shape)
+    if not array.flags.writeable:
+        array = array.copy(order="K")
     storage = runtime.foreign(array.__array_interface__["data"][0], array.nbytes, array)
-    return runtime.wrap(storage, contiguous(array.shape, dtype), 0)
+    return runtime.wrap(storage, layout(array.shape, strides, dtype), 0)
 
 
 class Opaque(Op):

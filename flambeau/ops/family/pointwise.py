@@ -6,13 +6,23 @@ shapes of broadcast operands. A declaration supplies the scalar body and its gra
 """
 
 from flambeau import ir
-from flambeau.types import DType, Layout, by_name, can_cast, dense_like, layout, row_major
+from flambeau.types import (
+    DType,
+    Layout,
+    by_name,
+    can_cast,
+    dense_like,
+    dense_order,
+    layout,
+    row_major,
+)
 
-from ..facts import tell
+from ..door import check_places
+from ..facts import tell, type_name
 from ..modes import defaults
 from ..op import Op, is_tensor
 from ..promotion import compute_type, result_type
-from .launch import Slots, broadcast, launch, same_device
+from .launch import Slots, broadcast, expand, launch, same_device
 
 BOOL, FLOAT32 = by_name("bool"), by_name("float32")
 
@@ -47,6 +57,7 @@ class Pointwise(Op):
 
     family = "pointwise"
     inplace_form = True
+    of_numbers = False  # whether all operands may be numbers: torch.add(1, 2) is a tensor
     _condition = None
 
     def __init__(
@@ -99,7 +110,7 @@ class Pointwise(Op):
     def plan(self, args):
         operands, _, compute, result = self.analyse(args)
         layouts = [o for o in operands.values() if isinstance(o, Layout)]
-        if not layouts and sum(a.is_tensor for a in self.schema.arguments) == 1:
+        if not layouts and not self.of_numbers:
             found = type(args[0]).__name__
             raise TypeError(
                 f"{self.name}(): argument 'input' (position 1) must be Tensor, not {found}"
@@ -109,7 +120,8 @@ class Pointwise(Op):
         slots = Slots()
         body = self.body(args, operands, compute, slots)
         results = result if isinstance(result, tuple) else (result,) * len(body)
-        out = [layout(shape, order(shape, layouts), r, device) for r in results]
+        memory_order = order(shape, operands.values())
+        out = [layout(shape, memory_order, r, device) for r in results]
         kernel = ir.Pointwise(
             self.name, [i.dtype for i in slots.inputs], results, body, self._condition
         )
@@ -179,12 +191,7 @@ def check_target(op, target: Layout, shape, result: DType):
             f"output with shape {list(target.shape)} doesn't match the broadcast shape "
             f"{list(shape)}"
         )
-    if any(s == 0 and n > 1 for n, s in zip(target.shape, target.strides, strict=True)):
-        raise RuntimeError(
-            "unsupported operation: more than one element of the written-to tensor refers to a "
-            "single memory "
-            "location. Please clone() the tensor before performing the operation."
-        )
+    check_places(target)
 
 
 def can_write(result: DType, target: DType) -> None:
@@ -196,35 +203,17 @@ def can_write(result: DType, target: DType) -> None:
         )
 
 
-_TYPE_NAMES = {
-    "bool": "Bool",
-    "uint8": "Byte",
-    "int8": "Char",
-    "int16": "Short",
-    "int32": "Int",
-    "int64": "Long",
-    "float16": "Half",
-    "bfloat16": "BFloat16",
-    "float32": "Float",
-    "float64": "Double",
-    "complex64": "ComplexFloat",
-    "complex128": "ComplexDouble",
-}
-
-
-def type_name(dtype: DType) -> str:
-    """PyTorch's C++ name of a dtype, as its messages print it: Float, Long, …"""
-    return _TYPE_NAMES[dtype.name]
-
-
-def order(shape, layouts):
-    """Strides of the result: the memory order of the first operand of full shape, as PyTorch's
-    iterator has it.
+def order(shape, operands):
+    """Strides of the result for operands that are layouts or numbers: the memory order of PyTorch's
+    iterator.
     """
-    for source in layouts:
-        if source.shape == shape:
-            return dense_like(shape, source.strides)
-    return row_major(shape)
+    if all(isinstance(o, Layout) and o.shape == shape for o in operands):
+        if all(o.contiguous for o in operands):
+            return row_major(shape)
+        strides = {o.strides for o in operands}
+        if len(strides) == 1:
+            return dense_like(shape, *strides)
+    return dense_order(shape, [expand(o, shape).strides for o in operands if isinstance(o, Layout)])
 
 
 def pointwise(

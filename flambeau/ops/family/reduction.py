@@ -40,6 +40,8 @@ def wrap_dim(dim: int, ndim: int) -> int:
 
 def wrap_dims(dims, ndim: int) -> tuple[int, ...]:
     """Several dimensions, each once; None or an empty list is all of them."""
+    if ndim > 64:
+        raise RuntimeError("only tensors with up to 64 dims are supported")
     if dims is None or dims == ():
         return tuple(range(ndim))
     wrapped = tuple(wrap_dim(d, ndim) for d in ((dims,) if isinstance(dims, int) else dims))

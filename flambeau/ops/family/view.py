@@ -32,10 +32,13 @@ class View(Op):
 
         def view(self, *rest):
             out = alias(self, layout, self.offset + delta)
-            if state.grad:
+            recording = state.grad
+            if recording:
                 if self._node is not None and record is not None:
                     record(out, self, *rest)
                 register(out)
+            elif recording is None:
+                out._views = IN_INFERENCE
             return out
 
         return view
@@ -49,13 +52,19 @@ class View(Op):
 
         def view(self, offset, *rest):
             out = alias(self, layout, offset)
-            if state.grad:
+            recording = state.grad
+            if recording:
                 if self._node is not None and record is not None:
                     record(out, self, *rest)
                 register(out)
+            elif recording is None:
+                out._views = IN_INFERENCE
             return out
 
         return view
+
+
+IN_INFERENCE = "inference"  # marks views made in inference mode: writing to them has its own error
 
 
 def register(view):

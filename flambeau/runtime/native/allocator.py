@@ -9,6 +9,7 @@ S_OWNER = 5          # an object, or 0
 S_BLOCK = 6          # 1 if the block is the allocator's
 S_WEAK = 7           # list of weak references
 S_WORDS = 8
+UNVERSIONED = -1 << 63 # the version of storages made in inference mode
 
 CLASSES = 192
 HUGE = 1 << 21       # blocks from this size on are made of huge pages, where the system has them
@@ -146,8 +147,21 @@ def give_block(block, nbytes):
     free_lists[index] = block
     bytes_cached += size
 
+# The version of a new storage; 1 with an exception.
+@cold
+def first_version():
+    mode = inference_mode()
+    if mode < 0:
+        return 1
+    return mode * UNVERSIONED
+
 # A Storage around memory; takes over the reference to `owner`.
 def new_storage(memory, nbytes, owner, ours):
+    version = 0
+    if unlikely(inference_switch[W_COUNT]):
+        version = first_version()
+        if version == 1:
+            return 0
     self = spare_storages
     if self:
         spare_storages = self[S_PTR]
@@ -159,7 +173,7 @@ def new_storage(memory, nbytes, owner, ours):
     PyObject_Init(self, storage_type)
     self[S_PTR] = memory
     self[S_NBYTES] = nbytes
-    self[S_VERSION] = 0
+    self[S_VERSION] = version
     self[S_OWNER] = owner
     self[S_BLOCK] = ours
     self[S_WEAK] = 0
@@ -208,7 +222,7 @@ READONLY = 1
 storage_members: table = [
     ("ptr", T_LONGLONG, 8 * S_PTR, READONLY, "Address of the memory."),
     ("nbytes", T_LONGLONG, 8 * S_NBYTES, READONLY, "Bytes of the memory."),
-    ("version", T_LONGLONG, 8 * S_VERSION, 0, "How often the memory was written in place."),
+    ("version", T_LONGLONG, 8 * S_VERSION, 0, "How often written in place; below 0: uncounted."),
     ("owner", T_OBJECT, 8 * S_OWNER, READONLY, "What keeps foreign memory alive, or None."),
     ("__weaklistoffset__", T_PYSSIZET, 8 * S_WEAK, READONLY, 0),
     (0, 0, 0, 0, 0),

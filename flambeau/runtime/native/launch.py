@@ -189,16 +189,22 @@ def run_released(d, arguments, pointers, scalars, data):
             decref(held[i])
     return code
 
+# Before arguments are written, with 1: 1, or 0 with an exception. With -1 where a check failed and
+# nothing was written.
 @cold
-def mark_written(d, arguments):
+def mark_written(d, arguments, step):
     count = d[L_ARGUMENTS]
     row = d + d[L_ARGUMENT_TABLE]
     for i in range(count):
         if row[0] == K_WRITTEN:
             storage = slot(arguments[i], T_STORAGE)
             if is_storage(storage):
-                storage[S_VERSION] += 1
+                if storage[S_VERSION] >= 0:
+                    storage[S_VERSION] += step
+                elif not may_write_unversioned():
+                    return 0
         row += 16
+    return 1
 
 # The tensor of an output; takes over `storage`.
 def tensor_of(layout, storage):
@@ -284,7 +290,10 @@ def report_failure(d, arguments, code):
 def record(d, result, arguments):
     if d[L_RECORDING] and N_SAVED:
         if PyList_Size(watchers) == 0:
-            return make_node(d + d[L_RECORDING], result, arguments)
+            if make_node(d + d[L_RECORDING], result, arguments):
+                return 1
+            if PyErr_Occurred():
+                return 0
     return call_with(d[L_RECORD], result, arguments, d[L_ARGUMENTS])
 
 def recorded(d, result, arguments):
@@ -308,16 +317,18 @@ def launch(self: ptr, arguments: ptr, count: i64) -> ptr:
     graph = gather(d, arguments, pointers, scalars)
     if unlikely(graph < 0):
         return 0
+    if d[L_WRITTEN] >= 0 and not mark_written(d, arguments, 1):
+        return 0
     if unlikely(not make_outputs(d, blocks, pointers + count * 8)):
         return 0
     if d[L_RELEASE]:
         code = run_released(d, arguments, pointers, scalars, data)
     else:
         code = run_stages(d, pointers, scalars, data)
-    if d[L_WRITTEN] >= 0:
-        mark_written(d, arguments)
     if unlikely(code):
         drop_outputs(d, blocks, outputs)
+        if d[L_WRITTEN] >= 0 and not mark_written(d, arguments, -1):
+            return 0
         return report_failure(d, arguments, code)
     result = results(d, arguments, blocks)
     if graph and d[L_RECORD] and result:
@@ -342,8 +353,8 @@ methods: table = [
     ("wrap", py_wrap, METH_FASTCALL, 0),
     ("alias", py_alias, METH_FASTCALL, 0),
     ("needs_grad", py_needs_grad, METH_FASTCALL, 0),
-    ("set_special", py_set_special, METH_O, 0),
-    ("shift_special", py_shift_special, METH_O, 0),
+    ("shift_grad", py_shift_grad, METH_O, 0),
+    ("shift_inference", py_shift_inference, METH_O, 0),
     ("configure_backward", py_configure_backward, METH_FASTCALL, 0),
     ("configure_nodes", py_configure_nodes, METH_FASTCALL, 0),
     ("next_order", py_next_order, METH_NOARGS, 0),

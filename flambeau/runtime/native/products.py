@@ -45,10 +45,14 @@ G_STRIDE_A = 8
 G_STRIDE_B = 9
 G_STRIDE_C = 10
 G_ADD = 11
-G_TILE_M = 12         # the rest only where tiles are cut
-G_TILE_N = 13
-G_ACROSS = 14
-G_WORDS = 15
+G_INNER = 12          # the batch is rows of so many products, with steps of their own between rows
+G_ROW_A = 13
+G_ROW_B = 14
+G_ROW_C = 15
+G_TILE_M = 16         # the rest only where tiles are cut
+G_TILE_N = 17
+G_ACROSS = 18
+G_WORDS = 19
 
 routines: words[8]
 pool: words[2]        # address of parallel_for, and of the number of threads
@@ -186,9 +190,11 @@ def gemm_NAME(data: ptr, dims: ptr, scalars: ptr, low: i64, high: i64) -> i64:
     if dims[G_M] == 0 or dims[G_N] == 0:
         return 0
     for index in range(low, high):
-        c = data[0] + index * dims[G_STRIDE_C] * SIZE
-        a = data[1] + index * dims[G_STRIDE_A] * SIZE
-        b = data[2] + index * dims[G_STRIDE_B] * SIZE
+        row = index // dims[G_INNER]
+        place = index % dims[G_INNER]
+        c = data[0] + (row * dims[G_ROW_C] + place * dims[G_STRIDE_C]) * SIZE
+        a = data[1] + (row * dims[G_ROW_A] + place * dims[G_STRIDE_A]) * SIZE
+        b = data[2] + (row * dims[G_ROW_B] + place * dims[G_STRIDE_B]) * SIZE
         product_NAME(dims, c, a, b)
     return 0
 """

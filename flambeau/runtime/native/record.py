@@ -80,7 +80,7 @@ def saved_value(row, needed, result, arguments):
     incref(value)
     return value
 
-# Fills the tuple `saved`: 1, or 0 with an exception.
+# Fills the tuple `saved`: 1, or 0, with an exception or where a value is an inference tensor.
 def save(recording, saved, edges, result, arguments):
     count = recording[R_SAVES]
     row = recording + (R_ROWS + recording[R_EDGES]) * 8
@@ -98,6 +98,8 @@ def save(recording, saved, edges, result, arguments):
                 version = version_of(result)
             elif needed:
                 version = version_of(value)
+            if unlikely(version < 0):
+                return 0
             number = PyLong_FromLongLong(version)
             if number == 0:
                 return 0
@@ -120,7 +122,8 @@ def gather_edges(recording, edges, arguments):
         edges[TUPLE_ITEMS + i] = edge
     return present
 
-# Hangs a new node on the result: 1, or 0 with an exception.
+# Hangs a new node on the result: 1, or 0, with an exception or where a value that would be saved
+# is an inference tensor.
 def make_node(recording, result, arguments):
     node = PyType_GenericAlloc(recording[R_KIND], 0)
     if node == 0:

@@ -3,9 +3,8 @@ members report."""
 
 TENSORS = """
 tensor_type: word = 0
-grad_enabled: word = 0       # a callable
-special: word = 0            # in how many threads grad mode is off
-special_thread: word = 0     # the id of the one thread where it is; 0 where that is not known
+grad_switch: words[3]        # see mode_of
+inference_switch: words[3]
 zero: word = 0               # the int 0
 T_STORAGE: word = 0          # offsets of slots
 T_LAYOUT: word = 0
@@ -23,19 +22,21 @@ def slot_offset(descriptor):
     return member[2]
 
 def py_configure(module: ptr, arguments: ptr, count: i64) -> ptr:
-    if count < 7 or count > 71:
-        return error(address(PyExc_TypeError), "a type, a callable and member descriptors")
+    if count < 8 or count > 72:
+        return error(address(PyExc_TypeError), "a type, two callables and member descriptors")
     incref(arguments[0])
     incref(arguments[1])
-    T_STORAGE = slot_offset(arguments[2])
-    T_LAYOUT = slot_offset(arguments[3])
-    T_OFFSET = slot_offset(arguments[4])
-    T_NODE = slot_offset(arguments[5])
-    T_BASE = slot_offset(arguments[6])
-    other_count = count - 7
-    for i in range(count - 7):
-        other_slots[i] = slot_offset(arguments[i + 7])
-    grad_enabled = arguments[1]
+    incref(arguments[2])
+    T_STORAGE = slot_offset(arguments[3])
+    T_LAYOUT = slot_offset(arguments[4])
+    T_OFFSET = slot_offset(arguments[5])
+    T_NODE = slot_offset(arguments[6])
+    T_BASE = slot_offset(arguments[7])
+    other_count = count - 8
+    for i in range(count - 8):
+        other_slots[i] = slot_offset(arguments[i + 8])
+    grad_switch[W_ASK] = arguments[1]
+    inference_switch[W_ASK] = arguments[2]
     tensor_type = arguments[0]
     return new_none()
 
@@ -130,17 +131,28 @@ def py_alias(module: ptr, arguments: ptr, count: i64) -> ptr:
     incref(base)
     return new_tensor(storage, arguments[1], arguments[2], base)
 
-# 1 if grad mode is on in this thread, 0 if not, -1 with an exception.
+# A switch of a mode that threads have one by one.
+W_COUNT = 0          # in how many threads it is not as usual
+W_THREAD = 1         # the id of the one thread where it is not; 0 where that is not known
+W_ASK = 2            # a callable: whether it is on in this thread
+
+# 1 if the mode is on in this thread, 0 if it is off, -1 with an exception.
+def mode_of(switch, usual):
+    if switch[W_COUNT] == 0:
+        return usual
+    if switch[W_COUNT] == 1 and switch[W_THREAD] != 0:
+        return (PyThreadState_GetID(PyThreadState_Get()) == switch[W_THREAD]) != usual
+    return ask_mode(switch[W_ASK])
+
 def grad_mode():
-    if special == 0:
-        return 1
-    if special == 1 and special_thread != 0:
-        return PyThreadState_GetID(PyThreadState_Get()) != special_thread
-    return ask_grad_mode()
+    return mode_of(grad_switch, 1)
+
+def inference_mode():
+    return mode_of(inference_switch, 0)
 
 @cold
-def ask_grad_mode():
-    answer = PyObject_CallNoArgs(grad_enabled)
+def ask_mode(callable):
+    answer = PyObject_CallNoArgs(callable)
     if answer == 0:
         return -1
     truth = PyObject_IsTrue(answer)
@@ -163,25 +175,36 @@ def py_needs_grad(module: ptr, arguments: ptr, count: i64) -> ptr:
             return 0
     return PyBool_FromLong(found)
 
-def py_set_special(module: ptr, number: ptr) -> ptr:
-    value = PyLong_AsLongLong(number)
-    if value == -1 and PyErr_Occurred():
+# A thread is known where it is the only one, and was the first.
+def shift(switch, number):
+    change = PyLong_AsLongLong(number)
+    if change == -1 and PyErr_Occurred():
         return 0
-    become_special(value)
+    value = switch[W_COUNT] + change
+    switch[W_THREAD] = 0
+    if value == 1 and change == 1:
+        switch[W_THREAD] = PyThreadState_GetID(PyThreadState_Get())
+    switch[W_COUNT] = value
     return new_none()
 
 # Adds to the number of threads in which grad mode is off.
-def py_shift_special(module: ptr, number: ptr) -> ptr:
-    value = PyLong_AsLongLong(number)
-    if value == -1 and PyErr_Occurred():
-        return 0
-    become_special(special + value)
-    return new_none()
+def py_shift_grad(module: ptr, number: ptr) -> ptr:
+    return shift(grad_switch, number)
 
-# A thread is known where it is the only one, and was the first.
-def become_special(value):
-    special_thread = 0
-    if value == 1 and special == 0:
-        special_thread = PyThreadState_GetID(PyThreadState_Get())
-    special = value
+# Adds to the number of threads in which inference mode is on.
+def py_shift_inference(module: ptr, number: ptr) -> ptr:
+    return shift(inference_switch, number)
+
+# Whether an inference tensor may be written; 0 with an exception.
+@cold
+def may_write_unversioned():
+    mode = inference_mode()
+    if mode == 0:
+        return error(
+            address(PyExc_RuntimeError),
+            "Inplace update to inference tensor outside InferenceMode is not allowed.You can make "
+            "a clone to get a normal tensor before doing inplace update.See "
+            "https://github.com/pytorch/rfcs/pull/17 for more details.",
+        )
+    return mode > 0
 """

@@ -538,6 +538,13 @@ class _Function:
         half = self._value(f"load i32, ptr {self._pointer(address)}")
         return self._value(f"zext i32 {half} to i64")
 
+    def _call_set_half_word(self, address: str, value: str) -> None:
+        half = self._value(f"trunc i64 {value} to i32")
+        self._emit(f"store i32 {half}, ptr {self._pointer(address)}")
+
+    def _call_unsigned_remainder(self, value: str, divisor: str) -> str:
+        return self._value(f"urem i64 {value}, {divisor}")
+
     def _call_leading_zeros(self, value: str) -> str:
         declaration = "declare i64 @llvm.ctlz.i64(i64, i1)"
         name = self.unit.intrinsic("@llvm.ctlz.i64", declaration)

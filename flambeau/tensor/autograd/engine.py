@@ -493,12 +493,12 @@ def backward_from(tensor, gradient=None, retain_graph=None, create_graph=False, 
         return
     # modes.set_grad, in line
     state.grad = False
-    runtime.shift_special(1)
+    runtime.shift_grad(1)
     try:
         _run_all(node, seed, retain_graph, False)
     finally:
         state.grad = True
-        runtime.shift_special(-1)
+        runtime.shift_grad(-1)
 
 
 def backward(

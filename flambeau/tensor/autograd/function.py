@@ -14,12 +14,14 @@ from flambeau.ops import (
     modes,
     modified,
     next_order,
+    refuse_inference,
     watchers,
 )  # fmt: skip
 
 from ..inplace import rebase
 from ..tensor import Tensor
 from .anomaly import note
+from .forward import below, level_of
 
 state = modes.state
 
@@ -38,6 +40,7 @@ class FunctionCtx(Node):
 
     # A class of each Function's own is made below it, with a __dict__.
     _forward_cls: type | None = None
+    _to_save_forward: tuple | None = None
 
     def __init__(self):
         self.order = 0
@@ -79,6 +82,8 @@ class FunctionCtx(Node):
     @property
     def saved_tensors(self) -> tuple:
         """What `save_for_backward` was given; an error if it was modified or freed since."""
+        if self._to_save_forward is not None:
+            return tuple(self._to_save_forward)
         if self.order == 0:  # forward still runs
             return tuple(self._to_save)
         saved = self.saved
@@ -246,6 +251,13 @@ class Function(_SingleLevel):
     @classmethod
     def apply(cls, *args):
         """Runs forward on `args`; tensors among its results get backward as their history."""
+        if state.stack and (level := level_of([a for a in args if isinstance(a, Tensor)])):
+            return _with_tangents(level, cls, args)
+        return cls._recorded(args)[0]
+
+    @classmethod
+    def _recorded(cls, args):
+        """(what forward gives, its history)."""
         node = cls._backward_cls()
         tensors = [a if isinstance(a, Tensor) else None for a in args]
         recording = state.grad
@@ -268,8 +280,33 @@ class Function(_SingleLevel):
         node._layouts = tuple(None if t is None else t.layout for t in tensors)
         outputs = _wrap(node, tensors, edges, outputs, recording and any(node._needs))
         if single:
-            return outputs[0]
-        return type(output)(*outputs) if hasattr(output, "_fields") else outputs
+            return outputs[0], node
+        return type(output)(*outputs) if hasattr(output, "_fields") else outputs, node
+
+
+def _with_tangents(level, cls, args):
+    """As `apply`, where some argument has a tangent: those of the results are what jvp says."""
+    with below(level):
+        result, node = cls._recorded(args)
+        tangents = [level.get(a) if isinstance(a, Tensor) else None for a in args]
+        if node._materialize:
+            tangents = [
+                find("zeros_like").door(a) if t is None and isinstance(a, Tensor) else t
+                for a, t in zip(args, tangents)
+            ]
+        found = cls.jvp(node, *tangents)
+        node._to_save_forward = None
+    found = found if isinstance(found, tuple) else (found,)
+    results = result if isinstance(result, tuple) else (result,)
+    if len(found) != len(results):
+        raise RuntimeError(
+            "Function's jvp returned an invalid number of forward gradients (expected "
+            f"{len(results)} but got {len(found)})"
+        )
+    for r, tangent in zip(results, found):
+        if tangent is not None and isinstance(r, Tensor):
+            level.set(r, tangent)
+    return result
 
 
 def _wrap(node, tensors, edges, outputs, recording):
@@ -321,6 +358,8 @@ def _save(node, outputs, made):
                 f"save_for_backward can only save variables, but argument {i} is of type "
                 f"{type(t).__name__}"
             )
+        if t is not None and modes.is_inference(t.storage):
+            refuse_inference()
     places = {id(o): i for i, o in enumerate(outputs) if isinstance(o, Tensor)}
     constant = {id(t) for t in node._constant}
     if watchers and state.saved_hooks:

@@ -3,7 +3,7 @@
 from flambeau.ops import find, modes
 
 from ..tensor import Tensor
-from . import engine
+from . import engine, forward
 from .grad_mode import enable_grad
 
 state = modes.state
@@ -167,13 +167,24 @@ def jacobian(
     """The derivatives of each element of what `func` returns by each element of `inputs`.
 
     For one output and one input: a tensor of shape output + input. Several inputs make it a tuple,
-    several outputs a
-    tuple of these.
+    several outputs a tuple of these. "reverse-mode" runs `func` once and backward for each element
+    of the outputs, "forward-mode" runs `func` for each element of the inputs; `vectorize` is
+    accepted, and changes nothing.
     """
     if strategy not in ("forward-mode", "reverse-mode"):
-        raise ValueError(
-            'Expected strategy to be either "forward-mode" or "reverse-mode". Hint: you passed '
-            f'"{strategy}".'
+        raise AssertionError(
+            'Expected strategy to be either "forward-mode" or "reverse-mode". Hint: If your '
+            'function has more outputs than inputs, "forward-mode" tends to be more performant. '
+            'Otherwise, prefer to use "reverse-mode".'
+        )
+    if strategy == "forward-mode":
+        _check_forward(create_graph, strict)
+        many, given = _tuple(inputs, "inputs", "jacobian")
+        return _by_columns(func, tuple(t.detach() for t in given), many)
+    if strict and vectorize:
+        raise RuntimeError(
+            "torch.autograd.functional.jacobian: `strict=True` and `vectorized=True` are not "
+            "supported together. Please either set `strict=False` or `vectorize=False`."
         )
     with enable_grad():
         many, given = _tuple(inputs, "inputs", "jacobian")
@@ -183,6 +194,57 @@ def jacobian(
             _finished(_rows(o, copies, create_graph, strict), create_graph, many) for o in outs
         )
     return rows if outs_many else rows[0]
+
+
+def _check_forward(create_graph, strict):
+    if create_graph:
+        raise NotImplementedError(
+            "torch.autograd.functional.jacobian: `create_graph=True` and "
+            '`strategy="forward-mode"` are not supported together (yet). Please either set '
+            '`create_graph=False` or `strategy="reverse-mode"`.'
+        )
+    if strict:
+        raise RuntimeError(
+            'torch.autograd.functional.jacobian: `strict=True` and `strategy="forward-mode"` are '
+            "not supported together (yet). Please either set `strict=False` or "
+            '`strategy="reverse-mode"`.'
+        )
+
+
+def _by_columns(func, inputs, many):
+    """The Jacobian by forward mode."""
+    outs_many, columns = False, []
+
+    def push(*values):
+        nonlocal outs_many
+        outs_many, outs = _tuple(func(*values), "outputs of the user-provided function", "jacobian")
+        return outs
+
+    values = None
+    for i, t in enumerate(inputs):
+        columns.append([])
+        for unit in forward.units(t):
+            values, tangents = forward.push(push, inputs, {i: unit})
+            columns[-1].append(tangents)
+    if values is None:  # no input has any element
+        values = push(*inputs)
+    rows = tuple(
+        _finished(
+            [_joined([c[k] for c in column], o, t) for column, t in zip(columns, inputs)],
+            False,
+            many,
+        )
+        for k, o in enumerate(values)
+    )
+    return rows if outs_many else rows[0]
+
+
+def _joined(tangents, out, tensor):
+    """The derivatives of `out` by each element of `tensor` as one, of shape out + tensor."""
+    shape = (*out.shape, *tensor.shape)
+    if not tangents:
+        return out.new_zeros(shape)
+    return find("stack").door(tangents, -1).reshape(shape)
 
 
 def _rows(out, inputs, create_graph, strict):
@@ -210,15 +272,30 @@ def hessian(
     vectorize=False,
     outer_jacobian_strategy="reverse-mode",
 ):
-    """The second derivatives of a scalar `func` by each pair of elements of `inputs`."""
+    """The second derivatives of a scalar `func` by each pair of elements of `inputs`.
+
+    They are the Jacobian of the gradient, by `outer_jacobian_strategy`.
+    """
+    if outer_jacobian_strategy not in ("forward-mode", "reverse-mode"):
+        raise AssertionError('Expected strategy to be either "forward-mode" or "reverse-mode".')
     many, given = _tuple(inputs, "inputs", "hessian")
+    outer = outer_jacobian_strategy == "reverse-mode"
 
     def gradient(*values):
-        out = _scalar(func, values, "hessian")
-        found = _grad((out,), values, None, True, strict)
+        with enable_grad():
+            values = tuple(v if v.requires_grad else v.requires_grad_() for v in values)
+            out = _scalar(func, values, "hessian")
+            found = _grad((out,), values, None, outer, strict)
         return found if many else found[0]
 
-    return jacobian(gradient, given if many else given[0], create_graph, strict)
+    return jacobian(
+        gradient,
+        given if many else given[0],
+        create_graph,
+        strict,
+        vectorize,
+        outer_jacobian_strategy,
+    )
 
 
 __all__ = ["hessian", "hvp", "jacobian", "jvp", "vhp", "vjp"]

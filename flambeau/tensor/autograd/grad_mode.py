@@ -18,12 +18,12 @@ class _Switch:
         self._before: list = []
 
     def __enter__(self):
-        self._before.append(modes.state.grad)
-        modes.set_grad(self.mode)
+        self._before.append(is_grad_enabled())
+        _set(self.mode)
         return self
 
     def __exit__(self, *exception):
-        modes.set_grad(self._before.pop())
+        _set(self._before.pop())
 
     def _again(self):
         return _Switch(self.mode)
@@ -92,21 +92,26 @@ class set_grad_enabled(_Switch):
 
     def __init__(self, mode: bool):
         super().__init__(bool(mode))
-        self._before.append(modes.state.grad)
-        modes.set_grad(self.mode)
+        self._before.append(is_grad_enabled())
+        _set(self.mode)
 
     def __enter__(self):
         return self
 
     def __call__(self, function):
-        modes.set_grad(self._before.pop())
+        _set(self._before.pop())
         return super().__call__(function)
 
 
 class inference_mode(_Switch):
-    """As `no_grad`; the tensors made inside can never take part in autograd."""
+    """As `no_grad`, for good: what is made inside is an *inference tensor*.
 
-    __slots__ = ("_inference", "_outer")
+    Outside, such a tensor can be read, but neither saved for backward nor written in place, nor can
+    it require grad; a clone can. Its views are inference tensors as well, while views of other
+    tensors are not. `mode=False` leaves inference mode, and turns grad mode on.
+    """
+
+    __slots__ = ()
 
     def __new__(cls, mode=True):
         made = object.__new__(cls)
@@ -116,28 +121,33 @@ class inference_mode(_Switch):
         return made(mode)
 
     def __init__(self, mode=True):
-        super().__init__(not mode)
-        self._inference, self._outer = bool(mode), []
+        super().__init__(bool(mode))
 
     def __enter__(self):
-        self._outer.append(modes.state.inference)
-        modes.state.inference = self._inference
-        if self._inference:
-            return super().__enter__()
-        self._before.append(modes.state.grad)
+        self._before.append((modes.state.inference, is_grad_enabled()))
+        modes.set_inference(self.mode)
         return self
 
     def __exit__(self, *exception):
-        modes.state.inference = self._outer.pop()
-        super().__exit__(*exception)
+        inference, grad = self._before.pop()
+        modes.set_inference(inference)
+        _set(grad)
 
     def _again(self):
-        return inference_mode(self._inference)
+        return inference_mode(self.mode)
+
+
+def _set(mode: bool) -> None:
+    """What the user asks for; nothing is recorded in inference mode, whatever that is."""
+    if modes.state.inference:
+        modes.state.asked_grad = mode
+    else:
+        modes.set_grad(mode)
 
 
 def is_grad_enabled() -> bool:
-    """Whether this thread records for backward."""
-    return modes.state.grad
+    """Whether this thread is to record for backward."""
+    return modes.state.asked_grad if modes.state.inference else bool(modes.state.grad)
 
 
 def is_inference_mode_enabled() -> bool:

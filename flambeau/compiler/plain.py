@@ -1,0 +1,234 @@
+"""Kernels run in NumPy instead of being compiled: `FLAMBEAU_BACKEND=interpret`.
+
+The launcher calls what this makes as it calls machine code, so that everything around a kernel is
+the same. It is slow, and it is the specification: where compiled code computes something else,
+compiled code is wrong, but for the order of sums.
+"""
+
+import _thread
+import ctypes
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from flambeau._base import numpy
+from flambeau.ir import Kernel, count, evaluate, other, parts, position, state, topological
+from flambeau.types import Layout
+
+_CODE = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_void_p] * 3, *[ctypes.c_int64] * 2)
+_kept: list = []  # the launcher knows only addresses
+
+
+class Call(NamedTuple):
+    """A kernel, the layouts of its operands, and the rest of what `build` is told."""
+
+    kernel: Kernel
+    outputs: tuple[Layout, ...]
+    inputs: tuple[Layout, ...]
+    axes: tuple[int, ...]
+    places: tuple[tuple[int, int], ...]
+    starts: Sequence[int] | None
+    counter: tuple[Sequence[int], int] | None
+
+    def address(self) -> int:
+        """Where native code calls it, as ``i64 code(data, dims, scalars, lo, hi)``."""
+        code = _CODE(self._called)
+        _kept.append(code)
+        return ctypes.cast(code, ctypes.c_void_p).value or 0
+
+    def _called(self, data, dims, scalars, low, high):
+        try:
+            return self._run(data, scalars)
+        except KeyboardInterrupt:  # cannot pass through native code: comes again behind it
+            _thread.interrupt_main()
+            return 0
+
+    def _run(self, data, scalars):
+        kernel, layouts = self.kernel, self.outputs + self.inputs
+        pointers = (ctypes.c_void_p * len(layouts)).from_address(data)
+        if kernel.kind == "indexed":
+            return self._indexed(pointers, scalars)
+        starts = self.starts or [0] * len(layouts)
+        arrays = [
+            _array((p or 0) + start, one)
+            for p, start, one in zip(pointers, starts, layouts, strict=True)
+        ]
+        targets, loads = arrays[: len(self.outputs)], arrays[len(self.outputs) :]
+        params, failed = _params(kernel, scalars), [False]
+        if kernel.kind == "pointwise":
+            checks = [] if kernel.check is None else [kernel.check]
+            number = {position: self._positions(layouts[0].shape)}
+            results = evaluate([*kernel.body, *checks], loads, params, number)
+            failed += results[len(kernel.body) :]
+        else:
+            fold = _Fold(kernel, self._rows(loads), params)
+            results = fold.scan() if kernel.kind == "scan" else fold.reduce()
+        if kernel.kind == "scan":
+            targets = [numpy.moveaxis(target, self.axes[0], -1) for target in targets]
+        for target, value in zip(targets, results, strict=False):
+            _store(target, value)
+        return int(any(map(numpy.any, failed)))
+
+    def _positions(self, shape):
+        if self.counter is None:
+            return numpy.arange(math.prod(shape)).reshape(shape)
+        steps, first = self.counter
+        return first + sum(
+            (step * i for step, i in zip(steps, numpy.indices(shape), strict=True)),
+            numpy.zeros(shape, int),
+        )
+
+    def _indexed(self, pointers, scalars):
+        """Point after point along `axes`, all points of the other dimensions at once."""
+        layouts = self.outputs + self.inputs
+        shape, count = layouts[0].shape, len(self.outputs)
+        offsets = [_offsets(one) for one in layouts]
+        failed = False
+        for place, (step, size) in zip(self.kernel.places, self.places, strict=True):
+            k = count + place.index
+            number = _at(pointers[k], offsets[k], layouts[k].dtype).astype(int)
+            number = numpy.where(place.wraps & (number < 0), number + size, number)
+            outside = (number < 0) | (number >= size)
+            failed |= bool(outside.any())
+            for operand in place.operands:
+                offsets[operand] = offsets[operand] + numpy.where(outside, 0, number) * step
+        params = _params(self.kernel, scalars)
+        for point in numpy.ndindex(*(shape[d] for d in self.axes)):
+            where: list = [slice(None)] * len(shape)
+            for d, i in zip(self.axes, point, strict=True):
+                where[d] = i
+            at = [each[tuple(where)] for each in offsets]
+            loads = [_at(pointers[k], at[k], layouts[k].dtype) for k in range(count, len(layouts))]
+            for k, value in enumerate(evaluate(self.kernel.body, loads, params)):
+                _put(pointers[k], at[k], layouts[k].dtype, value)
+        return int(failed)
+
+    def _rows(self, loads):
+        """The operands with what is folded as one last dimension."""
+        rank = len(self.axes)
+        last = [numpy.moveaxis(x, self.axes, range(x.ndim - rank, x.ndim)) for x in loads]
+        return [
+            x.reshape(*x.shape[: x.ndim - rank], math.prod(x.shape[x.ndim - rank :])) for x in last
+        ]
+
+
+class _Fold:
+    """A reduction or scan over the last dimension of `rows`."""
+
+    def __init__(self, kernel, rows, params):
+        self.kernel, self.params = kernel, params
+        shape = rows[0].shape
+        self.kept, self.size = shape[:-1], shape[-1]
+        self.states = [e.dtype for e in kernel.init]
+        elements = self._values(kernel.element, {position: numpy.arange(self.size)}, rows)
+        self.elements = [numpy.broadcast_to(e, shape) for e in elements]
+        self.initial = [
+            numpy.broadcast_to(e, self.kept) for e in self._values(kernel.init, {}, rows)
+        ]
+
+    def _values(self, values, leaves, loads=()):
+        leaves = {count: numpy.int64(self.size), **leaves}
+        return evaluate(values, loads, self.params, leaves)
+
+    def _combined(self, a, b):
+        leaves = {state(k, dtype): a[k] for k, dtype in enumerate(self.states)}
+        leaves |= {other(k, dtype): b[k] for k, dtype in enumerate(self.states)}
+        return self._values(self.kernel.combine, leaves)
+
+    def _finished(self, states):
+        leaves = {state(k, dtype): states[k] for k, dtype in enumerate(self.states)}
+        return self._values(self.kernel.finish, leaves)
+
+    def reduce(self):
+        """Halves are combined until one element is left."""
+        left, size = self.elements, self.size
+        while size > 1:
+            half = size // 2
+            joined = self._combined(
+                [e[..., :half] for e in left], [e[..., half : 2 * half] for e in left]
+            )
+            left = [
+                numpy.concatenate((e, rest[..., 2 * half :]), -1)
+                for e, rest in zip(joined, left, strict=True)
+            ]
+            size -= half
+        if size:
+            left = self._combined(self.initial, [e[..., 0] for e in left])
+        return self._finished(left if size else self.initial)
+
+    def scan(self):
+        """Element after element."""
+        if not self.size:
+            return []
+        running, prefixes = self.initial, []
+        for place in range(self.size):
+            running = self._combined(running, [e[..., place] for e in self.elements])
+            prefixes.append(running)
+        return self._finished([numpy.stack(each, -1) for each in zip(*prefixes, strict=True)])
+
+
+def _store(target, value):
+    """Writes a value, cast to the target's type as `ir.cast` does."""
+    if not isinstance(value, tuple):
+        with numpy.errstate(all="ignore"):
+            target[...] = value
+    elif target.dtype.kind == "c":
+        target.real, target.imag = value
+    elif target.dtype.kind == "b":
+        target[...] = (value[0] != 0) | (value[1] != 0)
+    else:
+        _store(target, value[0])
+
+
+def _offsets(one: Layout):
+    """How many bytes behind the first element each element lies."""
+    offsets = numpy.zeros(one.shape, int)
+    for d, (n, step) in enumerate(zip(one.shape, one.strides, strict=True)):
+        along = numpy.arange(n) * step * one.itemsize
+        offsets += along.reshape(-1, *[1] * (one.ndim - d - 1))
+    return offsets
+
+
+def _bytes(pointer, offsets, dtype):
+    """The memory that elements at `offsets` lie in, and where in it each byte of theirs is."""
+    low, high = int(offsets.min()), int(offsets.max())
+    block = (ctypes.c_uint8 * (high - low + dtype.itemsize)).from_address(pointer + low)
+    places = (offsets - low)[..., None] + numpy.arange(dtype.itemsize)
+    return numpy.frombuffer(block, numpy.uint8), places
+
+
+def _at(pointer, offsets, dtype):
+    """The elements at `offsets`."""
+    memory, places = _bytes(pointer, offsets, dtype)
+    return memory[places].view(dtype.numpy)[..., 0]
+
+
+def _put(pointer, offsets, dtype, value):
+    """Writes elements to `offsets`."""
+    memory, places = _bytes(pointer, offsets, dtype)
+    made = numpy.empty(offsets.shape, dtype.numpy)
+    _store(made, value)
+    memory[places] = made[..., None].view(numpy.uint8)
+
+
+def _array(pointer, one: Layout):
+    """The operand's memory as an array."""
+    if not one.numel:
+        return numpy.empty(one.shape, one.dtype.numpy)
+    size = one.dtype.itemsize
+    ends = [(n - 1) * s * size for n, s in zip(one.shape, one.strides, strict=True)]
+    low, high = sum(min(e, 0) for e in ends), sum(max(e, 0) for e in ends)
+    block = (ctypes.c_char * (high - low + size)).from_address(pointer + low)
+    return numpy.ndarray(one.shape, one.dtype.numpy, block, -low, [s * size for s in one.strides])
+
+
+def _params(kernel: Kernel, scalars):
+    """The run-time scalars that the kernel reads, by slot."""
+    roots = [e for group in kernel.values() for v in group for e in parts(v)]
+    roots += [kernel.check] if kernel.check is not None else []
+    types = {"i": ctypes.c_int64, "f": ctypes.c_double}
+    return {
+        e.value: types[e.dtype.kind].from_address(scalars + 8 * e.value).value
+        for e in topological(roots)
+        if e.op == "param"
+    }

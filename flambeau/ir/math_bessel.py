@@ -1,0 +1,225 @@
+"""Bessel and Airy functions of real expressions, of order 0 and 1.
+
+All of it is float64; float32 goes through it. Where a function oscillates, errors are small beside
+its amplitude; elsewhere beside its value.
+"""
+
+from . import math_exponential as exponential
+from .loop import Expr, cast, const, float64, fma, select, sqrt
+from .math_pieces import (
+    INFINITY,
+    NAN,
+    at_least,
+    at_most,
+    form,
+    low_bits,
+    polynomial,
+    power_of_two,
+    reduce_exp,
+    root_tail,
+    scale,
+    two_product,
+    two_sum,
+)
+from .math_trigonometric import cos, reduce_angle, sin, sine_from
+
+QUARTER, QUARTER_LOW = 0.7853981633974483, 3.061616997868383e-17  # pi/4
+TWO_OVER_PI = 0.6366197723675814
+
+
+def wide(function):
+    """`function` computed in float64, its result in the type of its arguments."""
+
+    def through(*args):
+        return cast(function(*(cast(a, float64) for a in args)), args[0].dtype)
+
+    through.__name__ = through.__qualname__ = function.__name__
+    through.__doc__ = function.__doc__
+    return through
+
+
+def table(x: Expr, name: str) -> Expr:
+    """The polynomial `name` of the table at x."""
+    return polynomial(x, form(x).table[name])
+
+
+def ratio(x: Expr, name: str) -> Expr:
+    """The rational function `name` of the table at x."""
+    return table(x, name) / table(x, name + "/")
+
+
+def _wave(angle: Expr, low: Expr, phase: Expr, order: int):
+    """(cos, sin) of angle + low + phase - (2 order + 1) pi/4, where |phase| is small."""
+    k, r, rest = reduce_angle(angle)
+    back = r < 0.0
+    step = select(back, const(QUARTER, r.dtype), -QUARTER)
+    step_low = select(back, const(QUARTER_LOW, r.dtype), -QUARTER_LOW)
+    quarter = low_bits(select(back, k - 1.0, k) - float(order))
+    r, lost = two_sum(r + step, phase)
+    rest = (rest + low) + (step_low + lost)
+    return sine_from(quarter + 1, r, rest), sine_from(quarter, r, rest)
+
+
+def _oscillating(a: Expr, order: int):
+    """(J, Y) for a >= 2, by amplitude and phase (J. Harrison, ARITH 19, 2009)."""
+    t = 1.0 / (a * a)
+    size = ratio(t, f"amplitude{order}") / sqrt(a)
+    across, along = _wave(a, const(0.0, a.dtype), ratio(t, f"phase{order}") / a, order)
+    endless = a.equals(INFINITY)
+    return [select(endless, const(0.0, a.dtype), size * wave) for wave in (across, along)]
+
+
+def _small_j(x: Expr, order: int) -> Expr:
+    z = x * x
+    if order == 0:
+        return fma(z, table(z, "j0"), 1.0)
+    return x * fma(z, table(z, "j1"), 0.5)
+
+
+def _positive(x: Expr, result: Expr, at_zero: float) -> Expr:
+    """`result` for x > 0, its limit at 0, nan below."""
+    result = select(x.equals(0.0), const(at_zero, x.dtype), result)
+    return select(x < 0.0, const(NAN, x.dtype), result)
+
+
+@wide
+def bessel_j0(x):
+    """Bessel function of the first kind, order 0."""
+    a = abs(x)
+    return select(a < 2.0, _small_j(at_most(a, 2.0), 0), _oscillating(at_least(a, 2.0), 0)[0])
+
+
+@wide
+def bessel_j1(x):
+    """Bessel function of the first kind, order 1."""
+    a = abs(x)
+    value = select(a < 2.0, _small_j(at_most(a, 2.0), 1), _oscillating(at_least(a, 2.0), 1)[0])
+    return select(x < 0.0, -value, select(x.equals(0.0), x, value))
+
+
+@wide
+def bessel_y0(x):
+    """Bessel function of the second kind, order 0."""
+    near = at_most(x, 2.0)
+    small = fma(exponential.log(near) * TWO_OVER_PI, _small_j(near, 0), table(near * near, "y0"))
+    return _positive(x, select(x < 2.0, small, _oscillating(at_least(x, 2.0), 0)[1]), -INFINITY)
+
+
+@wide
+def bessel_y1(x):
+    """Bessel function of the second kind, order 1."""
+    near = at_most(x, 2.0)
+    smooth = exponential.log(near) * TWO_OVER_PI * _small_j(near, 1)
+    small = fma(near, table(near * near, "y1"), smooth) - TWO_OVER_PI / near
+    return _positive(x, select(x < 2.0, small, _oscillating(at_least(x, 2.0), 1)[1]), -INFINITY)
+
+
+def _small_k(x: Expr, order: int) -> Expr:
+    """K for 0 < x <= 1."""
+    z, logarithm = x * x, exponential.log(x)
+    series = polynomial(z * 0.25, (1.0, *form(x).table[f"i{order}"]))
+    if order == 0:
+        return fma(-logarithm, series, table(z, "k0"))
+    return 1.0 / x + x * fma(logarithm * 0.5, series, table(z, "k1"))
+
+
+def _bessel_k(x: Expr, order: int) -> Expr:
+    near, far = at_most(x, 1.0), at_least(at_most(x, 760.0), 1.0)
+    size = ratio(1.0 / far, f"k{order}_large") / sqrt(far)
+    k, r, t = reduce_exp(-far)
+    large = scale(fma(size, r + t, size), k)
+    return _positive(x, select(x <= 1.0, _small_k(near, order), large), INFINITY)
+
+
+def _scaled_k(x: Expr, order: int) -> Expr:
+    near, far = at_most(x, 1.0), at_least(x, 1.0)
+    large = ratio(1.0 / far, f"k{order}_large") / sqrt(far)
+    k, r, t = reduce_exp(near)
+    small = _small_k(near, order)
+    small = fma(small, r + t, small) * power_of_two(k)
+    return _positive(x, select(x <= 1.0, small, large), INFINITY)
+
+
+@wide
+def bessel_k0(x):
+    """Modified Bessel function of the second kind, order 0."""
+    return _bessel_k(x, 0)
+
+
+@wide
+def bessel_k1(x):
+    """Modified Bessel function of the second kind, order 1."""
+    return _bessel_k(x, 1)
+
+
+@wide
+def bessel_k0e(x):
+    """exp(x) times `bessel_k0`."""
+    return _scaled_k(x, 0)
+
+
+@wide
+def bessel_k1e(x):
+    """exp(x) times `bessel_k1`."""
+    return _scaled_k(x, 1)
+
+
+@wide
+def spherical_j0(x):
+    """sin(x)/x."""
+    value = select(x.equals(0.0), const(1.0, x.dtype), sin(x) / x)
+    return select(abs(x).equals(INFINITY), const(0.0, x.dtype), value)
+
+
+@wide
+def spherical_j1(x):
+    """(sin(x)/x - cos(x))/x."""
+    near = at_least(at_most(x, 1.5), -1.5)
+    small = near * table(near * near, "spherical_j1")
+    large = (sin(x) / x - cos(x)) / x
+    large = select(abs(x).equals(INFINITY), const(0.0, x.dtype), large)
+    return select(abs(x) <= 1.5, small, large)
+
+
+def _airy_angle(a: Expr):
+    """2/3 a**(3/2) as a sum of two, and sqrt(a)."""
+    root = sqrt(a)
+    p, low = two_product(a, root)
+    low = fma(a, root_tail(root, a), low)
+    third, third_low = form(a).table["third"]
+    angle, rest = two_product(p, const(third, a.dtype))
+    rest = rest + fma(p, third_low, low * third)
+    return angle + angle, rest + rest, root
+
+
+def _airy(x: Expr, prime: bool) -> Expr:
+    name = "airy_prime" if prime else "airy"
+    angle, low, root = _airy_angle(at_most(at_least(abs(x), 1.0), 1e200))
+    power = sqrt(root)
+    # On the right it decays, on the left it is a wave.
+    size = ratio(1.0 / angle, f"{name}_large")
+    size = size * power if prime else size / power
+    k, r, t = reduce_exp(-at_most(angle, 760.0), select(angle < 760.0, -low, 0.0))
+    right = scale(fma(size, r + t, size), k)
+    a = at_most(at_least(abs(x), 1.0), 1e200)
+    inverse = 1.0 / a
+    t = inverse * inverse * inverse
+    size = ratio(t, f"{name}_amplitude")
+    size = size * power if prime else size / power
+    left = size * _wave(angle, low, -ratio(t, f"{name}_phase") / (a * root), int(prime))[0]
+    middle = table(at_least(at_most(x, 1.0), -1.0), name)
+    result = select(abs(x) <= 1.0, middle, select(x < 0.0, left, right))
+    end = const(NAN if prime else 0.0, x.dtype)
+    return select(x.equals(-INFINITY), end, select(x.equals(x), result, x))
+
+
+@wide
+def airy_ai(x):
+    """Airy function Ai."""
+    return _airy(x, False)
+
+
+@wide
+def airy_ai_prime(x):
+    """Derivative of the Airy function Ai."""
+    return _airy(x, True)

@@ -1,0 +1,43 @@
+"""Matrix products as stages of a launch."""
+
+import math
+import struct
+
+from flambeau import runtime
+from flambeau.types import Layout
+
+BLAS_TYPES = ("float32", "float64", "complex64", "complex128")
+NO_TRANS, TRANS, CONJ_TRANS = 111, 112, 113  # CBLAS codes
+CONJ_NO_TRANS = 114  # OpenBLAS' own
+
+
+def blas_form(layout: Layout):
+    """(transposition code, leading dimension) under which BLAS reads the last two dimensions, or
+    None.
+    """
+    (rows, columns), (down, across) = layout.shape[-2:], layout.strides[-2:]
+    if (across == 1 or columns == 1) and (down >= max(columns, 1) or rows == 1):
+        code, leading = NO_TRANS, max(down if rows > 1 else columns, columns, 1)
+    elif (down == 1 or rows == 1) and (across >= max(rows, 1) or columns == 1):
+        code, leading = TRANS, max(across if columns > 1 else rows, rows, 1)
+    else:
+        return None
+    if layout.conj:
+        code = {NO_TRANS: CONJ_NO_TRANS, TRANS: CONJ_TRANS}[code]
+    return None if layout.neg else (code, leading)
+
+
+def product_stage(out: Layout, a: Layout, b: Layout, add=False) -> runtime.Stage:
+    """The launcher stage ``out = a @ b`` (`add`: plus what is there). Up to two dimensions more
+    are a batch. Its data are out, a, b.
+    """
+    (code_a, lda), (code_b, ldb) = blas_form(a), blas_form(b)
+    outer, inner = (1, 1, *out.shape[:-2])[-2:]
+    rows, steps = zip(*[(0, 0, *y.strides[:-2])[-2:] for y in (a, b, out)], strict=True)
+    m, n, k = out.shape[-2], out.shape[-1], a.shape[-1]
+    down = max(out.strides[-2] if m > 1 else n, n, 1)
+    numbers = (code_a, code_b, m, n, k, lda, ldb, down, *steps, int(add), inner, *rows)
+    kernel, dims = runtime.gemm_kernel(out.dtype.name), struct.pack("16q", *numbers)
+    # Products of about 60,000 multiplications for each thread.
+    grain = max(1, math.ceil(60_000 / max(m * n * k, 1)))
+    return runtime.Stage(kernel, (0, 1, 2), dims, outer * inner if m and n else 0, grain)
