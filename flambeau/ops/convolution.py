@@ -1,18 +1,30 @@
-"""Convolutions in every rank, as windows and matrix products.
+"""Convolutions in every rank.
 
-A convolution reads its padded input through a strided view whose dimensions are [batch, channel,
-*kernel, *out]; copied
-to rows, that view is the right factor of a product with the weights. Its two gradients are the same
-product transposed:
-with respect to the weights directly, with respect to the input through `fold_windows`, which adds
-windows back.
+Where `correlation` has kernels (real numbers, one and two dimensions), these do the work. The rest
+is windows and matrix products: a convolution reads its padded input through a strided view whose
+dimensions are [batch, channel, *kernel, *out]; copied to rows, that view is the right factor of a
+product with the weights. Its two gradients are the same product transposed: with respect to the
+weights directly, with respect to the input through `fold_windows`, which adds windows back.
 """
 
 import itertools
 import math
 
+from .correlation import (
+    contract,
+    correlate,
+    factor,
+    fits,
+    planes,
+    reading,
+    resolved,
+    working_type,
+    writing,
+)
 from .facts import c_name
-from .op import composite
+from .family import Chain
+from .modes import set_grad, state
+from .op import composite, is_tensor
 from .views import slice_
 
 
@@ -175,74 +187,223 @@ def weight_gradient(x, grad, w_shape, stride, padding, dilation, groups):
     return product.sum(0).reshape(w_shape)
 
 
+class Correlation(Chain):
+    """A chain of convolution kernels, or `body`, in other ops, where `fits` says there are none."""
+
+    def __init__(self, schema, doc, fits, build, body, gradients):
+        super().__init__(schema, doc, build, None, gradients, method=False)
+        self.fits, self.general = fits, body
+
+    def plan(self, args):
+        if self.fits(*args):
+            return super().plan(args)
+        record = self.recorder(args) if self.gradients else None
+        general = self.general
+
+        def plan(*args):
+            wanted = state.grad and any(is_tensor(a) and a._node is not None for a in args)
+            if not wanted:
+                return general(*args)
+            set_grad(False)
+            try:
+                result = general(*args)
+            finally:
+                set_grad(True)
+            record(result, *args)
+            return result
+
+        return plan
+
+
+class Sizes:
+    """The arguments of one convolution, of full rank, and the sizes of its result."""
+
+    def __init__(
+        self, input, weight, stride, padding, dilation, transposed, output_padding, groups
+    ):
+        rank = weight.ndim - 2
+        self.stride, self.padding, self.dilation, extra = (
+            tuple(v) * rank if len(v) == 1 else tuple(v)
+            for v in (stride, padding, dilation, output_padding)
+        )
+        self.transposed, self.groups, self.kernel = transposed, groups, weight.shape[2:]
+        every = zip(
+            input.shape[2:],
+            self.kernel,
+            self.stride,
+            self.padding,
+            self.dilation,
+            extra,
+            strict=True,
+        )
+        if transposed:
+            self.out = tuple(
+                (n - 1) * s - 2 * p + d * (k - 1) + e + 1 for n, k, s, p, d, e in every
+            )
+            channels = weight.shape[1] * groups
+        else:
+            rest = self.stride, self.padding, self.dilation, groups
+            self.out = Geometry(input.shape, weight.shape, *rest).out
+            channels = weight.shape[0]
+        self.shape = (input.shape[0], channels, *self.out)
+
+    def axes(self, sizes, outs):
+        """For each of two dimensions, the axes that results of size `outs` are computed along."""
+        every = list(
+            zip(sizes, outs, self.kernel, self.stride, self.padding, self.dilation, strict=True)
+        )
+        if len(every) == 1:
+            every.insert(0, (1, 1, 1, 1, 0, 1))
+        if self.transposed:
+            return [writing(*one) for one in every]
+        return [[reading(*one)] for one in every]
+
+
+def _has_kernels(input, weight, bias, *rest):
+    _check_operands("convolution", input, weight, bias, *rest)
+    tensors = [t.layout for t in (input, weight, bias) if t is not None]
+    sizes = Sizes(input.layout, weight.layout, *rest)
+    dense = 0 not in sizes.shape and math.prod(sizes.out) < 1 << 27 and min(sizes.out) > 0
+    return dense and fits(tensors, sizes.kernel)
+
+
+def _check_operands(
+    name, x, w, bias, stride, padding, dilation, transposed, output_padding, groups
+):
+    rank = w.layout.ndim - 2
+    _check(name, x, w, bias, stride, padding, dilation, groups, rank,
+           transposed)  # fmt: skip
+
+
+def _build(steps, input, weight, bias, *rest):
+    sizes = Sizes(input.layout, weight.layout, *rest)
+    kind, wide = input.dtype, working_type(input.dtype)
+    out = made = steps.result(sizes.shape, kind)
+    if kind is not wide:
+        out = steps.scratch(sizes.shape, wide)
+    x, w = planes(resolved(steps, input)), resolved(steps, weight, adjacent=False)
+    bias = None if bias is None else resolved(steps, bias)
+    weights = factor(w, sizes.groups, sizes.transposed)
+    for axes in itertools.product(*sizes.axes(input.layout.shape[2:], sizes.out)):
+        correlate(steps, x, weights, bias, planes(out), sizes.groups, axes)
+    if out is not made:
+        steps.pointwise(lambda v: v, [out], [made])
+
+
+def _body(input, weight, bias, *rest):
+    sizes = Sizes(input.layout, weight.layout, *rest)
+    more = sizes.stride, sizes.padding, sizes.dilation, sizes.groups
+    if sizes.transposed:
+        out = input_gradient(input, weight, sizes.shape, *more)
+    else:
+        out = forward(input, weight, *more)
+    return out if bias is None else out + bias.reshape((-1,) + (1,) * len(sizes.kernel))
+
+
 def _conj(x):
     return x.conj() if x.layout.dtype.kind == "c" else x
 
 
-def _input(grad, input_layout, weight, stride, padding, dilation, transposed, groups):
-    if transposed:
-        return forward(
-            grad, _conj(weight), stride, padding, dilation, groups, input_layout.shape[2:]
-        )
-    return input_gradient(
-        grad, _conj(weight), input_layout.shape, stride, padding, dilation, groups
+def _back(grad, weight, shape, stride, padding, dilation, transposed, groups):
+    """The gradient for an input of `shape`: the transposed convolution."""
+    rank = weight.layout.ndim - 2
+    stride, padding, dilation = (
+        v * rank if len(v) == 1 else v for v in (stride, padding, dilation)
     )
+    extra = (0,) * rank
+    if not transposed:
+        every = zip(
+            shape[2:], grad.layout.shape[2:], weight.layout.shape[2:], stride, padding, dilation,
+            strict=True,
+        )  # fmt: skip
+        extra = tuple(n - ((o - 1) * s - 2 * p + d * (k - 1) + 1) for n, o, k, s, p, d in every)
+    weight = _conj(weight)
+    out = convolution(grad, weight, None, stride, padding, dilation, not transposed, extra, groups)
+    # An output padding of a stride and more makes windows that the input did not have.
+    return out if out.layout.shape == shape else crop(out, (0, 0) * rank, shape)
 
 
-def _weight(grad, input, weight_layout, stride, padding, dilation, transposed, groups):
+def _weights(input, grad, shape, stride, padding, dilation, transposed, groups):
     if transposed:
-        return weight_gradient(
-            grad, _conj(input), weight_layout.shape, stride, padding, dilation, groups
-        )
-    return weight_gradient(
-        _conj(input), grad, weight_layout.shape, stride, padding, dilation, groups
-    )
+        input, grad = grad, input
+    rank = len(shape) - 2
+    more = (v * rank if len(v) == 1 else v for v in (stride, padding, dilation))
+    return weight_sums(_conj(input), grad, shape, *more, groups)
 
 
-@composite(
+convolution = Correlation(
     "aten::convolution(Tensor input, Tensor weight, Tensor? bias, int[] stride, int[] padding, "
-    "int[] dilation, "
-    "bool transposed, int[] output_padding, int groups) -> Tensor",
-    method=False,
-    rounds_once=True,
-    grad=dict(
+    "int[] dilation, bool transposed, int[] output_padding, int groups) -> Tensor",
+    """The convolution of input [N, C, *S] with weight [O, C/groups, *K] (transposed: [C, O/groups,
+    *K]).""",
+    _has_kernels,
+    _build,
+    _body,
+    dict(
         input=lambda grad, input_layout, weight, stride, padding, dilation, transposed, groups: (
-            _input(grad, input_layout, weight, stride, padding, dilation, transposed, groups)
+            _back(grad, weight, input_layout.shape, stride, padding, dilation, transposed, groups)
         ),
         weight=lambda grad, input, weight_layout, stride, padding, dilation, transposed, groups: (
-            _weight(grad, input, weight_layout, stride, padding, dilation, transposed, groups)
+            _weights(
+                input, grad, weight_layout.shape, stride, padding, dilation, transposed, groups
+            )
         ),
         bias=lambda grad: grad.sum((0, *range(2, grad.layout.ndim))),
     ),
 )
-def convolution(input, weight, bias, stride, padding, dilation, transposed, output_padding, groups):
-    """The convolution of input [N, C, *S] with weight [O, C/groups, *K] (transposed: [C, O/groups,
-    *K]).
-    """
-    rank = weight.layout.ndim - 2
-    _check("convolution", input, weight, bias, stride, padding, dilation, groups, rank, transposed)
-    stride, padding, dilation, output_padding = (
-        v * rank if len(v) == 1 else v for v in (stride, padding, dilation, output_padding)
-    )
-    if transposed:
-        n, spatial = input.layout.shape[0], input.layout.shape[2:]
-        sizes = tuple(
-            (s - 1) * st - 2 * p + d * (k - 1) + op + 1
-            for s, st, p, d, k, op in zip(
-                spatial,
-                stride,
-                padding,
-                dilation,
-                weight.layout.shape[2:],
-                output_padding,
-                strict=True,
-            )
+
+
+def _reread(input, weight, shape, stride, padding, dilation, groups):
+    """The convolution, of which only a result of `shape` is wanted."""
+    extra = (0,) * len(stride)
+    out = convolution(input, _conj(weight), None, stride, padding, dilation, False, extra, groups)
+    return out if out.layout.shape == shape else crop(out, (0, 0) * len(stride), shape)
+
+
+def _sums_have_kernels(input, slope, size, stride, padding, dilation, groups):
+    return fits([input.layout, slope.layout], size[2:])
+
+
+def _build_sums(steps, input, slope, size, stride, padding, dilation, groups):
+    kind, wide = input.dtype, working_type(input.dtype)
+    out = made = steps.result(size, kind)
+    if kind is not wide:
+        out = steps.scratch(size, wide)
+    x, g = planes(resolved(steps, input)), resolved(steps, slope)
+    if not g.layout.contiguous:
+        dense = steps.scratch(g.layout.shape, wide)
+        steps.pointwise(lambda v: v, [g], [dense])
+        g = dense
+    axes = [
+        reading(*one)
+        for one in zip(
+            input.layout.shape[2:], slope.layout.shape[2:], size[2:], stride, padding, dilation,
+            strict=True,
         )
-        shape = (n, weight.layout.shape[1] * groups, *sizes)
-        out = input_gradient(input, weight, shape, stride, padding, dilation, groups)
-    else:
-        out = forward(input, weight, stride, padding, dilation, groups)
-    return out if bias is None else out + bias.reshape((-1,) + (1,) * rank)
+    ]  # fmt: skip
+    if len(axes) == 1:
+        axes.insert(0, reading(1, 1, 1, 1, 0, 1))
+    contract(steps, x, planes(g), out, groups, axes)
+    if out is not made:
+        steps.pointwise(lambda v: v, [out], [made])
+
+
+weight_sums = Correlation(
+    "aten::_convolution_weight(Tensor input, Tensor slope, int[] size, int[] stride, "
+    "int[] padding, int[] dilation, int groups) -> Tensor",
+    """The gradient of a convolution for its weight of shape `size`: linear in both operands.""",
+    _sums_have_kernels,
+    _build_sums,
+    weight_gradient,
+    dict(
+        input=lambda grad, input_layout, slope, stride, padding, dilation, groups: _back(
+            slope, grad, input_layout.shape, stride, padding, dilation, False, groups
+        ),
+        slope=lambda grad, input, slope_layout, stride, padding, dilation, groups: _reread(
+            input, grad, slope_layout.shape, stride, padding, dilation, groups
+        ),
+    ),
+)
 
 
 def _check(name, x, w, bias, stride, padding, dilation, groups, rank, transposed):

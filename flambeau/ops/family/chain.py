@@ -64,6 +64,7 @@ class _Step(NamedTuple):
     counter: tuple | None = None
     places: tuple = ()
     add: bool = False
+    stage: runtime.Stage | None = None  # ready made
 
     def plan(self, rows: int) -> compiler.Plan:
         kernel = self.kernel
@@ -173,6 +174,12 @@ class Steps:
         shape = common_shape(operands)
         self._steps.append(_Step(kernel, (*outputs, *operands), shape, tuple(axes)))
 
+    def call(self, stage: runtime.Stage, cost) -> None:
+        """Another kernel's stage, whose data are sources of buffers; `cost` in nanoseconds."""
+        self._steps.append(_Step(None, (), (), stage=stage))
+        self.rows = 0
+        self.cost += cost
+
     def product(self, a, b, out, add=False) -> None:
         """out = a @ b (`add`: added to it), matrices in the last two dimensions."""
         self._steps.append(_Step(None, (out, a, b), out.layout.shape, add=add))
@@ -202,9 +209,12 @@ class Steps:
 
     def _one_by_one(self):
         stages = []
-        for step, built in zip(
-            self._steps, compiler.link([s.plan(0) for s in self._steps]), strict=True
-        ):
+        linked = iter(compiler.link([s.plan(0) for s in self._steps if s.stage is None]))
+        for step in self._steps:
+            if step.stage is not None:
+                stages.append(step.stage)
+                continue
+            built = next(linked)
             sources = [b.source for b in step.buffers]
             for nbytes in built.scratch:
                 self.fresh.append((None, nbytes))

@@ -1,0 +1,592 @@
+"""Convolution kernels: windows packed into panels that stay in the cache, and register tiles.
+
+A convolution is the product of the weights, [rows, channels * taps], with the matrix whose columns
+are the windows of the input. That matrix is never made. A task packs a *panel* of it, the windows
+of a few vectors of places (an output's neighbouring elements), into memory that stays in the cache,
+and multiplies it in *tiles* whose sums are in registers (Goto, van de Geijn 2008; Georganas et al.
+2018). Only packing knows of padding, strides and dilation: it reads a vector of places as *runs*,
+pieces that lie in one row of the input, under masks.
+
+`windows` has the packing. Three kernels are made of them. `correlate` sums over channels and taps:
+the convolution, and its gradient for the input, where `DIMS` say which taps meet. `contract` sums
+over places: the gradient for the weights. `sweep` is `correlate` for groups of one channel, where
+panels would be used only once. None of the sums depends on how many threads there are.
+"""
+
+import hashlib
+import struct
+
+from flambeau.runtime import jit
+
+from .build import host
+from .target import Target
+from .windows import DIMS, MOST_TAPS, TAPS, Function, Pack, Shape, Survey
+
+PANEL_ROWS = 640  # rows of a panel of `correlate`
+PANEL_VECTORS = 2048  # vectors of a panel of `contract`
+SPARE = 1  # vectors between the rows of that panel: rows should not meet in the cache
+MAX_VECTORS = 3  # of a tile of `correlate`
+
+
+class _Tile(Function):
+    """``void tileN(ptr w, ptr panel, ptr out, ptr bias, i64 bias_step, i64 count, i64 valid, i64
+    add, i64 left, ptr tables, ptr dims)``: N vectors of places in `height` output channels, of
+    which `valid` are there. `left` places are left from the first one on. `add`: to what `out`
+    has."""
+
+    def __init__(self, shape, target, number):
+        super().__init__(shape, target)
+        self.number = number
+        self.height = tile_height(target)
+
+    def write(self) -> str:
+        code = self.code
+        last = code.sub("%valid", 1)
+        w_row, offsets = self.dim("W_ROW"), self.weight_offsets()
+        lines = [code.at("%w", code.mul(code.smaller(r, last), w_row)) for r in range(self.height)]
+        begin = []
+        for r in range(self.height):
+            at = code.at("%bias", code.mul(code.smaller(r, last), "%bias_step"))
+            value = self.splat(code.value(f"load {self.kind}, ptr {at}, align {self.size}"))
+            begin += [(self.vector, value)] * self.number
+
+        def term(k, panel, *sums):
+            offset = code.number(offsets, k)
+            columns = [
+                code.value(
+                    f"load {self.vector}, ptr {code.at(panel, v * self.bytes)}, align {self.bytes}"
+                )
+                for v in range(self.number)
+            ]
+            later = []
+            for r, line in enumerate(lines):
+                at = code.at(line, offset)
+                factor = self.splat(code.value(f"load {self.kind}, ptr {at}, align {self.size}"))
+                for v, column in enumerate(columns):
+                    old = sums[r * self.number + v]
+                    later.append(self.vectors.intrinsic("fma", self.kind, (factor, column, old)))
+            return [code.at(panel, self.number * self.bytes), *later]
+
+        sums = self.loop(0, "%count", 1, term, [("ptr", "%panel"), *begin])[1:]
+        self._store(sums)
+        code.do("ret void")
+        return self.text(
+            f"define internal void @tile{self.number}(ptr %w, ptr %panel, ptr %out, ptr %bias, "
+            "i64 %bias_step, i64 %count, i64 %valid, i64 %add, i64 %left, ptr %tables, ptr %dims)"
+        )
+
+    def _store(self, sums):
+        code = self.code
+        out_row = self.dim("OUT_ROW")
+        masks = [self.first(code.sub("%left", v * self.lanes)) for v in range(self.number)]
+        adds = self.splat(code.value("trunc i64 %add to i1"), "i1")
+        before = [code.value(f"and {self.mask} {m}, {adds}") for m in masks]
+        offsets = []
+        if self.shape.scattered:
+            for v in range(self.number):
+                at = code.at("%tables", v * self.table.size + self.table.places + 4 * self.lanes)
+                offsets.append(code.value(f"load {self.integers}, ptr {at}, align 4"))
+        for r in range(self.height):
+            line = code.at("%out", code.mul(out_row, r))
+
+            def row(r=r, line=line):
+                for v, (mask, known) in enumerate(zip(masks, before, strict=True)):
+                    value = sums[r * self.number + v]
+                    if self.shape.scattered:
+                        old = self.gather(line, offsets[v], known)
+                        value = code.value(f"fadd {self.vector} {value}, {old}")
+                        self.scatter(value, line, offsets[v], mask)
+                        continue
+                    at = code.at(line, v * self.bytes)
+                    old = self.masked_load(at, known)
+                    value = code.value(f"fadd {self.vector} {value}, {old}")
+                    self.masked_store(value, at, mask)
+
+            self.when(code.less(r, "%valid"), row)
+
+
+def tile_height(target: Target) -> int:
+    """Output channels in a tile of `correlate`: with three vectors of places, the sums fill the
+    registers."""
+    return 8 if target.masks else 4
+
+
+def _tile_sizes(target: Target) -> tuple[int, int]:
+    """Output channels and panel rows of a tile of `contract`."""
+    return (4, 6) if target.masks else (3, 3)
+
+
+class _Correlate(Function):
+    """The kernel: data are [out, x, w, bias]."""
+
+    def write(self, name) -> str:
+        code = self.code
+        vectors = MAX_VECTORS
+        panel = code.stack(f"[{PANEL_ROWS * vectors * self.bytes} x i8]")
+        self.tables = code.stack(f"[{vectors * self.table.size} x i8]")
+        none = code.stack("i64", 8)
+        code.do(f"store i64 0, ptr {none}")
+        out, x, w = (code.value(f"load ptr, ptr {code.at('%data', 8 * k)}") for k in range(3))
+
+        def task(t):
+            sliver, rest = self._split(t, "SLIVERS")
+            part, rest = self._split(rest, "PARTS")
+            group, image = self._split(rest, "GROUPS")
+            first, number = self._sliver(sliver)
+            place = code.mul(first, self.lanes)
+            left = code.sub(self.dim("PLACES"), place)
+
+            def survey(v):
+                table = code.at(self.tables, code.mul(v, self.table.size))
+                at = code.add(place, code.mul(v, self.lanes))
+                code.do(f"call void @survey(ptr {table}, i64 {at}, ptr %dims)")
+
+            self.loop(0, number, 1, survey)
+            source = self._moved(x, (image, "X_IMAGE"), (group, "X_GROUP"))
+            result = self._moved(
+                code.at(out, self.dim("OUT_FIRST")), (image, "OUT_IMAGE"), (group, "OUT_GROUP")
+            )
+            if not self.shape.scattered:
+                result = code.at(result, code.mul(place, self.size))
+            weights = self._moved(w, (group, "W_GROUP"))
+            start = code.mul(part, self.dim("PART_ROWS"))
+            stop = code.smaller(code.add(start, self.dim("PART_ROWS")), self.dim("ROWS"))
+
+            def block(channel):
+                self._pack(panel, source, channel, number)
+                bias, step = self._bias(channel, group, none)
+                count = self._terms(channel)
+                add = code.value(f"zext i1 {code.less(0, channel)} to i64")
+
+                def tile(row):
+                    at = (
+                        code.at(self._moved(weights, (channel, "W_CHANNEL"), (row, "W_ROW")), 0),
+                        panel,
+                        self._moved(result, (row, "OUT_ROW")),
+                        code.at(bias, code.mul(row, step)),
+                    )
+                    pointers = ", ".join(f"ptr {p}" for p in at)
+                    valid = code.sub(stop, row)
+                    numbers = f"i64 {step}, i64 {count}, i64 {valid}, i64 {add}, i64 {left}"
+                    code.do(
+                        f"call void {self._tile(number)}({pointers}, {numbers}, "
+                        f"ptr {self.tables}, ptr %dims)"
+                    )
+
+                self.loop(start, stop, tile_height(self.target), tile)
+
+            self.loop(0, self.dim("CHANNELS"), self.dim("BLOCK"), block)
+
+        self.loop("%lo", "%hi", 1, task)
+        code.do("ret i64 0")
+        return self.text(
+            f"define i64 @{name}(ptr %data, ptr %dims, ptr %scalars, i64 %lo, i64 %hi)"
+        )
+
+    def _split(self, number, name):
+        """(remainder, quotient) by a dim."""
+        size = self.dim(name)
+        return self.remainder(number, size), self.quotient(number, size)
+
+    def _moved(self, pointer, *steps):
+        for count, name in steps:
+            pointer = self.code.at(pointer, self.code.mul(count, self.dim(name)))
+        return pointer
+
+    def _sliver(self, sliver):
+        """First vector and number of vectors: all slivers of an image are about equal."""
+        code, slivers = self.code, self.dim("SLIVERS")
+        total = self.quotient(code.add(self.dim("PLACES"), self.lanes - 1), self.lanes)
+        first = self.quotient(code.mul(sliver, total), slivers)
+        after = self.quotient(code.mul(code.add(sliver, 1), total), slivers)
+        return first, code.sub(after, first)
+
+    def _terms(self, channel):
+        code = self.code
+        taps = code.mul(self.dim("TAP_ROWS"), self.dim("TAP_COLUMNS"))
+        return code.mul(self._channels(channel), taps)
+
+    def _channels(self, channel):
+        left = self.code.sub(self.dim("CHANNELS"), channel)
+        return self.code.smaller(left, self.dim("BLOCK"))
+
+    def _pack(self, panel, source, channel, number):
+        code = self.code
+        pitch = code.mul(number, self.bytes)
+        image = self._moved(source, (channel, "X_CHANNEL"))
+        channels = self._channels(channel)
+
+        def vector(v):
+            table = code.at(self.tables, code.mul(v, self.table.size))
+            at = code.at(panel, code.mul(v, self.bytes))
+            code.do(
+                f"call void @pack(ptr {at}, i64 {pitch}, ptr {image}, i64 {channels}, "
+                f"ptr {table}, ptr %dims)"
+            )
+
+        self.loop(0, number, 1, vector)
+
+    def _bias(self, channel, group, none):
+        """Where a row's sums start, and the bytes to the next row's: the bias counts once."""
+        code = self.code
+        first = code.value(f"icmp eq i64 {channel}, 0")
+        given = code.value(f"icmp ne i64 {self.dim('BIAS')}, 0")
+        use = code.value(f"and i1 {first}, {given}")
+        # Without a bias there is no fourth pointer: what is read here then is not used.
+        source = code.value(f"select i1 {given}, i64 24, i64 0")
+        bias = code.value(f"load ptr, ptr {code.at('%data', source)}")
+        mine = code.at(bias, code.mul(code.mul(group, self.dim("ROWS")), self.size))
+        pointer = code.value(f"select i1 {use}, ptr {mine}, ptr {none}")
+        return pointer, code.value(f"select i1 {use}, i64 {self.size}, i64 0")
+
+    def _tile(self, number):
+        code, chosen = self.code, "@tile1"
+        for k in range(2, MAX_VECTORS + 1):
+            same = code.value(f"icmp eq i64 {number}, {k}")
+            chosen = code.value(f"select i1 {same}, ptr @tile{k}, ptr {chosen}")
+        return chosen
+
+
+class _Dot(Function):
+    """``void dot(ptr panel, i64 pitch, ptr grad, ptr out, i64 rows, i64 columns, i64 images, i64
+    whole, i64 rest, i64 add, ptr dims)``: sums over places, for a tile of output channels and panel
+    rows, of which `rows` and `columns` are there. An image has `whole` vectors, and one more of
+    `rest` lanes if that is not 0."""
+
+    def write(self) -> str:
+        code = self.code
+        height, width = _tile_sizes(self.target)
+        lines = self._lines("%grad", self.dim("GRAD_ROW"), "%rows", height)
+        panels = self._lines("%panel", "%pitch", "%columns", width)
+        step = self.dim("GRAD_IMAGE")
+        tail = self.first("%rest")
+        zeros = [(self.vector, "zeroinitializer")] * (height * width)
+        bytes_whole = code.mul("%whole", self.bytes)
+        more = code.value(f"zext i1 {code.less(0, '%rest')} to i64")
+
+        def image(i, at, *sums):
+            source = code.mul(i, step)
+
+            def term(load):
+                def body(offset, *sums):
+                    beside = code.add(source, offset)
+                    here = code.add(at, offset)
+                    left = [load(code.at(line, beside)) for line in lines]
+                    right = [self.load(code.at(p, here)) for p in panels]
+                    return [
+                        self.vectors.intrinsic("fma", self.kind, (a, b, sums[r * width + c]))
+                        for r, a in enumerate(left)
+                        for c, b in enumerate(right)
+                    ]
+
+                return body
+
+            carried = [(self.vector, s) for s in sums]
+            sums = self.loop(0, bytes_whole, self.bytes, term(self.load), carried)
+            end = code.add(bytes_whole, code.mul(more, self.bytes))
+            carried = [(self.vector, s) for s in sums]
+            part = term(lambda pointer: self.masked_load(pointer, tail))
+            sums = self.loop(bytes_whole, end, self.bytes, part, carried)
+            return [code.add(at, end), *sums]
+
+        sums = self.loop(0, "%images", 1, image, [("i64", "0"), *zeros])[1:]
+        self._store(sums, height, width)
+        code.do("ret void")
+        return self.text(
+            "define internal void @dot(ptr %panel, i64 %pitch, ptr %grad, ptr %out, i64 %rows, "
+            "i64 %columns, i64 %images, i64 %whole, i64 %rest, i64 %add, ptr %dims)"
+        )
+
+    def _lines(self, base, pitch, count, number):
+        """Pointers to rows; those behind the last point to it."""
+        code = self.code
+        last = code.sub(count, 1)
+        return [code.at(base, code.mul(code.smaller(k, last), pitch)) for k in range(number)]
+
+    def _store(self, sums, height, width):
+        code = self.code
+        name = f"llvm.vector.reduce.fadd.v{self.lanes}f{8 * self.size}"
+        adds = code.value("trunc i64 %add to i1")
+        out_row = self.dim("OUT_ROW")
+        for r in range(height):
+
+            def row(r=r):
+                line = code.at("%out", code.mul(out_row, r))
+                for c in range(width):
+
+                    def column(c=c):
+                        at = code.at(line, c * self.size)
+                        # With `reassoc`, lanes are added as a tree, the same at each call.
+                        total = code.value(
+                            f"call reassoc {self.kind} @{name}({self.kind} -0.0, "
+                            f"{self.vector} {sums[r * width + c]})"
+                        )
+                        old = code.value(f"load {self.kind}, ptr {at}, align {self.size}")
+                        both = code.value(f"fadd {self.kind} {total}, {old}")
+                        chosen = code.value(
+                            f"select i1 {adds}, {self.kind} {both}, {self.kind} {total}"
+                        )
+                        code.do(f"store {self.kind} {chosen}, ptr {at}, align {self.size}")
+
+                    self.when(code.less(c, "%columns"), column)
+
+            self.when(code.less(r, "%rows"), row)
+        code.declarations.add(f"declare {self.kind} @{name}({self.kind}, {self.vector})")
+
+
+class _Contract(_Correlate):
+    """The kernel: data are [out, x, grad]."""
+
+    def write(self, name) -> str:
+        code = self.code
+        bytes_of_panel = (PANEL_VECTORS + MOST_TAPS * SPARE) * self.bytes
+        panel = code.stack(f"[{bytes_of_panel} x i8]")
+        table = code.stack(f"[{self.table.size} x i8]")
+        out, x, grad = (code.value(f"load ptr, ptr {code.at('%data', 8 * k)}") for k in range(3))
+        pitch = code.mul(code.add(self.dim("PANEL"), SPARE), self.bytes)
+        taps = code.mul(self.dim("TAP_ROWS"), self.dim("TAP_COLUMNS"))
+        places = self.dim("PLACES")
+        total = self.quotient(code.add(places, self.lanes - 1), self.lanes)
+
+        def task(t):
+            chunk, rest = self._split(t, "CHUNKS")
+            group, block = self._split(rest, "GROUPS")
+            channel = code.mul(block, self.dim("BLOCK"))
+            begin, end = (
+                self.quotient(code.mul(k, self.dim("IMAGES")), self.dim("CHUNKS"))
+                for k in (chunk, code.add(chunk, 1))
+            )
+            source = self._moved(x, (group, "X_GROUP"), (channel, "X_CHANNEL"))
+            slopes = self._moved(grad, (group, "GRAD_GROUP"))
+            result = self._moved(out, (chunk, "OUT_CHUNK"), (group, "OUT_GROUP"))
+            result = code.at(result, code.mul(code.mul(channel, taps), self.size))
+            channels = self._channels(channel)
+
+            def span(first):
+                number = code.smaller(code.sub(total, first), self.dim("PANEL"))
+                several = self.quotient(self.dim("PANEL"), number)
+
+                def images(image):
+                    count = code.smaller(code.sub(end, image), several)
+                    self._fill(
+                        (panel, pitch, table),
+                        self._moved(source, (image, "X_IMAGE")),
+                        (first, number, count, channels),
+                    )
+                    later = code.value(f"icmp ne i64 {first}, 0")
+                    moved = code.value(f"icmp ne i64 {image}, {begin}")
+                    add = code.value(f"zext i1 {code.value(f'or i1 {later}, {moved}')} to i64")
+                    lines = self._moved(slopes, (image, "GRAD_IMAGE"))
+                    lines = code.at(lines, code.mul(first, self.bytes))
+                    left = code.sub(places, code.mul(first, self.lanes))
+                    left = code.smaller(left, code.mul(number, self.lanes))
+                    rows = code.mul(channels, taps)
+                    self._tiles((panel, pitch), lines, result, (rows, count, left, add))
+
+                self.loop(begin, end, several, images)
+
+            self.loop(0, total, self.dim("PANEL"), span)
+
+        self.loop("%lo", "%hi", 1, task)
+        code.do("ret i64 0")
+        return self.text(
+            f"define i64 @{name}(ptr %data, ptr %dims, ptr %scalars, i64 %lo, i64 %hi)"
+        )
+
+    def _fill(self, memory, source, sizes):
+        code = self.code
+        panel, pitch, table = memory
+        first, number, count, channels = sizes
+
+        def vector(v):
+            place = code.mul(code.add(first, v), self.lanes)
+            code.do(f"call void @survey(ptr {table}, i64 {place}, ptr %dims)")
+
+            def image(i):
+                at = code.mul(code.add(code.mul(i, number), v), self.bytes)
+                code.do(
+                    f"call void @pack(ptr {code.at(panel, at)}, i64 {pitch}, "
+                    f"ptr {self._moved(source, (i, 'X_IMAGE'))}, i64 {channels}, "
+                    f"ptr {table}, ptr %dims)"
+                )
+
+            self.loop(0, count, 1, image)
+
+        self.loop(0, number, 1, vector)
+
+    def _tiles(self, memory, lines, result, sizes):
+        code = self.code
+        panel, pitch = memory
+        rows, count, left, add = sizes
+        height, width = _tile_sizes(self.target)
+        whole = self.quotient(left, self.lanes)
+        rest = self.remainder(left, self.lanes)
+
+        def across(column):
+            source = code.at(panel, code.mul(column, pitch))
+            target = code.at(result, code.mul(column, self.size))
+
+            def down(row):
+                grad = self._moved(lines, (row, "GRAD_ROW"))
+                out = self._moved(target, (row, "OUT_ROW"))
+                code.do(
+                    f"call void @dot(ptr {source}, i64 {pitch}, ptr {grad}, ptr {out}, "
+                    f"i64 {code.sub(self.dim('ROWS'), row)}, i64 {code.sub(rows, column)}, "
+                    f"i64 {count}, i64 {whole}, i64 {rest}, i64 {add}, ptr %dims)"
+                )
+
+            self.loop(0, self.dim("ROWS"), height, down)
+
+        self.loop(0, rows, width, across)
+
+
+class _Sweep(_Correlate):
+    """The kernel for groups of one channel: data are [out, x, w, bias]. Each output plane is a sum
+    of shifted planes, with all weights in registers."""
+
+    def write(self, name) -> str:
+        code = self.code
+        none = code.stack("i64", 8)
+        code.do(f"store i64 0, ptr {none}")
+        out, x, w = (code.value(f"load ptr, ptr {code.at('%data', 8 * k)}") for k in range(3))
+
+        def task(t):
+            row, rest = self._split(t, "ROWS")
+            group, image = self._split(rest, "GROUPS")
+            source = self._moved(x, (image, "X_IMAGE"), (group, "X_GROUP"))
+            result = self._moved(
+                code.at(out, self.dim("OUT_FIRST")),
+                (image, "OUT_IMAGE"), (group, "OUT_GROUP"), (row, "OUT_ROW"),
+            )  # fmt: skip
+            weights = self._weights(self._moved(w, (group, "W_GROUP"), (row, "W_ROW")))
+            bias, step = self._bias(0, group, none)
+            at = code.at(bias, code.mul(row, step))
+            start = self.splat(code.value(f"load {self.kind}, ptr {at}, align {self.size}"))
+
+            def vector(column):
+                self._columns(column, source, result, weights, start)
+
+            self.loop(0, self.dim("WIDTH"), self.lanes, vector)
+
+        self.loop("%lo", "%hi", 1, task)
+        code.do("ret i64 0")
+        return self.text(
+            f"define i64 @{name}(ptr %data, ptr %dims, ptr %scalars, i64 %lo, i64 %hi)"
+        )
+
+    def _weights(self, w):
+        code, (rows, columns) = self.code, self.shape.taps
+        offsets = self.weight_offsets()
+        found = []
+        for k in range(rows * columns):
+            at = code.at(w, code.number(offsets, k))
+            found.append(self.splat(code.value(f"load {self.kind}, ptr {at}, align {self.size}")))
+        return found
+
+    def _columns(self, column, source, result, weights, start):
+        """All rows of one vector of columns."""
+        code, (rows, columns) = self.code, self.shape.taps
+        x = code.value(f"add {self.integers} {self.narrow(column)}, {self.iota}")
+        inside = self.first(code.sub(self.dim("WIDTH"), column))
+        step = self.narrow(self.dim("STEP_X"))
+        x_step = code.value(f"mul {self.integers} {x}, {step}")
+        limit, x_column = self.narrow(self.dim("WIDTH_IN")), self.dim("X_COLUMN")
+        words, shifts = [], []
+        for k in range(columns):
+            shift = self.tap(k, columns=True)
+            at = code.value(f"add {self.integers} {x_step}, {self.narrow(shift)}")
+            fine = code.value(f"icmp ult {self.integers} {at}, {limit}")
+            words.append(self.bits(code.value(f"and {self.mask} {fine}, {inside}")))
+            shifts.append(code.mul(shift, x_column))
+        if self.shape.step:
+            across = code.mul(code.mul(column, self.dim("STEP_X")), x_column)
+            source = code.at(source, across)
+        else:
+            self.offsets = code.value(f"mul {self.integers} {x_step}, {self.narrow(x_column)}")
+        if self.shape.scattered:
+            out_x = self.narrow(self.dim("OUT_X"))
+            offsets = code.value(f"mul {self.integers} {x}, {out_x}")
+        else:
+            result = code.at(result, code.mul(column, self.size))
+
+        def row(y):
+            total = start
+            for k in range(rows):
+                at = code.add(code.mul(y, self.dim("STEP_Y")), self.tap(k))
+                fine = code.value(f"icmp ult i64 {at}, {self.dim('HEIGHT_IN')}")
+                fine = code.value(f"sext i1 {fine} to i64")
+                line = code.at(source, code.mul(at, self.dim("X_ROW")))
+                for c in range(columns):
+                    word = code.value(f"and i64 {fine}, {words[c]}")
+                    value = self._read(code.at(line, shifts[c]), word)
+                    factors = (value, weights[k * columns + c], total)
+                    total = self.vectors.intrinsic("fma", self.kind, factors)
+            line = code.at(result, code.mul(y, self.dim("OUT_Y")))
+            if self.shape.scattered:
+                self.scatter(total, line, offsets, inside)
+            else:
+                self.masked_store(total, line, inside)
+
+        self.loop(0, self.quotient(self.dim("PLACES"), self.dim("WIDTH")), 1, row)
+
+    def _read(self, spot, word):
+        if not self.shape.step:
+            return self.gather(spot, self.offsets, self.mask_of(word))
+        parts = [
+            self.masked_load(self.code.at(spot, k * self.bytes), self.mask_of(word, k))
+            for k in range(self.shape.step)
+        ]
+        return self.every_step(parts)
+
+
+_KERNELS = {"correlate": _Correlate, "contract": _Contract, "sweep": _Sweep}
+
+
+def module(kernel: str, shape: Shape, target: Target, name: str) -> str:
+    """The LLVM text of a kernel as function `name`."""
+    parts: list = []
+    if kernel != "sweep":
+        parts += [Survey(shape, target), Pack(shape, target)]
+    if kernel == "correlate":
+        parts += [_Tile(shape, target, number + 1) for number in range(MAX_VECTORS)]
+    if kernel == "contract":
+        parts.append(_Dot(shape, target))
+    main = _KERNELS[kernel](shape, target)
+    texts = [*(part.write() for part in parts), main.write(name)]
+    declarations = sorted(set().union(*(part.code.declarations for part in (*parts, main))))
+    attributes = f"attributes #0 = {{ {target.attributes} }}"
+    return "\n".join([*texts, *declarations, attributes, ""])
+
+
+_addresses: dict[tuple, int] = {}
+
+
+def kernel(name: str, shape: Shape) -> int:
+    """The address of a kernel on this processor."""
+    key = name, shape
+    if key not in _addresses:
+        target = host()
+        digest = hashlib.sha1(repr((shape, target)).encode(), usedforsecurity=False).hexdigest()
+        symbol = f"fl_{name}_{digest[:12]}"
+        (_addresses[key],) = jit.compile(module(name, shape, target, symbol), [symbol])
+    return _addresses[key]
+
+
+def descriptor(values: dict[str, int], rows, columns, offsets=()) -> bytes:
+    """The words that a kernel reads: `DIMS`, offsets of tap rows and columns, weights' offsets."""
+    numbers = [values.get(name, 0) for name in DIMS]
+    numbers += [*rows, *columns, *offsets]
+    return struct.pack(f"{len(numbers)}q", *numbers)
+
+
+__all__ = [
+    "MAX_VECTORS",
+    "MOST_TAPS",
+    "PANEL_ROWS",
+    "PANEL_VECTORS",
+    "TAPS",
+    "Shape",
+    "descriptor",
+    "host",
+    "kernel",
+]

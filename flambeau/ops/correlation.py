@@ -1,0 +1,242 @@
+"""Convolutions by their kernels: which taps of which rows meet, as numbers for the kernels.
+
+Here everything has two dimensions beside batch and channels; one dimension is the second of two.
+"""
+
+import math
+from typing import NamedTuple
+
+from flambeau import runtime
+from flambeau.compiler import convolution as kernels
+from flambeau.types import DType, Layout, by_name
+
+from .family import Buffer, Steps
+from .promotion import compute_type
+from .softmax import sum_fold
+
+FLOAT32, FLOAT64 = by_name("float32"), by_name("float64")
+RATE = 60.0  # multiplications that one core does in a nanosecond, roughly
+PIECE = 30_000  # nanoseconds of work that are worth another thread
+TASKS = 16  # tasks that are enough to keep threads busy
+PART = 64  # output channels for which windows are worth being packed once more
+SWEPT_TAPS = 27  # weights that stay in registers
+
+
+class Axis(NamedTuple):
+    """How windows lie along one dimension.
+
+    Place `i` of `places` reads, for each of `taps` = (which weight, offset), the input of `size`
+    at ``i * step + offset``; its result is number ``first + i * apart`` of the output.
+    """
+
+    size: int
+    places: int
+    step: int
+    taps: tuple[tuple[int, int], ...]
+    first: int = 0
+    apart: int = 1
+
+
+def reading(size, count, kernel, stride, padding, dilation) -> Axis:
+    """The axis of a convolution with `count` windows."""
+    return Axis(size, count, stride, tuple((t, t * dilation - padding) for t in range(kernel)))
+
+
+def writing(size, count, kernel, stride, padding, dilation) -> list[Axis]:
+    """The axes of a transposed convolution: results that lie `stride` apart meet the same taps."""
+    axes = []
+    for first in range(min(stride, count)):
+        reach = ((t, first + padding - t * dilation) for t in range(kernel))
+        taps = tuple((t, at // stride) for t, at in reach if at % stride == 0)
+        axes.append(Axis(size, -(-(count - first) // stride), 1, taps, first, stride))
+    return axes
+
+
+class Planes(NamedTuple):
+    """A [N, C, *S] operand in two dimensions: its buffer, sizes and strides in elements."""
+
+    buffer: Buffer
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+    @property
+    def itemsize(self) -> int:
+        return self.buffer.dtype.itemsize
+
+
+def planes(buffer: Buffer) -> Planes:
+    shape, strides = buffer.layout.shape, buffer.layout.strides
+    if len(shape) == 3:
+        shape = (*shape[:2], 1, shape[2])
+        strides = (*strides[:2], 0, strides[2])
+    if shape[3] == 1:  # its stride says nothing, and kernels count lanes by it
+        strides = (*strides[:3], 1)
+    return Planes(buffer, shape, strides)
+
+
+def fits(layouts: list[Layout], kernel) -> bool:
+    """Whether there are kernels for these operands: real floats in at most two dimensions, kernels
+    of moderate size, offsets inside a plane that fit in 32 bits."""
+    return (
+        len(kernel) in (1, 2)
+        and all(y.dtype.kind == "f" and y.numel for y in layouts)
+        and max(kernel) <= kernels.TAPS
+        and 0 < math.prod(kernel) <= kernels.MOST_TAPS
+        and all(math.prod(y.shape[2:]) < 1 << 27 for y in layouts)
+    )
+
+
+def working_type(dtype: DType) -> DType:
+    """Half types are computed in float32."""
+    return compute_type(dtype)
+
+
+def resolved(steps: Steps, buffer: Buffer, adjacent=True) -> Buffer:
+    """The buffer in its working type, without lazy bits; `adjacent`: with rows that are dense."""
+    y, wide = buffer.layout, working_type(buffer.dtype)
+    scattered = adjacent and y.shape[-1] > 1 and y.strides[-1] != 1
+    if wide is buffer.dtype and not (scattered or y.neg):
+        return buffer
+    made = steps.scratch(y.shape, wide)
+    steps.pointwise(lambda v: v, [buffer], [made])
+    return made
+
+
+def _geometry(x: Planes, groups: int, down: Axis, across: Axis) -> dict[str, int]:
+    size, (image, channel, row, column) = x.itemsize, x.strides
+    inner = x.shape[1] // groups
+    return dict(
+        PLACES=down.places * across.places,
+        WIDTH=across.places,
+        HEIGHT_IN=down.size,
+        WIDTH_IN=across.size,
+        STEP_Y=down.step,
+        STEP_X=across.step,
+        TAP_ROWS=len(down.taps),
+        TAP_COLUMNS=len(across.taps),
+        X_IMAGE=image * size,
+        X_GROUP=inner * channel * size,
+        X_CHANNEL=channel * size,
+        X_ROW=row * size,
+        X_COLUMN=column * size,
+        CHANNELS=inner,
+        GROUPS=groups,
+    )
+
+
+def _step(x: Planes, across: Axis) -> int:
+    """The step at which kernels read: 1 and 2 have code of their own."""
+    return across.step if x.strides[3] == 1 and across.step <= 2 else 0
+
+
+class Factor(NamedTuple):
+    """The weights as the kernel reads them: strides in elements from one output channel, one input
+    channel, one group to the next, and along the taps."""
+
+    buffer: Buffer
+    row: int
+    channel: int
+    group: int
+    taps: tuple[int, int]
+
+
+def factor(w: Buffer, groups: int, transposed: bool) -> Factor:
+    view = planes(w)
+    first, second, *taps = view.strides
+    group = view.shape[0] // groups * first
+    row, channel = (second, first) if transposed else (first, second)
+    return Factor(w, row, channel, group, (taps[0], taps[1]))
+
+
+def correlate(steps, x: Planes, w: Factor, bias, out: Planes, groups, axes) -> None:
+    """out = the sums over taps and channels, plus `bias`, at the places that `axes` describe."""
+    down, across = axes
+    shape = kernels.Shape(x.buffer.dtype, _step(x, across), down.apart > 1 or across.apart > 1)
+    size, rows = x.itemsize, out.shape[1] // groups
+    values = _geometry(x, groups, down, across)
+    channels, places, images = values["CHANNELS"], values["PLACES"], x.shape[0]
+    taps = [(a * w.taps[0] + b * w.taps[1]) for a, _ in down.taps for b, _ in across.taps]
+    blocks = -(-channels * len(taps) // kernels.PANEL_ROWS) or 1
+    block = -(-channels // blocks)
+    vectors = -(-places * size // kernels.host().vector_bytes)
+    slivers = -(-vectors // kernels.MAX_VECTORS)
+    parts = max(1, min(TASKS // (images * groups * slivers), rows // PART))
+    part_rows = -(-rows // (parts * 8)) * 8
+    parts = -(-rows // part_rows)
+    values |= dict(
+        BLOCK=block,
+        ROWS=rows,
+        SLIVERS=slivers,
+        PARTS=parts,
+        PART_ROWS=part_rows,
+        OUT_IMAGE=out.strides[0] * size,
+        OUT_GROUP=rows * out.strides[1] * size,
+        OUT_ROW=out.strides[1] * size,
+        OUT_FIRST=(down.first * out.strides[2] + across.first) * size,
+        OUT_Y=down.apart * out.strides[2] * size,
+        OUT_X=across.apart * size,
+        W_GROUP=w.group * size,
+        W_ROW=w.row * size,
+        W_CHANNEL=w.channel * size,
+        BIAS=int(bias is not None),
+    )
+    if channels == 1 and rows < 4 and 0 < len(taps) <= SWEPT_TAPS:
+        name, total = "sweep", images * groups * rows
+        shape = shape._replace(taps=(len(down.taps), len(across.taps)))
+        offsets = [t * size for t in taps]
+    else:
+        name, total = "correlate", images * groups * slivers * parts
+        offsets = [(c * w.channel + t) * size for c in range(block) for t in taps]
+    dims = kernels.descriptor(
+        values, [t for _, t in down.taps], [t for _, t in across.taps], offsets
+    )
+    data = [out.buffer.source, x.buffer.source, w.buffer.source]
+    data += [] if bias is None else [bias.source]
+    work = images * groups * rows * channels * (len(taps) + 1) * places
+    _launch(steps, name, shape, data, dims, total, work)
+
+
+def _launch(steps, name, shape, data, dims, total, work):
+    cost = work / RATE * (shape.dtype.itemsize / 4)
+    grain = max(1, round(PIECE * total / max(cost, 1.0)))
+    address = kernels.kernel(name, shape)
+    steps.call(runtime.Stage(address, tuple(data), dims, total, min(grain, total)), cost)
+
+
+def contract(steps, x: Planes, grad: Planes, out: Buffer, groups, axes) -> None:
+    """out[o, c, *taps] = the sums of grad times windows over images and places."""
+    down, across = axes
+    shape = kernels.Shape(x.buffer.dtype, _step(x, across), False)
+    size, rows, images = x.itemsize, grad.shape[1] // groups, x.shape[0]
+    values = _geometry(x, groups, down, across)
+    channels, places = values["CHANNELS"], values["PLACES"]
+    taps = len(down.taps) * len(across.taps)
+    block = max(1, min(channels, 36 // taps))
+    panel = min(64, kernels.PANEL_VECTORS // (block * taps))
+    vectors = -(-places * size // kernels.host().vector_bytes)
+    together = max(1, panel // vectors)
+    tasks = groups * -(-channels // block)
+    chunks = min(-(-images // together), -(-2 * TASKS // tasks))
+    chunks = max(1, min(chunks, x.buffer.layout.nbytes // max(out.layout.nbytes, 1)))
+    weights = out.layout.numel
+    values |= dict(
+        BLOCK=block,
+        ROWS=rows,
+        OUT_GROUP=rows * channels * taps * size,
+        OUT_ROW=channels * taps * size,
+        IMAGES=images,
+        CHUNKS=chunks,
+        PANEL=panel,
+        GRAD_IMAGE=grad.strides[0] * size,
+        GRAD_GROUP=rows * grad.strides[1] * size,
+        GRAD_ROW=grad.strides[1] * size,
+        OUT_CHUNK=weights * size,
+    )
+    sums = steps.scratch((chunks, weights), x.buffer.dtype) if chunks > 1 else out
+    dims = kernels.descriptor(values, [t for _, t in down.taps], [t for _, t in across.taps])
+    data = [sums.source, x.buffer.source, grad.buffer.source]
+    work = images * groups * rows * channels * taps * places
+    _launch(steps, "contract", shape, data, dims, tasks * chunks, work)
+    if chunks > 1:
+        flat = Buffer(out.layout.reshaped((1, weights), (weights, 1)), out.source)
+        steps.reduce(sum_fold(lambda v: v, x.buffer.dtype), [sums], (0,), [flat])
