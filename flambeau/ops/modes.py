@@ -29,7 +29,8 @@ class interpreting:
 
     Its ``process(op, args, target)`` performs the op, or something else, and returns what the
     caller gets; what it performs itself goes one level down. `target` is None, `INPLACE` where the
-    result is to be written into the first argument, or the value of ``out=``.
+    result is to be written into the first argument, or the value of ``out=``. It may have
+    ``suffixes(tensor)``, what `repr` says of a tensor besides.
     """
 
     __slots__ = ("interpreter", "outer")

@@ -651,11 +651,11 @@ def kind_of(tensor):
     return "torch." + _KINDS.get(tensor.dtype.name, tensor.dtype.name.capitalize() + "Tensor")
 
 
-def modified(tensor, version, node):
-    """Raises PyTorch's error for a saved tensor that was written since."""
+def modified(tensor, version, node=None):
+    """Raises PyTorch's error for a saved tensor that was written since; `node` saved it."""
     made, origin = tensor._node, ""
     maker, index = (made.node, made.index) if made.__class__ is Output else (made, 0)
-    if maker is None and node.rule is not None and node.saved is not None:
+    if maker is None and node is not None and node.rule is not None and node.saved is not None:
         held = [v is tensor for v in node.saved[: len(node.rule.saves)]]
         if True in held and node.rule.saves[held.index(True)] in node.rule.results:
             maker, index = node, node.rule.results.index(node.rule.saves[held.index(True)])
@@ -665,7 +665,7 @@ def modified(tensor, version, node):
         "the backtrace further above shows the operation that failed to compute its gradient: it "
         "was called\n"
         f"  at {node.line}"
-        if node.line
+        if node is not None and node.line
         else "enable anomaly detection to find the operation that failed to compute its gradient, "
         "with torch.autograd.set_detect_anomaly(True, check_nan=False)."
     )

@@ -72,6 +72,7 @@ PUBLIC |= {x.name: x for x in (*formats.FORMATS, *formats.LAYOUTS)}
 PUBLIC |= {"memory_format": formats.MemoryFormat, "layout": formats.MemoryLayout}
 
 from .autograd import (
+    checkpoint,
     enable_grad,
     forward,
     function,
@@ -91,6 +92,7 @@ __all__ = [
     "Size",
     "Tensor",
     "as_tensor",
+    "checkpoint",
     "from_numpy",
     "tensor",
     "cudnn",

@@ -538,4 +538,5 @@ def _represent(tensor):
         grad_fn_name=None if node is None else node.name(),
         device=str(tensor.layout.device),
         default_dtype=modes.defaults.dtype.name,
+        extra=[s for i in modes.state.stack if hasattr(i, "suffixes") for s in i.suffixes(tensor)],
     )

@@ -68,6 +68,8 @@ def test_dual_tensors(level):
     assert isinstance(found, fw.UnpackedDualTensor) and found._fields == ("primal", "tangent")
     assert found.primal.tolist() == list(X) and found.tangent.tolist() == list(V)
     assert tangent(x) is None and tangent(found.primal) is None
+    single = fw.make_dual(torch.tensor([1.0, 2.0]), torch.tensor([3.0, 0.0]))
+    assert repr(single) == "tensor([1., 2.], tangent=tensor([3., 0.]))"
     assert message(ValueError, lambda: fw.make_dual(torch.tensor([1]), x)) == (
         "Expected primal to be floating point or complex, but got: torch.int64"
     )

@@ -39,7 +39,7 @@ def run(roots, grads, *, retain_graph=False, create_graph=False, inputs=None, ac
     accumulate in the `grad` of all leaves.
     """
     if hooks.runs_matter:
-        outer, state.running = getattr(state, "running", None), hooks.Run(roots)
+        outer, state.running = getattr(state, "running", None), hooks.Run(roots, inputs is not None)
     before = state.grad
     if before != create_graph:
         modes.set_grad(create_graph)

@@ -94,6 +94,11 @@ class Level:
         self._by_object.clear()
         self._by_node.clear()
 
+    def suffixes(self, tensor):
+        """What `repr` says of a tensor besides."""
+        tangent = self.get(tensor)
+        return [] if tangent is None else [f"tangent={tangent!r}"]
+
     def process(self, op, args, target):
         args = op.schema.normalise(args)
         given = [t for a in args for t in (a if a.__class__ is tuple else (a,)) if is_tensor(t)]

@@ -122,15 +122,16 @@ def retain(tensor):
         add_hook(node, ("retain", index), Retain(tensor))
 
 
-# Not empty once a hook over several tensors was registered: it asks which backward is running.
+# Not empty once somebody wants to know which backward is running: hooks over several tensors,
+# checkpoints.
 runs_matter: list = []
 
 
 class Run:
-    """One backward, as hooks see it: `modes.state.running`."""
+    """One backward, as hooks see it: `modes.state.running`. `restricted`: to some inputs."""
 
-    def __init__(self, roots):
-        self.roots = roots
+    def __init__(self, roots, restricted=False):
+        self.roots, self.restricted = roots, restricted
 
     def reached(self):
         """The nodes that this backward comes to."""
