@@ -226,7 +226,7 @@ def _weighted(self, product, beta, alpha, promotes=False):
             f"{type_name(self.layout.dtype)} and {type_name(product.layout.dtype)}"
         )
     if self.layout.shape not in (shape, shape[-1:]):
-        self = expand(self, shape)
+        self = self.expand(shape)
     kind = product.layout.dtype.kind
     if kind in "biu":
         beta, alpha = (bool(v) if kind == "b" else int(v) for v in (beta, alpha))
