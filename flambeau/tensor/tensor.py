@@ -226,9 +226,7 @@ class Tensor:
                         "not allowed."
                     )
                 if self.layout.dtype.kind not in "fc":
-                    raise RuntimeError(
-                        "only Tensors of floating point and complex dtype can require gradients"
-                    )
+                    raise RuntimeError("only Tensors of floating point dtype can require gradients")
                 self._node = AccumulateGrad(self)
         elif self._node is not None:
             if self._node.__class__ is not AccumulateGrad:

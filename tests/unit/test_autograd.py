@@ -322,7 +322,7 @@ def test_what_nodes_tell():
             lambda a: (a * 2).requires_grad_(False),
             "you can only change requires_grad flags of leaf",
         ),
-        (lambda a: (a > 0).requires_grad_(), "only Tensors of floating point and complex dtype"),
+        (lambda a: (a > 0).requires_grad_(), "only Tensors of floating point dtype"),
         (lambda a: a.detach().register_hook(print), "cannot register a hook on a tensor"),
     ],
 )
