@@ -28,6 +28,10 @@ def save(obj, f, pickle_module=None, pickle_protocol=2, _use_new_zipfile_seriali
     after a crash or on a
     full disk. Raises OSError where the file cannot be written.
     """
+    if not hasattr(f, "write") and not isinstance(f, str | os.PathLike):
+        raise AttributeError(
+            "expected 'f' to be string, path, or a file-like object with a 'write' attribute"
+        )
     data, storages = dumps(obj, pickle_protocol)
     if hasattr(f, "write"):
         _write(f, "archive", data, storages)
@@ -91,7 +95,13 @@ def load(
     """
     _check_location(map_location)
     weights_only = pickle_module is None if weights_only is None else weights_only
-    if hasattr(f, "read"):
+    if not isinstance(f, str | os.PathLike):
+        if not hasattr(f, "read"):
+            raise AttributeError(
+                f"'{type(f).__name__}' object has no attribute 'read': a path or a file is wanted"
+            )
+        if mmap:
+            raise ValueError("f must be a file path in order to use the mmap argument")
         return _read(f, weights_only, None)
     path = os.fspath(f)
     with open(path, "rb") as file:
@@ -102,6 +112,8 @@ def load(
 
 
 def _check_location(where):
+    if where is not None and not callable(where) and not isinstance(where, str | Device | dict):
+        raise TypeError(f"map_location must be a device, a function or a dict, not {where!r}")
     if isinstance(where, str | Device):
         device = Device(where)
         if device.type not in ("cpu", "meta"):

@@ -11,6 +11,7 @@ from .loop import (
     Reduce,
     Scan,
     Value,
+    WrongType,
     bitcast,
     cast,
     ceil,
@@ -40,6 +41,7 @@ from .loop import (
 from .repeat import Cycle, repeat
 
 __all__ = [
+    "WrongType",
     "Cycle",
     "Expr",
     "Indexed",

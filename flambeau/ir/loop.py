@@ -265,6 +265,10 @@ _nodes: dict[tuple, Expr] = {}
 _COMPARE = {"lt", "le", "eq", "ne"}
 
 
+class WrongType(TypeError):
+    """A scalar body met a dtype that it is not made for."""
+
+
 def node(op: str, *args: Expr, dtype: DType | None = None, value=None, part: str = "") -> Expr:
     """The one node with these properties. The dtype follows from the arguments but for leaves and
     casts.
@@ -273,7 +277,7 @@ def node(op: str, *args: Expr, dtype: DType | None = None, value=None, part: str
         dtype = bool_ if op in _COMPARE else args[1 if op == "select" else 0].dtype
         operands = args[1:] if op == "select" else args
         if any(a.dtype is not operands[0].dtype for a in operands):
-            raise TypeError(f"{op} of different types: {', '.join(a.dtype.name for a in args)}")
+            raise WrongType(f"{op} of different types: {', '.join(a.dtype.name for a in args)}")
     # A float constant is keyed by its bits: 0.0 is not -0.0, and nan is nan.
     mark = struct.pack("<d", value) if isinstance(value, float) else value
     key = (op, args, dtype, mark.__class__, mark, part)

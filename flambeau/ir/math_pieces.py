@@ -3,7 +3,20 @@ exp and log.
 """
 
 from . import coefficients
-from .loop import Expr, bitcast, cast, const, float32, float64, fma, int32, int64, rint, select
+from .loop import (
+    Expr,
+    WrongType,
+    bitcast,
+    cast,
+    const,
+    float32,
+    float64,
+    fma,
+    int32,
+    int64,
+    rint,
+    select,
+)
 
 INFINITY, NAN = float("inf"), float("nan")
 
@@ -46,7 +59,7 @@ def form(x: Expr) -> Format:
     """The format of `x`; TypeError unless float32 or float64 (half types are cast on load)."""
     made = _FORMATS.get(x.dtype)
     if made is None:
-        raise TypeError(f"elementary functions take float32 or float64, not {x.dtype.name}")
+        raise WrongType(f"elementary functions take float32 or float64, not {x.dtype.name}")
     return made
 
 

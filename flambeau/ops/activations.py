@@ -5,7 +5,7 @@ import math as _math
 from flambeau import ir
 from flambeau.ir import math
 
-from .arithmetic import masked
+from .arithmetic import masked, real_only
 from .facts import type_name
 from .family import fused, pointwise
 from .op import also, composite, find
@@ -23,9 +23,7 @@ def private(schema):
     return fused(f"nn::{schema}", method=False, function=False)
 
 
-def _no_complex(common, *args):
-    if common.kind == "c":
-        raise RuntimeError("clamp is not supported for complex types")
+_no_complex = real_only("clamp is not supported for complex types")
 
 
 positive_only = pointwise(

@@ -4,6 +4,7 @@ from flambeau import ir
 from flambeau.ir import math
 from flambeau.types import by_name
 
+from .facts import c_name, type_name
 from .family import Pointwise, fused, pointwise
 from .family.pointwise import int_to_float, same
 from .op import also, composite, find
@@ -26,7 +27,7 @@ def real_only(message):
 
     def check(common, *args):
         if common.kind == "c":
-            raise RuntimeError(message)
+            raise NotImplementedError(message)
 
     return check
 
@@ -132,7 +133,9 @@ class _Division(Pointwise):
         if mode is None:
             compute, result = int_to_float(common)
         elif common.kind == "c":
-            raise RuntimeError(f"\"div_{mode}_cpu\" not implemented for 'ComplexFloat'")
+            raise NotImplementedError(
+                f"\"div_{mode}_cpu\" not implemented for '{type_name(common)}'"
+            )
         return operands, common, compute, result
 
 
@@ -270,6 +273,15 @@ def _no_integer_division(common):
         )
 
 
+def _check_lerp(common, self, end, weight):
+    for name, other in (("end", end), ("weight", weight)):
+        if hasattr(other, "layout") and other.layout.dtype is not self.layout.dtype:
+            raise RuntimeError(
+                f"expected dtype {c_name(self.layout.dtype)} for `{name}` but got dtype "
+                f"{c_name(other.layout.dtype)}"
+            )
+
+
 def _lerp(self, end, weight):
     # Two forms, so that both ends are met exactly; which one is decided by the weight, as in the
     # reference.
@@ -285,6 +297,7 @@ lerp = pointwise(
     "aten::lerp(Tensor self, Tensor end, Tensor|Scalar weight) -> Tensor",
     """``self + weight * (end - self)``.""",
     scalar=_lerp,
+    check=_check_lerp,
     promotes=("self", "end"),
     grad=dict(
         self=lambda grad, weight: grad * conj_of(1 - weight),
@@ -376,11 +389,22 @@ copy = pointwise(
     grad=dict(self=lambda grad: grad * 0, src=lambda grad: grad),
 )
 copy.mixes_devices = True
+
+
+def _check_fill(common, self, value):
+    if getattr(value, "ndim", 0):
+        raise RuntimeError(
+            "fill_ only supports 0-dimension value tensor but got tensor with "
+            f"{value.ndim} dimensions."
+        )
+
+
 fill = pointwise(
     "aten::fill(Tensor self, Tensor|Scalar value) -> Tensor",
     """Every element replaced by the one value.""",
     scalar=lambda self, value: value,
     promotes=("self",),
+    check=_check_fill,
     grad=dict(self=lambda grad: grad * 0, value=lambda grad: grad),
 )
 zero = pointwise(
@@ -404,7 +428,7 @@ def _check_clamp(common, self, low, high):
     if low is None and high is None:
         raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
     if common.kind == "c":
-        raise RuntimeError("clamp is not supported for complex types")
+        raise NotImplementedError("clamp is not supported for complex types")
 
 
 def _inside(grad, self, low, high):

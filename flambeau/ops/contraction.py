@@ -215,10 +215,23 @@ def expand_batches(a, b):
     return tuple(y if x == 1 else x for x, y in zip(a, b, strict=True))
 
 
-def _weighted(self, product, beta, alpha):
+def _check_added(self, product):
+    if self.layout.dtype is not product.layout.dtype:
+        raise RuntimeError(
+            "self and mat2 must have the same dtype, but got "
+            f"{type_name(self.layout.dtype)} and {type_name(product.layout.dtype)}"
+        )
+
+
+def _weighted(self, product, beta, alpha, promotes=False):
     """beta * self + alpha * product; what is in `self` does not matter where beta is 0.
 
     Beside integers, the fractions of beta and alpha are dropped."""
+    shape = product.layout.shape
+    if not promotes:
+        _check_added(self, product)
+    if self.layout.shape not in (shape, shape[-1:]):
+        self = self.expand(shape)
     kind = product.layout.dtype.kind
     if kind in "biu":
         beta, alpha = (bool(v) if kind == "b" else int(v) for v in (beta, alpha))
@@ -253,7 +266,7 @@ def addmv(self, mat, vec, beta, alpha):
 )
 def addr(self, vec1, vec2, beta, alpha):
     """``beta * self + alpha * outer(vec1, vec2)``."""
-    return _weighted(self, outer(vec1, vec2), beta, alpha)
+    return _weighted(self, outer(vec1, vec2), beta, alpha, promotes=True)
 
 
 @composite(
@@ -357,7 +370,10 @@ class Linear(Op):
 
 def _linear_by_parts(input, weight, bias):
     out = input.matmul(weight.t())
-    return out if bias is None else out + bias
+    if bias is None:
+        return out
+    _check_added(bias, out)
+    return out + bias
 
 
 def _rows(x):

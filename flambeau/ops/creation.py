@@ -109,6 +109,16 @@ class EmptyStrided(Op):
 
     def plan(self, args):
         size, stride, dtype, device = args
+        if len(size) != len(stride):
+            raise RuntimeError(
+                f"dimensionality of sizes ({len(size)}) must match dimensionality of strides "
+                f"({len(stride)})"
+            )
+        if min(stride, default=0) < 0:
+            raise RuntimeError(
+                f"Storage size calculation overflowed with sizes={list(size)} and "
+                f"strides={list(stride)}"
+            )
         made = layout(tuple(size), tuple(stride), dtype or defaults.dtype, device or cpu)
         return lambda *_: make_empty(made)
 

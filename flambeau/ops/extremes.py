@@ -257,8 +257,16 @@ def _argument(name, greater, doc):
         doc,
         fold=_only_place(greater),
         dtype=lambda source, asked: (_place_dtype(name)(source, asked)[0], (INT64,)),
-        empty=_empty,
+        empty=_no_place,
     )
+
+
+def _no_place(op, layout, dims):
+    if dims is None:
+        raise IndexError(
+            f"{op.name}(): Expected reduction dim to be specified for input.numel() == 0."
+        )
+    _empty(op, layout, dims)
 
 
 argmax = _argument(
@@ -317,7 +325,8 @@ def _elementwise(name, body, self_wins, other_wins, doc):
     share."""
 
     def check(common, *args):
-        no_complex(name, common)
+        if common.kind == "c":
+            raise RuntimeError(f"{name} not implemented for complex tensors.")
 
     return pointwise(
         f"aten::{name}(Tensor self, Tensor other) -> Tensor",

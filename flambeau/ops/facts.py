@@ -6,6 +6,7 @@ on the error path only.
 
 import struct
 
+from flambeau import ir
 from flambeau._base import user_line
 from flambeau.types import TENSOR_TYPES, DType, meta
 
@@ -78,10 +79,10 @@ def behind(op, args, error):
     """The user's mistake that made our code stumble; None where `error` is the one to raise."""
     if isinstance(error, MemoryError):
         return no_memory(error)
-    if isinstance(error, TypeError | AttributeError) and "'Pair'" in str(
-        error
-    ):  # the scalar body orders complex numbers
-        return NotImplementedError(f"\"{op.name}_cpu\" not implemented for 'Complex'")
+    ordered = isinstance(error, TypeError | AttributeError) and "'Pair'" in str(error)
+    if ordered or isinstance(error, ir.WrongType):  # the scalar body is for other types
+        dtype = next((type_name(v.layout.dtype) for v in args if is_tensor(v)), "Scalar")
+        return NotImplementedError(f"\"{op.name}_cpu\" not implemented for '{dtype}'")
     if not isinstance(error, (*STUMBLES, TypeError, OverflowError)):
         return None
     for a, v in zip(op.schema.arguments, args, strict=True):

@@ -87,6 +87,15 @@ def kl_div(self, target, reduction, log_target):
 )
 def binary_cross_entropy(self, target, weight, reduction):
     """Cross entropy of probabilities with targets in [0, 1]; logarithms are clamped at -100."""
+    if target.layout.dtype is not self.layout.dtype:
+        raise RuntimeError(
+            f"Found dtype {type_name(target.layout.dtype)} but expected "
+            f"{type_name(self.layout.dtype)}"
+        )
+    if self.layout.numel:
+        low, high = (x.item() for x in find("aminmax").door(self.detach()))
+        if not (low >= 0 and high <= 1):
+            raise RuntimeError("all elements of input should be between 0 and 1")
     loss = -(target * self.log().clamp(min=-100) + (1 - target) * (-self).log1p().clamp(min=-100))
     return reduce(_weighted(loss, weight), reduction)
 
@@ -230,16 +239,26 @@ def _check_classes(name, input, target, weight):
                 f"({target.shape[0] if target.ndim else 1})."
             )
         raise RuntimeError(
-            f"size mismatch (got input: {list(shape)}, target: {list(target.shape)})"
+            "0D or 1D target tensor expected, multi-target not supported"
+            if len(shape) <= 2
+            else f"Expected target size {list(wanted)}, got {list(target.shape)}"
         )
-    if target.layout.dtype.kind not in "iu":
-        raise RuntimeError(f"expected scalar type Long but found {target.dtype.name.capitalize()}")
-    classes = shape[d]
-    if weight is not None and weight.layout.shape != (classes,):
+    if target.layout.dtype.name not in ("int64", "uint8"):
         raise RuntimeError(
-            "weight tensor should be defined either for all or no classes, but got weight tensor "
-            "of shape: "
-            f"{list(weight.shape)}"
+            "expected target dtype to be Long or Byte, but got " + type_name(target.layout.dtype)
+        )
+    classes = shape[d]
+    if weight is None:
+        return d, classes
+    if weight.layout.shape != (classes,):
+        raise RuntimeError(
+            f"weight tensor should be defined either for all {classes} classes or no classes but "
+            f"got weight tensor of shape: {list(weight.shape)}"
+        )
+    if weight.layout.dtype is not input.layout.dtype:
+        raise RuntimeError(
+            f"expected scalar type {type_name(input.layout.dtype)} but found "
+            f"{type_name(weight.layout.dtype)}"
         )
     return d, classes
 

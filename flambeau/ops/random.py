@@ -8,6 +8,7 @@ from flambeau._base import numpy
 from flambeau.runtime import random as streams
 from flambeau.types import by_name, contiguous, from_numpy
 
+from .facts import type_name
 from .family import opaque
 from .family.opaque import adopt, ndarray
 from .memory import begin_write, forget, raw
@@ -193,6 +194,9 @@ def _poisson(rate, generator):
     """Poisson numbers by NumPy's generator, seeded from the stream: PyTorch's sampler is another
     one.
     """
+    if rate.dtype.kind not in "fV":
+        kind = type_name(from_numpy(rate.dtype))
+        raise NotImplementedError(f"\"poisson_cpu\" not implemented for '{kind}'")
     if (rate < 0).any():
         raise RuntimeError("invalid Poisson rate, expected rate to be non-negative")
     seed = [int(w) for w in stream_of(generator).words(4)]

@@ -185,6 +185,7 @@ complex_.exact_out = True
 @composite("aten::polar(Tensor abs, Tensor angle) -> Tensor", method=False)
 def polar(abs, angle):
     """Complex numbers from their absolute values and angles."""
+    _real_pair(None, abs, angle)
     return complex_(abs * angle.cos(), abs * angle.sin())
 
 

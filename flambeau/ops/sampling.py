@@ -279,6 +279,12 @@ def affine_grid_generator(theta, size, align_corners):
     """The places [N, *S, rank] to which the affine maps theta [N, rank, rank + 1] take a regular
     grid.
     """
+    n, rank = size[0], len(size) - 2
+    if theta.layout.shape != (n, rank, rank + 1):
+        raise RuntimeError(
+            f"Expected a batch of {rank}D affine matrices of shape {n}x{rank}x{rank + 1} for size "
+            f"{list(size)}. Got {list(theta.shape)}."
+        )
     sizes = tuple(size[2:])
     if len(sizes) not in (2, 3):
         raise RuntimeError("AffineGridGenerator needs 4d (spatial) or 5d (volumetric) inputs.")

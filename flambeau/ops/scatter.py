@@ -46,6 +46,10 @@ def _not_in_self(self, dim, index, *rest):
     return IndexError("index out of range in self")
 
 
+def _not_added(self, dim, index, *rest):
+    return (_out_of_bounds if self.layout.ndim > 1 else _not_in_self)(self, dim, index)
+
+
 def _out_of_bounds(self, dim, index, *rest):
     """The error of ops with a `dim`."""
     size = self.layout.shape[dim] if self.layout.ndim else 1
@@ -87,7 +91,7 @@ def _check_add(self, dim, index, source, alpha=1):
     _check_vector("index_add")(self, dim, index)
     dim = wrap_dim(dim, self.layout.ndim)
     shape, want = ([*x.layout.shape[:dim], *x.layout.shape[dim + 1 :]] for x in (source, self))
-    if source.layout.ndim and self.layout.ndim and shape != want:
+    if source.layout.ndim != self.layout.ndim or shape != want:
         raise RuntimeError(
             "source tensor shape must match self tensor shape, excluding the specified dimension. "
             f"Got self.shape = {list(self.layout.shape)} "
@@ -105,12 +109,6 @@ def _check_add(self, dim, index, source, alpha=1):
             f"index_add_(): Number of indices ({index.layout.numel}) should be equal to "
             f"source.size(dim): ({n}), for "
             f"dim: {dim}"
-        )
-    rest = [n for x in (self, source) for d, n in enumerate(x.shape) if d != dim]
-    if rest != rest[: len(rest) // 2] * 2:
-        raise RuntimeError(
-            "source tensor shape must match self tensor shape, excluding the specified dimension. "
-            f"Got self.shape = {list(self.shape)} source.shape = {list(source.shape)}"
         )
 
 
@@ -159,7 +157,7 @@ index_add = scatter(
     """,
     build=_index_add,
     check=_check_add,
-    refuse=_not_in_self,
+    refuse=_not_added,
     grad=dict(
         self=lambda grad: grad,
         source=lambda grad, source_layout, dim, index, alpha: _as_source(
@@ -186,6 +184,25 @@ def _check_copy(self, dim, index, source):
         raise RuntimeError(
             "index_copy_(): self and source expected to have the same dtype, but got (self) "
             f"{type_name(self.dtype)} and (source) {type_name(source.dtype)}"
+        )
+    dim = wrap_dim(dim, self.layout.ndim)
+    have, want = (list(x.layout.shape) or [1] for x in (source, self))
+    if source.layout.ndim and self.layout.ndim and len(have) != len(want):
+        raise IndexError(
+            "index_copy_(): When source and destination are not scalars, their dimensionality must "
+            f"match. Source dimensionality ({len(have)}), destination dimensionality ({len(want)})"
+        )
+    rows, _ = have.pop(dim if len(have) == len(want) else 0), want.pop(dim)
+    if have != want:
+        raise RuntimeError(
+            "index_copy_(): Source/destination tensor must have same slice shapes. Destination "
+            f"slice shape: {want} at dimension {dim} and source slice shape: {have} at dimension "
+            f"{dim}."
+        )
+    if index.layout.numel != rows:
+        raise IndexError(
+            f"index_copy_(): Number of indices ({index.layout.numel}) should be equal to "
+            f"source.size(dim) ({rows})"
         )
 
 
@@ -665,7 +682,7 @@ def _check_put(self, index, source, accumulate=False):
             f"source.dtype = {type_name(source.dtype)}"
         )
     if index.layout.numel != source.layout.numel:
-        raise RuntimeError(
+        raise IndexError(
             "put_(): Expected source and index to have the same number of elements, but got "
             "source.numel() = "
             f"{source.layout.numel}, index.numel() = {index.layout.numel}"

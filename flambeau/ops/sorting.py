@@ -17,7 +17,7 @@ def _lines(values, dim):
     """The values with `dim` last, and half types as float32; a 0-dim array is one line of one."""
     if values.dtype.kind not in "biuf" or (values.dtype.itemsize == 2 and values.dtype.kind == "f"):
         if values.dtype.kind == "c":
-            raise NotImplementedError("sort is not supported for complex types")
+            raise RuntimeError("Sort does not support complex dtypes on CPU")
         values = values.astype(numpy.float32)
     return numpy.moveaxis(values, dim, -1) if values.ndim else values.reshape(1)
 
@@ -199,7 +199,7 @@ def kthvalue(self, k, dim, keepdim):
     """The `k`-th smallest element along `dim` (k counts from 1), and its place."""
     d = _checked("kthvalue", self, dim)
     if not 1 <= k <= (self.layout.shape[d] if self.layout.ndim else 1):
-        raise RuntimeError("kthvalue(): selected number k out of range for dimension " + str(dim))
+        raise RuntimeError("kthvalue(): selected number k out of range for dimension " + str(d))
     return _chosen("kthvalue", _kth(self, d, k), d, keepdim, self.layout.ndim)
 
 

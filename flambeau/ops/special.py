@@ -182,14 +182,19 @@ def _cotangent_derivative(n, x):
         return _math.pi * polynomial(numpy.cos(turn) / numpy.sin(turn))
 
 
+MOST_FACTORIAL = 170  # larger factorials are infinite in float64
+
+
 def _polygamma(n, x):
     """Left of 0 by reflection: psi_n(1 - x) - (-1)**n psi_n(x) = (-1)**n times the derivative."""
     dtype = x.dtype if x.dtype.kind == "f" else numpy.dtype(numpy.float32)
     x = numpy.asarray(x, numpy.float64)
     sign = 1.0 if n % 2 else -1.0
+    fits = n <= MOST_FACTORIAL
+    factorial = float(_math.factorial(n)) if fits else _math.inf
     with numpy.errstate(all="ignore"):
-        right = sign * _math.factorial(n) * _zeta_tail(n + 1, numpy.where(x > 0, x, 1.0 - x))
-        mirrored = -sign * right - _cotangent_derivative(n, x)
+        right = sign * factorial * _zeta_tail(float(n + 1), numpy.where(x > 0, x, 1.0 - x))
+        mirrored = -sign * right - (_cotangent_derivative(n, x) if fits else _math.nan)
     pole = (x <= 0) & (x == numpy.floor(x))
     value = numpy.where(x > 0, right, mirrored)
     return numpy.where(pole, numpy.inf if n % 2 else -numpy.inf, value).astype(dtype)

@@ -4,7 +4,7 @@ import math
 
 from flambeau import ir
 from flambeau._base import numpy
-from flambeau.types import by_name
+from flambeau.types import by_name, from_numpy
 
 from .arithmetic import conj_of, masked
 from .family import Fold, opaque, reduction
@@ -264,9 +264,24 @@ def _range_of(values, low, high, name):
     return (low - 1, high + 1) if low == high else (low, high)
 
 
+def _check_bins(name, kind, bins):
+    if kind.kind != "f" or kind.itemsize < 4:
+        raise NotImplementedError(f"\"{name}\" not implemented for '{type_name(from_numpy(kind))}'")
+    for d, count in enumerate(bins if isinstance(bins, list | tuple) else [bins]):
+        if isinstance(count, numpy.ndarray):
+            if count.ndim != 1:
+                raise RuntimeError(
+                    "torch.histogramdd: bins tensor should have one dimension, but got "
+                    f"{count.ndim} dimensions in the bins tensor for dimension {d}"
+                )
+        elif count <= 0:
+            raise RuntimeError(
+                f"torch.histogram(): bins must be > 0, but got {count} for dimension {d}"
+            )
+
+
 def _histc(values, bins, low, high):
-    if bins <= 0:
-        raise RuntimeError("bins must be > 0")
+    _check_bins("histogram_cpu", values.dtype, bins)
     wide = values.astype(numpy.float64).ravel()
     low, high = _range_of(wide, float(low), float(high), "torch.histc")
     inside = wide[(wide >= low) & (wide <= high)]
@@ -288,7 +303,10 @@ histc = opaque(
 
 
 def _bincount(values, weights, minlength):
-    if values.ndim != 1 or values.dtype.kind not in "iu" or (values.size and values.min() < 0):
+    if values.dtype.kind not in "iu":
+        kind = type_name(from_numpy(values.dtype))
+        raise NotImplementedError(f"\"bincount_cpu\" not implemented for '{kind}'")
+    if values.ndim != 1 or (values.size and values.min() < 0):
         raise RuntimeError("bincount only supports 1-d non-negative integral inputs.")
     if minlength < 0:
         raise RuntimeError("minlength should be >= 0")
@@ -360,6 +378,7 @@ def _count_cells(values, edges, weights, density):
 
 def _histogram(values, bins, limits, weight, density):
     flat = values.reshape(-1, 1)
+    _check_bins("histogramdd", values.dtype, [bins])
     edges = _edges(flat, [bins], limits, values.dtype)
     weights = None if weight is None else weight.ravel()
     return _count_cells(flat, edges, weights, density), edges[0]
@@ -408,6 +427,7 @@ def histogram(self, bins, range, weight, density):
 
 def _cells(values, bins, limits, weight, density):
     columns = values.reshape(-1, values.shape[-1])
+    _check_bins("histogramdd", values.dtype, bins)
     bins = list(bins) if isinstance(bins, list | tuple) else [bins] * columns.shape[1]
     if len(bins) == 1 and not isinstance(bins[0], numpy.ndarray):
         bins *= columns.shape[1]

@@ -5,7 +5,8 @@ import math as _math
 from flambeau import ir
 from flambeau.ir import math
 
-from .arithmetic import conj_of, masked
+from .arithmetic import conj_of, masked, real_only
+from .facts import type_name
 from .family import fused, pointwise
 from .family.pointwise import int_to_float, same, to_real
 from .op import also, find
@@ -239,18 +240,16 @@ sgn = unary(
 )  # fmt: skip
 
 
-def _refuse_complex(common, *args):
-    if common.kind == "c":
-        raise RuntimeError("Unlike NumPy, torch.sign doesn't allow complex inputs; use sgn")
-
-
 sign = unary(
     "sign",
     """-1, 0 or 1.""",
     lambda grad: grad * 0,
     scalar=_sign,
     dtype=same,
-    check=_refuse_complex,
+    check=real_only(
+        "Unlike NumPy, torch.sign is not intended to support complex numbers. Please use torch.sgn "
+        "instead."
+    ),
 )
 
 
@@ -261,6 +260,7 @@ def _round_like(name, doc, primitive):
         lambda grad: grad * 0,
         scalar=lambda self: primitive(self) if self.dtype.kind == "f" else self,
         dtype=same,
+        check=real_only(f"{name} is not supported for complex inputs"),
     )
 
 
@@ -286,10 +286,16 @@ def _round(self, decimals):
     return ir.rint(self * power) / power if decimals > 0 else ir.rint(self / power) * power
 
 
+def _check_round(common, self, decimals):
+    if common.kind == "c" or (common.kind != "f" and decimals):
+        raise NotImplementedError(f"\"round_cpu\" not implemented for '{type_name(common)}'")
+
+
 round_ = pointwise(
     "aten::round(Tensor self, *, int decimals=0) -> Tensor",
     """Rounded to the nearest, ties to even, at `decimals` digits behind the point.""",
     scalar=_round,
+    check=_check_round,
     grad=dict(self=lambda grad: grad * 0),
 )
 
@@ -457,10 +463,16 @@ def _heaviside(self, values):
     return ir.select(self.differs(self), self, step) if self.dtype.kind == "f" else step
 
 
+def _check_heaviside(common, self, values):
+    if self.layout.dtype is not values.layout.dtype:
+        raise RuntimeError("heaviside is not yet implemented for tensors with different dtypes.")
+
+
 heaviside = pointwise(
     "aten::heaviside(Tensor self, Tensor values) -> Tensor",
     """0 for negative elements, 1 for positive ones, `values` for zeros.""",
     scalar=_heaviside,
+    check=_check_heaviside,
 )
 
 

@@ -443,6 +443,8 @@ class PerParameter(Optimizer):
 
 def check_range(value: Any, name: str, low: float = 0.0) -> None:
     """Raise PyTorch's error for a hyper-parameter below its least value."""
+    if getattr(value, "ndim", 0) and value.numel() != 1:
+        raise ValueError("Tensor lr must be 1-element")
     if not low <= value:
         raise ValueError(f"Invalid {name}: {value}")
 

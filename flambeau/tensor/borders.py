@@ -14,6 +14,7 @@ from flambeau.types import DType, by_name, cpu, layout
 
 from . import convert
 from .convert import LEGACY_NAMES, share, type_text
+from .settings import check_tensor
 from .tensor import Tensor
 
 # Casts by name: x.float(), x.long(), …
@@ -352,6 +353,7 @@ def _row_major(shape):
 
 def resize_as_(self, the_template, *, memory_format=None):
     """Gives the tensor the shape of another."""
+    check_tensor("resize_as_", "the_template", the_template, 2)
     return self.resize_(the_template.layout.shape, memory_format=memory_format)
 
 

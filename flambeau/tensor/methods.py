@@ -49,7 +49,6 @@ OPERATORS = {
     "__neg__": "neg",
     "__pos__": "positive",
     "__abs__": "abs",
-    "__invert__": "bitwise_not",
     "__eq__": "eq",
     "__ne__": "ne",
     "__lt__": "lt",

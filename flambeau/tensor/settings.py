@@ -55,8 +55,18 @@ def is_tensor(obj, /):
     return isinstance(obj, Tensor)
 
 
+def check_tensor(name, argument, value, position=1):
+    """Raises PyTorch's TypeError where an argument is no tensor."""
+    if not isinstance(value, Tensor):
+        raise TypeError(
+            f"{name}(): argument '{argument}' (position {position}) must be Tensor, not "
+            f"{type(value).__name__}"
+        )
+
+
 def is_floating_point(input):
     """Whether the dtype is a floating-point type."""
+    check_tensor("is_floating_point", "input", input)
     return input.is_floating_point()
 
 
@@ -67,6 +77,7 @@ def is_inference(input):
 
 def is_complex(input):
     """Whether the dtype is complex."""
+    check_tensor("is_complex", "input", input)
     return input.is_complex()
 
 
@@ -98,11 +109,15 @@ def is_signed(input):
 
 def numel(input):
     """The number of elements."""
+    check_tensor("numel", "input", input)
     return input.numel()
 
 
 def result_type(tensor1, tensor2):
     """The dtype of arithmetic between two tensors or numbers."""
+    for place, value in enumerate((tensor1, tensor2)):
+        if not isinstance(value, bool | int | float | complex):
+            check_tensor("result_type", f"tensor{place + 1}", value, place + 1)
     return common_type([x.layout if isinstance(x, Tensor) else type(x) for x in (tensor1, tensor2)])
 
 
@@ -169,7 +184,7 @@ class iinfo:
 def set_num_threads(threads: int) -> None:
     """How many threads one op may use."""
     if not isinstance(threads, int) or isinstance(threads, bool):
-        raise TypeError(f"set_num_threads expects an int, but got {type(threads).__name__}")
+        raise RuntimeError(f"set_num_threads expects an int, but got {type(threads).__name__}")
     if threads <= 0:
         raise RuntimeError("set_num_threads expects a positive integer")
     runtime.set_num_threads(threads)

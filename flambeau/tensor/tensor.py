@@ -16,6 +16,16 @@ class Size(tuple):
 
     __slots__ = ()
 
+    def __new__(cls, sizes=()):
+        made = tuple.__new__(cls, sizes)
+        for place, size in enumerate(made):
+            if not hasattr(size, "__index__"):
+                raise TypeError(
+                    f"torch.Size() takes an iterable of 'int' (item {place} is "
+                    f"'{type(size).__name__}')"
+                )
+        return made
+
     def numel(self) -> int:
         """The number of elements: the product of the sizes."""
         n = 1
@@ -82,7 +92,6 @@ class Tensor:
         __lt__ = __le__ = __gt__ = __ge__ = __getitem__
 
         def __neg__(self) -> "Tensor": ...
-        def __invert__(self) -> "Tensor": ...
 
     def __new__(cls, *args, dtype=None, device=None):
         return find_constructor()(cls, args, dtype, device)
@@ -91,7 +100,7 @@ class Tensor:
 
     @property
     def shape(self) -> Size:
-        return Size(self.layout.shape)
+        return tuple.__new__(Size, self.layout.shape)
 
     @property
     def dtype(self) -> DType:
@@ -116,7 +125,7 @@ class Tensor:
     def size(self, dim=None):
         """The shape, or the size of dimension `dim`."""
         if dim is None:
-            return Size(self.layout.shape)
+            return tuple.__new__(Size, self.layout.shape)
         return (
             self.layout.shape[ops.wrap_dim(dim, self.layout.ndim)]
             if self.layout.ndim
@@ -185,6 +194,16 @@ class Tensor:
     def get_device(self) -> int:
         return -1 if self.layout.device.index is None else self.layout.device.index
 
+    def __invert__(self) -> "Tensor":
+        if self.layout.dtype.kind in "fc":
+            raise TypeError(
+                "~ (operator.invert) is only implemented on integer and Boolean-type tensors"
+            )
+        return self.bitwise_not()
+
+    def __delitem__(self, index):
+        raise TypeError("Tensor does not support deleting items")
+
     # Autograd.
 
     @property
@@ -193,6 +212,8 @@ class Tensor:
 
     @requires_grad.setter
     def requires_grad(self, on):
+        if not isinstance(on, bool):
+            raise RuntimeError("requires_grad must be a bool")
         self.requires_grad_(on)
 
     def requires_grad_(self, requires_grad=True):
@@ -245,7 +266,7 @@ class Tensor:
             if not isinstance(value, Tensor):
                 raise TypeError(
                     "assigned grad expected to be a Tensor or None but got grad of type "
-                    f"{type(value)}"
+                    f"{type(value).__name__}"
                 )
             if value.layout.shape != self.layout.shape:
                 raise RuntimeError(

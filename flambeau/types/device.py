@@ -34,6 +34,8 @@ class Device:
             raise RuntimeError(
                 f"Expected one of {', '.join(_KNOWN)} device type at start of device string: {name}"
             )
+        if index is not None and index < 0:
+            raise RuntimeError("Device index must not be negative")
         made = cls._made.get((name, index))
         if made is None:
             made = object.__new__(cls)

@@ -145,4 +145,9 @@ def can_cast(source: DType, target: DType) -> bool:
     """Whether a result of `source` may be written to `target`: never to a lower category, never int
     to bool.
     """
+    for name, value in (("from_", source), ("to", target)):
+        if not isinstance(value, DType):
+            raise TypeError(
+                f"can_cast(): argument '{name}' must be torch.dtype, not {type(value).__name__}"
+            )
     return source.category <= target.category

@@ -42,10 +42,25 @@ COUNTED = frozenset(
 )
 
 
+# What lies around the memory that ops may touch: no result shows it, and nothing overwrites it.
+MARKS = {ft.float32: float(np.float32(1.2345e33)), ft.int64: 0x5EEDFACE5EED}
+FENCE = 64
+# These take memory as they are told.
+UNFENCED = ("as_strided", "resize", "set_", "empty", "new_empty")
+
+
+def fenced(values):
+    """The values between two fences."""
+    n = len(values)
+    memory = ft.full((n + 2 * FENCE,), MARKS[values.dtype], dtype=values.dtype)
+    memory[FENCE : FENCE + n] = values
+    return memory[FENCE : FENCE + n]
+
+
 def tensors(chance: random.Random) -> list:
     """Tensors of all kinds, made anew for each call, with their memory."""
-    base = ft.arange(24, dtype=ft.float32)
-    whole = ft.arange(24)
+    base = fenced(ft.arange(24, dtype=ft.float32))
+    whole = fenced(ft.arange(24))
     return [
         base.view(2, 3, 4),
         base.view(4, 6),
@@ -212,6 +227,29 @@ def state_of(pool):
     return [(t.storage.version, contents(t), t.layout) for t in pool]
 
 
+def leaves(value):
+    if isinstance(value, ft.Tensor):
+        yield value
+    elif isinstance(value, list | tuple):
+        for v in value:
+            yield from leaves(v)
+
+
+def trespasses(pool, result):
+    """What is wrong where memory was read or written that no argument covers."""
+    for mark in (pool[0], pool[13]):
+        value = np.array(MARKS[mark.dtype], mark.dtype.name)
+        memory = np.frombuffer(contents(mark), value.dtype)
+        if (memory[:FENCE] != value).any() or (memory[-FENCE:] != value).any():
+            yield "WRITTEN BEHIND"
+    for found in leaves(result):
+        if found.device.type == "meta" or not found.numel():
+            continue
+        array = np.asarray(found.detach().to(ft.complex128).resolve_conj().resolve_neg().numpy())
+        if any((array.real == mark).any() for mark in MARKS.values()):
+            yield "READ BEHIND"
+
+
 def hunt(seed: int, rounds: int, part: int, parts: int) -> int:
     chance = random.Random(seed)
     trace = open(os.environ["FLAMBEAU_HUNT"], "w") if "FLAMBEAU_HUNT" in os.environ else None
@@ -260,7 +298,9 @@ def one(op, chance, trace, found) -> None:
         trace.flush()
     before = state_of(pool)
     try:
-        function(*args, **keywords)
+        result = function(*args, **keywords)
+        if not op.name.startswith(UNFENCED):
+            found.update(f"{wrong} {text}" for wrong in trespasses(pool, result))
     except ALLOWED as error:
         if state_of(pool) != before:
             found.add(f"CHANGED {text}: {type(error).__name__}: {str(error).splitlines()[:1]}")

@@ -146,6 +146,112 @@ WRONG = [
         "element 0 of tensors does not require grad and does not have a grad_fn",
     ),
     (lambda: F.cross_entropy(a(), ft.tensor([5, 0])), IndexError, "Target 5 is out of bounds."),
+    (lambda: ~a(), TypeError, "~ (operator.invert) is only implemented on integer and Boolean"),
+    (lambda: ft.maximum(a(), 1), TypeError, "maximum(): argument 'other' (position 2) must be T"),
+    (lambda: ft.eq(1, a()), TypeError, "eq(): argument 'input' (position 1) must be Tensor, not"),
+    (lambda: ft.pow(2, 3), TypeError, "pow(): argument 'input' (position 1) must be Tensor, not"),
+    (lambda: ft.argmax(ft.zeros(0)), IndexError, "argmax(): Expected reduction dim to be speci"),
+    (lambda: ft.floor(a() * 1j), NotImplementedError, "floor is not supported for complex inputs"),
+    (lambda: ft.erf(a() * 1j), NotImplementedError, '"erf_cpu" not implemented for \'ComplexFl'),
+    (lambda: F.softplus(ft.arange(3)), NotImplementedError, '"softplus_cpu" not implemented for'),
+    (lambda: ft.histc(ft.arange(3)), NotImplementedError, '"histogram_cpu" not implemented for'),
+    (
+        lambda: ft.addmm(ft.zeros(7), a(), ft.zeros(3, 4)),
+        RuntimeError,
+        "The expanded size of the tensor (4) must match the existing size (7) at non-singleton "
+        "dimension 1.",
+    ),
+    (
+        lambda: ft.mm(a(), ft.zeros(3, 3).double()),
+        RuntimeError,
+        "expected m1 and m2 to have the same dtype, but got: float != double",
+    ),
+    (
+        lambda: F.linear(a(), ft.zeros(4, 3), ft.zeros(4).double()),
+        RuntimeError,
+        "self and mat2 must have the same dtype, but got Double and Float",
+    ),
+    (
+        lambda: F.max_pool2d(a(), 2),
+        RuntimeError,
+        "Expected 3D or 4D (batch mode) tensor with optional 0 dim batch size for input, but got:"
+        "[2, 3]",
+    ),
+    (
+        lambda: F.avg_pool2d(ft.zeros(1, 1, 4, 4), (1, 2, 3)),
+        RuntimeError,
+        "avg_pool2d: kernel_size must either be a single int, or a tuple of two ints",
+    ),
+    (
+        lambda: F.conv2d(ft.zeros(1, 3, 4, 4), ft.zeros(2, 3, 3, 3), stride=(1, 2, 3)),
+        RuntimeError,
+        "expected stride to be a single integer value or a list of 2 values to match the",
+    ),
+    (lambda: F.embedding(a(), ft.zeros(3)), RuntimeError, "'weight' must be 2-D"),
+    (
+        lambda: F.embedding(a(), a()),
+        RuntimeError,
+        "Expected tensor for argument #1 'indices' to have one of the following scalar types: "
+        "Long, Int; but got torch.FloatTensor instead",
+    ),
+    (
+        lambda: F.cross_entropy(a(), ft.zeros(2, dtype=ft.int32)),
+        RuntimeError,
+        "expected target dtype to be Long or Byte, but got Int",
+    ),
+    (
+        lambda: F.binary_cross_entropy(a() + 2, a()),
+        RuntimeError,
+        "all elements of input should be between 0 and 1",
+    ),
+    (
+        lambda: a().index_add(0, ft.tensor([0, 9]), a()),
+        RuntimeError,
+        "index 9 is out of bounds for dimension 0 with size 2",
+    ),
+    (
+        lambda: a().index_copy(0, ft.tensor([0, 1]), ft.zeros(1, 3)),
+        IndexError,
+        "index_copy_(): Number of indices (2) should be equal to source.size(dim) (1)",
+    ),
+    (
+        lambda: a().index_put((ft.tensor([9]),), ft.zeros(3)),
+        IndexError,
+        "index 9 is out of bounds for dimension 0 with size 2",
+    ),
+    (
+        lambda: ft.linalg.inv(ft.zeros(2, 2)),
+        ft.linalg.LinAlgError,
+        "linalg.inv: The diagonal element 1 is zero, the inversion could not be completed because",
+    ),
+    (
+        lambda: ft.linalg.cholesky(-ft.eye(2)),
+        ft.linalg.LinAlgError,
+        "linalg.cholesky: The factorization could not be completed because the input is not "
+        "positive-definite (the leading minor of order 1 is not positive-definite).",
+    ),
+    (
+        lambda: ft.linalg.solve(ft.zeros(2, 2), ft.zeros(2)),
+        ft.linalg.LinAlgError,
+        "torch.linalg.solve: The solver failed because the input matrix is singular.",
+    ),
+    (
+        lambda: ft.gather(a(), 1, ft.zeros(2, 2).long(), out=ft.zeros(2, 2).double()),
+        RuntimeError,
+        "Expected out tensor to have dtype float, but got double instead",
+    ),
+    (
+        lambda: ft.exp(a(), out=ft.zeros(3).expand(2, 3)),
+        RuntimeError,
+        "unsupported operation: more than one element of the written-to tensor refers to a single",
+    ),
+    (
+        lambda: ft.Size([1.5]),
+        TypeError,
+        "torch.Size() takes an iterable of 'int' (item 0 is 'float')",
+    ),
+    (lambda: ft.device("cpu", -1), RuntimeError, "Device index must not be negative"),
+    (lambda: ft.load(3), AttributeError, "'int' object has no attribute 'read'"),
 ]
 
 
@@ -267,6 +373,15 @@ def test_sizes_that_overflow(make, kind):
         lambda x: x.scatter_add_(0, ft.tensor([[0, 0, -9]]), ft.ones(1, 3)),
         lambda x: x.bernoulli_(2),
         lambda x: x.masked_scatter_(ft.tensor([True, True, True]), ft.ones(1)),
+        lambda x: x.index_copy_(0, ft.tensor([0, 1]), ft.ones(1, 3)),
+        lambda x: x.index_add_(0, ft.tensor([0, 1]), ft.ones(2, 5)),
+        lambda x: x.addmm_(ft.ones(2, 2), ft.ones(2, 3).double()),
+        lambda x: x.resize_(2, -3),
+        lambda x: ft.gather(x, 1, ft.zeros(2, 3).long(), out=x),
+        lambda x: ft.cat([x[:1], x[1:]], out=x[:1]),
+        lambda x: ft.mm(x, x, out=x),
+        lambda x: ft.sort(x, out=(x, x > 0)),
+        lambda x: ft.add(x.view(-1)[1:], 1, out=x.view(-1)[:5]),
     ],
 )
 def test_what_fails_changes_nothing(change):
@@ -315,6 +430,45 @@ def test_interrupts_arrive_and_leave_the_library_working(work):
         print(y.grad.tolist(), ft.is_grad_enabled(), ft.ones(300_000).sum().item())
     """)
     assert out.split("\n")[:2] == ["soon", "[2.0, 2.0, 2.0] True 300000.0"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no SIGINT to send")
+@pytest.mark.parametrize(
+    "work", ["ft.sort(big)", "square @ square", "big.lgamma()", "changed.sin_()", "big.cumsum(0)"]
+)
+def test_an_interrupt_within_one_kernel_comes_at_its_end(work):
+    """Nothing is left half-written, no lock is held, and other threads go on."""
+    out = python(f"""
+        import os, signal, threading, time
+        import flambeau as ft
+        big = ft.rand(3_000_000)
+        square, changed, earlier = big[:1_440_000].view(1200, 1200), big.clone(), big + 1
+        expected = big.sin()
+        threading.Timer(0.05, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+        try:
+            {work}
+            time.sleep(20)
+            print("never")
+        except KeyboardInterrupt:
+            print("soon")
+        whole = changed.equal(expected) or changed.equal(big)
+        print(whole, earlier.equal(big + 1), ft.is_grad_enabled())
+        sums = []
+        other = threading.Thread(target=lambda: sums.append(ft.ones(3_000_000).sum().item()))
+        other.start()
+        other.join(20)
+        product = ft.ones(300, 300) @ ft.ones(300)
+        print(sums, ft.ones(3_000_000).sum().item(), product.sum().item())
+    """)
+    assert out.split("\n")[:3] == ["soon", "True True True", "[3000000.0] 3000000.0 90000.0"]
+
+
+def test_an_output_that_has_another_shape_is_resized_with_a_warning():
+    out = ft.zeros(5)
+    with pytest.warns(UserWarning, match=r"resized since it had shape \[5\]"):
+        assert ft.exp(ft.zeros(2), out=out) is out
+    assert out.tolist() == [1, 1]
+    ft.exp(ft.zeros(2), out=ft.zeros(0))  # nothing is lost here
 
 
 def test_threads_compute_at_once():

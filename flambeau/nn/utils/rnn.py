@@ -122,6 +122,11 @@ def pad_sequence(
         )
     if isinstance(sequences, Tensor):
         sequences = sequences.unbind(0)
+    if not hasattr(sequences, "__iter__"):
+        raise RuntimeError(
+            "pad_sequence: Expected iterable for input sequences, but got arg of type: "
+            f"{type(sequences)}"
+        )
     sequences = list(sequences)
     if not sequences:
         raise RuntimeError("received an empty list of sequences")

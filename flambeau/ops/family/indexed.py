@@ -51,10 +51,11 @@ class IndexedSteps(Steps):
         """outputs = body(*inputs) at every point of buffers of one shape. Along the dimensions
         `order` one point after the other.
         """
-        if self.guarded and outputs:
-            self.require(places)
         operands = [*inputs, *(place.index for place in places)]
-        if self.device is meta or (*outputs, *operands)[0].layout.numel == 0:
+        nothing = (*outputs, *operands)[0].layout.numel == 0
+        if outputs and (self.guarded or nothing):
+            self.require(places)
+        if self.device is meta or nothing:
             return
         if any(place.size == 0 for place in places):
             self.refused = True
@@ -78,9 +79,11 @@ class IndexedSteps(Steps):
 
     def require(self, places) -> None:
         """The check of indices alone, each once: not where they are only repeated."""
-        for place in (p for p in places if p.index.layout.numel):
-            steps = [(n, s) for n, s in zip(*shape_of(place.index), strict=True) if s and n > 1]
-            index = viewed(place.index, *zip(*steps, strict=True)) if steps else vector(place.index)
+        for place in places:
+            steps = [(n, s) for n, s in zip(*shape_of(place.index), strict=True) if s and n != 1]
+            if any(n == 0 for n, _ in steps):
+                continue
+            index = viewed(place.index, *zip(*(steps or [(1, 1)]), strict=True))
             self.indexed(lambda: (), (), (), [place._replace(index=index, buffers=())])
 
 

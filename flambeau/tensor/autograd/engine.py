@@ -402,6 +402,8 @@ def _roots(tensors, grads):
     elif len(grads) != len(tensors):
         raise explain(RuntimeError, f"got {len(tensors)} tensors and {len(grads)} gradients")
     for i, (t, g) in enumerate(zip(tensors, grads)):
+        if not hasattr(t, "layout") and not hasattr(t, "edge"):
+            raise TypeError(f"element {i} of tensors is no Tensor but {type(t).__name__}")
         edge = t._node if hasattr(t, "layout") else t.edge
         if edge is None:
             raise explain(

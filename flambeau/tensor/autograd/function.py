@@ -251,6 +251,10 @@ class Function(_SingleLevel):
     @classmethod
     def apply(cls, *args):
         """Runs forward on `args`; tensors among its results get backward as their history."""
+        if cls is Function:
+            raise NotImplementedError(
+                "You must implement the forward function for custom autograd.Function."
+            )
         if state.stack and (level := level_of([a for a in args if isinstance(a, Tensor)])):
             return _with_tangents(level, cls, args)
         return cls._recorded(args)[0]
