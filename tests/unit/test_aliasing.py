@@ -41,7 +41,7 @@ x.view(-1)  x.view(3, 2, 2)  x.view(2, 3, -1)  x.view(t.float32)  x.view(t.int32
 x.contiguous()  x.contiguous(memory_format=t.channels_last)
 x.to(x.dtype)  x.to(x.dtype, copy=True)  x.to(t.float64)  x.to(memory_format=t.channels_last)
 x.to(t.float64, memory_format=t.contiguous_format)  x.cpu()  x.float()  x.type_as(x)
-x.flatten()  x.flatten(1)  x.flatten(0, 1) x.squeeze()  x.squeeze(0)
+x.flatten()  x.flatten(1)  x.flatten(0, 1)  x.squeeze()  x.squeeze(0)
 x.unsqueeze(0)  x.unsqueeze(1)  x.unsqueeze(-1)
 x.expand(2, *x.shape)  x.expand_as(x)  x.broadcast_to((2, *x.shape))  t.broadcast_tensors(x, x)
 x.movedim(0, -1)  x.movedim(0, 0)  x.moveaxis(0, 1)  x.transpose(0, 1)  x.swapaxes(0, -1)
