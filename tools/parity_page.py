@@ -15,10 +15,15 @@ import re
 import sys
 
 TOP = pathlib.Path(__file__).resolve().parent.parent
-RUNS = {
-    "float32": "results, float32",
-    "grad-float64": "gradients, float64",
+# What is compared: label of the run (the report's name) -> heading, by group.
+GROUPS = {
+    "results, float32": {"float32": "float32"},
+    "results, other dtypes": {
+        name: name for name in ("int64", "bool", "uint8", "float16", "bfloat16", "complex64")
+    },
+    "gradients": {"grad-float64": "float64", "grad-complex128": "complex128"},
 }
+RUNS = {label: name for group in GROUPS.values() for label, name in group.items()}
 VERDICTS = {
     "wrong": "Another result than PyTorch's",
     "error": "Raises where PyTorch does not",
@@ -55,7 +60,10 @@ with a message.
 """
 
 
-def load(folder: pathlib.Path) -> dict[str, dict[str, tuple[str, str]]]:
+Found = dict[str, dict[str, tuple[str, str]]]
+
+
+def load(folder: pathlib.Path) -> Found:
     """The verdicts (verdict, why) of each run, by entry; a run without a report is left out."""
     found = {}
     for label in RUNS:
@@ -68,8 +76,10 @@ def load(folder: pathlib.Path) -> dict[str, dict[str, tuple[str, str]]]:
 
 def remark(entry: str) -> str | None:
     """What is to be said of an entry such as ``abs[float32]``."""
-    name = entry.partition("[")[0]
-    return next((text for pattern, text in REMARKS.items() if re.fullmatch(pattern, name)), None)
+    patterns = ((rf"{pattern}\[\w+\]", pattern, text) for pattern, text in REMARKS.items())
+    return next(
+        (t for a, b, t in patterns if re.fullmatch(a, entry) or re.fullmatch(b, entry)), None
+    )
 
 
 def cell(text: str, limit: int = 160) -> str:
@@ -78,60 +88,80 @@ def cell(text: str, limit: int = 160) -> str:
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
-def totals(found: dict[str, dict[str, tuple[str, str]]]) -> str:
+def totals(found: Found) -> str:
     lines = [
-        "| compared | entries | pass | " + " | ".join(VERDICTS) + " | remarked |",
-        "|---|" + "---:|" * (len(VERDICTS) + 3),
+        "| compared | entries | pass | of 100 | " + " | ".join(VERDICTS) + " | remarked |",
+        "|---|" + "---:|" * (len(VERDICTS) + 4),
     ]
-    for label, rows in found.items():
-        tally = collections.Counter(verdict for verdict, _ in rows.values())
-        noted = sum(v != "ok" and remark(entry) is not None for entry, (v, _) in rows.items())
-        numbers = [len(rows), tally["ok"], *(tally[v] for v in VERDICTS), noted]
-        lines.append(f"| {RUNS[label]} | " + " | ".join(map(str, numbers)) + " |")
+    for title, group in GROUPS.items():
+        there = {label: name for label, name in group.items() if label in found}
+        for label, name in there.items():
+            heading = title if len(group) == 1 else f"{title}: {name}"
+            lines.append(_counted(heading, found[label]))
+        if len(there) > 1:
+            every = {(label, e): row for label in there for e, row in found[label].items()}
+            lines.append(_counted(f"**{title}, together**", every))
     return "\n".join(lines) + "\n"
 
 
-def listing(rows: dict[str, tuple[str, str]]) -> str:
-    """The entries of one run that do not pass, grouped."""
+def _counted(heading: str, rows: dict) -> str:
+    tally = collections.Counter(verdict for verdict, _ in rows.values())
+    names = ((key if isinstance(key, str) else key[1], row) for key, row in rows.items())
+    noted = sum(verdict != "ok" and remark(name) is not None for name, (verdict, _) in names)
+    share = f"{100 * tally['ok'] / max(len(rows), 1):.1f}"
+    numbers = [len(rows), tally["ok"], share, *(tally[v] for v in VERDICTS), noted]
+    return f"| {heading} | " + " | ".join(map(str, numbers)) + " |"
+
+
+def listing(found: Found) -> str:
+    """The entries without a remark that do not pass, by verdict: where, and the first message."""
     parts = []
     for verdict, title in VERDICTS.items():
-        group = {e: why for e, (v, why) in rows.items() if v == verdict and remark(e) is None}
-        if not group:
+        where: dict[str, list[str]] = collections.defaultdict(list)
+        why: dict[str, str] = {}
+        for label, rows in found.items():
+            for entry, (said, text) in rows.items():
+                if said == verdict and remark(entry) is None:
+                    name = entry.partition("[")[0]
+                    where[name].append(label)
+                    why.setdefault(name, text)
+        if not where:
             continue
-        lines = [f"### {title}: {len(group)}\n"]
+        lines = [f"## {title}: {len(where)}\n"]
         if verdict == "missing":
-            lines.append(", ".join(f"`{e.partition('[')[0]}`" for e in sorted(group)) + "\n")
+            lines.append(", ".join(f"`{name}`" for name in sorted(where)) + "\n")
         else:
-            lines += ["| entry | what happens |", "|---|---|"]
-            for entry, why in sorted(group.items()):
-                lines.append(f"| `{entry.partition('[')[0]}` | {cell(why)} |")
+            lines += ["| entry | compared | what happens |", "|---|---|---|"]
+            for name in sorted(where):
+                lines.append(f"| `{name}` | {', '.join(where[name])} | {cell(why[name])} |")
             lines.append("")
         parts.append("\n".join(lines))
     return "\n".join(parts) or "Every entry passes, but for those with remarks.\n"
 
 
-def remarks(found: dict[str, dict[str, tuple[str, str]]]) -> str:
-    noted: dict[str, set[str]] = collections.defaultdict(set)
-    for rows in found.values():
+def remarks(found: Found) -> str:
+    noted: dict[str, dict[str, list[str]]] = {}
+    for label, rows in found.items():
         for entry, (verdict, _) in rows.items():
             text = remark(entry)
             if verdict != "ok" and text is not None:
-                noted[text].add(entry.partition("[")[0])
+                name = entry.partition("[")[0]
+                noted.setdefault(text, {}).setdefault(name, []).append(label)
     if not noted:
         return ""
     lines = ["## Remarks\n", "These do not pass, and flambeau is not to blame.\n"]
     for text, entries in sorted(noted.items(), key=lambda item: sorted(item[1])):
-        lines.append(f"* {', '.join(f'`{e}`' for e in sorted(entries))}: {text}")
+        labels = {label for where in entries.values() for label in where}
+        runs = (
+            "everywhere" if len(labels) == len(found) else ", ".join(x for x in RUNS if x in labels)
+        )
+        lines.append(f"* {', '.join(f'`{e}`' for e in sorted(entries))} ({runs}): {text}")
     return "\n".join(lines) + "\n"
 
 
-def page(found: dict[str, dict[str, tuple[str, str]]]) -> str:
-    parts = [HEAD, totals(found)]
-    noted = remarks(found)
-    parts += [noted] if noted else []
-    for label, rows in found.items():
-        parts += [f"## {RUNS[label].capitalize()}\n", listing(rows)]
-    return "\n".join(parts)
+def page(found: Found) -> str:
+    parts = [HEAD, totals(found), remarks(found), listing(found)]
+    return "\n".join(part for part in parts if part)
 
 
 def main() -> int:

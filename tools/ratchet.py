@@ -6,7 +6,8 @@
     python tools/ratchet.py --ops abs,mm   only these ops
     python tools/ratchet.py --gap          every entry that does not pass, and why
 
-The program that compares is parity.py, which feeds the same samples to PyTorch and to flambeau.
+The program that compares is parity.py, which feeds the same samples to PyTorch and to flambeau: all
+that the database has, for the dtypes in RESULTS, and with gradients for those in GRADIENTS.
 It lies at ../shared/parity/parity.py, or where FLAMBEAU_PARITY says. Without it there is nothing
 to do, which is an error only where CI=true. The recorded lists are tests/parity/*.txt, and the
 verdicts of the last run .cache/parity/*.json.
@@ -30,7 +31,10 @@ import time
 TOP = pathlib.Path(__file__).resolve().parent.parent
 LISTS = TOP / "tests" / "parity"
 REPORTS = TOP / ".cache" / "parity"
-RUNS = {"float32": ["--dtypes", "float32"], "grad-float64": ["--grad", "--dtypes", "float64"]}
+RESULTS = ("float32", "int64", "bool", "uint8", "float16", "bfloat16", "complex64")
+GRADIENTS = ("float64", "complex128")
+RUNS = {dtype: ["--limit", "0", "--dtypes", dtype] for dtype in RESULTS}
+RUNS |= {f"grad-{dtype}": ["--limit", "0", "--grad", "--dtypes", dtype] for dtype in GRADIENTS}
 VERDICT = re.compile(r"(ok|wrong|error|missing) +(\S.*\[\w+\]): (.*)")
 STALLED_SECONDS = 300
 
