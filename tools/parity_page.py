@@ -31,7 +31,8 @@ VERDICTS = {
     "died": "Ended the process, or hung",
 }
 
-# Entry (a regular expression on its name without dtype) -> why it is no fault of flambeau's.
+_HALF = r"\[b?float16\]"
+# Entry (a regular expression, with or without a dtype) -> why it is no fault of flambeau's.
 REMARKS = {
     r"as_strided_scatter": "PyTorch's gradient of `self` is not 0 where `src` was written, which "
     "`torch.autograd.gradcheck` rejects on the database's own samples. flambeau's passes the same "
@@ -46,6 +47,20 @@ REMARKS = {
     "flambeau's seeded as well, all samples agree.",
     r"matrix_exp": "PyTorch's float32 result is off by up to 5e-7 of the largest element, "
     "flambeau's by 2e-8.",
+    r"cov\[(float64|complex128)\]": "The gradient of the float32 weights differs in its last "
+    "place, and is compared with the tolerance of float64.",
+    r"(complex|polar|view_as_complex)\[float16\]": "Complex numbers of half precision are not "
+    "there; NumPy, through which results are compared, has none either.",
+    r"(arg)?sort|topk|kthvalue": "Equal elements: PyTorch gives them in an order of its own, "
+    "which it does not promise; flambeau in the order in which they stand.",
+    r"(addbmm|addr|baddbmm|div\.trunc_rounding|histc|grid_sampler_[23]d|native_batch_norm"
+    r"|nn\.functional\.(interpolate\.\w+|adaptive_avg_pool3d|grid_sample|batch_norm|instance_norm"
+    r"|conv_transpose[123]d|hinge_embedding_loss))"
+    + _HALF: "flambeau computes in float32 and rounds "
+    "once; PyTorch rounds on the way. Measured against the same samples in float64, flambeau's "
+    "largest error is the smaller one in every case: at most half a unit in the last place.",
+    r"nn\.functional\.interpolate\.\w+\[uint8\]": "PyTorch weighs bytes with 16-bit integers; "
+    "flambeau in float32, rounded after each axis. They differ by 1.",
 }
 
 HEAD = """# Parity with PyTorch
