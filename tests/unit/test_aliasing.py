@@ -111,6 +111,7 @@ def rows():
     return [tuple(line.split(" | ")) for line in lines]
 
 
+@pytest.mark.filterwarnings("ignore:.*deprecated on 0-D")
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_results_lie_as_pytorchs(layout):
     wanted = {operation: told for operation, name, told in rows() if name == layout}
