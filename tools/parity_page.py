@@ -91,7 +91,7 @@ def load(folder: pathlib.Path) -> Found:
 
 def remark(entry: str) -> str | None:
     """What is to be said of an entry such as ``abs[float32]``."""
-    patterns = ((rf"{pattern}\[\w+\]", pattern, text) for pattern, text in REMARKS.items())
+    patterns = ((rf"({pattern})\[\w+\]", pattern, text) for pattern, text in REMARKS.items())
     return next(
         (t for a, b, t in patterns if re.fullmatch(a, entry) or re.fullmatch(b, entry)), None
     )

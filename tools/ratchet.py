@@ -207,6 +207,14 @@ def update(label: str, verdicts: dict[str, Verdict], partial: bool) -> None:
     print(f"parity: {label}: recorded {len(passing)} entries")
 
 
+def save(label: str, verdicts: dict[str, Verdict], partial: bool) -> None:
+    """Writes the verdicts for the page of parity; those of a partial run among the ones before."""
+    path = REPORTS / f"{label}.json"
+    rows = json.loads(path.read_text(encoding="utf-8")) if partial and path.exists() else {}
+    rows |= {key: [row.verdict, row.why] for key, row in verdicts.items()}
+    path.write_text(json.dumps(dict(sorted(rows.items())), indent=1), encoding="utf-8")
+
+
 def find_program() -> pathlib.Path | None:
     named = os.environ.get("FLAMBEAU_PARITY")
     path = pathlib.Path(named) if named else TOP.parent / "shared" / "parity" / "parity.py"
@@ -241,8 +249,7 @@ def main() -> int:
 
     lost: list[str] = []
     for label, verdicts in verdicts_of.items():
-        rows = {key: [row.verdict, row.why] for key, row in sorted(verdicts.items())}
-        (REPORTS / f"{label}.json").write_text(json.dumps(rows, indent=1), encoding="utf-8")
+        save(label, verdicts, bool(wanted))
         report(label, verdicts, arguments.gap)
         if arguments.update:
             update(label, verdicts, bool(wanted))

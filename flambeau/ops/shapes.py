@@ -441,7 +441,7 @@ roll = chain(
     in again.
     """,
     build=_roll,
-    grad=dict(self=lambda grad, shifts, dims: grad.roll([-s for s in shifts], dims)),
+    grad=dict(self=lambda grad, shifts, dims: grad.roll([-s for s in _listed(shifts)], dims)),
 )
 
 

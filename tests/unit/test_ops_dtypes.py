@@ -123,3 +123,16 @@ def test_a_view_of_what_an_op_made_is_nobodys_view():
     y = x.reshape(-1)
     y.mul_(2).sum().backward()
     assert x.grad.equal(ft.full((3, 2), 2.0)) and x[0, 1].item() == 3.0
+
+
+def test_gradient_of_roll_by_one_number():
+    x = noise(3, 3).requires_grad_()
+    for _ in range(2):  # the second call comes from the cache of plans
+        weights = noise(3, 3)
+        (made,) = ft.autograd.grad((x.roll(1, 0) * weights).sum(), x)
+        assert made.equal(weights.roll(-1, 0))
+
+
+def test_a_number_is_searched():
+    assert ft.searchsorted(ft.tensor([1.0, 2.0, 3.0]), 2.5).item() == 2
+    assert ft.bucketize(2.5, ft.tensor([1.0, 2.0, 3.0])).item() == 2
