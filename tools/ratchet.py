@@ -6,7 +6,8 @@
     python tools/ratchet.py --ops abs,mm   only these ops
     python tools/ratchet.py --gap          every entry that does not pass, and why
 
-The program that compares is parity.py, which feeds the same samples to PyTorch and to flambeau.
+The program that compares is parity.py, which feeds the same samples to PyTorch and to flambeau: all
+that the database has, for the dtypes in RESULTS, and with gradients for those in GRADIENTS.
 It lies at ../shared/parity/parity.py, or where FLAMBEAU_PARITY says. Without it there is nothing
 to do, which is an error only where CI=true. The recorded lists are tests/parity/*.txt, and the
 verdicts of the last run .cache/parity/*.json.
@@ -30,7 +31,10 @@ import time
 TOP = pathlib.Path(__file__).resolve().parent.parent
 LISTS = TOP / "tests" / "parity"
 REPORTS = TOP / ".cache" / "parity"
-RUNS = {"float32": ["--dtypes", "float32"], "grad-float64": ["--grad", "--dtypes", "float64"]}
+RESULTS = ("float32", "int64", "bool", "uint8", "float16", "bfloat16", "complex64")
+GRADIENTS = ("float64", "complex128")
+RUNS = {dtype: ["--limit", "0", "--dtypes", dtype] for dtype in RESULTS}
+RUNS |= {f"grad-{dtype}": ["--limit", "0", "--grad", "--dtypes", dtype] for dtype in GRADIENTS}
 VERDICT = re.compile(r"(ok|wrong|error|missing) +(\S.*\[\w+\]): (.*)")
 STALLED_SECONDS = 300
 
@@ -203,6 +207,14 @@ def update(label: str, verdicts: dict[str, Verdict], partial: bool) -> None:
     print(f"parity: {label}: recorded {len(passing)} entries")
 
 
+def save(label: str, verdicts: dict[str, Verdict], partial: bool) -> None:
+    """Writes the verdicts for the page of parity; those of a partial run among the ones before."""
+    path = REPORTS / f"{label}.json"
+    rows = json.loads(path.read_text(encoding="utf-8")) if partial and path.exists() else {}
+    rows |= {key: [row.verdict, row.why] for key, row in verdicts.items()}
+    path.write_text(json.dumps(dict(sorted(rows.items())), indent=1), encoding="utf-8")
+
+
 def find_program() -> pathlib.Path | None:
     named = os.environ.get("FLAMBEAU_PARITY")
     path = pathlib.Path(named) if named else TOP.parent / "shared" / "parity" / "parity.py"
@@ -237,8 +249,7 @@ def main() -> int:
 
     lost: list[str] = []
     for label, verdicts in verdicts_of.items():
-        rows = {key: [row.verdict, row.why] for key, row in sorted(verdicts.items())}
-        (REPORTS / f"{label}.json").write_text(json.dumps(rows, indent=1), encoding="utf-8")
+        save(label, verdicts, bool(wanted))
         report(label, verdicts, arguments.gap)
         if arguments.update:
             update(label, verdicts, bool(wanted))

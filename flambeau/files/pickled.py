@@ -31,6 +31,7 @@ STORAGE_TYPES = {
     "ComplexDoubleStorage": "complex128",
 }
 _NAME_OF = {dtype: name for name, dtype in STORAGE_TYPES.items()}
+_BYTES = ("torch.storage", "UntypedStorage")
 
 
 class Global:
@@ -96,7 +97,7 @@ class Pickler(pickle._Pickler):
             return
         if tensor.device.type == "meta":
             raise NotImplementedError("Cannot copy out of meta tensor; no data!")
-        args = (
+        args: tuple = (
             StorageReference(plain.storage, plain.dtype),
             plain.offset,
             tuple(plain.shape),
@@ -104,9 +105,12 @@ class Pickler(pickle._Pickler):
             tensor.requires_grad and tensor.is_leaf,
             collections.OrderedDict(),
         )
+        version = "v2"
+        if plain.dtype.name not in _NAME_OF:  # a storage without a class of its own is bytes
+            version, args = "v3", (*args, plain.dtype)
         if bits := {bit: True for bit in ("conj", "neg") if getattr(plain.layout, bit)}:
             args = (*args, bits)
-        self.save_reduce(Global("torch._utils", "_rebuild_tensor_v2"), args, obj=tensor)
+        self.save_reduce(Global("torch._utils", f"_rebuild_tensor_{version}"), args, obj=tensor)
 
     def persistent_id(self, value):
         if not isinstance(value, StorageReference):
@@ -116,8 +120,11 @@ class Pickler(pickle._Pickler):
         if key is None:
             key = self._keys[id(storage)] = str(len(self.storages))
             self.storages.append(storage)
-        kind = Global("torch", _NAME_OF[value.dtype.name])
-        return ("storage", kind, key, "cpu", storage.nbytes // value.dtype.itemsize)
+        name = _NAME_OF.get(value.dtype.name)
+        if name is None:
+            return ("storage", Global(*_BYTES), key, "cpu", storage.nbytes)
+        count = storage.nbytes // value.dtype.itemsize
+        return ("storage", Global("torch", name), key, "cpu", count)
 
     def save_global(self, value, name=None):
         module = pickle.whichmodule(value, name or value.__qualname__)
@@ -163,6 +170,12 @@ def rebuild_tensor(stored, offset, size, stride, requires_grad=False, hooks=None
     return tensor.requires_grad_() if requires_grad else tensor
 
 
+def rebuild_typed_tensor(stored, offset, size, stride, requires_grad, hooks, dtype, metadata=None):
+    """As `rebuild_tensor`, on bytes that are read as `dtype`."""
+    typed = Storages(stored.storage, dtype)
+    return rebuild_tensor(typed, offset, size, stride, requires_grad, hooks, metadata)
+
+
 def rebuild_parameter(data, requires_grad=True, hooks=None):
     """A Parameter on the memory of `data`."""
     return Parameter(data, requires_grad)
@@ -193,7 +206,9 @@ ALLOWED = {
     ("builtins", "bool"): bool,
     ("builtins", "tuple"): tuple,
     ("torch._utils", "_rebuild_tensor_v2"): rebuild_tensor,
+    ("torch._utils", "_rebuild_tensor_v3"): rebuild_typed_tensor,
     ("torch._utils", "_rebuild_tensor"): rebuild_tensor,
+    _BYTES: by_name("uint8"),
     ("torch._utils", "_rebuild_parameter"): rebuild_parameter,
     ("torch._utils", "_rebuild_parameter_with_state"): rebuild_parameter_with_state,
     ("torch", "Size"): Size,

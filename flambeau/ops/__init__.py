@@ -16,6 +16,7 @@ from . import (
     determinants,
     diagonals,
     distances,
+    draws,
     einsum,
     embedding,
     extremes,

@@ -188,7 +188,8 @@ def _fits_tiles(query, key, value):
     "nn::scaled_dot_product_attention(Tensor query, Tensor key, Tensor value, Tensor? "
     "attn_mask=None, "
     "float dropout_p=0.0, bool is_causal=False, *, float? scale=None, bool enable_gqa=False) -> "
-    "Tensor"
+    "Tensor",
+    rounds_once=True,
 )
 def scaled_dot_product_attention(
     query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa

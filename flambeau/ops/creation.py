@@ -59,7 +59,11 @@ class Full(Op):
         slots.skip()
         slots.skip()
         kernel = ir.Pointwise("full", (), [made.dtype], (ir.cast(number, _inner(made.dtype)),))
-        return launch(kernel, slots, [made])
+        run = launch(kernel, slots, [made])
+        if made.dtype.name != "uint64" or type(value) is not int:
+            return run
+        # Kernels get numbers as signed words.
+        return lambda size, value, *rest: run(size, value - (value >> 63 << 64), *rest)
 
 
 def _inner(dtype):

@@ -226,7 +226,7 @@ exponential_op = opaque(
 )
 
 
-@composite("linalg::matrix_exp(Tensor self) -> Tensor")
+@composite("linalg::matrix_exp(Tensor self) -> Tensor", rounds_once=True)
 def linalg_matrix_exp(self):
     """The exponential of square matrices."""
     check_square("linalg.matrix_exp", self)

@@ -142,25 +142,9 @@ def value_text(value) -> str:
     return text if len(text) <= 60 else text[:57] + "…"
 
 
-_TYPE_NAMES = {
-    "bool": "Bool",
-    "uint8": "Byte",
-    "int8": "Char",
-    "int16": "Short",
-    "int32": "Int",
-    "int64": "Long",
-    "float16": "Half",
-    "bfloat16": "BFloat16",
-    "float32": "Float",
-    "float64": "Double",
-    "complex64": "ComplexFloat",
-    "complex128": "ComplexDouble",
-}
-
-
 def type_name(dtype: DType) -> str:
     """PyTorch's C++ name of a dtype, as its messages print it: Float, Long, …"""
-    return _TYPE_NAMES[dtype.name]
+    return dtype.type_name
 
 
 _C_NAMES = {
@@ -170,6 +154,9 @@ _C_NAMES = {
     "int16": "short int",
     "int32": "int",
     "int64": "long int",
+    "uint16": "short unsigned int",
+    "uint32": "unsigned int",
+    "uint64": "long unsigned int",
     "float16": "c10::Half",
     "bfloat16": "c10::BFloat16",
     "float32": "float",

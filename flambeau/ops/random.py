@@ -8,7 +8,6 @@ from flambeau._base import numpy
 from flambeau.runtime import random as streams
 from flambeau.types import by_name, contiguous, from_numpy
 
-from .facts import type_name
 from .family import opaque
 from .family.opaque import adopt, ndarray
 from .memory import begin_write, forget, raw
@@ -190,27 +189,6 @@ def bernoulli_p(self, p, generator):
     return self.detach().clone().bernoulli_(p, generator=generator)
 
 
-def _poisson(rate, generator):
-    """Poisson numbers by NumPy's generator, seeded from the stream: PyTorch's sampler is another
-    one.
-    """
-    if rate.dtype.kind not in "fV":
-        kind = type_name(from_numpy(rate.dtype))
-        raise NotImplementedError(f"\"poisson_cpu\" not implemented for '{kind}'")
-    if (rate < 0).any():
-        raise RuntimeError("invalid Poisson rate, expected rate to be non-negative")
-    seed = [int(w) for w in stream_of(generator).words(4)]
-    made = numpy.random.Generator(numpy.random.PCG64(seed)).poisson(rate.astype(numpy.float64))
-    return numpy.asarray(made).astype(numpy.float32).astype(rate.dtype)
-
-
-poisson = opaque(
-    "aten::poisson(Tensor self, Generator? generator=None) -> Tensor",
-    """Poisson numbers whose rates are the elements of `self`.""",
-    run=_poisson,
-    grad=dict(self=lambda grad: grad * 0),
-    method=False,
-)
 multinomial = opaque(
     "aten::multinomial(Tensor self, int num_samples, bool replacement=False, *, Generator? "
     "generator=None) -> Tensor",
@@ -288,4 +266,4 @@ randperm = Permutation(
     method=False,
 )
 
-__all__ = ["bernoulli", "multinomial", "normal_of", "poisson", "randperm", "rounded", "stream_of"]
+__all__ = ["bernoulli", "multinomial", "normal_of", "randperm", "rounded", "stream_of"]

@@ -200,8 +200,8 @@ def _check_search(sequence, values, out_int32, right, sorter):
 
 
 _searchsorted = checked(
-    "aten::_searchsorted(Tensor sorted_sequence, Tensor self, bool out_int32, bool right, Tensor? "
-    "sorter) -> Tensor",
+    "aten::_searchsorted(Tensor sorted_sequence, Tensor|Scalar self, bool out_int32, bool right, "
+    "Tensor? sorter) -> Tensor",
     """Where elements belong in sorted rows.""",
     run=_search,
     check=_check_search,

@@ -630,25 +630,9 @@ def _check_list(tensors, versions, node):
             modified(t, v, node)
 
 
-_KINDS = {
-    "float32": "FloatTensor",
-    "float64": "DoubleTensor",
-    "float16": "HalfTensor",
-    "bfloat16": "BFloat16Tensor",
-    "int64": "LongTensor",
-    "int32": "IntTensor",
-    "int16": "ShortTensor",
-    "int8": "CharTensor",
-    "uint8": "ByteTensor",
-    "bool": "BoolTensor",
-    "complex64": "ComplexFloatTensor",
-    "complex128": "ComplexDoubleTensor",
-}
-
-
 def kind_of(tensor):
     """PyTorch's name for the type of a tensor: torch.FloatTensor."""
-    return "torch." + _KINDS.get(tensor.dtype.name, tensor.dtype.name.capitalize() + "Tensor")
+    return f"torch.{tensor.dtype.type_name}Tensor"
 
 
 def modified(tensor, version, node=None):

@@ -4,6 +4,7 @@ protocols.
 
 import copy
 import ctypes
+import warnings
 import weakref
 from typing import Any
 
@@ -120,6 +121,10 @@ def _matrix_property(name, doc, conjugates, batches):
         what = "matrices or batches of matrices" if batches else "matrices (2-D tensors)"
         if n == 0 and conjugates:
             return conjugate_of_scalar(self, f"Tensor.{name}")
+        if n == 0 and batches:
+            message = f"Tensor.{name} is deprecated on 0-D tensors."
+            warnings.warn(f"{message} This function is the identity in these cases.", stacklevel=2)
+            return self
         if n < 2 or (n > 2 and not batches):
             hint = " For batches of matrices, consider using tensor.mH" if n > 2 else ""
             raise RuntimeError(

@@ -7,7 +7,7 @@ import warnings
 from flambeau import runtime
 from flambeau._base import numpy
 from flambeau.ops import adopt, find, modes
-from flambeau.types import DTYPES, PYTHON_TYPES, by_name, cpu, layout, promote
+from flambeau.types import DTYPES, PYTHON_TYPES, UNPROMOTED, by_name, cpu, layout, promote
 from flambeau.types import from_numpy as dtype_of_numpy
 
 from . import tensor as tensor_module
@@ -20,8 +20,7 @@ _SUPPORTED = (
     "uint16, uint8, and bool"
 )
 _NUMBERS = frozenset((bool, int, float, complex))
-INT64, FLOAT64 = by_name("int64"), by_name("float64")
-_WIDER = {"uint16": "int32", "uint32": "int64"}
+INT64, UINT64, FLOAT64 = by_name("int64"), by_name("uint64"), by_name("float64")
 
 
 def _array(array):
@@ -186,7 +185,7 @@ def _checked_cast(values, dtype):
     """`values` in `dtype`, refusing numbers that an integer type cannot hold."""
     if dtype.kind in "iu" and values.size and values.dtype.kind in "iuf":
         info = numpy.iinfo(dtype.numpy)
-        low = info.min if dtype.kind == "i" else -info.max - 1
+        low = info.min if dtype.kind == "i" else -int(info.max) - 1
         smallest, largest = values.min(), values.max()
         if not (low <= smallest and largest <= info.max):
             raise RuntimeError(f"value cannot be converted to type {dtype.name} without overflow")
@@ -211,11 +210,12 @@ def _from_sequence(data, dtype):
         )
     if any(issubclass(k, Tensor) for k in kinds):
         data = _plain(data)
+    whole = dtype is UINT64 and all(issubclass(k, int) for k in kinds)
     try:
-        values = numpy.array(data, dtype=None)
+        values = numpy.array(data, dtype="uint64" if whole else None)
     except ValueError:
         raise _ragged(data) from None
-    if values.dtype.kind == "O" or (values.dtype.kind == "u" and values.dtype.itemsize == 8):
+    if values.dtype.kind == "O" or (values.dtype.name == "uint64" and not whole):
         if all(isinstance(leaf, int) for leaf in _leaves(data)):
             raise ValueError("Overflow when unpacking long long")
         values = values.astype(numpy.float64)
@@ -226,7 +226,7 @@ def _make(data, dtype, device):
     """The values of `data`, copied."""
     kind = data.__class__
     if kind in _NUMBERS:
-        if kind is int and not -(2**63) <= data < 2**63:
+        if kind is int and not -(2**63) <= data < 2 ** (64 if dtype is UINT64 else 63):
             raise ValueError("Overflow when unpacking long long")
         dtype = dtype or _default_of(kind)
         if dtype.kind in "iu" and kind is not bool:
@@ -454,28 +454,15 @@ class LegacyType(type):
         return f"<class 'torch.{cls.__name__}'>"
 
 
-LEGACY_NAMES = {
-    "float32": "FloatTensor",
-    "float64": "DoubleTensor",
-    "float16": "HalfTensor",
-    "bfloat16": "BFloat16Tensor",
-    "uint8": "ByteTensor",
-    "int8": "CharTensor",
-    "int16": "ShortTensor",
-    "int32": "IntTensor",
-    "int64": "LongTensor",
-    "bool": "BoolTensor",
-    "complex64": "ComplexFloatTensor",
-    "complex128": "ComplexDoubleTensor",
-}
+LEGACY_NAMES = {d.name: f"{d.type_name}Tensor" for d in DTYPES}
 LEGACY = {
     name: LegacyType(
         name,
         (),
         {"dtype": dtype, "__module__": "torch", "__doc__": f"Tensors of {dtype}, as a type."},
     )
-    for dtype in DTYPES
-    if (name := LEGACY_NAMES.get(dtype.name))
+    for dtype, name in zip(DTYPES, LEGACY_NAMES.values(), strict=True)
+    if dtype not in UNPROMOTED
 }
 
 

@@ -1,7 +1,7 @@
 """What values are made of: element types, devices, layouts, op schemas."""
 
 from .device import Device, cpu, meta
-from .dtype import DTYPES, PYTHON_TYPES, DType, by_name, can_cast, from_numpy, promote
+from .dtype import DTYPES, PYTHON_TYPES, UNPROMOTED, DType, by_name, can_cast, from_numpy, promote
 from .layout import (
     Layout,
     channels_last,
@@ -21,6 +21,7 @@ __all__ = [
     "PLAIN",
     "PYTHON_TYPES",
     "TENSOR_TYPES",
+    "UNPROMOTED",
     "Argument",
     "DType",
     "Device",

@@ -38,6 +38,11 @@ class DType:
         return self._numpy
 
     @property
+    def type_name(self) -> str:
+        """PyTorch's C++ name, as its messages print it: Float, Long, …"""
+        return _TYPE_NAMES.get(self.name, self.name.replace("uint", "UInt"))
+
+    @property
     def is_floating_point(self) -> bool:
         return self.kind == "f"
 
@@ -67,6 +72,20 @@ class DType:
         return complex64
 
 
+_TYPE_NAMES = {
+    "bool": "Bool",
+    "uint8": "Byte",
+    "int8": "Char",
+    "int16": "Short",
+    "int32": "Int",
+    "int64": "Long",
+    "float16": "Half",
+    "bfloat16": "BFloat16",
+    "float32": "Float",
+    "float64": "Double",
+    "complex64": "ComplexFloat",
+    "complex128": "ComplexDouble",
+}
 _CATEGORY = {"b": 0, "u": 1, "i": 1, "f": 2, "c": 3}
 
 bool_ = DType("bool", "b", 1, 0)
@@ -75,12 +94,15 @@ int8 = DType("int8", "i", 1, 2)
 int16 = DType("int16", "i", 2, 3, ("short",))
 int32 = DType("int32", "i", 4, 4, ("int",))
 int64 = DType("int64", "i", 8, 5, ("long",))
-float16 = DType("float16", "f", 2, 6, ("half",))
-bfloat16 = DType("bfloat16", "f", 2, 7)
-float32 = DType("float32", "f", 4, 8, ("float",))
-float64 = DType("float64", "f", 8, 9, ("double",))
-complex64 = DType("complex64", "c", 8, 10, ("cfloat",))
-complex128 = DType("complex128", "c", 16, 11, ("cdouble",))
+uint16 = DType("uint16", "u", 2, 6)
+uint32 = DType("uint32", "u", 4, 7)
+uint64 = DType("uint64", "u", 8, 8)
+float16 = DType("float16", "f", 2, 9, ("half",))
+bfloat16 = DType("bfloat16", "f", 2, 10)
+float32 = DType("float32", "f", 4, 11, ("float",))
+float64 = DType("float64", "f", 8, 12, ("double",))
+complex64 = DType("complex64", "c", 8, 13, ("cfloat",))
+complex128 = DType("complex128", "c", 16, 14, ("cdouble",))
 
 DTYPES = (
     bool_,
@@ -89,6 +111,9 @@ DTYPES = (
     int16,
     int32,
     int64,
+    uint16,
+    uint32,
+    uint64,
     float16,
     bfloat16,
     float32,
@@ -96,6 +121,7 @@ DTYPES = (
     complex64,
     complex128,
 )
+UNPROMOTED = (uint16, uint32, uint64)
 _REAL = {complex64: float32, complex128: float64}
 _BY_NAME = {d.name: d for d in DTYPES} | {alias: d for d in DTYPES for alias in d.aliases}
 PYTHON_TYPES = {bool: bool_, int: int64, float: float32, complex: complex64}
@@ -115,9 +141,7 @@ def by_name(name: str) -> DType:
 
 
 def from_numpy(dtype) -> DType | None:
-    """The dtype with NumPy's memory format, or None where there is none (uint16, str, big-endian,
-    …).
-    """
+    """The dtype with NumPy's memory format, or None where there is none (str, big-endian, …)."""
     if not dtype.isnative:
         return None
     return _BY_NAME.get(dtype.name)
@@ -127,11 +151,16 @@ def promote(a: DType, b: DType) -> DType:
     """The smallest type that both convert to, by PyTorch's table.
 
     Unsigned with signed gives the next wider signed type; two different half types give float32; an
-    integer never
-    widens a floating type.
+    integer never widens a floating type. uint16, uint32 and uint64 combine with floating types
+    only; RuntimeError otherwise.
     """
     if a is b:
         return a
+    if (a in UNPROMOTED and b.kind != "f") or (b in UNPROMOTED and a.kind != "f"):
+        raise RuntimeError(
+            "Promotion for uint16, uint32, uint64 types is not supported, attempted to promote "
+            f"{a.type_name} and {b.type_name}"
+        )
     if a.order > b.order:
         a, b = b, a
     if b.kind == "c":

@@ -1,6 +1,7 @@
 """Type promotion against a table written out by hand, and Python numbers beside tensors."""
 
 import copy
+import io
 import itertools
 import pickle
 
@@ -158,3 +159,48 @@ def test_finfo(name):
 def test_iinfo(name):
     info, want = ft.iinfo(getattr(ft, name)), np.iinfo(name)
     assert (info.min, info.max, info.bits) == (want.min, want.max, want.bits)
+
+
+WIDE = ("uint16", "uint32", "uint64")
+
+
+@pytest.mark.parametrize("name", WIDE)
+def test_wide_unsigned_types_hold_and_convert_every_value(name):
+    dtype, largest = getattr(ft, name), np.iinfo(name).max
+    edges = np.array([0, 1, largest // 2, largest // 2 + 1, largest - 1, largest], name)
+    x = ft.tensor(edges.tolist(), dtype=dtype)
+    assert x.tolist() == edges.tolist() and x.numpy().dtype == edges.dtype
+    assert ft.full((2,), largest, dtype=dtype).tolist() == [largest] * 2
+    for other in ("bool", "uint8", "int16", "int32", "int64", "float32", "float64"):
+        assert np.array_equal(x.to(getattr(ft, other)).numpy(), edges.astype(other)), other
+        small = np.array([0, 1, 100]).astype(other)
+        assert np.array_equal(ft.from_numpy(small).to(dtype).numpy(), small.astype(name)), other
+    assert np.array_equal(ft.from_dlpack(x).numpy(), np.from_dlpack(x))
+    assert (ft.iinfo(dtype).min, ft.iinfo(dtype).max) == (0, largest)
+
+
+@pytest.mark.parametrize("name", WIDE)
+def test_wide_unsigned_types_are_read_written_saved_and_shown(name):
+    dtype, largest = getattr(ft, name), np.iinfo(name).max
+    x = ft.tensor([5, largest, 7], dtype=dtype)
+    assert " ".join(str(x).split()).endswith(f"5, {largest}, 7], dtype=torch.{name})")
+    assert x.eq(x[1]).tolist() == [False, True, False] and x.equal(x.clone())
+    x[0] = 9
+    assert x[ft.tensor([0, 2])].tolist() == [9, 7] and x[x == 9].tolist() == [9]
+    file = io.BytesIO()
+    ft.save({"x": x, "tail": x[1:]}, file)
+    file.seek(0)
+    back = ft.load(file)
+    assert back["tail"].tolist() == [largest, 7] and back["tail"].dtype is dtype
+    assert back["tail"].untyped_storage().data_ptr() == back["x"].untyped_storage().data_ptr()
+
+
+@pytest.mark.parametrize("name", WIDE)
+def test_wide_unsigned_types_combine_with_floating_types_only(name):
+    x = ft.tensor([1], dtype=getattr(ft, name))
+    assert (x + 1.5).dtype is ft.float32 and ft.promote_types(x.dtype, ft.float16) is ft.float16
+    for other in (ft.bool, ft.int64, ft.uint8, ft.complex64):
+        with pytest.raises(RuntimeError, match="Promotion for uint16, uint32, uint64"):
+            ft.promote_types(x.dtype, other)
+    with pytest.raises(RuntimeError, match="Promotion"):
+        x + ft.tensor([1])

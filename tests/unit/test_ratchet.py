@@ -1,5 +1,6 @@
 """The ratchet outlives the process it watches: an op that crashes or hangs costs only itself."""
 
+import json
 import sys
 
 import pytest
@@ -58,3 +59,13 @@ def test_a_lost_entry_is_named_and_a_partial_update_keeps_the_rest(tmp_path):
     assert ratchet.compare("float32", {"b": ok}, partial=True) == []
     ratchet.update("float32", {"b": wrong, "c": ok}, partial=True)
     assert (tmp_path / "float32.txt").read_text() == "a\nc\n"
+
+
+def test_a_partial_run_keeps_the_other_verdicts(tmp_path):
+    ok, wrong = ratchet.Verdict("ok", "1"), ratchet.Verdict("wrong", "2")
+    ratchet.save("float32", {"b": wrong, "a": ok}, partial=False)
+    ratchet.save("float32", {"b": ok}, partial=True)
+    assert json.loads((tmp_path / "float32.json").read_text()) == {
+        "a": ["ok", "1"],
+        "b": ["ok", "1"],
+    }

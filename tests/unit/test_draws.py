@@ -1,0 +1,57 @@
+"""Draws whose parameters are tensors: moments, and how the draws move with their parameters."""
+
+import mpmath
+import numpy as np
+import pytest
+
+import flambeau
+
+
+def _moved(cumulative, density, at, x):
+    """-(dF/d parameter) / f, by mpmath's numerical derivative."""
+    return float(-mpmath.diff(cumulative, at) / density(x))
+
+
+@pytest.mark.parametrize("alpha", [0.01, 1.0, 60.0])
+def test_gamma_draws_move_with_their_shape(alpha):
+    with mpmath.workdps(20):
+        for x in np.random.default_rng(0).standard_gamma(alpha, 2).clip(1e-25):
+            want = _moved(
+                lambda a, x=x: mpmath.gammainc(a, 0, x, regularized=True),
+                lambda x: mpmath.mpf(x) ** (alpha - 1) * mpmath.exp(-x) / mpmath.gamma(alpha),
+                alpha, float(x),
+            )  # fmt: skip
+            made = [flambeau.tensor([v], dtype=flambeau.float64) for v in (alpha, x)]
+            assert flambeau._standard_gamma_grad(*made).item() == pytest.approx(want, rel=1e-9)
+
+
+@pytest.mark.parametrize(("a", "b"), [(0.02, 5.0), (2.0, 5.0)])
+def test_dirichlet_draws_move_with_their_parameter(a, b):
+    with mpmath.workdps(20):
+        for x in np.random.default_rng(0).beta(a, b, 2).clip(1e-9):
+            want = _moved(
+                lambda p, x=x: mpmath.betainc(p, b, 0, x, regularized=True),
+                lambda x: mpmath.mpf(x) ** (a - 1) * (1 - x) ** b / mpmath.beta(a, b),
+                a, float(x),
+            )  # fmt: skip
+            made = [flambeau.tensor([v], dtype=flambeau.float64) for v in (x, a, a + b)]
+            assert flambeau._dirichlet_grad(*made).item() == pytest.approx(want, rel=1e-9)
+
+
+def test_draws_have_the_moments_of_their_distribution():
+    flambeau.manual_seed(0)
+    n = 10_000
+    alpha = flambeau.full((n,), 2.5, requires_grad=True)
+    gamma = flambeau._standard_gamma(alpha)
+    assert gamma.mean().item() == pytest.approx(2.5, abs=0.08)
+    assert gamma.var().item() == pytest.approx(2.5, abs=0.3)
+    gamma.sum().backward()  # the mean is alpha
+    assert alpha.grad.mean().item() == pytest.approx(1.0, abs=0.03)
+    shape = flambeau.tensor([1.0, 2.0, 3.0]).repeat(n, 1).requires_grad_()
+    point = flambeau._sample_dirichlet(shape)
+    assert point.mean(0).tolist() == pytest.approx([1 / 6, 1 / 3, 1 / 2], abs=0.01)
+    point[:, 0].sum().backward()
+    assert shape.grad.mean(0).tolist() == pytest.approx([5 / 36, -1 / 36, -1 / 36], abs=0.006)
+    counts = flambeau.binomial(flambeau.full((n,), 10.0), flambeau.full((n,), 0.3))
+    assert counts.mean().item() == pytest.approx(3.0, abs=0.08)
+    assert counts.var().item() == pytest.approx(2.1, abs=0.2)
