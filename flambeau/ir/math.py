@@ -16,6 +16,7 @@ from . import math_arithmetic as _arithmetic
 from . import math_bessel as _bessel
 from . import math_complex as _complex
 from . import math_exponential as _exponential
+from . import math_polynomials as _polynomials
 from . import math_special as _special
 from . import math_trigonometric as _trigonometric
 from .loop import Expr, Pair
@@ -56,6 +57,15 @@ bessel_k0e, bessel_k1e = _bessel.bessel_k0e, _bessel.bessel_k1e
 spherical_j0, spherical_j1 = _bessel.spherical_j0, _bessel.spherical_j1
 airy_ai, airy_ai_prime = _bessel.airy_ai, _bessel.airy_ai_prime
 frexp = _exponential.frexp
+chebyshev_t, chebyshev_u = _polynomials.chebyshev_t, _polynomials.chebyshev_u
+chebyshev_v, chebyshev_w = _polynomials.chebyshev_v, _polynomials.chebyshev_w
+shifted_chebyshev_t = _polynomials.shifted_chebyshev_t
+shifted_chebyshev_u = _polynomials.shifted_chebyshev_u
+shifted_chebyshev_v = _polynomials.shifted_chebyshev_v
+shifted_chebyshev_w = _polynomials.shifted_chebyshev_w
+hermite_h, hermite_he = _polynomials.hermite_h, _polynomials.hermite_he
+laguerre, legendre = _polynomials.laguerre, _polynomials.legendre
+gegenbauer = _polynomials.gegenbauer
 
 
 def _second(function):

@@ -56,7 +56,8 @@ def _wave(angle: Expr, low: Expr, phase: Expr, order: int):
     step_low = select(back, const(QUARTER_LOW, r.dtype), -QUARTER_LOW)
     quarter = low_bits(select(back, k - 1.0, k) - float(order))
     r, lost = two_sum(r + step, phase)
-    rest = (rest + low) + (step_low + lost)
+    r, more = two_sum(r, low)
+    rest = (rest + lost) + (step_low + more)
     return sine_from(quarter + 1, r, rest), sine_from(quarter, r, rest)
 
 

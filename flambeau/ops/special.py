@@ -14,14 +14,15 @@ from .results import named
 from .transcendental import i0
 
 
-def special(name, doc, gradient, scalar=None):
+def special(name, doc, gradient, scalar=None, argument="self", **options):
     """A function of one real argument; integers are promoted to the default dtype."""
     return pointwise(
-        f"special::{name}(Tensor self) -> Tensor",
+        f"special::{name}(Tensor {argument}) -> Tensor",
         doc,
         scalar=scalar or getattr(math, name),
         dtype=int_to_float,
-        grad=dict(self=gradient),
+        grad={argument: gradient},
+        **options,
     )
 
 
@@ -60,19 +61,19 @@ log_ndtr = special(
 i1 = special(
     "i1",
     """The modified Bessel function of order 1.""",
-    lambda grad, self, result: grad * (i0(self) - _over(result, self)),
+    lambda grad, self, result: grad * (i0(self) - over(result, self)),
 )
 
 
-def _over(value, x):
-    """value / x, with the limit 1/2 at 0."""
-    return masked(value / x, x != 0) + 0.5 * (x == 0)
+def over(value, x, limit=0.5):
+    """value / x, with its limit at 0."""
+    return masked(value / x, x != 0) + limit * (x == 0)
 
 
 i1e = special(
     "i1e",
     """``exp(-|x|) * i1(x)``.""",
-    lambda grad, self, result: grad * (i0e(self) - result * self.sgn() - _over(result, self)),
+    lambda grad, self, result: grad * (i0e(self) - result * self.sgn() - over(result, self)),
 )
 i0e = special(
     "i0e",

@@ -1,0 +1,188 @@
+"""Orthogonal polynomials of real argument; the degree is an operand too.
+
+Degrees are truncated to integers, those below 0 give 0, and those above `LIMIT` nan: the time that
+a recurrence takes is bounded. float32 goes through float64, float64 through numbers of twice the
+precision.
+"""
+
+from .loop import Expr, cast, const, float32, float64, select, trunc
+from .math_pieces import INFINITY, NAN, at_most
+from .repeat import repeat
+from .twofold import Twofold, choose
+
+LIMIT = 100_000
+
+
+def _numbers(x: Expr):
+    """(x as a number to calculate in, how to pack such numbers for a loop, and to unpack them)."""
+    if x.dtype is float32:
+        return cast(x, float64), lambda *v: list(v), lambda v: list(v)
+
+    def pack(*numbers):
+        return [part for v in numbers for part in (v.high, v.low)]
+
+    def unpack(parts):
+        return [Twofold(*pair) for pair in zip(parts[::2], parts[1::2], strict=True)]
+
+    return Twofold(x), pack, unpack
+
+
+def _constant(like, value: float):
+    if isinstance(like, Twofold):
+        return Twofold(const(value, like.high.dtype))
+    return const(value, like.dtype)
+
+
+def _plain(number) -> Expr:
+    return number.total() if isinstance(number, Twofold) else number
+
+
+def _lead(number) -> Expr:
+    return number.high if isinstance(number, Twofold) else number
+
+
+def _degree(n: Expr) -> Expr:
+    return trunc(cast(n, float64))
+
+
+def _edges(x: Expr, n: Expr, value: Expr) -> Expr:
+    """The result in the type of x; 0 for degrees below 0, 1 for 0, nan from nan."""
+    value = cast(value, x.dtype)
+    value = select(n.equals(0.0) & x.equals(x), const(1.0, x.dtype), value)
+    value = select(n < 0.0, const(0.0, x.dtype), value)
+    return select((n <= LIMIT) & n.equals(n), value, const(NAN, x.dtype))
+
+
+def _chebyshev(x: Expr, n: Expr, shifted: bool):
+    """(T_n, U_{n-1}), packed as numbers, of x or 2 x - 1.
+
+    T_n + U_{n-1} s = (x + s)**n with s*s = x*x - 1, by repeated squaring.
+    """
+    y, pack, unpack = _numbers(x)
+    if shifted:
+        y = y * 2.0 - 1.0
+    one, zero = _constant(y, 1.0), _constant(y, 0.0)
+    square = (y - 1.0) * (y + 1.0)
+    n = select(n > 0.0, at_most(n, LIMIT), 0.0)
+
+    def step(left, *parts):
+        t, u, base, along = unpack(parts)
+        half = trunc(left * 0.5)
+        odd = half.differs(left * 0.5)
+        times = t * base + u * along * square, t * along + u * base
+        t, u = choose(odd, times[0], t), choose(odd, times[1], u)
+        more = base * base
+        return left > 0.0, [half, *pack(t, u, more + more - 1.0, base * along * 2.0)]
+
+    _, *parts = repeat(step, [n, *pack(one, zero, y, one)], 17)
+    return y, *unpack(parts)[:2]
+
+
+def _first(y, t, u):
+    return t
+
+
+def _second(y, t, u):
+    return y * u + t
+
+
+def _third(y, t, u):
+    return y * u + t - u
+
+
+def _fourth(y, t, u):
+    return y * u + t + u
+
+
+def _chebyshev_kind(name, doc, combine, shifted):
+    def function(x, n):
+        degree = _degree(n)
+        y, t, u = _chebyshev(x, degree, shifted)
+        value = _plain(combine(y, t, u))
+        # Where it overflows, it grows with the leading coefficient.
+        size = _lead(y)
+        odd = trunc(degree * 0.5).differs(degree * 0.5)
+        endless = select((size < 0.0) & odd, const(-INFINITY, float64), INFINITY)
+        beyond = value.differs(value) & (abs(size) > 1.0)
+        return _edges(x, degree, select(beyond, endless, value))
+
+    function.__name__, function.__doc__ = name, doc
+    return function
+
+
+chebyshev_t = _chebyshev_kind("chebyshev_t", "Chebyshev polynomial T_n.", _first, False)
+chebyshev_u = _chebyshev_kind("chebyshev_u", "Chebyshev polynomial U_n.", _second, False)
+chebyshev_v = _chebyshev_kind("chebyshev_v", "Chebyshev polynomial V_n.", _third, False)
+chebyshev_w = _chebyshev_kind("chebyshev_w", "Chebyshev polynomial W_n.", _fourth, False)
+shifted_chebyshev_t = _chebyshev_kind("shifted_chebyshev_t", "T_n(2 x - 1).", _first, True)
+shifted_chebyshev_u = _chebyshev_kind("shifted_chebyshev_u", "U_n(2 x - 1).", _second, True)
+shifted_chebyshev_v = _chebyshev_kind("shifted_chebyshev_v", "V_n(2 x - 1).", _third, True)
+shifted_chebyshev_w = _chebyshev_kind("shifted_chebyshev_w", "W_n(2 x - 1).", _fourth, True)
+
+
+def _recurrence(x: Expr, n: Expr, following) -> Expr:
+    """p_n, where p_0 = 1, p_{-1} = 0 and p_{k+1} = following(y, k, p_k, p_{k-1}).
+
+    The numbers are kept within bounds by powers of two, and what was taken out is put back at the
+    end: p_n may overflow only if it is too large itself.
+    """
+    y, pack, unpack = _numbers(x)
+    degree = _degree(n)
+    one, zero = _constant(y, 1.0), _constant(y, 0.0)
+    last = select(degree <= LIMIT, degree, 0.0)
+
+    def step(k, taken, *parts):
+        now, before = unpack(parts)
+        later = following(y, k, now, before)
+        large = abs(_lead(later)) > 2.0**300
+        factor = select(large, const(2.0**-300, float64), 1.0)
+        scaled = [
+            v.times_power(factor) if isinstance(v, Twofold) else v * factor for v in (later, now)
+        ]
+        return k < last, [k + 1.0, select(large, taken + 1.0, taken), *pack(*scaled)]
+
+    start = const(0.0, float64)
+    _, taken, *parts = repeat(step, [start, start, *pack(one, zero)], LIMIT)
+    value = _plain(unpack(parts)[0])
+    for count in range(4):
+        value = select(taken > float(count), value * 2.0**300, value)
+    return _edges(x, degree, value)
+
+
+def hermite_h(x, n):
+    """Hermite polynomial H_n, of the weight exp(-x*x)."""
+
+    def following(y, k, now, before):
+        return y * now * 2.0 - before * (k + k)
+
+    return _recurrence(x, n, following)
+
+
+def hermite_he(x, n):
+    """Hermite polynomial He_n, of the weight exp(-x*x/2)."""
+    return _recurrence(x, n, lambda y, k, now, before: y * now - before * k)
+
+
+def laguerre(x, n, order=0):
+    """Laguerre polynomial L_n, generalised to whole `order`."""
+
+    def following(y, k, now, before):
+        above = -(y - (k + k + (order + 1.0))) * now - before * (k + float(order))
+        return above / (k + 1.0)
+
+    return _recurrence(x, n, following)
+
+
+def gegenbauer(x, n, order):
+    """Gegenbauer polynomial C_n of parameter `order`: 1/2 gives Legendre's, 1 Chebyshev's U."""
+
+    def following(y, k, now, before):
+        above = y * now * ((k + order) * 2.0) - before * (k + (2.0 * order - 1.0))
+        return above / (k + 1.0)
+
+    return _recurrence(x, n, following)
+
+
+def legendre(x, n):
+    """Legendre polynomial P_n."""
+    return gegenbauer(x, n, 0.5)
