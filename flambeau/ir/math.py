@@ -19,6 +19,7 @@ from . import math_exponential as _exponential
 from . import math_polynomials as _polynomials
 from . import math_special as _special
 from . import math_trigonometric as _trigonometric
+from . import math_zeta as _zeta
 from .loop import Expr, Pair
 from .loop import sqrt as _sqrt
 
@@ -57,6 +58,7 @@ bessel_k0e, bessel_k1e = _bessel.bessel_k0e, _bessel.bessel_k1e
 spherical_j0, spherical_j1 = _bessel.spherical_j0, _bessel.spherical_j1
 airy_ai, airy_ai_prime = _bessel.airy_ai, _bessel.airy_ai_prime
 frexp = _exponential.frexp
+zeta, polygamma = _zeta.zeta, _zeta.polygamma
 chebyshev_t, chebyshev_u = _polynomials.chebyshev_t, _polynomials.chebyshev_u
 chebyshev_v, chebyshev_w = _polynomials.chebyshev_v, _polynomials.chebyshev_w
 shifted_chebyshev_t = _polynomials.shifted_chebyshev_t

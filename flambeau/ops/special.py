@@ -159,47 +159,36 @@ for _name, _ordinary in {
         also(find(_ordinary), f"special.{_name}")
 
 
-def _zeta_tail(order, x):
-    """sum over k >= 0 of (x + k) ** -order for x > 0: twenty terms, then Euler and Maclaurin."""
-    total = numpy.zeros_like(x)
-    for k in range(20):
-        total += (x + k) ** -order
-    x = x + 20
-    total += x ** (1 - order) / (order - 1) + 0.5 * x**-order
-    factor = order * x ** (-order - 1)
-    for j, bernoulli in enumerate((1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6), 1):
-        total += bernoulli / _math.factorial(2 * j) * factor
-        factor = factor * (order + 2 * j - 1) * (order + 2 * j) / (x * x)
-    return total
-
-
-def _cotangent_derivative(n, x):
-    """The n-th derivative of pi * cot(pi * x), as a polynomial in the cotangent."""
-    polynomial = numpy.polynomial.Polynomial([0.0, 1.0])
-    for _ in range(n):
-        polynomial = -_math.pi * numpy.polynomial.Polynomial([1.0, 0.0, 1.0]) * polynomial.deriv()
-    turn = numpy.pi * (x - numpy.round(x))
-    with numpy.errstate(all="ignore"):
-        return _math.pi * polynomial(numpy.cos(turn) / numpy.sin(turn))
-
-
-def _polygamma(n, x):
-    """Left of 0 by reflection: psi_n(1 - x) - (-1)**n psi_n(x) = (-1)**n times the derivative."""
-    dtype = x.dtype if x.dtype.kind == "f" else numpy.dtype(numpy.float32)
-    x = numpy.asarray(x, numpy.float64)
-    sign = 1.0 if n % 2 else -1.0
-    with numpy.errstate(all="ignore"):
-        right = sign * _math.factorial(n) * _zeta_tail(n + 1, numpy.where(x > 0, x, 1.0 - x))
-        mirrored = -sign * right - _cotangent_derivative(n, x)
-    pole = (x <= 0) & (x == numpy.floor(x))
-    value = numpy.where(x > 0, right, mirrored)
-    return numpy.where(pole, numpy.inf if n % 2 else -numpy.inf, value).astype(dtype)
-
-
-_derivatives = opaque(
+zeta_slope = pointwise(
+    "special::_zeta_slope(Tensor self, Tensor other, int order) -> Tensor",
+    """The derivative of `zeta` in self, of any order.""",
+    scalar=math.zeta,
+    dtype=int_to_float,
+    grad=dict(
+        self=lambda grad, self, other, order: grad * zeta_slope(self, other, order + 1),
+        other=lambda grad, self, other, order: (
+            -grad * (self * zeta_slope(self + 1, other, order))
+            - grad * order * zeta_slope(self + 1, other, order - 1 if order else 0)
+        ),
+    ),
+    function=False,
+)
+zeta = pointwise(
+    "special::zeta(Tensor|Scalar self, Tensor|Scalar other) -> Tensor",
+    """The Hurwitz zeta function: the sum over k >= 0 of ``(other + k) ** -self``."""
+    """ Left of 0 in `other`, `self` must be whole.""",
+    scalar=math.zeta,
+    dtype=int_to_float,
+    grad=dict(
+        self=lambda grad, self, other: grad * zeta_slope(self, other, 1),
+        other=lambda grad, self, other: -grad * self * zeta(self + 1, other),
+    ),
+)
+_derivatives = pointwise(
     "aten::_polygamma(int n, Tensor self) -> Tensor",
     """`polygamma` of order 1 and above.""",
-    run=_polygamma,
+    scalar=math.polygamma,
+    dtype=int_to_float,
     grad=dict(self=lambda grad, n, self: grad * _derivatives(n + 1, self)),
     method=False,
     function=False,
