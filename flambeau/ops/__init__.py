@@ -45,6 +45,7 @@ from . import (
     solving,
     sorting,
     special,
+    spectra,
     statistics,
     transcendental,
     unfold,

@@ -8,12 +8,14 @@ from . import (
     chance,
     convert,
     creation,
+    differences,
     formats,
     indexing,
     inplace,
     printing,
     settings,
     several,
+    windows,
 )
 from .accelerator import (
     cudnn,
@@ -63,7 +65,7 @@ for _part in (creation, convert, indexing, borders, several):
 install()
 PUBLIC = {
     name: getattr(part, name)
-    for part in (creation, chance, convert, settings, borders, several)
+    for part in (creation, chance, convert, settings, borders, several, windows, differences)
     for name in part.PUBLIC
 }
 PUBLIC |= convert.LEGACY | {"range": creation.range_, "resize_as_": borders.resize_as}
