@@ -22,6 +22,7 @@ from . import (
     extremes,
     fourier,
     indexing,
+    linear_cross_entropy,
     logic,
     losses,
     masks,
@@ -53,6 +54,7 @@ from . import (
     upsample,
     views,
 )
+from .calls import Namespace
 from .creation import no_device
 from .door import OVERLAP, call, check_overlap, check_places, inplace_plan
 from .door import bind as bind_doors
@@ -169,6 +171,7 @@ __all__ = [
     "no_device",
     "opaque",
     "LinAlgError",
+    "Namespace",
     "pointwise",
     "reduction",
     "register",

@@ -63,6 +63,7 @@ ops.bind_tape(_fit, anomaly.note)
 for _part in (creation, convert, indexing, borders, several):
     _part.install()
 install()
+ops.aten = ops.Namespace("aten", door_of)
 PUBLIC = {
     name: getattr(part, name)
     for part in (creation, chance, convert, settings, borders, several, windows, differences)

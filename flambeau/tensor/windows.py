@@ -20,7 +20,7 @@ def _window(name, values):
                 f"{name} requires non-negative window_length, got window_length={count}"
             )
         k = arange(count, dtype=by_name("float64"), device=as_device(device))
-        if count == 1:
+        if count < 2:
             made = k + 1
         else:
             made = values(k, count if periodic else count - 1, *parameters)
