@@ -16,6 +16,7 @@ from . import math_arithmetic as _arithmetic
 from . import math_bessel as _bessel
 from . import math_complex as _complex
 from . import math_exponential as _exponential
+from . import math_gamma as _gamma
 from . import math_polynomials as _polynomials
 from . import math_special as _special
 from . import math_trigonometric as _trigonometric
@@ -58,6 +59,8 @@ bessel_k0e, bessel_k1e = _bessel.bessel_k0e, _bessel.bessel_k1e
 spherical_j0, spherical_j1 = _bessel.spherical_j0, _bessel.spherical_j1
 airy_ai, airy_ai_prime = _bessel.airy_ai, _bessel.airy_ai_prime
 frexp = _exponential.frexp
+gammainc, gammaincc = _gamma.gammainc, _gamma.gammaincc
+gammainc_slope = _gamma.gammainc_slope
 zeta, polygamma = _zeta.zeta, _zeta.polygamma
 chebyshev_t, chebyshev_u = _polynomials.chebyshev_t, _polynomials.chebyshev_u
 chebyshev_v, chebyshev_w = _polynomials.chebyshev_v, _polynomials.chebyshev_w

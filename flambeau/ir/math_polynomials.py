@@ -8,37 +8,9 @@ precision.
 from .loop import Expr, cast, const, float32, float64, select, trunc
 from .math_pieces import INFINITY, NAN, at_most
 from .repeat import repeat
-from .twofold import Twofold, choose
+from .twofold import Numbers
 
 LIMIT = 100_000
-
-
-def _numbers(x: Expr):
-    """(x as a number to calculate in, how to pack such numbers for a loop, and to unpack them)."""
-    if x.dtype is float32:
-        return cast(x, float64), lambda *v: list(v), lambda v: list(v)
-
-    def pack(*numbers):
-        return [part for v in numbers for part in (v.high, v.low)]
-
-    def unpack(parts):
-        return [Twofold(*pair) for pair in zip(parts[::2], parts[1::2], strict=True)]
-
-    return Twofold(x), pack, unpack
-
-
-def _constant(like, value: float):
-    if isinstance(like, Twofold):
-        return Twofold(const(value, like.high.dtype))
-    return const(value, like.dtype)
-
-
-def _plain(number) -> Expr:
-    return number.total() if isinstance(number, Twofold) else number
-
-
-def _lead(number) -> Expr:
-    return number.high if isinstance(number, Twofold) else number
 
 
 def _degree(n: Expr) -> Expr:
@@ -54,28 +26,30 @@ def _edges(x: Expr, n: Expr, value: Expr) -> Expr:
 
 
 def _chebyshev(x: Expr, n: Expr, shifted: bool):
-    """(T_n, U_{n-1}), packed as numbers, of x or 2 x - 1.
+    """(numbers, y, T_n(y), U_{n-1}(y)) for y = x or 2 x - 1, as these numbers.
 
     T_n + U_{n-1} s = (x + s)**n with s*s = x*x - 1, by repeated squaring.
     """
-    y, pack, unpack = _numbers(x)
+    numbers = Numbers(x.dtype is not float32)
+    y = numbers.of(cast(x, float64))
     if shifted:
         y = y * 2.0 - 1.0
-    one, zero = _constant(y, 1.0), _constant(y, 0.0)
     square = (y - 1.0) * (y + 1.0)
     n = select(n > 0.0, at_most(n, LIMIT), 0.0)
 
     def step(left, *parts):
-        t, u, base, along = unpack(parts)
+        t, u, base, along = numbers.unpack(parts)
         half = trunc(left * 0.5)
         odd = half.differs(left * 0.5)
         times = t * base + u * along * square, t * along + u * base
-        t, u = choose(odd, times[0], t), choose(odd, times[1], u)
-        more = base * base
-        return left > 0.0, [half, *pack(t, u, more + more - 1.0, base * along * 2.0)]
+        t, u = (numbers.select(odd, *pair) for pair in zip(times, (t, u), strict=True))
+        double = base * base
+        following = numbers.pack(t, u, double + double - 1.0, base * along * 2.0)
+        return left > 0.0, [half, *following]
 
-    _, *parts = repeat(step, [n, *pack(one, zero, y, one)], 17)
-    return y, *unpack(parts)[:2]
+    one = numbers.of(1.0)
+    _, *parts = repeat(step, [n, *numbers.pack(one, numbers.of(0.0), y, one)], 17)
+    return numbers, y, *numbers.unpack(parts)[:2]
 
 
 def _first(y, t, u):
@@ -97,10 +71,10 @@ def _fourth(y, t, u):
 def _chebyshev_kind(name, doc, combine, shifted):
     def function(x, n):
         degree = _degree(n)
-        y, t, u = _chebyshev(x, degree, shifted)
-        value = _plain(combine(y, t, u))
+        numbers, y, t, u = _chebyshev(x, degree, shifted)
+        value = numbers.plain(combine(y, t, u))
         # Where it overflows, it grows with the leading coefficient.
-        size = _lead(y)
+        size = numbers.lead(y)
         odd = trunc(degree * 0.5).differs(degree * 0.5)
         endless = select((size < 0.0) & odd, const(-INFINITY, float64), INFINITY)
         beyond = value.differs(value) & (abs(size) > 1.0)
@@ -126,24 +100,23 @@ def _recurrence(x: Expr, n: Expr, following) -> Expr:
     The numbers are kept within bounds by powers of two, and what was taken out is put back at the
     end: p_n may overflow only if it is too large itself.
     """
-    y, pack, unpack = _numbers(x)
+    numbers = Numbers(x.dtype is not float32)
+    y = numbers.of(cast(x, float64))
     degree = _degree(n)
-    one, zero = _constant(y, 1.0), _constant(y, 0.0)
     last = select(degree <= LIMIT, degree, 0.0)
 
     def step(k, taken, *parts):
-        now, before = unpack(parts)
+        now, before = numbers.unpack(parts)
         later = following(y, k, now, before)
-        large = abs(_lead(later)) > 2.0**300
+        large = abs(numbers.lead(later)) > 2.0**300
         factor = select(large, const(2.0**-300, float64), 1.0)
-        scaled = [
-            v.times_power(factor) if isinstance(v, Twofold) else v * factor for v in (later, now)
-        ]
-        return k < last, [k + 1.0, select(large, taken + 1.0, taken), *pack(*scaled)]
+        scaled = [numbers.scaled(v, factor) for v in (later, now)]
+        return k < last, [k + 1.0, select(large, taken + 1.0, taken), *numbers.pack(*scaled)]
 
     start = const(0.0, float64)
-    _, taken, *parts = repeat(step, [start, start, *pack(one, zero)], LIMIT)
-    value = _plain(unpack(parts)[0])
+    first = numbers.pack(numbers.of(1.0), numbers.of(0.0))
+    _, taken, *parts = repeat(step, [start, start, *first], LIMIT)
+    value = numbers.plain(numbers.unpack(parts)[0])
     for count in range(4):
         value = select(taken > float(count), value * 2.0**300, value)
     return _edges(x, degree, value)

@@ -8,6 +8,7 @@ from flambeau.ir import math
 
 from .family import pointwise
 from .family.pointwise import int_to_float
+from .special import REAL, only
 
 
 def less(n, count=1):
@@ -24,6 +25,7 @@ def polynomial(name, doc, slope, scalar):
         doc,
         scalar=scalar,
         dtype=int_to_float,
+        check=only(REAL, name),
         grad=dict(x=lambda grad, x, n: grad * slope(x, n), n=lambda grad: grad * 0),
     )
 

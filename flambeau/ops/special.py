@@ -8,10 +8,23 @@ from flambeau.ir import math
 
 from .arithmetic import masked
 from .family import opaque, pointwise
-from .family.pointwise import int_to_float
+from .family.pointwise import int_to_float, type_name
 from .op import also, composite, find, registry
 from .results import named
-from .transcendental import i0
+from .transcendental import i0, xlogy
+
+
+def only(kinds, name):
+    """The check of an op that takes these kinds of dtypes; for others PyTorch's error."""
+
+    def check(common, *args):
+        if common.kind not in kinds:
+            raise NotImplementedError(f'"{name}_cpu" not implemented for \'{type_name(common)}\'')
+
+    return check
+
+
+REAL = "fiub"
 
 
 def special(name, doc, gradient, scalar=None, argument="self", **options):
@@ -21,6 +34,7 @@ def special(name, doc, gradient, scalar=None, argument="self", **options):
         doc,
         scalar=scalar or getattr(math, name),
         dtype=int_to_float,
+        check=only(REAL, name.removeprefix("_")),
         grad={argument: gradient},
         **options,
     )
@@ -93,6 +107,7 @@ xlog1py = pointwise(
     """``self * log1p(other)``; 0 where `self` is 0.""",
     scalar=_xlog1py,
     dtype=int_to_float,
+    check=only(REAL, "xlog1py"),
     grad=dict(
         self=lambda grad, other: grad * other.log1p(),
         other=lambda grad, self, other: grad * self / (other + 1),
@@ -179,6 +194,7 @@ zeta = pointwise(
     """ Left of 0 in `other`, `self` must be whole.""",
     scalar=math.zeta,
     dtype=int_to_float,
+    check=only(REAL, "zeta"),
     grad=dict(
         self=lambda grad, self, other: grad * zeta_slope(self, other, 1),
         other=lambda grad, self, other: -grad * self * zeta(self + 1, other),
@@ -204,3 +220,55 @@ def polygamma(n, self):
 
 
 also(polygamma, "special.polygamma")
+
+
+def _gamma_density(a, x, order=0):
+    """The derivative of order `order` in a of x**(a - 1) exp(-x)/gamma(a), which is that of
+    `gammainc` in x.
+    """
+    logarithms = [x.log() - a.digamma()] + [-polygamma(k, a) for k in range(1, order)]
+    made = [(xlogy(a - 1, x) - x - a.lgamma()).exp()]
+    for n in range(order):
+        made.append(sum(_math.comb(n, j) * made[n - j] * logarithms[j] for j in range(n + 1)))
+    return made[order]
+
+
+def _incomplete_gamma(name, doc, sign):
+    return pointwise(
+        f"aten::{name}(Tensor self, Tensor other) -> Tensor",
+        doc,
+        scalar=math.gammainc if sign > 0 else math.gammaincc,
+        dtype=int_to_float,
+        check=only("f", name),
+        grad=dict(
+            self=lambda grad, self, other: sign * grad * gammainc_slope(self, other, 1),
+            other=lambda grad, self, other: sign * grad * _gamma_density(self, other),
+        ),
+    )
+
+
+gammainc_slope = pointwise(
+    "special::_gammainc_slope(Tensor self, Tensor other, int order) -> Tensor",
+    """The derivative of `gammainc` in self, of order 1 and above.""",
+    scalar=math.gammainc_slope,
+    dtype=int_to_float,
+    grad=dict(
+        self=lambda grad, self, other, order: grad * gammainc_slope(self, other, order + 1),
+        other=lambda grad, self, other, order: grad * _gamma_density(self, other, order),
+    ),
+    function=False,
+)
+
+
+igamma = _incomplete_gamma(
+    "igamma",
+    """The regularised lower incomplete gamma function of a = self, x = other.""",
+    1,
+)
+igammac = _incomplete_gamma(
+    "igammac",
+    """One minus `igamma`, precise where that is small.""",
+    -1,
+)
+also(igamma, "special.gammainc")
+also(igammac, "special.gammaincc")
