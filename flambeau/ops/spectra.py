@@ -145,6 +145,8 @@ def istft(
         n_fft=n_fft, hop_length=hop, win_length=size, window=window, center=center,
         normalized=normalized, onesided=onesided, length=length, return_complex=return_complex,
     )  # fmt: skip
+    if onesided is None:
+        onesided = self.layout.ndim < 2 or self.layout.shape[-2] != n_fft
     x = _spectra(self, settings, n_fft, hop, onesided, return_complex)
     _check_window("istft", self, settings, n_fft, size, window)
     if window is None:
@@ -157,7 +159,7 @@ def istft(
     else:
         if window.layout.dtype.kind == "c":
             raise RuntimeError("Complex windows are incompatible with return_complex=False")
-        half = x if onesided is not False else x.narrow(1, 0, n_fft // 2 + 1)
+        half = x if onesided else x.narrow(1, 0, n_fft // 2 + 1)
         frames = c2r(half.transpose(1, 2), [2], scaling, n_fft)
     count = frames.layout.shape[1]
     signal = _overlapped(frames * window, hop)
@@ -202,7 +204,7 @@ def _spectra(self, settings, n_fft, hop, onesided, return_complex):
         _refuse("istft", self, settings, "a tensor with 2 or 3 dimensions")
     x = self.unsqueeze(0) if self.layout.ndim == 2 else self
     found = x.layout.shape[1]
-    if onesided is not False and not return_complex:
+    if onesided and not return_complex:
         if found != n_fft // 2 + 1:
             _refuse(
                 "istft", self, settings,

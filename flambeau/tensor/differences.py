@@ -87,10 +87,10 @@ def _along(x, d, step, edge_order):
     else:
         first = _edge(at(0), at(1), at(2), gap(0), gap(1))
         last = -_edge(at(-1), at(-2), at(-3), gap(-1), gap(-2))
-    left, right = slope.narrow(d, 0, n - 2), slope.narrow(d, 1, n - 2)
     if h is None:
-        middle = (left + right) / 2
+        middle = (at(2, n - 2) - at(0, n - 2)) / (2 * step)
     else:
+        left, right = slope.narrow(d, 0, n - 2), slope.narrow(d, 1, n - 2)
         middle = (left * after + right * before) / (before + after)
     return find("cat").door([first, middle, last], d)
 
