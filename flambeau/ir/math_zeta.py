@@ -134,11 +134,8 @@ def _integral(s: Expr, a: Expr, order: int) -> list[Expr]:
 
 
 def polygamma(n: int, x: Expr) -> Expr:
-    """The derivative of digamma of order n >= 1; at poles inf, or nan where the sides differ."""
+    """The derivative of digamma of order n >= 1; at poles inf, or -inf for even n."""
     factorial = math.factorial(n)
     lift = factorial.bit_length() - 1
     value = zeta(const(n + 1.0, x.dtype), x, 0, lift) * (factorial / (1 << lift))
-    if n % 2:
-        return value
-    pole = (x <= 0.0) & rint(x).equals(x)
-    return select(pole, const(NAN, x.dtype), -value)
+    return value if n % 2 else -value

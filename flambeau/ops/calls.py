@@ -2,7 +2,7 @@
 
 from .op import registry
 
-# Overloads that tell tensors from numbers, or forms of arguments, apart: one op here takes them all.
+# Overloads that tell tensors from numbers, or forms of arguments: one op here takes them all.
 MERGED = frozenset(
     (
         "Dimname", "IntList", "Scalar", "Scalar_Tensor", "Scalar_out", "Scalar_self", "Tensor",

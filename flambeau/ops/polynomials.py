@@ -21,7 +21,7 @@ def polynomial(name, doc, slope, scalar):
     the degree, which jumps, is 0.
     """
     return pointwise(
-        f"special::{name}(Tensor x, Tensor n) -> Tensor",
+        f"special::{name}(Tensor|Scalar x, Tensor|Scalar n) -> Tensor",
         doc,
         scalar=scalar,
         dtype=int_to_float,
@@ -33,7 +33,7 @@ def polynomial(name, doc, slope, scalar):
 def _generalised(name, doc, scalar, slope):
     """A family with an order besides the degree: what derivatives of the others consist of."""
     return pointwise(
-        f"special::_{name}(Tensor x, Tensor n, float order) -> Tensor",
+        f"special::_{name}(Tensor x, Tensor|Scalar n, float order) -> Tensor",
         doc,
         scalar=scalar,
         dtype=int_to_float,

@@ -19,7 +19,7 @@ def only(kinds, name):
 
     def check(common, *args):
         if common.kind not in kinds:
-            raise NotImplementedError(f'"{name}_cpu" not implemented for \'{type_name(common)}\'')
+            raise NotImplementedError(f"\"{name}_cpu\" not implemented for '{type_name(common)}'")
 
     return check
 
@@ -175,7 +175,7 @@ for _name, _ordinary in {
 
 
 zeta_slope = pointwise(
-    "special::_zeta_slope(Tensor self, Tensor other, int order) -> Tensor",
+    "special::_zeta_slope(Tensor|Scalar self, Tensor|Scalar other, int order) -> Tensor",
     """The derivative of `zeta` in self, of any order.""",
     scalar=math.zeta,
     dtype=int_to_float,
