@@ -69,7 +69,9 @@ def main():
     options = parser.parse_args()
     libraries = [importlib.import_module(name) for name in ("flambeau", options.against)]
     every = sorted([*ONE, *TWO, *POLYNOMIALS, *LINES, "polygamma", "multigammaln"])
-    print(f"| {options.dtype} | flambeau, ms | {options.against}, ms | ratio |\n|---|---:|---:|---:|")
+    print(
+        f"| {options.dtype} | flambeau, ms | {options.against}, ms | ratio |\n|---|---:|---:|---:|"
+    )
     for library in libraries:
         library.set_num_threads(options.threads)
     for name in options.names or every:

@@ -123,7 +123,7 @@ def _series(a: Expr, x: Expr, wanted: Expr, numbers: Numbers) -> Expr:
 
     def step(n, *parts):
         total, term = numbers.unpack(parts)
-        proceed = wanted & (numbers.lead(term) > numbers.lead(total) * 2.0**-56)
+        proceed = wanted & (numbers.lead(term) > numbers.lead(total) * numbers.least)
         term = term * x / numbers.sum(a, n)
         return proceed, [n + 1.0, *numbers.pack(total + term, term)]
 
@@ -140,7 +140,7 @@ def _fraction(a: Expr, x: Expr, wanted: Expr, numbers: Numbers) -> Expr:
     first = numbers.sum(-a, 2.0) + x
 
     def step(n, now, last, *parts):
-        proceed = wanted & (abs(now - last) > abs(now) * 2.0**-56)
+        proceed = wanted & (abs(now - last) > abs(now) * numbers.least)
         p, p_old, q, q_old = numbers.unpack(parts)
         along, back = first + (n + n), numbers.sum(-a, n + 1.0) * n
         p, p_old = p * along - p_old * back, p

@@ -5,7 +5,7 @@ a recurrence takes is bounded. float32 goes through float64, float64 through num
 precision.
 """
 
-from .loop import Expr, cast, const, float32, float64, select, trunc
+from .loop import Expr, cast, const, copysign, float32, float64, maximum, select, trunc
 from .math_pieces import INFINITY, NAN, at_most
 from .repeat import repeat
 from .twofold import Numbers
@@ -23,6 +23,14 @@ def _edges(x: Expr, n: Expr, value: Expr) -> Expr:
     value = select(n.equals(0.0) & x.equals(x), const(1.0, x.dtype), value)
     value = select(n < 0.0, const(0.0, x.dtype), value)
     return select((n <= LIMIT) & n.equals(n), value, const(NAN, x.dtype))
+
+
+def _grown(y, n: Expr, value: Expr, numbers: Numbers) -> Expr:
+    """`value`; where that overflowed on the way, infinite with the sign of y**n."""
+    size = numbers.lead(y)
+    odd = trunc(n * 0.5).differs(n * 0.5)
+    endless = select((size < 0.0) & odd, const(-INFINITY, float64), INFINITY)
+    return select(value.differs(value) & (abs(size) > 1.0), endless, value)
 
 
 def _chebyshev(x: Expr, n: Expr, shifted: bool):
@@ -73,12 +81,7 @@ def _chebyshev_kind(name, doc, combine, shifted):
         degree = _degree(n)
         numbers, y, t, u = _chebyshev(x, degree, shifted)
         value = numbers.plain(combine(y, t, u))
-        # Where it overflows, it grows with the leading coefficient.
-        size = numbers.lead(y)
-        odd = trunc(degree * 0.5).differs(degree * 0.5)
-        endless = select((size < 0.0) & odd, const(-INFINITY, float64), INFINITY)
-        beyond = value.differs(value) & (abs(size) > 1.0)
-        return _edges(x, degree, select(beyond, endless, value))
+        return _edges(x, degree, _grown(y, degree, value, numbers))
 
     function.__name__, function.__doc__ = name, doc
     return function
@@ -94,32 +97,46 @@ shifted_chebyshev_v = _chebyshev_kind("shifted_chebyshev_v", "V_n(2 x - 1).", _t
 shifted_chebyshev_w = _chebyshev_kind("shifted_chebyshev_w", "W_n(2 x - 1).", _fourth, True)
 
 
-def _recurrence(x: Expr, n: Expr, following) -> Expr:
-    """p_n, where p_0 = 1, p_{-1} = 0 and p_{k+1} = following(y, k, p_k, p_{k-1}).
+STEPS = 4  # of a recurrence between two looks at its size
 
-    The numbers are kept within bounds by powers of two, and what was taken out is put back at the
-    end: p_n may overflow only if it is too large itself.
+
+def _recurrence(x: Expr, n: Expr, following, grows=False, mirrored=False) -> Expr:
+    """p_n/f_n, where p_0 = 1, p_{-1} = 0, p_{k+1} = following(y, k, p_k, p_{k-1}), and f_n = n! if
+    it `grows`, else 1. Where it is `mirrored`, it grows to the left.
+
+    All three are kept within bounds by common powers of two: the quotient may overflow only if it
+    is too large itself.
     """
     numbers = Numbers(x.dtype is not float32)
     y = numbers.of(cast(x, float64))
     degree = _degree(n)
     last = select(degree <= LIMIT, degree, 0.0)
 
-    def step(k, taken, *parts):
-        now, before = numbers.unpack(parts)
-        later = following(y, k, now, before)
-        large = abs(numbers.lead(later)) > 2.0**300
-        factor = select(large, const(2.0**-300, float64), 1.0)
-        scaled = [numbers.scaled(v, factor) for v in (later, now)]
-        return k < last, [k + 1.0, select(large, taken + 1.0, taken), *numbers.pack(*scaled)]
+    def step(k, *parts):
+        now, before, below = numbers.unpack(parts)
+        proceed = k < last
+        for _ in range(STEPS):
+            going = k < last
+            later = following(y, k, now, before)
+            before = numbers.select(going, now, before)
+            now = numbers.select(going, later, now)
+            if grows:
+                below = numbers.select(going, below * (k + 1.0), below)
+            k = k + 1.0
+        size = maximum(abs(numbers.lead(now)), numbers.lead(below))
+        factor = select(size > 2.0**300, const(2.0**-300, float64), 1.0)
+        return proceed, [
+            k,
+            *numbers.pack(*(numbers.scaled(v, factor) for v in (now, before, below))),
+        ]
 
-    start = const(0.0, float64)
-    first = numbers.pack(numbers.of(1.0), numbers.of(0.0))
-    _, taken, *parts = repeat(step, [start, start, *first], LIMIT)
-    value = numbers.plain(numbers.unpack(parts)[0])
-    for count in range(4):
-        value = select(taken > float(count), value * 2.0**300, value)
-    return _edges(x, degree, value)
+    first = numbers.pack(numbers.of(1.0), numbers.of(0.0), numbers.of(1.0))
+    _, *parts = repeat(step, [const(0.0, float64), *first], LIMIT)
+    now, _, below = numbers.unpack(parts)
+    value = numbers.plain(now / below)
+    endless = copysign(const(INFINITY, float64), numbers.lead(now))
+    value = select(numbers.lead(below).equals(0.0), endless, value)
+    return _edges(x, degree, _grown(-y if mirrored else y, degree, value, numbers))
 
 
 def hermite_h(x, n):
@@ -140,20 +157,18 @@ def laguerre(x, n, order=0):
     """Laguerre polynomial L_n, generalised to whole `order`."""
 
     def following(y, k, now, before):
-        above = -(y - (k + k + (order + 1.0))) * now - before * (k + float(order))
-        return above / (k + 1.0)
+        return -(y - (k + k + (order + 1.0))) * now - before * (k * (k + float(order)))
 
-    return _recurrence(x, n, following)
+    return _recurrence(x, n, following, True, True)
 
 
 def gegenbauer(x, n, order):
     """Gegenbauer polynomial C_n of parameter `order`: 1/2 gives Legendre's, 1 Chebyshev's U."""
 
     def following(y, k, now, before):
-        above = y * now * ((k + order) * 2.0) - before * (k + (2.0 * order - 1.0))
-        return above / (k + 1.0)
+        return y * now * ((k + order) * 2.0) - before * (k * (k + (2.0 * order - 1.0)))
 
-    return _recurrence(x, n, following)
+    return _recurrence(x, n, following, True)
 
 
 def legendre(x, n):

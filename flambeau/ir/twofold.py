@@ -67,6 +67,7 @@ class Numbers:
 
     def __init__(self, precise: bool):
         self.precise = precise
+        self.least = 2.0**-56 if precise else 2.0**-34  # what no longer counts beside 1
 
     def of(self, x):
         """An expression, or a number, as one of these."""

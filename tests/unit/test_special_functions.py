@@ -159,11 +159,11 @@ WRONG_ELSEWHERE = [
     ("i0", (INFINITY,), INFINITY), ("i1", (-INFINITY,), -INFINITY),
     ("ndtr", (-10.0,), 7.61985302416052606597e-24), ("ndtr", (-8.0,), 6.22096057427178412352e-16),
     ("airy_ai", (INFINITY,), 0.0), ("airy_ai", (-INFINITY,), 0.0),
-    ("airy_ai", (-2.09,), 0.39065450209402826938), ("bessel_j0", (INFINITY,), 0.0),
+    ("airy_ai", (-2.09,), 0.17005055173203003254), ("bessel_j0", (INFINITY,), 0.0),
     ("bessel_j1", (-INFINITY,), 0.0), ("bessel_y0", (INFINITY,), 0.0),
     ("bessel_y1", (INFINITY,), 0.0), ("modified_bessel_i0", (INFINITY,), INFINITY),
     ("sinc", (INFINITY,), 0.0), ("polygamma", (1, -1.0), INFINITY), ("zeta", (INFINITY, 1.0), 1.0),
-    ("polygamma", (2, INFINITY), 0.0), ("polygamma", (171, 3.0), 1.06886361465295954e227),
+    ("polygamma", (2, INFINITY), 0.0), ("polygamma", (171, 3.0), 1.0688636146529578319e227),
 ]  # fmt: skip
 
 
