@@ -39,8 +39,8 @@ REMARKS = {
     r"nn\.functional\.(scaled_dot_product_attention|multi_head_attention_forward)": "Samples with "
     "dropout: the database seeds PyTorch's stream before each call, and only PyTorch's. With "
     "flambeau's seeded as well, all samples agree.",
-    r"special\.bessel_[jy][01]": "PyTorch's float64 values are off by up to 9e-7 for arguments from 5 "
-    "to 20; flambeau's are within 4 units in the last place of the amplitude.",
+    r"special\.bessel_[jy][01]": "PyTorch's float64 values are off by up to 9e-7 for arguments "
+    "from 5 to 20; flambeau's are within 4 units in the last place of the amplitude.",
     r"cov": "The samples' `aweights` are float32, and so are their gradients: differences in the "
     "last place are held against the tolerance of float64.",
     r"matrix_exp": "PyTorch's float32 result is off by up to 5e-7 of the largest element, "
