@@ -6,6 +6,7 @@ appear here on first use.
 """
 
 import math as _math
+import sys as _sys
 
 from flambeau._base import missing as _missing
 from flambeau.ops import registry as _registry
@@ -37,6 +38,7 @@ for _dtype in _dtypes:
         globals()[_alias] = _dtype
 int, float, bool = (next(d for d in _dtypes if d.name == n) for n in ("int32", "float32", "bool"))
 globals().update(_PUBLIC)
+torch = _sys.modules[__name__]  # PyTorch's package has its own name in it, too
 inf, nan, pi, e = _math.inf, _math.nan, _math.pi, _math.e
 
 

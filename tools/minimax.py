@@ -254,6 +254,36 @@ def airy_amplitude(prime):
     return relative(scaled)
 
 
+def temme(rows, count):
+    """Coefficients d of the series c_k(y) = d_k0 + d_k1 y + … in N. Temme's expansion (NIST DLMF
+    8.12.12), fewer for later k.
+    """
+    size = count + 2 * rows + 2
+    alpha = [mpf(0), mpf(1), mpf(1) / 3]
+    for n in range(3, size + 1):
+        inner = sum(j * alpha[j] * alpha[n - j + 1] for j in range(2, n))
+        alpha.append((alpha[n - 1] - inner) / (n + 1))
+    first = [mpf(-1) / 3] + [(n + 2) * alpha[n + 2] for n in range(1, size - 1)]
+    # Gamma(a) over Stirling's leading term, in powers of 1/a
+    stirling_terms = mp.taylor(
+        lambda v: mp.exp(
+            sum(mp.bernoulli(2 * j) * v ** (2 * j - 1) / (2 * j * (2 * j - 1)) for j in range(1, 9))
+        ),
+        0,
+        rows,
+    )
+    series = [first]
+    for k in range(1, rows):
+        before = series[-1]
+        series.append(
+            [
+                (-1) ** k * stirling_terms[k] * first[n] + (n + 2) * before[n + 2]
+                for n in range(len(before) - 2)
+            ]
+        )
+    return [row[: max(count - 2 * k, 4)] for k, row in enumerate(series)]
+
+
 def tail_of_normal(w):
     return mp.sqrt(2) * inverse_erfc(mp.log(2) - w * w / 2) / w
 
@@ -413,6 +443,11 @@ SPECS = {
         (mpf("1e-8"), mpf("2.25")),
         DOUBLE,
     ),
+    "log_reciprocal": (
+        (lambda a: -mp.loggamma(a + 1) / a, lambda a: 1),
+        (mpf("1e-8"), mpf(1)),
+        RATIO,
+    ),
     "reciprocal_gamma": (relative(lambda a: 1 / mp.gamma(a + 1)), (mpf(0), mpf(4)), RATIO),
 }
 
@@ -465,6 +500,8 @@ def constants(bits):
         if bits == 24
         else window(turn, 53, 24),
     }
+    if bits == 53:
+        names |= {f"temme{k}": row for k, row in enumerate(temme(10, 18))}
     if bits == 24:
         names["turn"].append(rounded(turn - sum(names["turn"]), 53))
     mp.dps = 60

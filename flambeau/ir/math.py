@@ -4,7 +4,8 @@ the primitives.
 Arguments are float32 or float64 expressions (half types are cast first), or a `Pair` for a complex
 number where a function is analytic; arithmetic takes integers too. Second arguments may be numbers.
 Nothing looks anything up: arguments are reduced, a polynomial or a rational function is evaluated,
-and special cases are selected, so that all lanes of a vector do the same. Errors are below 1.5
+and special cases are selected, so that all lanes of a vector do the same. Recurrences and series
+are loops that run until the last lane is done. Errors are below 1.5
 units in the last place for most functions, below 4 (float32) and 2.1 (float64) for all, away from
 zeros of lgamma and digamma left of 0; complex results are good to a few units of the larger part.
 Coefficients are made by tools/minimax.py.
@@ -16,8 +17,11 @@ from . import math_arithmetic as _arithmetic
 from . import math_bessel as _bessel
 from . import math_complex as _complex
 from . import math_exponential as _exponential
+from . import math_gamma as _gamma
+from . import math_polynomials as _polynomials
 from . import math_special as _special
 from . import math_trigonometric as _trigonometric
+from . import math_zeta as _zeta
 from .loop import Expr, Pair
 from .loop import sqrt as _sqrt
 
@@ -56,6 +60,18 @@ bessel_k0e, bessel_k1e = _bessel.bessel_k0e, _bessel.bessel_k1e
 spherical_j0, spherical_j1 = _bessel.spherical_j0, _bessel.spherical_j1
 airy_ai, airy_ai_prime = _bessel.airy_ai, _bessel.airy_ai_prime
 frexp = _exponential.frexp
+gammainc, gammaincc = _gamma.gammainc, _gamma.gammaincc
+gammainc_slope = _gamma.gammainc_slope
+zeta, polygamma = _zeta.zeta, _zeta.polygamma
+chebyshev_t, chebyshev_u = _polynomials.chebyshev_t, _polynomials.chebyshev_u
+chebyshev_v, chebyshev_w = _polynomials.chebyshev_v, _polynomials.chebyshev_w
+shifted_chebyshev_t = _polynomials.shifted_chebyshev_t
+shifted_chebyshev_u = _polynomials.shifted_chebyshev_u
+shifted_chebyshev_v = _polynomials.shifted_chebyshev_v
+shifted_chebyshev_w = _polynomials.shifted_chebyshev_w
+hermite_h, hermite_he = _polynomials.hermite_h, _polynomials.hermite_he
+laguerre, legendre = _polynomials.laguerre, _polynomials.legendre
+gegenbauer = _polynomials.gegenbauer
 
 
 def _second(function):

@@ -51,12 +51,13 @@ def ratio(x: Expr, name: str) -> Expr:
 def _wave(angle: Expr, low: Expr, phase: Expr, order: int):
     """(cos, sin) of angle + low + phase - (2 order + 1) pi/4, where |phase| is small."""
     k, r, rest = reduce_angle(angle)
-    back = r < 0.0
+    back = r + phase < 0.0
     step = select(back, const(QUARTER, r.dtype), -QUARTER)
     step_low = select(back, const(QUARTER_LOW, r.dtype), -QUARTER_LOW)
     quarter = low_bits(select(back, k - 1.0, k) - float(order))
     r, lost = two_sum(r + step, phase)
-    rest = (rest + low) + (step_low + lost)
+    r, more = two_sum(r, low)
+    rest = (rest + lost) + (step_low + more)
     return sine_from(quarter + 1, r, rest), sine_from(quarter, r, rest)
 
 

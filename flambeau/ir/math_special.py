@@ -30,7 +30,7 @@ def _erfcx(a: Expr) -> Expr:
     return polynomial((a - 2.5) / base, form(a).table["erfcx"]) / base
 
 
-def _erfcx_pair(a: Expr, a_low: Expr | None = None):
+def erfcx_pair(a: Expr, a_low: Expr | None = None):
     """The same at a + a_low as a sum of two numbers (M. Shepherd & J. Laframboise, Math. Comp. 36,
     1981).
     """
@@ -67,7 +67,7 @@ def erf(x: Expr) -> Expr:
 
 def _complement(a: Expr, a_low: Expr | None, square: Expr, square_low: Expr) -> Expr:
     """erfc(a + a_low) for a >= 0, given the exact square of that as a sum of two."""
-    w, w_low = _erfcx_pair(a, a_low)
+    w, w_low = erfcx_pair(a, a_low)
     k, r, t = reduce_exp(-square, -square_low)
     return scale(fma(w, r + t, w_low) + w, k)
 
@@ -82,7 +82,7 @@ def erfc(x: Expr) -> Expr:
 def erfcx(x: Expr) -> Expr:
     """exp(x*x) erfc(x)."""
     a = abs(x)
-    w, w_low = _erfcx_pair(at_most(a, form(x).largest))
+    w, w_low = erfcx_pair(at_most(a, form(x).largest))
     tail = select(a.equals(INFINITY), const(0.0, x.dtype), w + w_low)
     near = at_most(a, pick(x, 12.0, 30.0))
     square, low = two_product(near, near)
@@ -110,7 +110,7 @@ def log_ndtr(x: Expr) -> Expr:
     limit = pick(x, 1e18, 1e150)
     a = abs(x)
     near = at_most(a, limit)
-    ratio, ratio_low = _erfcx_pair(*_over_root_two(near))
+    ratio, ratio_low = erfcx_pair(*_over_root_two(near))
     ratio, ratio_low = ratio * 0.5, ratio_low * 0.5
     square, low = two_product(near, near * 0.5)
     k, r, t = reduce_exp(-at_most(square, pick(x, 104.0, 746.0)), select(square < 800.0, -low, 0.0))

@@ -4,7 +4,7 @@ For recurrences and series that lose digits on the way (T. Dekker, Numer. Math. 
 X. Li & D. Bailey, ARITH 15, 2001).
 """
 
-from .loop import Expr, const, fma, select
+from .loop import Expr, const, float64, fma, select
 from .math_pieces import fast_two_sum, two_product, two_sum
 
 
@@ -59,16 +59,49 @@ class Twofold:
     def __rtruediv__(self, other):
         return Twofold(self.high._lift(other)) / self
 
-    def times_power(self, factor: Expr) -> "Twofold":
+
+class Numbers:
+    """What to calculate in: float64, or where that is not `precise` enough numbers of twice the
+    precision.
+    """
+
+    def __init__(self, precise: bool):
+        self.precise = precise
+        self.least = 2.0**-56 if precise else 2.0**-34  # what no longer counts beside 1
+
+    def of(self, x):
+        """An expression, or a number, as one of these."""
+        x = const(x, float64)
+        return Twofold(x) if self.precise else x
+
+    def sum(self, a: Expr, b):
+        """a + b, exact where these are twofold."""
+        return Twofold(*two_sum(a, a._lift(b))) if self.precise else a + b
+
+    def pack(self, *numbers) -> list[Expr]:
+        """The expressions that these consist of, for a loop to carry."""
+        if not self.precise:
+            return list(numbers)
+        return [part for v in numbers for part in (v.high, v.low)]
+
+    def unpack(self, parts) -> list:
+        if not self.precise:
+            return list(parts)
+        return [Twofold(*pair) for pair in zip(parts[::2], parts[1::2], strict=True)]
+
+    def lead(self, v) -> Expr:
+        """The number to about the precision of float64."""
+        return v.high if self.precise else v
+
+    def plain(self, v) -> Expr:
+        """The number rounded to float64."""
+        return v.high + v.low if self.precise else v
+
+    def scaled(self, v, factor: Expr):
         """The product with a power of two, which is exact."""
-        return Twofold(self.high * factor, self.low * factor)
+        return Twofold(v.high * factor, v.low * factor) if self.precise else v * factor
 
-    def total(self) -> Expr:
-        return self.high + self.low
-
-
-def choose(condition: Expr, yes, no):
-    """`yes` where `condition`, else `no`; both of one kind."""
-    if not isinstance(yes, Twofold):
-        return select(condition, yes, no)
-    return Twofold(select(condition, yes.high, no.high), select(condition, yes.low, no.low))
+    def select(self, condition: Expr, yes, no):
+        if not self.precise:
+            return select(condition, yes, no)
+        return Twofold(select(condition, yes.high, no.high), select(condition, yes.low, no.low))

@@ -7,6 +7,7 @@ from . import (
     arithmetic,
     attention,
     bags,
+    bessel,
     comparison,
     contraction,
     convolution,
@@ -22,6 +23,7 @@ from . import (
     extremes,
     fourier,
     indexing,
+    linear_cross_entropy,
     logic,
     losses,
     masks,
@@ -29,6 +31,7 @@ from . import (
     modes,
     normalization,
     norms,
+    polynomials,
     pooling,
     random,
     ranges,
@@ -44,6 +47,7 @@ from . import (
     solving,
     sorting,
     special,
+    spectra,
     statistics,
     transcendental,
     unfold,
@@ -51,6 +55,7 @@ from . import (
     upsample,
     views,
 )
+from .calls import Namespace
 from .creation import no_device
 from .door import OVERLAP, call, check_overlap, check_places, inplace_plan
 from .door import bind as bind_doors
@@ -167,6 +172,7 @@ __all__ = [
     "no_device",
     "opaque",
     "LinAlgError",
+    "Namespace",
     "pointwise",
     "reduction",
     "register",

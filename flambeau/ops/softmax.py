@@ -139,7 +139,13 @@ def special_log_softmax(input, dim, dtype):
 
 
 @composite(
-    "aten::_safe_softmax(Tensor self, int dim, ScalarType? dtype=None) -> Tensor", method=False
+    "aten::_safe_softmax(Tensor self, int dim, ScalarType? dtype=None) -> Tensor",
+    grad=dict(
+        self=lambda grad, result, self_layout, dim: softmax_backward(grad, result, dim).to(
+            self_layout.dtype
+        )
+    ),
+    method=False,
 )
 def safe_softmax(self, dim, dtype):
     """Softmax with zeros, not nan, along lines that are -inf throughout."""

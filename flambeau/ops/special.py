@@ -8,20 +8,35 @@ from flambeau.ir import math
 
 from .arithmetic import masked
 from .family import opaque, pointwise
-from .family.pointwise import int_to_float
+from .family.pointwise import int_to_float, type_name
 from .op import also, composite, find, registry
 from .results import named
-from .transcendental import i0
+from .transcendental import i0, xlogy
 
 
-def special(name, doc, gradient, scalar=None):
+def only(kinds, name):
+    """The check of an op that takes these kinds of dtypes; for others PyTorch's error."""
+
+    def check(common, *args):
+        if common.kind not in kinds:
+            raise NotImplementedError(f"\"{name}_cpu\" not implemented for '{type_name(common)}'")
+
+    return check
+
+
+REAL = "fiub"
+
+
+def special(name, doc, gradient, scalar=None, argument="self", **options):
     """A function of one real argument; integers are promoted to the default dtype."""
     return pointwise(
-        f"special::{name}(Tensor self) -> Tensor",
+        f"special::{name}(Tensor {argument}) -> Tensor",
         doc,
         scalar=scalar or getattr(math, name),
         dtype=int_to_float,
-        grad=dict(self=gradient),
+        check=only(REAL, name.removeprefix("_")),
+        grad={argument: gradient},
+        **options,
     )
 
 
@@ -60,19 +75,19 @@ log_ndtr = special(
 i1 = special(
     "i1",
     """The modified Bessel function of order 1.""",
-    lambda grad, self, result: grad * (i0(self) - _over(result, self)),
+    lambda grad, self, result: grad * (i0(self) - over(result, self)),
 )
 
 
-def _over(value, x):
-    """value / x, with the limit 1/2 at 0."""
-    return masked(value / x, x != 0) + 0.5 * (x == 0)
+def over(value, x, limit=0.5):
+    """value / x, with its limit at 0."""
+    return masked(value / x, x != 0) + limit * (x == 0)
 
 
 i1e = special(
     "i1e",
     """``exp(-|x|) * i1(x)``.""",
-    lambda grad, self, result: grad * (i0e(self) - result * self.sgn() - _over(result, self)),
+    lambda grad, self, result: grad * (i0e(self) - result * self.sgn() - over(result, self)),
 )
 i0e = special(
     "i0e",
@@ -92,6 +107,7 @@ xlog1py = pointwise(
     """``self * log1p(other)``; 0 where `self` is 0.""",
     scalar=_xlog1py,
     dtype=int_to_float,
+    check=only(REAL, "xlog1py"),
     grad=dict(
         self=lambda grad, other: grad * other.log1p(),
         other=lambda grad, self, other: grad * self / (other + 1),
@@ -158,52 +174,37 @@ for _name, _ordinary in {
         also(find(_ordinary), f"special.{_name}")
 
 
-def _zeta_tail(order, x):
-    """sum over k >= 0 of (x + k) ** -order for x > 0: twenty terms, then Euler and Maclaurin."""
-    total = numpy.zeros_like(x)
-    for k in range(20):
-        total += (x + k) ** -order
-    x = x + 20
-    total += x ** (1 - order) / (order - 1) + 0.5 * x**-order
-    factor = order * x ** (-order - 1)
-    for j, bernoulli in enumerate((1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6), 1):
-        total += bernoulli / _math.factorial(2 * j) * factor
-        factor = factor * (order + 2 * j - 1) * (order + 2 * j) / (x * x)
-    return total
-
-
-def _cotangent_derivative(n, x):
-    """The n-th derivative of pi * cot(pi * x), as a polynomial in the cotangent."""
-    polynomial = numpy.polynomial.Polynomial([0.0, 1.0])
-    for _ in range(n):
-        polynomial = -_math.pi * numpy.polynomial.Polynomial([1.0, 0.0, 1.0]) * polynomial.deriv()
-    turn = numpy.pi * (x - numpy.round(x))
-    with numpy.errstate(all="ignore"):
-        return _math.pi * polynomial(numpy.cos(turn) / numpy.sin(turn))
-
-
-MOST_FACTORIAL = 170  # larger factorials are infinite in float64
-
-
-def _polygamma(n, x):
-    """Left of 0 by reflection: psi_n(1 - x) - (-1)**n psi_n(x) = (-1)**n times the derivative."""
-    dtype = x.dtype if x.dtype.kind == "f" else numpy.dtype(numpy.float32)
-    x = numpy.asarray(x, numpy.float64)
-    sign = 1.0 if n % 2 else -1.0
-    fits = n <= MOST_FACTORIAL
-    factorial = float(_math.factorial(n)) if fits else _math.inf
-    with numpy.errstate(all="ignore"):
-        right = sign * factorial * _zeta_tail(float(n + 1), numpy.where(x > 0, x, 1.0 - x))
-        mirrored = -sign * right - (_cotangent_derivative(n, x) if fits else _math.nan)
-    pole = (x <= 0) & (x == numpy.floor(x))
-    value = numpy.where(x > 0, right, mirrored)
-    return numpy.where(pole, numpy.inf if n % 2 else -numpy.inf, value).astype(dtype)
-
-
-_derivatives = opaque(
+zeta_slope = pointwise(
+    "special::_zeta_slope(Tensor|Scalar self, Tensor|Scalar other, int order) -> Tensor",
+    """The derivative of `zeta` in self, of any order.""",
+    scalar=math.zeta,
+    dtype=int_to_float,
+    grad=dict(
+        self=lambda grad, self, other, order: grad * zeta_slope(self, other, order + 1),
+        other=lambda grad, self, other, order: (
+            -grad * (self * zeta_slope(self + 1, other, order))
+            - grad * order * zeta_slope(self + 1, other, order - 1 if order else 0)
+        ),
+    ),
+    function=False,
+)
+zeta = pointwise(
+    "special::zeta(Tensor|Scalar self, Tensor|Scalar other) -> Tensor",
+    """The Hurwitz zeta function: the sum over k >= 0 of ``(other + k) ** -self``."""
+    """ Left of 0 in `other`, `self` must be whole.""",
+    scalar=math.zeta,
+    dtype=int_to_float,
+    check=only(REAL, "zeta"),
+    grad=dict(
+        self=lambda grad, self, other: grad * zeta_slope(self, other, 1),
+        other=lambda grad, self, other: -grad * self * zeta(self + 1, other),
+    ),
+)
+_derivatives = pointwise(
     "aten::_polygamma(int n, Tensor self) -> Tensor",
     """`polygamma` of order 1 and above.""",
-    run=_polygamma,
+    scalar=math.polygamma,
+    dtype=int_to_float,
     grad=dict(self=lambda grad, n, self: grad * _derivatives(n + 1, self)),
     method=False,
     function=False,
@@ -219,3 +220,55 @@ def polygamma(n, self):
 
 
 also(polygamma, "special.polygamma")
+
+
+def _gamma_density(a, x, order=0):
+    """The derivative of order `order` in a of x**(a - 1) exp(-x)/gamma(a), which is that of
+    `gammainc` in x.
+    """
+    logarithms = [x.log() - a.digamma()] + [-polygamma(k, a) for k in range(1, order)]
+    made = [(xlogy(a - 1, x) - x - a.lgamma()).exp()]
+    for n in range(order):
+        made.append(sum(_math.comb(n, j) * made[n - j] * logarithms[j] for j in range(n + 1)))
+    return made[order]
+
+
+def _incomplete_gamma(name, doc, sign):
+    return pointwise(
+        f"aten::{name}(Tensor self, Tensor other) -> Tensor",
+        doc,
+        scalar=math.gammainc if sign > 0 else math.gammaincc,
+        dtype=int_to_float,
+        check=only("f", name),
+        grad=dict(
+            self=lambda grad, self, other: sign * grad * gammainc_slope(self, other, 1),
+            other=lambda grad, self, other: sign * grad * _gamma_density(self, other),
+        ),
+    )
+
+
+gammainc_slope = pointwise(
+    "special::_gammainc_slope(Tensor self, Tensor other, int order) -> Tensor",
+    """The derivative of `gammainc` in self, of order 1 and above.""",
+    scalar=math.gammainc_slope,
+    dtype=int_to_float,
+    grad=dict(
+        self=lambda grad, self, other, order: grad * gammainc_slope(self, other, order + 1),
+        other=lambda grad, self, other, order: grad * _gamma_density(self, other, order),
+    ),
+    function=False,
+)
+
+
+igamma = _incomplete_gamma(
+    "igamma",
+    """The regularised lower incomplete gamma function of a = self, x = other.""",
+    1,
+)
+igammac = _incomplete_gamma(
+    "igammac",
+    """One minus `igamma`, precise where that is small.""",
+    -1,
+)
+also(igamma, "special.gammainc")
+also(igammac, "special.gammaincc")

@@ -313,7 +313,6 @@ slice_ = _Slice(
             self_layout, grad, lambda z: slice_(z, dim, start, end, step)
         )
     ),
-    function=False,
     method=False,
 )
 

@@ -8,12 +8,14 @@ from . import (
     chance,
     convert,
     creation,
+    differences,
     formats,
     indexing,
     inplace,
     printing,
     settings,
     several,
+    windows,
 )
 from .accelerator import (
     cudnn,
@@ -61,9 +63,10 @@ ops.bind_tape(_fit, anomaly.note)
 for _part in (creation, convert, indexing, borders, several):
     _part.install()
 install()
+ops.aten = ops.Namespace("aten", door_of)
 PUBLIC = {
     name: getattr(part, name)
-    for part in (creation, chance, convert, settings, borders, several)
+    for part in (creation, chance, convert, settings, borders, several, windows, differences)
     for name in part.PUBLIC
 }
 PUBLIC |= convert.LEGACY | {"range": creation.range_, "resize_as_": borders.resize_as}

@@ -71,6 +71,71 @@ def cross_entropy(
     return ops.cross_entropy_loss(input, target, weight, code, ignore_index, label_smoothing)
 
 
+def _chunk_rows(options: Any, count: int, features: int, classes: int) -> int:
+    """How many rows of logits may be there together: as many as take the room of the inputs, over
+    the number behind "aspect_ratio:", as PyTorch chooses them.
+    """
+    if options.batch_chunk_size is not None:
+        return min(options.batch_chunk_size, count)
+    method = options.chunking_method
+    if method is None:
+        return count
+    _, _, parts = ("aspect_ratio:2" if method == "auto" else method).partition(":")
+    rows = math.ceil(count / math.ceil(classes / features))
+    return max((1 << (rows - 1).bit_length()) // int(parts or 1), 1)
+
+
+def linear_cross_entropy(
+    input: Tensor,
+    linear_weight: Tensor,
+    target: Tensor,
+    *,
+    linear_bias: Tensor | None = None,
+    weight: Tensor | None = None,
+    reduction: str = "mean",
+    ignore_index: int | None = None,
+    label_smoothing: float = 0.0,
+    options: Any = None,
+) -> Tensor:
+    """``cross_entropy(linear(input, linear_weight, linear_bias), target, ...)``.
+
+    `linear_weight` is [C, features], or [C, *D, features] for a loss at each place of D. With
+    `options` (`nn.LinearCrossEntropyOptions`), chunks of rows are computed one after the other.
+    """
+    *outputs, features = linear_weight.shape
+    classes, places = outputs[0], outputs[1:]
+    soft = target.is_floating_point()
+    if soft and ignore_index is not None:
+        raise ValueError("ignore_index is not supported for floating point target")
+    ignore = -100 if ignore_index is None else ignore_index
+    # Gradients of probabilities and class weights come from the logits.
+    learned = target.requires_grad or (weight is not None and weight.requires_grad)
+    if options is not None and not places and not learned:
+        batched = input.dim() == 2
+        x, t = (input, target) if batched else (input.unsqueeze(0), target.unsqueeze(0))
+        rows = _chunk_rows(options, x.shape[0], features, classes)
+        losses = ops._linear_cross_entropy(
+            x, linear_weight, t, linear_bias, rows, weight, ignore, label_smoothing
+        )
+        if reduction == "mean":
+            return losses.sum() / _row_weights(t, weight, ignore)
+        return _reduced(losses if batched else losses.squeeze(0), reduction)
+    flat = linear_weight.reshape(-1, features)
+    logits = ops.linear(input, flat, None if linear_bias is None else linear_bias.reshape(-1))
+    logits = logits.reshape(*input.shape[:-1], *outputs)
+    return cross_entropy(logits, target, weight, None, ignore, None, reduction, label_smoothing)
+
+
+def _row_weights(target: Tensor, weight: Tensor | None, ignore_index: int) -> Any:
+    """By what a mean over rows is divided."""
+    if target.is_floating_point():
+        return target.shape[0]
+    kept = target != ignore_index
+    if weight is None:
+        return kept.sum()
+    return (weight[target * kept] * kept).sum()
+
+
 def nll_loss(
     input: Tensor,
     target: Tensor,

@@ -1,0 +1,176 @@
+"""Orthogonal polynomials of real argument; the degree is an operand too.
+
+Degrees are truncated to integers, those below 0 give 0, and those above `LIMIT` nan: the time that
+a recurrence takes is bounded. float32 goes through float64, float64 through numbers of twice the
+precision.
+"""
+
+from .loop import Expr, cast, const, copysign, float32, float64, maximum, select, trunc
+from .math_pieces import INFINITY, NAN, at_most
+from .repeat import repeat
+from .twofold import Numbers
+
+LIMIT = 100_000
+
+
+def _degree(n: Expr) -> Expr:
+    return trunc(cast(n, float64))
+
+
+def _edges(x: Expr, n: Expr, value: Expr) -> Expr:
+    """The result in the type of x; 0 for degrees below 0, 1 for 0, nan from nan."""
+    value = cast(value, x.dtype)
+    value = select(n.equals(0.0) & x.equals(x), const(1.0, x.dtype), value)
+    value = select(n < 0.0, const(0.0, x.dtype), value)
+    return select((n <= LIMIT) & n.equals(n), value, const(NAN, x.dtype))
+
+
+def _grown(y, n: Expr, value: Expr, numbers: Numbers) -> Expr:
+    """`value`; where that overflowed on the way, infinite with the sign of y**n."""
+    size = numbers.lead(y)
+    odd = trunc(n * 0.5).differs(n * 0.5)
+    endless = select((size < 0.0) & odd, const(-INFINITY, float64), INFINITY)
+    return select(value.differs(value) & (abs(size) > 1.0), endless, value)
+
+
+def _chebyshev(x: Expr, n: Expr, shifted: bool):
+    """(numbers, y, T_n(y), U_{n-1}(y)) for y = x or 2 x - 1, as these numbers.
+
+    T_n + U_{n-1} s = (x + s)**n with s*s = x*x - 1, by repeated squaring.
+    """
+    numbers = Numbers(x.dtype is not float32)
+    y = numbers.of(cast(x, float64))
+    if shifted:
+        y = y * 2.0 - 1.0
+    square = (y - 1.0) * (y + 1.0)
+    n = select(n > 0.0, at_most(n, LIMIT), 0.0)
+
+    def step(left, *parts):
+        t, u, base, along = numbers.unpack(parts)
+        half = trunc(left * 0.5)
+        odd = half.differs(left * 0.5)
+        times = t * base + u * along * square, t * along + u * base
+        t, u = (numbers.select(odd, *pair) for pair in zip(times, (t, u), strict=True))
+        double = base * base
+        following = numbers.pack(t, u, double + double - 1.0, base * along * 2.0)
+        return left > 0.0, [half, *following]
+
+    one = numbers.of(1.0)
+    _, *parts = repeat(step, [n, *numbers.pack(one, numbers.of(0.0), y, one)], 17)
+    return numbers, y, *numbers.unpack(parts)[:2]
+
+
+def _first(y, t, u):
+    return t
+
+
+def _second(y, t, u):
+    return y * u + t
+
+
+def _third(y, t, u):
+    return y * u + t - u
+
+
+def _fourth(y, t, u):
+    return y * u + t + u
+
+
+def _chebyshev_kind(name, doc, combine, shifted):
+    def function(x, n):
+        degree = _degree(n)
+        numbers, y, t, u = _chebyshev(x, degree, shifted)
+        value = numbers.plain(combine(y, t, u))
+        return _edges(x, degree, _grown(y, degree, value, numbers))
+
+    function.__name__, function.__doc__ = name, doc
+    return function
+
+
+chebyshev_t = _chebyshev_kind("chebyshev_t", "Chebyshev polynomial T_n.", _first, False)
+chebyshev_u = _chebyshev_kind("chebyshev_u", "Chebyshev polynomial U_n.", _second, False)
+chebyshev_v = _chebyshev_kind("chebyshev_v", "Chebyshev polynomial V_n.", _third, False)
+chebyshev_w = _chebyshev_kind("chebyshev_w", "Chebyshev polynomial W_n.", _fourth, False)
+shifted_chebyshev_t = _chebyshev_kind("shifted_chebyshev_t", "T_n(2 x - 1).", _first, True)
+shifted_chebyshev_u = _chebyshev_kind("shifted_chebyshev_u", "U_n(2 x - 1).", _second, True)
+shifted_chebyshev_v = _chebyshev_kind("shifted_chebyshev_v", "V_n(2 x - 1).", _third, True)
+shifted_chebyshev_w = _chebyshev_kind("shifted_chebyshev_w", "W_n(2 x - 1).", _fourth, True)
+
+
+STEPS = 4  # of a recurrence between two looks at its size
+
+
+def _recurrence(x: Expr, n: Expr, following, grows=False, mirrored=False) -> Expr:
+    """p_n/f_n, where p_0 = 1, p_{-1} = 0, p_{k+1} = following(y, k, p_k, p_{k-1}), and f_n = n! if
+    it `grows`, else 1. Where it is `mirrored`, it grows to the left.
+
+    All three are kept within bounds by common powers of two: the quotient may overflow only if it
+    is too large itself.
+    """
+    numbers = Numbers(x.dtype is not float32)
+    y = numbers.of(cast(x, float64))
+    degree = _degree(n)
+    last = select(degree <= LIMIT, degree, 0.0)
+
+    def step(k, *parts):
+        now, before, below = numbers.unpack(parts)
+        proceed = k < last
+        for _ in range(STEPS):
+            going = k < last
+            later = following(y, k, now, before)
+            before = numbers.select(going, now, before)
+            now = numbers.select(going, later, now)
+            if grows:
+                below = numbers.select(going, below * (k + 1.0), below)
+            k = k + 1.0
+        size = maximum(abs(numbers.lead(now)), numbers.lead(below))
+        factor = select(size > 2.0**300, const(2.0**-300, float64), 1.0)
+        return proceed, [
+            k,
+            *numbers.pack(*(numbers.scaled(v, factor) for v in (now, before, below))),
+        ]
+
+    first = numbers.pack(numbers.of(1.0), numbers.of(0.0), numbers.of(1.0))
+    _, *parts = repeat(step, [const(0.0, float64), *first], LIMIT)
+    now, _, below = numbers.unpack(parts)
+    value = numbers.plain(now / below)
+    endless = copysign(const(INFINITY, float64), numbers.lead(now))
+    value = select(numbers.lead(below).equals(0.0), endless, value)
+    return _edges(x, degree, _grown(-y if mirrored else y, degree, value, numbers))
+
+
+def hermite_h(x, n):
+    """Hermite polynomial H_n, of the weight exp(-x*x)."""
+
+    def following(y, k, now, before):
+        return y * now * 2.0 - before * (k + k)
+
+    return _recurrence(x, n, following)
+
+
+def hermite_he(x, n):
+    """Hermite polynomial He_n, of the weight exp(-x*x/2)."""
+    return _recurrence(x, n, lambda y, k, now, before: y * now - before * k)
+
+
+def laguerre(x, n, order=0):
+    """Laguerre polynomial L_n, generalised to whole `order`."""
+
+    def following(y, k, now, before):
+        return -(y - (k + k + (order + 1.0))) * now - before * (k * (k + float(order)))
+
+    return _recurrence(x, n, following, True, True)
+
+
+def gegenbauer(x, n, order):
+    """Gegenbauer polynomial C_n of parameter `order`: 1/2 gives Legendre's, 1 Chebyshev's U."""
+
+    def following(y, k, now, before):
+        return y * now * ((k + order) * 2.0) - before * (k * (k + (2.0 * order - 1.0)))
+
+    return _recurrence(x, n, following, True)
+
+
+def legendre(x, n):
+    """Legendre polynomial P_n."""
+    return gegenbauer(x, n, 0.5)
