@@ -159,8 +159,9 @@ def attend(tensors, is_causal, scale):
 def _mask_scores(scores, attn_mask, is_causal):
     if is_causal:
         rows, columns = scores.layout.shape[-2:]
-        iota = find("_iota").door
-        scores = scores.masked_fill(iota(columns) > iota(rows).unsqueeze(1), LOWEST)
+        iota, device = find("_iota").door, scores.layout.device
+        column, row = iota(columns).to(device), iota(rows).to(device)
+        scores = scores.masked_fill(column > row.unsqueeze(1), LOWEST)
     if attn_mask is None:
         return scores
     return (

@@ -204,6 +204,7 @@ poisson = opaque(
     "aten::poisson(Tensor self, Generator? generator=None) -> Tensor",
     """Poisson numbers whose rates are the elements of `self`.""",
     run=_poisson,
+    real="poisson_cpu",
     grad=dict(self=lambda grad: grad * 0),
     method=False,
 )

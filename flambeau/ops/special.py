@@ -199,6 +199,7 @@ _derivatives = opaque(
     "aten::_polygamma(int n, Tensor self) -> Tensor",
     """`polygamma` of order 1 and above.""",
     run=_polygamma,
+    real="polygamma",
     grad=dict(self=lambda grad, n, self: grad * _derivatives(n + 1, self)),
     method=False,
     function=False,

@@ -284,6 +284,7 @@ histc = opaque(
     """How many elements fall into each of `bins` equal bins of [min, max]; of all elements' range
     where both are 0.""",
     run=_histc,
+    real="aminmax_cpu",
 )
 
 
@@ -373,6 +374,7 @@ _bin_counts = opaque(
     "(Tensor, Tensor)",
     _HISTOGRAM,
     run=_histogram,
+    real="histogramdd",
     method=False,
     function=False,
 )
@@ -423,6 +425,7 @@ _cell_counts = opaque(
     "density) -> Tensor[]",
     """Counts in a grid of cells, and the edges of each dimension.""",
     run=_cells,
+    real="histogramdd",
     method=False,
     function=False,
 )
