@@ -179,7 +179,6 @@ def _fits_tiles(query, key, value):
         all(y.ndim == 4 and y.shape[:2] == first.shape[:2] and y.numel for y in layouts)
         and first.dtype.name in ("float32", "float64")
         and all(y.dtype is first.dtype and blas_form(y) is not None for y in layouts)
-        and first.device.type == "cpu"
         and first.shape[3] == layouts[1].shape[3]
         and layouts[1].shape[2] == layouts[2].shape[2]
     )

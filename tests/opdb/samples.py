@@ -349,6 +349,7 @@ layer_norm: X(2, 3, 4), (4,), X(4), X(4); X(2, 3, 4), (3, 4)
 native_layer_norm: X(2, 3, 4), (4,), X(4), X(4), 1e-5
 rms_norm: X(2, 3, 4), (4,), X(4)
 embedding: X(5, 3), I(5, 2, 4)
+embedding_dense_backward: X(2, 4, 3), I(5, 2, 4), 5, 1
 embedding_renorm_: X(5, 3), I(5, 4), 0.7, 2.0
 embedding_bag: X(5, 3), I(5, 6), N(0, 2, 5); X(5, 3), I(5, 6), N(0, 2, 5), False, 1
 _bags: N(0, 2, 5), 6, False
@@ -357,6 +358,10 @@ nn.one_hot: I(4, 5), 4
 nn.scaled_dot_product_attention: X(2, 3, 4), X(2, 5, 4), X(2, 5, 4); \
 X(2, 2, 3, 4), X(2, 2, 3, 4), X(2, 2, 3, 4), is_causal=True; \
 X(2, 3, 4), X(2, 5, 4), X(2, 5, 4), X(3, 5)
+_attention: [X(2, 2, 3, 4), X(2, 2, 3, 4), X(2, 2, 3, 4)], True, 0.5
+_attention_tiles: X(2, 2, 3, 4), X(2, 2, 5, 4), X(2, 2, 5, 4), False, 0.5
+_attention_tiles_backward: X(2, 2, 3, 4), *(t := [X(2, 2, 3, 4) for _ in range(3)]), \
+*op("_attention_tiles")(*t, True, 0.5), True, 0.5
 dropout alpha_dropout feature_dropout feature_alpha_dropout: X(3, 4), 0.3, False
 gru_cell: X(2, 3), X(2, 4), X(12, 3), X(12, 4), X(12), X(12)
 rnn_tanh_cell rnn_relu_cell: X(2, 3), X(2, 4), X(4, 3), X(4, 4), X(4), X(4)

@@ -15,11 +15,12 @@ CASES = [(key, text) for key in OPS for text in calls(key)]
 
 # What the memory of these holds is not defined.
 UNWRITTEN = {"empty", "empty_like", "empty_strided", "new_empty"}
-# These are about memory, not about values, or go through it in its order.
+# These are about memory, not about values, go through it in its order, or need one that BLAS reads.
 OF_MEMORY = {
     "as_strided", "as_strided_copy", "as_strided_scatter", "_view_dtype", "view", "view_as",
     "view_as_complex", "view_as_complex_copy", "view_as_real", "view_as_real_copy", "view_copy",
-    "contiguous", "_box_muller", "bernoulli.p",
+    "contiguous", "_box_muller", "bernoulli.p", "_attention", "_attention_tiles",
+    "_attention_tiles_backward",
 }  # fmt: skip
 # Their results have a type of their own: that of the integers, of a pair, of an argument.
 OWN_TYPE = {"ldexp", "complex", "_to_copy"}
