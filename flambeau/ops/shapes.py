@@ -435,13 +435,18 @@ def _roll(steps, self, shifts, dims):
         steps.copy(target, source)
 
 
+def _roll_back(grad, shifts, dims):
+    # Arguments arrive as they were given: one number may stand for a list.
+    return grad.roll(-shifts if isinstance(shifts, int) else [-s for s in shifts], dims)
+
+
 roll = chain(
     "aten::roll(Tensor self, int[] shifts, int[]? dims=None) -> Tensor",
     """The elements shifted along `dims` (of the flat tensor without `dims`); what falls off comes
     in again.
     """,
     build=_roll,
-    grad=dict(self=lambda grad, shifts, dims: grad.roll([-s for s in shifts], dims)),
+    grad=dict(self=_roll_back),
 )
 
 

@@ -207,7 +207,7 @@ permute permute_copy: X(2, 3, 4), (2, 0, 1)
 transpose transpose_copy swapaxes swapdims: X(2, 3, 4), 0, 2
 moveaxis movedim: X(2, 3, 4), (0,), (2,)
 flip: X(3, 4), (0, 1)
-roll: X(3, 4), (1,), (1,); X(3, 4), (5,)
+roll: X(3, 4), (1,), (1,); X(3, 4), 5; X(3, 4), 1, 0
 repeat tile: X(3, 4), (2, 1, 2)
 reshape view view_copy: X(3, 4), (2, 6)
 reshape_as view_as: X(3, 4), X(2, 6)

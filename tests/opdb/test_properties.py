@@ -243,6 +243,42 @@ def test_narrow_types(key, text, dtype):
         numpy.testing.assert_allclose(array(a), array(b), rtol=HALVES[dtype], atol=HALVES[dtype])
 
 
+def promotes(key, text):
+    call = fresh(key, text)
+    return (
+        narrows(key, text)
+        and OPS[key].family == "pointwise"
+        and OPS[key].function
+        and len(call.args) == 2 == len(tensors(call))
+        and all(t.dtype == torch.float64 and t.ndim == 2 for t in call.args)
+    )
+
+
+PROMOTIONS = [
+    ("float32", "float64", "float64"),
+    ("float16", "bfloat16", "float32"),
+    ("int64", "float32", "float32"),
+    ("bool", "float16", "float16"),
+    ("float32", "a float64 number", "float32"),
+    ("int64", "a float64 number", "float64"),
+]
+
+
+@each(promotes)
+def test_promotion(key, text):
+    """Arguments of two dtypes give the dtype that the rules of promotion say, in either order. A
+    tensor without dimensions counts only where it is of a higher kind."""
+    kept = run(key, fresh(key, text))[0].dtype
+    for *pair, expected in PROMOTIONS:
+        made = []
+        for argument, name in zip(fresh(key, text).args, pair, strict=True):
+            number = argument.abs().mean() if name.startswith("a ") else argument
+            made.append(number.to(getattr(torch, name.split()[-2 if number.ndim == 0 else 0])))
+        for args in (made, made[::-1]):
+            found = run(key, Call(tuple(args), {}))[0].dtype
+            assert found == (getattr(torch, expected) if kept == torch.float64 else kept), pair
+
+
 # ---- derivatives
 
 
@@ -392,3 +428,13 @@ def test_no_rows(key, text):
     none = run(key, mapped(lambda t: t[:0], call))
     for a, b in zip(none, some, strict=True):
         assert (a.dtype, a.shape) == (b.dtype, (0, *b.shape[1:]))
+
+
+@pytest.mark.parametrize("key", [key for key in OPS if OPS[key].method or OPS[key].function])
+def test_missing_arguments_are_named(key):
+    """A call without arguments is a TypeError that says which op and which argument."""
+    required = [a for a in OPS[key].schema.arguments if not a.has_default]
+    if not required:
+        pytest.skip("all arguments have defaults")
+    with pytest.raises(TypeError, match=OPS[key].name):
+        OPS[key].door()
