@@ -159,8 +159,9 @@ def attend(tensors, is_causal, scale):
 def _mask_scores(scores, attn_mask, is_causal):
     if is_causal:
         rows, columns = scores.layout.shape[-2:]
-        iota = find("_iota").door
-        scores = scores.masked_fill(iota(columns) > iota(rows).unsqueeze(1), LOWEST)
+        iota, device = find("_iota").door, scores.layout.device
+        column, row = iota(columns).to(device), iota(rows).to(device)
+        scores = scores.masked_fill(column > row.unsqueeze(1), LOWEST)
     if attn_mask is None:
         return scores
     return (
@@ -178,7 +179,6 @@ def _fits_tiles(query, key, value):
         all(y.ndim == 4 and y.shape[:2] == first.shape[:2] and y.numel for y in layouts)
         and first.dtype.name in ("float32", "float64")
         and all(y.dtype is first.dtype and blas_form(y) is not None for y in layouts)
-        and first.device.type == "cpu"
         and first.shape[3] == layouts[1].shape[3]
         and layouts[1].shape[2] == layouts[2].shape[2]
     )

@@ -173,7 +173,8 @@ def pdist(self, p):
         raise RuntimeError("pdist only supports floating-point dtypes")
     if p < 0:
         raise RuntimeError("pdist only supports non-negative p values")
-    first, second = (adopt(i) for i in numpy.triu_indices(self.layout.shape[0], 1))
+    places = numpy.triu_indices(self.layout.shape[0], 1)
+    first, second = (adopt(i).to(self.layout.device) for i in places)
     if not first.layout.numel or not self.layout.shape[1]:
         return self.new_zeros((first.layout.numel,)) + self.sum() * 0
     return distance(self.index_select(0, first), self.index_select(0, second), p)

@@ -5,9 +5,8 @@ gives the same numbers again, but not PyTorch's.
 """
 
 from flambeau._base import numpy
-from flambeau.types import by_name, from_numpy
+from flambeau.types import by_name
 
-from .facts import type_name
 from .family import opaque
 from .op import composite, find
 from .random import stream_of
@@ -27,9 +26,6 @@ def _as(made, like):
 
 
 def _poisson(rate, generator):
-    if rate.dtype.kind not in "fV":
-        kind = type_name(from_numpy(rate.dtype))
-        raise NotImplementedError(f"\"poisson_cpu\" not implemented for '{kind}'")
     if (rate < 0).any():
         raise RuntimeError("invalid Poisson rate, expected rate to be non-negative")
     return _as(_sampler(generator).poisson(rate.astype(numpy.float64)), rate)
@@ -39,6 +35,7 @@ poisson = opaque(
     "aten::poisson(Tensor self, Generator? generator=None) -> Tensor",
     """Poisson numbers whose rates are the elements of `self`.""",
     run=_poisson,
+    real="poisson_cpu",
     grad=dict(self=lambda grad: grad * 0),
     method=False,
 )

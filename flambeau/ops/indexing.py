@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from flambeau import ir
+from flambeau.types import meta
 
+from .creation import make_empty
 from .facts import tell
 from .family import Buffer
 from .family.indexed import At, IndexedSteps, finish, viewed
@@ -171,6 +173,9 @@ class _ByList(Op):
         def regrouped(given):
             return (given[0], given[1:last], *given[last:])
 
+        if steps.device is meta:
+            made = [layout for layout, _ in steps.fresh if layout is not None]
+            return lambda tensor, *rest: tensor if written else make_empty(made[0])
         return finish(steps, slots, None, fail, "m" if written else "t")
 
 
@@ -178,8 +183,6 @@ class _Index(_ByList):
     def plan(self, args):
         source, indices = args[0].layout, args[1]
         check_indices(source, indices)
-        if source.device.type == "meta":
-            raise NotImplementedError("index is not available on the meta device")
         note = self.recording(args)
         if any(i is not None and i.layout.dtype.name in MASKS for i in indices):
             return lambda tensor, indices: index.door(tensor, unmasked(indices))

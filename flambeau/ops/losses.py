@@ -408,7 +408,7 @@ def multi_margin_loss(self, target, p, margin, weight, reduction):
     z = z if p == 1 else z * z
     if weight is not None:
         z = z * weight.index_select(0, y).unsqueeze(1)
-    others = find("_iota").door(classes).ne(y.unsqueeze(1))
+    others = find("_iota").door(classes).to(y.layout.device).ne(y.unsqueeze(1))
     loss = (z * others).sum(1) / classes
     if reduction == 0:
         return loss.reshape(target.layout.shape) if single else loss

@@ -84,8 +84,8 @@ def _dtype(x):
 
 
 def identity(like, n):
-    """The unit matrix in the dtype of `like`."""
-    return find("eye").door(n, n, dtype=like.layout.dtype)
+    """The unit matrix in the dtype and on the device of `like`."""
+    return find("eye").door(n, n, dtype=like.layout.dtype, device=like.layout.device)
 
 
 def recorded(*tensors):

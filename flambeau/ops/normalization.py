@@ -320,6 +320,18 @@ def _input_grad(total, grad_mean, grad_scale, grad_variance, x, mean, scale, dim
     return total
 
 
+def _rms_input_grad(grad_result, grad_scale, self, self_layout, scale, weight, dim):
+    """The same of the root mean square."""
+    total = None
+    if grad_result is not None:
+        total = rms_backward(grad_result, self, scale, weight, dim)
+    if grad_scale is not None:
+        count = max(folded(self_layout, dim), 1)
+        part = (self * (grad_scale * (scale * scale * scale) * (-1 / count))).to(self_layout.dtype)
+        total = part if total is None else total + part
+    return total
+
+
 normalize_rows = chain(
     "aten::_normalize_rows(Tensor self, Tensor? weight, Tensor? bias, int[] dim, float eps)"
     " -> (Tensor result, Tensor mean, Tensor scale, Tensor variance)",
@@ -363,8 +375,7 @@ rms_normalize_over = chain(
     """self * scale * weight with scale = 1 / sqrt(mean(self^2) + eps) over `dim`.""",
     build=_build_rms,
     grad=dict(
-        self=lambda grad_result, self, scale, weight, dim: None if grad_result is None
-        else rms_backward(grad_result, self, scale, weight, dim),
+        self=_rms_input_grad,
         weight=lambda grad_result, self, scale, weight_layout: None if grad_result is None
         else _weight_grad(grad_result, self, None, scale, weight_layout),
     ),

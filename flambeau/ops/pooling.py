@@ -167,7 +167,8 @@ class _Windows:
             coordinates.append(rest.remainder(k))
             rest = rest.div(k, rounding_mode="floor")
         for d, inside in enumerate(reversed(coordinates)):
-            steps = iota(self.out[d], self.stride[d]).sub(self.padding[d])
+            steps = iota(self.out[d], self.stride[d]).to(positions.layout.device)
+            steps = steps.sub(self.padding[d])
             place = inside * self.dilation[d] + steps.reshape((-1,) + (1,) * (rank - 1 - d))
             total = place if total is None else total * self.spatial[d] + place
         return total
@@ -470,7 +471,7 @@ def _largest_of_cells(self, sizes):
     apart = [v for t in tables for v in t.shape]
     x, flat = self, numpy.zeros((), numpy.int64)
     for d, table in enumerate(tables):
-        x = x.index_select(len(lead) + d, adopt(table.ravel()))
+        x = x.index_select(len(lead) + d, adopt(table.ravel()).to(x.layout.device))
         shape = [1] * (2 * rank)
         shape[2 * d : 2 * d + 2] = table.shape
         flat = flat * spatial[d] + table.reshape(shape)
@@ -480,7 +481,7 @@ def _largest_of_cells(self, sizes):
     count = math.prod(t.shape[1] for t in tables)
     places = adopt(
         numpy.broadcast_to(flat, apart).transpose(order).reshape(math.prod(sizes), count)
-    )
+    ).to(x.layout.device)
     wanted = positions.reshape((-1, math.prod(sizes), 1))
     found = places.expand((wanted.layout.shape[0], *places.layout.shape)).gather(2, wanted)
     return values, found.reshape(values.layout.shape)
@@ -546,6 +547,7 @@ random_windows = opaque(
     "aten::_random_windows(Tensor samples, int[] spatial, int[] sizes, int[] kernel) -> Tensor",
     """Flat indices of the windows that the random `samples` [N, C, rank] choose.""",
     run=_random_windows,
+    real="fractional_max_pool",
     method=False,
     function=False,
 )

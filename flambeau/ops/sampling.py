@@ -261,7 +261,7 @@ def _base(theta, sizes, align_corners):
     iota, columns = find("_iota").door, []
     for d in range(rank - 1, -1, -1):
         n = sizes[d]
-        line = iota(n).to(theta.layout.dtype)
+        line = iota(n).to(theta.layout.device, theta.layout.dtype)
         if n <= 1:
             line = line * 0
         else:

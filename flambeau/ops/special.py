@@ -205,6 +205,7 @@ _derivatives = pointwise(
     """`polygamma` of order 1 and above.""",
     scalar=math.polygamma,
     dtype=int_to_float,
+    check=only(REAL, "polygamma"),
     grad=dict(self=lambda grad, n, self: grad * _derivatives(n + 1, self)),
     method=False,
     function=False,

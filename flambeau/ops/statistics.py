@@ -299,6 +299,7 @@ histc = opaque(
     """How many elements fall into each of `bins` equal bins of [min, max]; of all elements' range
     where both are 0.""",
     run=_histc,
+    real="aminmax_cpu",
 )
 
 
@@ -392,6 +393,7 @@ _bin_counts = opaque(
     "(Tensor, Tensor)",
     _HISTOGRAM,
     run=_histogram,
+    real="histogramdd",
     method=False,
     function=False,
 )
@@ -443,6 +445,7 @@ _cell_counts = opaque(
     "density) -> Tensor[]",
     """Counts in a grid of cells, and the edges of each dimension.""",
     run=_cells,
+    real="histogramdd",
     method=False,
     function=False,
 )

@@ -239,7 +239,8 @@ def _resize(x, mode, sizes, align_corners, scales):
     for dim in range(rank + 1, 1, -1):
         t = taps[dim - 2]
         if t.repeats != 1:
-            y = resample(y, dim, t.index, t.weight, t.back_index, t.back_weight)
+            tables = (t.index, t.weight, t.back_index, t.back_weight)
+            y = resample(y, dim, *(table.to(x.layout.device) for table in tables))
             if wide and dtype.kind != "f":  # a byte again after each axis
                 y = (y + 0.5).floor().clamp(0, 255)
     if wide:

@@ -3,7 +3,7 @@
 import math
 
 from flambeau import runtime
-from flambeau.types import Layout, by_name, layout, row_major
+from flambeau.types import Layout, by_name, layout, meta, row_major
 
 from .family import View, view
 from .family.launch import expand as expand_layout
@@ -588,12 +588,12 @@ class _AsStrided(View):
 
         def plan(tensor, size, stride, storage_offset=None):
             offset = tensor.offset if storage_offset is None else storage_offset
-            if offset < 0 or (offset + made.span) * made.itemsize > tensor.storage.nbytes:
+            end = (offset + made.span) * made.itemsize
+            if offset < 0 or (end > tensor.storage.nbytes and made.device is not meta):
                 raise RuntimeError(
                     f"setStorage: sizes {list(size)}, strides {list(stride)}, storage offset "
                     f"{offset}, and itemsize "
-                    f"{made.itemsize} requiring a storage size of "
-                    f"{(offset + made.span) * made.itemsize} are out of "
+                    f"{made.itemsize} requiring a storage size of {end} are out of "
                     f"bounds for storage of size {tensor.storage.nbytes}"
                 )
             return from_base(tensor, offset, size, stride, storage_offset)

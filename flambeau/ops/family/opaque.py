@@ -51,18 +51,20 @@ def adopt(array: numpy.ndarray):
 
 class Opaque(Op):
     """`run(*args)` gets arrays in place of tensors and returns an array or a tuple of them; new
-    memory each.
+    memory each. `real`, where given, is the name in the error that refuses complex numbers.
     """
 
     family = "opaque"
 
-    def __init__(self, schema, doc, run, gradients, **options):
+    def __init__(self, schema, doc, run, gradients, real=None, **options):
         super().__init__(schema, doc, gradients, **options)
-        self.run = run
+        self.run, self.real = run, real
 
     def plan(self, args):
         if any(is_tensor(a) and a.layout.device is meta for a in args):
             raise NotImplementedError(f"{self.name} is not available on the meta device")
+        if self.real and any(is_tensor(a) and a.layout.dtype.kind == "c" for a in args):
+            raise NotImplementedError(f"\"{self.real}\" not implemented for 'ComplexDouble'")
         record = self.recorder(args) if self.gradients else None
         tensors = [i for i, a in enumerate(args) if is_tensor(a)]
         lists = [i for i, a in enumerate(self.schema.arguments) if a.is_tensor and a.list]
