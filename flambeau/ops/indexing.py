@@ -132,21 +132,6 @@ class _ByList(Op):
             )
         return found
 
-    def recording(self, args):
-        """record(result, args) where some input has a history, else nothing."""
-        record = self.recorder(args) if self.gradients else None
-
-        def note(result, args):
-            if (
-                record is not None
-                and state.grad
-                and any(is_tensor(a) and a._node is not None for a in args)
-            ):
-                record(result, *args)
-            return result
-
-        return note
-
     def launcher(self, build, args, written=False):
         """The launcher of ``build(steps, self, indices, *rest)``, which takes ``self, *indices,
         *rest``.
@@ -180,11 +165,18 @@ class _Index(_ByList):
         check_indices(source, indices)
         if source.device.type == "meta":
             raise NotImplementedError("index is not available on the meta device")
-        note = self.recording(args)
+        record = self.recorder(args)
         if any(i is not None and i.layout.dtype.name in MASKS for i in indices):
             return lambda tensor, indices: index.door(tensor, unmasked(indices))
         launcher = self.launcher(_read, args)
-        return lambda tensor, indices: note(launcher(tensor, *indices), (tensor, indices))
+
+        def read(tensor, indices):
+            made = launcher(tensor, *indices)
+            if tensor._node is not None and state.grad:
+                record(made, tensor, indices)
+            return made
+
+        return read
 
 
 def _read(steps, source, indices):
@@ -251,13 +243,18 @@ class _IndexPut(_ByList):
 
     def plan(self, args):
         self.check(args)
-        note = self.recording(args)
+        record = self.recorder(args)
         if self.masked(args):
             return lambda t, indices, *rest: self.door(t, unmasked(indices), *rest)
         launcher = self.launcher(_put, args)
-        return lambda tensor, indices, values, accumulate: note(
-            launcher(tensor, *indices, values, accumulate), (tensor, indices, values, accumulate)
-        )
+
+        def write(tensor, indices, values, accumulate):
+            made = launcher(tensor, *indices, values, accumulate)
+            if (tensor._node is not None or values._node is not None) and state.grad:
+                record(made, tensor, indices, values, accumulate)
+            return made
+
+        return write
 
     def plan_inplace(self, args):
         self.check(args)

@@ -7,6 +7,7 @@ and memory is read and written once.
 """
 
 import math
+import struct
 from typing import NamedTuple
 
 from flambeau import compiler, ir, runtime
@@ -90,6 +91,22 @@ class _Step(NamedTuple):
         )
 
 
+class _Call(NamedTuple):
+    """A native kernel to run over [0, total), `numbers` are its dims; `cost` in nanoseconds."""
+
+    address: int
+    buffers: tuple[Buffer, ...]
+    numbers: tuple[int, ...]
+    total: int
+    cost: float
+
+    def stage(self) -> runtime.Stage:
+        data = tuple(b.source for b in self.buffers)
+        dims = struct.pack(f"{len(self.numbers)}q", *self.numbers)
+        grain = max(1, round(_PIECE * self.total / max(self.cost, 1.0)))
+        return runtime.Stage(self.address, data, dims, self.total, min(grain, self.total))
+
+
 def viewed(buffer: Buffer, shape, strides, offset=0) -> Buffer:
     """The buffer's memory from `offset` on, with another shape and other strides."""
     made = buffer.layout.reshaped(tuple(shape), tuple(strides))
@@ -108,7 +125,7 @@ class Steps:
         self.rows: int | None = None
         self.fresh: list[tuple[Layout | None, int]] = []
         self.cost = 0.0
-        self._steps: list[_Step] = []
+        self._steps: list[_Step | _Call] = []
 
     def plain(self, shape, dtype) -> Layout:
         """The row-major layout of `shape`."""
@@ -159,6 +176,10 @@ class Steps:
             _Step(kernel, buffers, buffers[0].layout.shape, order, places=tuple(places))
         )
 
+    def call(self, address, buffers, numbers, total, cost) -> None:
+        """A native kernel: see `_Call`."""
+        self._steps.append(_Call(address, tuple(buffers), tuple(numbers), total, cost))
+
     def reduce(self, fold: Fold, operands, axes, outputs) -> None:
         """outputs = the fold of ``fold.element(*operands)`` over `axes` of the operands' common
         shape."""
@@ -179,6 +200,8 @@ class Steps:
 
     def _common_rows(self) -> int:
         """How many leading dimensions are rows of all steps: 0 where rows are few or short."""
+        if any(isinstance(step, _Call) for step in self._steps):
+            return 0
         folds = [step for step in self._steps if step.axes]
         kinds = {step.kernel.kind for step in self._steps}
         if len(self._steps) < 2 or not folds or not kinds <= {"pointwise", "reduce"}:
@@ -202,9 +225,14 @@ class Steps:
 
     def _one_by_one(self):
         stages = []
-        for step, built in zip(
-            self._steps, compiler.link([s.plan(0) for s in self._steps]), strict=True
-        ):
+        plans = [step.plan(0) for step in self._steps if isinstance(step, _Step)]
+        linked = iter(compiler.link(plans))
+        for step in self._steps:
+            if isinstance(step, _Call):
+                stages.append(step.stage())
+                self.cost += step.cost
+                continue
+            built = next(linked)
             sources = [b.source for b in step.buffers]
             for nbytes in built.scratch:
                 self.fresh.append((None, nbytes))

@@ -193,7 +193,7 @@ def nothing(*args) -> None:
     """The check of an op that takes everything."""
 
 
-def indexed(schema, doc, *, build, refuse, check=nothing, grad=None, **options) -> Indexed:
+def indexed(schema, doc, *, build, refuse=None, check=nothing, grad=None, **options) -> Indexed:
     """Declares an op that reads at places: see `Indexed`."""
     return Indexed(schema, doc, build, grad, check, refuse, **options)
 
