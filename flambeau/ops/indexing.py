@@ -10,6 +10,7 @@ from .family.indexed import At, IndexedSteps, finish, viewed
 from .family.launch import Slots, broadcast, expand
 from .family.opaque import ndarray
 from .family.pointwise import check_target, type_name
+from .masks import Chosen, masked_fill
 from .modes import state
 from .op import Op, find, is_tensor
 from .promotion import compute_type
@@ -167,6 +168,8 @@ class _Index(_ByList):
             raise NotImplementedError("index is not available on the meta device")
         record = self.recorder(args)
         if any(i is not None and i.layout.dtype.name in MASKS for i in indices):
+            if len(indices) == 1:
+                return lambda tensor, indices: rows_where.door(tensor, indices[0])
             return lambda tensor, indices: index.door(tensor, unmasked(indices))
         launcher = self.launcher(_read, args)
 
@@ -189,6 +192,23 @@ def _spread_back(grad, layout, indices):
     return index_put_in_place(grad.new_zeros(layout.shape), indices, grad, True)
 
 
+class _RowsWhere(Chosen):
+    def check(self, source, mask):
+        check_indices(source.layout, (mask,))
+
+    def shapes(self, source, mask):
+        return mask.shape, source.shape[mask.ndim :]
+
+
+rows_where = _RowsWhere(
+    "aten::_rows_where(Tensor self, Tensor mask) -> Tensor",
+    """The elements of the first dimensions that `mask` holds for: [count, …].""",
+    dict(self=lambda grad, self_layout, mask: _spread_back(grad, self_layout, (mask,))),
+    method=False,
+    function=False,
+)
+
+
 index = _Index(
     "aten::index(Tensor self, Tensor[] indices) -> Tensor",
     """The elements at the places that index tensors and masks give; None is a whole dimension.""",
@@ -196,6 +216,12 @@ index = _Index(
     method=False,
     function=False,
 )
+
+
+def _bool(mask, behind):
+    """A mask with dimensions of size 1 behind its own."""
+    mask = mask if mask.layout.dtype.name == "bool" else mask.bool()
+    return mask.reshape((*mask.layout.shape, *behind)) if behind else mask
 
 
 def _write(steps, target, indices, values, accumulate):
@@ -260,6 +286,11 @@ class _IndexPut(_ByList):
         self.check(args)
         check_target(self, args[0].layout, args[0].layout.shape, args[0].layout.dtype)
         if self.masked(args):
+            if len(args[1]) == 1 and args[2].layout.numel == 1 and not args[3]:
+                behind = (1,) * (args[0].layout.ndim - args[1][0].layout.ndim)
+                return lambda t, indices, values, _: masked_fill.inplace(
+                    t, _bool(indices[0], behind), values.reshape(())
+                )
             return lambda t, indices, *rest: self.inplace(t, unmasked(indices), *rest)
         launcher = self.launcher(_write, args, written=True)
         return lambda tensor, indices, *rest: launcher(tensor, *indices, *rest)

@@ -238,6 +238,44 @@ def longest_run(data: ptr, dims: ptr, scalars: ptr, low: i64, high: i64) -> i64:
             numbers = data[1] + line * n * 8
             found[line] = numbers[last]
     return 0
+# data: bytes that are 0 or 1, row-major; the coordinates of those that are 1. dims: rows, their
+# size, rank, the sizes of the outer dimensions.
+def places(data: ptr, dims: ptr, scalars: ptr, low: i64, high: i64) -> i64:
+    marks = data[0]
+    out = data[1]
+    size = dims[1]
+    rank = dims[2]
+    outer = stack(64)
+    block = stack(1)
+    for d in range(rank):
+        outer[d] = 0
+    for row in range(dims[0]):
+        i = 0
+        while i < size:
+            bytes = 8
+            if size - i < 8:
+                bytes = size - i
+            block[0] = 0
+            copy(block, marks + i, bytes)
+            eight = block[0]
+            j = i
+            while eight:
+                for d in range(rank - 1):
+                    out[d] = outer[d]
+                out[rank - 1] = j
+                out += (eight & 1) * rank * 8
+                eight = (eight >> 8) & ((1 << 56) - 1)
+                j += 1
+            i += 8
+        marks += size
+        d = rank - 2
+        while d >= 0:
+            outer[d] = outer[d] + 1
+            if outer[d] < dims[3 + d]:
+                break
+            outer[d] = 0
+            d -= 1
+    return 0
 """
 FIXED, MIDDLE, GOOD_MIDDLE = range(3)
 KERNELS = (
@@ -247,4 +285,5 @@ KERNELS = (
     "rank_packed",
     "rank_sorted",
     "longest_run",
+    "places",
 )
