@@ -14,7 +14,7 @@ from .family.launch import Slots, broadcast, expand
 from .modes import state
 from .op import Op, composite
 
-BOOL, UINT8, INT64 = map(by_name, ("bool", "uint8", "int64"))
+BOOL, INT64 = by_name("bool"), by_name("int64")
 
 
 def _select_by_mask(self, mask, value):

@@ -40,7 +40,7 @@ class _Lines:
         self.numbers = None
 
         def word(value):
-            key = _ordered(value)
+            key = ordered(value)
             key = ~key if descending else key
             return (key << 32) | ir.position if self.packed else key
 
@@ -123,7 +123,7 @@ class _Lines:
         self.steps.indexed(lambda value: (value,), [values], [view], [place])
 
 
-def _ordered(value):
+def ordered(value):
     """An int64 that is ordered as `value`: nan is largest, and zeros are equal. Of types up to 32
     bits it fits into as many.
     """

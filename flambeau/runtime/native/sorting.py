@@ -238,6 +238,59 @@ def longest_run(data: ptr, dims: ptr, scalars: ptr, low: i64, high: i64) -> i64:
             numbers = data[1] + line * n * 8
             found[line] = numbers[last]
     return 0
+# data: sorted lines, values, how many elements of its line are below a value. dims: n, values of a
+# line, words from a line to the next, 1 where equal elements are below.
+def search(data: ptr, dims: ptr, scalars: ptr, low: i64, high: i64) -> i64:
+    each = dims[1]
+    equal = dims[3]
+    values = data[1]
+    out = data[2]
+    while low < high:
+        lines = data[0] + (low // each) * dims[2] * 8
+        count = 4                   # searches that run side by side
+        if high - low < count:
+            count = high - low
+        if each - low % each < count:
+            count = each - low % each
+        v0 = values[low]
+        v1 = values[low + (count > 1)]
+        v2 = values[low + (count > 2) * 2]
+        v3 = values[low + (count > 3) * 3]
+        a = lines
+        b = lines
+        c = lines
+        d = lines
+        size = dims[0]
+        while size > 1:
+            half = size >> 1
+            step = half * 8
+            size -= half
+            x = a[half - 1]
+            a += ((x < v0) | ((x == v0) & equal)) * step
+            x = b[half - 1]
+            b += ((x < v1) | ((x == v1) & equal)) * step
+            x = c[half - 1]
+            c += ((x < v2) | ((x == v2) & equal)) * step
+            x = d[half - 1]
+            d += ((x < v3) | ((x == v3) & equal)) * step
+        out[low] = behind(lines, a, v0, size, equal)
+        if count > 1:
+            out[low + 1] = behind(lines, b, v1, size, equal)
+        if count > 2:
+            out[low + 2] = behind(lines, c, v2, size, equal)
+        if count > 3:
+            out[low + 3] = behind(lines, d, v3, size, equal)
+        low += count
+    return 0
+
+# How many elements are below, the one at `place` the last that is in question (if there is one).
+def behind(line, place, value, size, equal):
+    count = (place - line) >> 3
+    if size:
+        x = place[0]
+        count += (x < value) | ((x == value) & equal)
+    return count
+
 # data: bytes that are 0 or 1, row-major; the coordinates of those that are 1. dims: rows, their
 # size, rank, the sizes of the outer dimensions.
 def places(data: ptr, dims: ptr, scalars: ptr, low: i64, high: i64) -> i64:
@@ -286,4 +339,5 @@ KERNELS = (
     "rank_sorted",
     "longest_run",
     "places",
+    "search",
 )
