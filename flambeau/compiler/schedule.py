@@ -140,7 +140,7 @@ def width(kernel: Kernel, target: Target) -> int:
 
 def moved(kernel: Kernel) -> list[DType]:
     """The types of inputs that are read as vectors: those of indices are not."""
-    indices = {place.index for place in kernel.places}
+    indices = {place.by for place in kernel.places}
     return [dtype for k, dtype in enumerate(kernel.inputs) if k not in indices]
 
 
@@ -321,11 +321,11 @@ def indexed(request: Request, outputs, inputs, axes, places) -> list[StagePlan]:
     if math.prod(shape) == 0:
         return []
     strides = [byte_strides(layout) for layout in (*outputs, *inputs)]
-    shared = [d for d in range(len(shape)) if d not in axes]
-    shared = ordered(select(shape, strides, shared), range(len(strides)))
+    others = [d for d in range(len(shape)) if d not in axes]
+    shared = ordered(select(shape, strides, others), range(len(strides)))
     serial = merged(select(shape, strides, axes))
     points, count = math.prod(d.size for d in shared), math.prod(d.size for d in serial)
-    indices = [len(outputs) + place.index for place in kernel.places]
+    indices = [len(outputs) + place.by for place in kernel.places]
     lanes = width(kernel, request.target)
     body = body_cost(kernel, lanes, points * count)
     found = []

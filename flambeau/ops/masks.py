@@ -180,7 +180,8 @@ class Chosen(_Found):
         return broadcast([source.shape, mask.shape]), ()
 
     def launchers(self, source, mask):
-        layout, shape, rest = source.layout, *self.shapes(source.layout, mask.layout)
+        layout = source.layout
+        shape, rest = self.shapes(layout, mask.layout)
         steps, slots = IndexedSteps(layout.device), Slots()
         _argument(slots, layout)
         marks = _argument(slots, expand(mask.layout, shape))

@@ -19,11 +19,11 @@ from .pointwise import check_target
 
 
 class At(NamedTuple):
-    """`index` names, along a dimension of `size` elements that lie `step` bytes apart, which
+    """`by` names, along a dimension of `size` elements that lie `step` bytes apart, which
     element of `buffers` is meant. Negative numbers count from the end where it `wraps`.
     """
 
-    index: Buffer
+    by: Buffer
     buffers: tuple[Buffer, ...]
     step: int
     size: int
@@ -53,7 +53,7 @@ class IndexedSteps(Steps):
         """
         if self.guarded and outputs:
             self.require(places)
-        operands = [*inputs, *(place.index for place in places)]
+        operands = [*inputs, *(place.by for place in places)]
         if self.device is meta or (*outputs, *operands)[0].layout.numel == 0:
             return
         if any(place.size == 0 for place in places):
@@ -78,10 +78,10 @@ class IndexedSteps(Steps):
 
     def require(self, places) -> None:
         """The check of indices alone, each once: not where they are only repeated."""
-        for place in (p for p in places if p.index.layout.numel):
-            steps = [(n, s) for n, s in zip(*shape_of(place.index), strict=True) if s and n > 1]
-            index = viewed(place.index, *zip(*steps, strict=True)) if steps else vector(place.index)
-            self.indexed(lambda: (), (), (), [place._replace(index=index, buffers=())])
+        for place in (p for p in places if p.by.layout.numel):
+            steps = [(n, s) for n, s in zip(*shape_of(place.by), strict=True) if s and n > 1]
+            index = viewed(place.by, *zip(*steps, strict=True)) if steps else vector(place.by)
+            self.indexed(lambda: (), (), (), [place._replace(by=index, buffers=())])
 
 
 def shape_of(buffer: Buffer):
