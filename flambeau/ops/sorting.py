@@ -17,6 +17,7 @@ from .results import named
 
 FLOAT32, FLOAT64, INT32, INT64 = map(by_name, ("float32", "float64", "int32", "int64"))
 NUMBER = 2**32 - 1  # the bits of a packed word that hold the element's number
+NAN, NAN_PACKED = 0x7FF8 << 48, 0x7FC00000 << 32  # words of nan are not below these
 
 
 # Lines are sorted as words: see `runtime/native/sorting.py`.
@@ -86,7 +87,9 @@ class _Lines:
 
     def rank(self, k, rule):
         """The number of the element of a rank."""
-        found, bound = self.scratch(1), _bound(self.source.dtype, self.packed)
+        found, bound = self.scratch(1), NAN_PACKED if self.packed else NAN
+        if self.source.dtype.kind != "f" and rule != FIXED:
+            k, rule = (self.n - 1) // 2, FIXED
         if self.packed:
             self.run(
                 "rank_packed", [self.words, self.scratch(), found], k, rule, bound, nanoseconds=3
@@ -137,13 +140,6 @@ def ordered(value):
         return ir.bitcast(value, INT64) ^ -(2**63)
     key = ir.cast(value, INT64)
     return key - 2**31 if dtype.kind == "u" and dtype.itemsize == 4 else key
-
-
-def _bound(dtype, packed):
-    """What words of nan are not below."""
-    if dtype.kind != "f":
-        return 2**63 - 1
-    return 0x7FC00000 << 32 if packed else 0x7FF8 << 48
 
 
 def _back(grad_values, indices, self_layout, dim):
