@@ -8,7 +8,7 @@ and memory is read and written once.
 
 import math
 import struct
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from flambeau import compiler, ir, runtime
 from flambeau.types import DType, Layout, contiguous, meta
@@ -58,7 +58,7 @@ class Buffer:
 class _Step(NamedTuple):
     """A kernel to run over `shape`, the reduced `axes` included, or (kernel None) a product."""
 
-    kernel: ir.Kernel | None
+    kernel: Any  # an `ir.Kernel`, or None
     buffers: tuple[Buffer, ...]  # outputs, then inputs
     shape: tuple[int, ...]
     axes: tuple[int, ...] = ()
@@ -125,7 +125,7 @@ class Steps:
         self.rows: int | None = None
         self.fresh: list[tuple[Layout | None, int]] = []
         self.cost = 0.0
-        self._steps: list[_Step | _Call] = []
+        self._steps: list[Any] = []  # of _Step and _Call
 
     def plain(self, shape, dtype) -> Layout:
         """The row-major layout of `shape`."""
