@@ -23,6 +23,7 @@ import sys
 import time
 from typing import Any
 
+import places  # noqa: F401  adds its workloads
 from workloads import WORKLOADS
 
 TOP = pathlib.Path(__file__).resolve().parent.parent

@@ -162,7 +162,7 @@ def _built(one: Plan) -> Built:
     stages = []
     for stage in one.stages:
         address = _addresses[stage.kernel.key, stage.variant, one.target]
-        grain = max(1, round(PIECE * stage.total / max(stage.cost, 1.0)))
+        grain = max(stage.least, round(PIECE * stage.total / max(stage.cost, 1.0)))
         stages.append(Stage(address, stage.data, stage.dims, stage.total, min(grain, stage.total)))
     return Built(stages, one.scratch, sum(stage.cost for stage in one.stages))
 

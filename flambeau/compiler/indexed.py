@@ -19,7 +19,7 @@ class IndexedWriter(Writer):
         kernel, mode = self.kernel, self.variant.mode
         groups = stored(kernel, kernel.body)
         roots = flat(groups)
-        indices = {len(self.outs) + place.index for place in kernel.places}
+        indices = {len(self.outs) + place.by for place in kernel.places}
         read = [k for k in self.ins if k not in indices]
 
         def body(known, *_):
@@ -45,7 +45,7 @@ class IndexedWriter(Writer):
         """Pointers to the elements that the indices at `pointers` name."""
         code, out = self.code, list(pointers)
         for place, (step, size) in zip(self.kernel.places, self.limits, strict=True):
-            k = len(self.outs) + place.index
+            k = len(self.outs) + place.by
             kind = memory_type(self.operands[k].dtype)
             number = code.value(f"load {kind}, ptr {pointers[k]}")
             if kind != "i64":

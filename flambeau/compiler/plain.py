@@ -85,7 +85,7 @@ class Call(NamedTuple):
         offsets = [_offsets(one) for one in layouts]
         failed = False
         for place, (step, size) in zip(self.kernel.places, self.places, strict=True):
-            k = count + place.index
+            k = count + place.by
             number = _at(pointers[k], offsets[k], layouts[k].dtype).astype(int)
             number = numpy.where(place.wraps & (number < 0), number + size, number)
             outside = (number < 0) | (number >= size)

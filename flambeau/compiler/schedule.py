@@ -22,6 +22,7 @@ LINE = 64  # bytes of a cache line
 CACHE = 1 << 20  # bytes that one core keeps near
 PIECE = 30_000.0  # nanoseconds of work that are worth another thread
 PARTS = 64  # partial results of a fold that is split
+ROW = 128  # elements side by side that one thread writes at least
 POINT = 2.0  # nanoseconds for an element with a place of its own
 
 
@@ -51,6 +52,7 @@ class StagePlan(NamedTuple):
     dims: bytes
     total: int
     cost: float
+    least: int = 1  # iterations that belong together
 
 
 class Request(NamedTuple):
@@ -143,7 +145,7 @@ def width(kernel: Kernel, target: Target) -> int:
 
 def moved(kernel: Kernel) -> list[DType]:
     """The types of inputs that are read as vectors: those of indices are not."""
-    indices = {place.index for place in kernel.places}
+    indices = {place.by for place in kernel.places}
     return [dtype for k, dtype in enumerate(kernel.inputs) if k not in indices]
 
 
@@ -326,11 +328,11 @@ def indexed(request: Request, outputs, inputs, axes, places) -> list[StagePlan]:
     if math.prod(shape) == 0:
         return []
     strides = [byte_strides(layout) for layout in (*outputs, *inputs)]
-    free = [d for d in range(len(shape)) if d not in axes]
-    shared = ordered(select(shape, strides, free), range(len(strides)))
+    others = [d for d in range(len(shape)) if d not in axes]
+    shared = ordered(select(shape, strides, others), range(len(strides)))
     serial = merged(select(shape, strides, axes))
     points, count = math.prod(d.size for d in shared), math.prod(d.size for d in serial)
-    indices = [len(outputs) + place.index for place in kernel.places]
+    indices = [len(outputs) + place.by for place in kernel.places]
     lanes = width(kernel, request.target)
     body = body_cost(request, lanes, points * count)
     found = []
@@ -346,8 +348,12 @@ def indexed(request: Request, outputs, inputs, axes, places) -> list[StagePlan]:
         found.append(Fold("along", Nest(last, shared, rest), 0, points, cost))
     best = min(found, key=lambda way: way.cost)
     lanes = lanes if best.mode == "rows" else 1
-    offsets = (0,) * len(strides)
-    return [stage(request, best.mode, best.nest, offsets, best.total, best.cost, lanes, places)]
+    made = stage(
+        request, best.mode, best.nest, (0,) * len(strides), best.total, best.cost, lanes, places
+    )
+    # Several threads go through all of `serial`: not for less than a few lines of the cache each.
+    least = 1 if best.mode == "along" or not serial else ROW
+    return [made._replace(least=min(least, best.total))]
 
 
 # -------------------------------------------------------------------------------------------- folds

@@ -395,13 +395,13 @@ Value = Expr | Pair
 
 
 class Place(NamedTuple):
-    """Operands (numbers, outputs first) of which the element is meant that input `index` names.
+    """Operands (numbers, outputs first) of which the element is meant that input `by` names.
 
     Which dimension it names them along is the layouts' business: see `compiler.build`. Negative
     numbers count from the end where the place `wraps`.
     """
 
-    index: int
+    by: int
     operands: tuple[int, ...]
     wraps: bool = False
 

@@ -6,7 +6,6 @@ Here everything has two dimensions beside batch and channels; one dimension is t
 import math
 from typing import NamedTuple
 
-from flambeau import runtime
 from flambeau.compiler import convolution as kernels
 from flambeau.types import DType, Layout, by_name
 
@@ -16,7 +15,6 @@ from .softmax import sum_fold
 
 FLOAT32, FLOAT64 = by_name("float32"), by_name("float64")
 RATE = 60.0  # multiplications that one core does in a nanosecond, roughly
-PIECE = 30_000  # nanoseconds of work that are worth another thread
 TASKS = 16  # tasks that are enough to keep threads busy
 PART = 64  # output channels for which windows are worth being packed once more
 SWEPT_TAPS = 27  # weights that stay in registers
@@ -190,17 +188,14 @@ def correlate(steps, x: Planes, w: Factor, bias, out: Planes, groups, axes) -> N
     dims = kernels.descriptor(
         values, [t for _, t in down.taps], [t for _, t in across.taps], offsets
     )
-    data = [out.buffer.source, x.buffer.source, w.buffer.source]
-    data += [] if bias is None else [bias.source]
+    data = [out.buffer, x.buffer, w.buffer, *([] if bias is None else [bias])]
     work = images * groups * rows * channels * (len(taps) + 1) * places
     _launch(steps, name, shape, data, dims, total, work)
 
 
 def _launch(steps, name, shape, data, dims, total, work):
     cost = work / RATE * (shape.dtype.itemsize / 4)
-    grain = max(1, round(PIECE * total / max(cost, 1.0)))
-    address = kernels.kernel(name, shape)
-    steps.call(runtime.Stage(address, tuple(data), dims, total, min(grain, total)), cost)
+    steps.call(kernels.kernel(name, shape), data, dims, total, cost)
 
 
 def contract(steps, x: Planes, grad: Planes, out: Buffer, groups, axes) -> None:
@@ -234,7 +229,7 @@ def contract(steps, x: Planes, grad: Planes, out: Buffer, groups, axes) -> None:
     )
     sums = steps.scratch((chunks, weights), x.buffer.dtype) if chunks > 1 else out
     dims = kernels.descriptor(values, [t for _, t in down.taps], [t for _, t in across.taps])
-    data = [sums.source, x.buffer.source, grad.buffer.source]
+    data = [sums, x.buffer, grad.buffer]
     work = images * groups * rows * channels * taps * places
     _launch(steps, "contract", shape, data, dims, tasks * chunks, work)
     if chunks > 1:

@@ -54,7 +54,7 @@ def _add_rows(steps, grad, indices, rows, padding_idx):
         return (old + (kept if padding_idx >= 0 else ir.cast(new, wide)),)
 
     place = place._replace(wraps=False)
-    steps.indexed(add, [view], [view, grad, place.index], [place], order)
+    steps.indexed(add, [view], [view, grad, place.by], [place], order)
     if out is not table:
         steps.copy(out, table)
 

@@ -12,6 +12,7 @@ from .family.indexed import At, IndexedSteps, finish, viewed
 from .family.launch import Slots, broadcast, expand
 from .family.opaque import ndarray
 from .family.pointwise import check_target, type_name
+from .masks import Chosen, masked_fill
 from .modes import state
 from .op import Op, find, is_tensor
 from .promotion import compute_type
@@ -134,21 +135,6 @@ class _ByList(Op):
             )
         return found
 
-    def recording(self, args):
-        """record(result, args) where some input has a history, else nothing."""
-        record = self.recorder(args) if self.gradients else None
-
-        def note(result, args):
-            if (
-                record is not None
-                and state.grad
-                and any(is_tensor(a) and a._node is not None for a in args)
-            ):
-                record(result, *args)
-            return result
-
-        return note
-
     def launcher(self, build, args, written=False):
         """The launcher of ``build(steps, self, indices, *rest)``, which takes ``self, *indices,
         *rest``.
@@ -183,11 +169,20 @@ class _Index(_ByList):
     def plan(self, args):
         source, indices = args[0].layout, args[1]
         check_indices(source, indices)
-        note = self.recording(args)
+        record = self.recorder(args)
         if any(i is not None and i.layout.dtype.name in MASKS for i in indices):
+            if len(indices) == 1:
+                return lambda tensor, indices: rows_where.door(tensor, indices[0])
             return lambda tensor, indices: index.door(tensor, unmasked(indices))
         launcher = self.launcher(_read, args)
-        return lambda tensor, indices: note(launcher(tensor, *indices), (tensor, indices))
+
+        def read(tensor, indices):
+            made = launcher(tensor, *indices)
+            if tensor._node is not None and state.grad:
+                record(made, tensor, indices)
+            return made
+
+        return read
 
 
 def _read(steps, source, indices):
@@ -200,6 +195,23 @@ def _spread_back(grad, layout, indices):
     return index_put_in_place(grad.new_zeros(layout.shape), indices, grad, True)
 
 
+class _RowsWhere(Chosen):
+    def check(self, source, mask):
+        check_indices(source.layout, (mask,))
+
+    def shapes(self, source, mask):
+        return mask.shape, source.shape[mask.ndim :]
+
+
+rows_where = _RowsWhere(
+    "aten::_rows_where(Tensor self, Tensor mask) -> Tensor",
+    """The elements of the first dimensions that `mask` holds for: [count, …].""",
+    dict(self=lambda grad, self_layout, mask: _spread_back(grad, self_layout, (mask,))),
+    method=False,
+    function=False,
+)
+
+
 index = _Index(
     "aten::index(Tensor self, Tensor[] indices) -> Tensor",
     """The elements at the places that index tensors and masks give; None is a whole dimension.""",
@@ -207,6 +219,12 @@ index = _Index(
     method=False,
     function=False,
 )
+
+
+def _bool(mask, behind):
+    """A mask with dimensions of size 1 behind its own."""
+    mask = mask if mask.layout.dtype.name == "bool" else mask.bool()
+    return mask.reshape((*mask.layout.shape, *behind)) if behind else mask
 
 
 def _write(steps, target, indices, values, accumulate):
@@ -254,18 +272,28 @@ class _IndexPut(_ByList):
 
     def plan(self, args):
         self.check(args)
-        note = self.recording(args)
+        record = self.recorder(args)
         if self.masked(args):
             return lambda t, indices, *rest: self.door(t, unmasked(indices), *rest)
         launcher = self.launcher(_put, args)
-        return lambda tensor, indices, values, accumulate: note(
-            launcher(tensor, *indices, values, accumulate), (tensor, indices, values, accumulate)
-        )
+
+        def write(tensor, indices, values, accumulate):
+            made = launcher(tensor, *indices, values, accumulate)
+            if (tensor._node is not None or values._node is not None) and state.grad:
+                record(made, tensor, indices, values, accumulate)
+            return made
+
+        return write
 
     def plan_inplace(self, args):
         self.check(args)
         check_target(self, args[0].layout, args[0].layout.shape, args[0].layout.dtype)
         if self.masked(args):
+            if len(args[1]) == 1 and args[2].layout.numel == 1 and not args[3]:
+                behind = (1,) * (args[0].layout.ndim - args[1][0].layout.ndim)
+                return lambda t, indices, values, _: masked_fill.inplace(
+                    t, _bool(indices[0], behind), values.reshape(())
+                )
             return lambda t, indices, *rest: self.inplace(t, unmasked(indices), *rest)
         launcher = self.launcher(_write, args, written=True)
         return lambda tensor, indices, *rest: launcher(tensor, *indices, *rest)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from flambeau import ir
-from flambeau._base import numpy
-from flambeau.types import by_name
+import math
+
+from flambeau import ir, runtime
+from flambeau.types import by_name, contiguous, meta
 
 from .facts import c_name, type_name
-from .family import opaque, pointwise
-from .family.launch import broadcast
-from .joining import checked
-from .op import composite
+from .family import Buffer, Fold, Scatter, pointwise
+from .family.indexed import At, IndexedSteps, finish, vector, viewed
+from .family.launch import Slots, broadcast, expand
+from .modes import state
+from .op import Op, composite
 
-BOOL = by_name("bool")
+BOOL, INT64 = by_name("bool"), by_name("int64")
 
 
 def _select_by_mask(self, mask, value):
@@ -74,14 +76,137 @@ where = pointwise(
 where.inplace_form = False
 
 
-def _places_of_nonzero(array):
-    return numpy.argwhere(array.astype(bool)).astype(numpy.int64, order="C")
+class _Found(Op):
+    """An op whose result has a row for each element that a mask holds for: they are counted, and
+    then written to memory for as many. The plan does not depend on their number.
+    """
+
+    family = "indexed"
+
+    def plan(self, args):
+        self.check(*args)
+        if args[0].layout.device is meta:
+            raise NotImplementedError(f"{self.name} is not available on the meta device")
+        record = self.recorder(args) if self.gradients else None
+        count, write, rest, dtype = self.launchers(*args)
+        size = math.prod(rest) * dtype.itemsize
+
+        def find(*args):
+            *marks, total = count(*args)
+            found = total.item()
+            # One row more: what is not chosen is written behind the last row, and overwritten.
+            storage = runtime.empty((found + 1) * size)
+            made = runtime.wrap(storage, contiguous((found, *rest), dtype), 0)
+            write(made, args[0], *marks)
+            if record is not None and args[0]._node is not None and state.grad:
+                record(made, *args)
+            return made
+
+        return find
 
 
-_nonzero = opaque(
+class _Nonzero(_Found):
+    def check(self, source):
+        """Everything has zeros."""
+
+    def launchers(self, source):
+        layout = source.layout
+        steps, slots = IndexedSteps(layout.device), Slots()
+        slots.tensor(layout)
+        marks = steps.result(layout.shape, BOOL)
+        steps.pointwise(lambda value: ir.cast(value, BOOL), [Buffer(layout, 0)], [marks])
+        _total(steps, marks)
+        count = finish(steps, slots, None, None)
+        rank = layout.ndim
+        *outer, inner = layout.shape or (1,)
+        steps, slots = IndexedSteps(layout.device), Slots()
+        out, _, marks = (
+            _argument(slots, x) for x in (_vector_of(layout, INT64), layout, marks.layout)
+        )
+        if layout.numel and rank:
+            numbers = (math.prod(outer), inner, rank, *outer)
+            address = runtime.order_kernel("places")
+            steps.call(address, [marks, out], numbers, 1, 1.5 * layout.numel)
+        return count, finish(steps, slots, None, None, "m"), (rank,), INT64
+
+
+def _vector_of(layout, dtype):
+    """The layout of a row for each element and one more; what is written has fewer of them."""
+    return contiguous((layout.numel + 1,), dtype, layout.device)
+
+
+def _argument(slots, layout):
+    slots.tensor(layout)
+    return Buffer(layout, len(slots.letters) - 1)
+
+
+def _total(steps, marks):
+    """The result that says how often `marks` hold."""
+    total = steps.result((), INT64)
+    fold = Fold(((0, INT64),), lambda m: (ir.cast(m, INT64),), _sum, lambda state, _: state)
+    if not marks.layout.ndim:
+        marks = vector(marks)
+    steps.reduce(fold, [marks], tuple(range(marks.layout.ndim)), [total])
+
+
+def _sum(a, b):
+    return (a[0] + b[0],)
+
+
+def _ranks(steps, mask, ranks, finish_):
+    """ranks = finish_(marks up to here, whether this is one), in row-major order."""
+    flat = viewed(steps.dense(mask), (mask.layout.numel,), (1,))
+    fold = Fold(
+        ((0, INT64), (0, INT64)),
+        lambda m: (ir.cast(ir.cast(m, BOOL), INT64),) * 2,
+        lambda a, b: (a[0] + b[0], b[1]),
+        lambda state, _: (finish_(*state),),
+    )
+    steps.scan(fold, [flat], 0, [ranks])
+
+
+class Chosen(_Found):
+    """The elements that a mask of as many dimensions holds for, or rows of those behind a mask's of
+    fewer.
+    """
+
+    def check(self, source, mask):
+        if mask.layout.dtype is not BOOL:
+            raise RuntimeError("masked_select: expected BoolTensor for mask")
+        broadcast([source.layout.shape, mask.layout.shape][::-1])
+
+    def shapes(self, source, mask):
+        """What mask and source have together, and the shape of a row."""
+        return broadcast([source.shape, mask.shape]), ()
+
+    def launchers(self, source, mask):
+        layout = source.layout
+        shape, rest = self.shapes(layout, mask.layout)
+        steps, slots = IndexedSteps(layout.device), Slots()
+        _argument(slots, layout)
+        marks = _argument(slots, expand(mask.layout, shape))
+        ranks = steps.result((math.prod(shape),), INT64)
+        if ranks.layout.numel:
+            _ranks(steps, marks, ranks, lambda count, here: count - here)
+        _total(steps, marks)
+        count = finish(steps, slots, None, None)
+        steps, slots = IndexedSteps(layout.device), Slots()
+        whole = (*shape, *rest)
+        numel, width = math.prod(shape), math.prod(rest)
+        out = _argument(slots, contiguous((numel + 1, width), layout.dtype, layout.device))
+        values = _argument(slots, expand(layout, whole))
+        index = _argument(slots, ranks.layout)
+        row = contiguous(rest, layout.dtype).strides
+        index = viewed(index, whole, (*contiguous(shape, INT64).strides, *[0] * len(rest)))
+        view = viewed(out, whole, (*[0] * len(shape), *row))
+        place = At(index, (view,), width * layout.itemsize, numel + 1)
+        steps.indexed(lambda value: (value,), [view], [values], [place], range(len(shape)))
+        return count, finish(steps, slots, None, None, "m"), rest, layout.dtype
+
+
+_nonzero = _Nonzero(
     "aten::_nonzero(Tensor self) -> Tensor",
     """The places of the elements that are not zero, as rows.""",
-    run=_places_of_nonzero,
     method=False,
     function=False,
 )
@@ -104,20 +229,10 @@ def argwhere(self):
     return _nonzero(self)
 
 
-def _check_mask_select(self, mask):
-    if mask.layout.dtype is not BOOL:
-        raise RuntimeError("masked_select: expected BoolTensor for mask")
-    broadcast([self.layout.shape, mask.layout.shape][::-1])
-
-
-masked_select = checked(
+masked_select = Chosen(
     "aten::masked_select(Tensor self, Tensor mask) -> Tensor",
     """The elements where `mask` holds, as a vector.""",
-    run=lambda array, mask: numpy.broadcast_arrays(array, mask)[0][
-        numpy.broadcast_to(mask, numpy.broadcast_shapes(array.shape, mask.shape)).astype(bool)
-    ],
-    check=_check_mask_select,
-    grad=dict(self=lambda grad, self_layout, mask: _unselect(grad, self_layout, mask)),
+    dict(self=lambda grad, self_layout, mask: _unselect(grad, self_layout, mask)),
 )
 masked_select.exact_out = masked_select.apart_out = True
 
@@ -127,15 +242,27 @@ def _unselect(grad, layout, mask):
     return grad.new_zeros(shape).masked_scatter(mask, grad).sum_to_size(layout.shape)
 
 
-def _masked_scatter(array, mask, source):
-    shape = numpy.broadcast_shapes(array.shape, mask.shape)
-    out = numpy.array(numpy.broadcast_to(array, shape), order="C")
-    mask = numpy.broadcast_to(mask, shape).astype(bool)
-    count = int(mask.sum())
-    if source.size < count:
-        raise RuntimeError("Number of elements of source < number of ones in mask")
-    out[mask] = source.reshape(-1)[:count]
-    return out
+def _masked_scatter(steps, target, mask, source):
+    shape = target.layout.shape
+    if not target.layout.numel:
+        return
+    marks = Buffer(expand(mask.layout, shape), mask.source)
+    ranks = steps.scratch((target.layout.numel,), INT64)
+    _ranks(steps, marks, ranks, lambda count, here: count - 1)
+    index = viewed(ranks, shape, contiguous(shape, INT64).strides)
+    flat = steps.dense(source)
+    view = viewed(flat, shape, [0] * len(shape))
+    # Before the first mark the rank is -1, which names an element that is there.
+    place = At(index, (view,), flat.layout.itemsize, flat.layout.numel, True)
+
+    def body(old, mark, new):
+        return (ir.select(ir.cast(mark, BOOL), new, old),)
+
+    steps.indexed(body, [target], [target, marks, view], [place])
+
+
+def _too_few(*args):
+    return RuntimeError("Number of elements of source < number of ones in mask")
 
 
 def _check_masked_scatter(self, mask, source):
@@ -150,12 +277,19 @@ def _check_masked_scatter(self, mask, source):
                            + type_name(mask.layout.dtype))  # fmt: skip
 
 
-masked_scatter = checked(
+class _MaskedScatter(Scatter):
+    def fill(self, steps, values):
+        """The result has the shape that tensor and mask have together."""
+        source, mask, new = values
+        shape = broadcast([source.layout.shape, mask.layout.shape])
+        super().fill(steps, (Buffer(expand(source.layout, shape), source.source), mask, new))
+
+
+masked_scatter = _MaskedScatter(
     "aten::masked_scatter(Tensor self, Tensor mask, Tensor source) -> Tensor",
     """`self` with the elements of `source`, in order, where `mask` holds.""",
-    run=_masked_scatter,
-    check=_check_masked_scatter,
-    grad=dict(
+    _masked_scatter,
+    dict(
         self=lambda grad, mask, self_layout: grad.masked_fill(mask, 0).sum_to_size(
             self_layout.shape
         ),
@@ -163,8 +297,9 @@ masked_scatter = checked(
             grad.masked_select(mask), source_layout
         ),
     ),
+    check=_check_masked_scatter,
+    refuse=_too_few,
 )
-masked_scatter.inplace_form = True
 
 
 def _in_source(grad, layout):

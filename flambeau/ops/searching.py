@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
+from flambeau import ir, runtime
 from flambeau._base import numpy
 from flambeau.types import by_name, row_major
 
-from .family import opaque
+from .family import Buffer, indexed, opaque
+from .family.indexed import along
 from .family.reduction import wrap_dim
-from .joining import checked
 from .op import composite
+from .promotion import compute_type, result_type
+from .sorting import ordered, sort
 
 INT64, INT32 = by_name("int64"), by_name("int32")
 
 
 def _groups(array, axis):
-    """(distinct slices in order, first places, inverse, counts) of an array, flat or along
-    `axis`.
-    """
-    if axis is None:
-        found = numpy.unique(
-            array.reshape(-1), return_inverse=True, return_counts=True, equal_nan=False
-        )
-        values, inverse, counts = found
-        return values, inverse.reshape(array.shape), counts
+    """(distinct slices in order along `axis`, first places, inverse, counts) of an array."""
     moved = numpy.moveaxis(array, axis, 0)
     if not moved.size:
         n = min(moved.shape[0], 1)
@@ -42,18 +37,36 @@ def _groups(array, axis):
     return values, inverse.reshape(-1), counts
 
 
-def _unique(array, sorted_, dim):
-    values, inverse, counts = _groups(array, None if dim is None else wrap_dim(dim, array.ndim))
+def _unique(array, dim):
+    values, inverse, counts = _groups(array, wrap_dim(dim, array.ndim))
     return values, inverse.astype(numpy.int64), counts.astype(numpy.int64)
 
 
 unique_op = opaque(
-    "aten::_unique(Tensor self, bool sorted=True, int? dim=None) -> (Tensor output, Tensor "
-    "inverse, Tensor counts)",
-    """Distinct elements (or slices) in rising order, the place of each input among them, and their
-    counts.
-    """,
+    "aten::_unique(Tensor self, int dim) -> (Tensor output, Tensor inverse, Tensor counts)",
+    """Distinct slices in rising order, the place of each input among them, and their counts.""",
     run=_unique,
+    function=False,
+    method=False,
+)
+
+
+def _runs(values, order):
+    """(distinct elements, inverse, counts) of sorted values that were at the places `order`."""
+    fresh = numpy.ones(values.shape, bool)
+    fresh[1:] = values[1:] != values[:-1]
+    starts = numpy.flatnonzero(fresh)
+    inverse = numpy.empty(values.shape, numpy.int64)
+    inverse[order] = numpy.cumsum(fresh) - 1
+    return values[starts], inverse, numpy.diff(starts, append=values.size)
+
+
+_runs_of = opaque(
+    "aten::_runs(Tensor values, Tensor order) -> (Tensor output, Tensor inverse, Tensor counts)",
+    """Distinct elements of sorted ones, the place of each among them before they were sorted, and
+    their counts.
+    """,
+    run=_runs,
     function=False,
     method=False,
 )
@@ -105,7 +118,12 @@ def unique(self, sorted, return_inverse, return_counts, dim):
     """The distinct elements (or slices along `dim`) in rising order; on demand also where each
     input element is among
     them, and how often each occurs."""
-    return _chosen(unique_op(self.detach(), sorted, dim), return_inverse, return_counts)
+    self = self.detach()
+    if dim is not None:
+        return _chosen(unique_op(self, dim), return_inverse, return_counts)
+    output, inverse, counts = _runs_of(*sort(self.reshape(-1), 0))
+    found = output, inverse.reshape(self.layout.shape), counts
+    return _chosen(found, return_inverse, return_counts)
 
 
 @composite(
@@ -153,26 +171,41 @@ def isin(elements, test_elements, assume_unique, invert):
 # Places in sorted sequences.
 
 
-def _search(sequence, values, out_int32, right, sorter):
-    side = "right" if right else "left"
-    kind = numpy.int32 if out_int32 else numpy.int64
-    if not isinstance(values, numpy.ndarray):
-        values = numpy.array(values)
-    common = numpy.result_type(sequence.dtype, values.dtype)
-    sequence, values = sequence.astype(common), values.astype(common)
+def _words(steps, values, common):
+    """Values of a common type as words that are ordered alike."""
+    shape = values.layout.shape if isinstance(values, Buffer) else ()
+    words = steps.scratch(shape, INT64)
+    operands = [values] if isinstance(values, Buffer) else []
+
+    def word(value=values):
+        return ordered(ir.cast(value, compute_type(common)))
+
+    steps.pointwise(word, operands, [words])
+    return words
+
+
+def _search(steps, sequence, values, out_int32, right, sorter):
+    shape, common = (), sequence.dtype
+    if isinstance(values, Buffer):
+        shape, common = values.layout.shape, result_type([sequence.layout, values.layout])
+    elif values.dtype.category >= common.category:
+        common = values.dtype
+    out = steps.result(shape, INT32 if out_int32 else INT64)
     if sorter is not None:
-        if sorter.size and (sorter.min() < 0 or sorter.max() >= sequence.shape[-1]):
-            raise RuntimeError("torch.searchsorted(): sorter index out of range")
-        sequence = numpy.take_along_axis(sequence, sorter, -1)
-    if not values.size:
-        return numpy.zeros(values.shape, kind)
-    if sequence.ndim == 1:
-        return numpy.searchsorted(sequence, values, side).astype(kind)
-    rows, wanted = sequence.reshape(-1, sequence.shape[-1]), values.reshape(-1, values.shape[-1])
-    out = numpy.empty(wanted.shape, kind)
-    for i in range(len(rows)):
-        out[i] = numpy.searchsorted(rows[i], wanted[i], side)
-    return out.reshape(values.shape)
+        made = steps.scratch(sorter.layout.shape, sequence.dtype)
+        dim = sorter.layout.ndim - 1
+        view, place = along(sequence, dim, sorter.layout.shape, sorter)
+        steps.indexed(lambda value: (value,), [made], [view], [place])
+        sequence = made
+    lines, wanted = _words(steps, sequence, common), _words(steps, values, common)
+    found = steps.scratch(shape, INT64) if out_int32 else out
+    n, rank, total = lines.layout.shape[-1], lines.layout.ndim, wanted.layout.numel
+    if total:
+        numbers = (n, total if rank == 1 else shape[-1], n, int(right))
+        cost = total * (2.0 * n.bit_length() + 2)
+        steps.call(runtime.order_kernel("search"), [lines, wanted, found], numbers, total, cost)
+    if out_int32:
+        steps.copy(out, found)
 
 
 def _check_search(sequence, values, out_int32, right, sorter):
@@ -199,12 +232,13 @@ def _check_search(sequence, values, out_int32, right, sorter):
         )
 
 
-_searchsorted = checked(
+_searchsorted = indexed(
     "aten::_searchsorted(Tensor sorted_sequence, Tensor|Scalar self, bool out_int32, bool right, "
     "Tensor? sorter) -> Tensor",
     """Where elements belong in sorted rows.""",
-    run=_search,
+    build=_search,
     check=_check_search,
+    refuse=lambda *args: RuntimeError("torch.searchsorted(): sorter index out of range"),
     method=False,
     function=False,
 )

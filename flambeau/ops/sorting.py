@@ -1,65 +1,168 @@
-"""Order: sorting, the k-th, the middle, the most frequent, quantiles. NumPy finds the places."""
+"""Order: sorting, the k-th, the middle, the most frequent, quantiles."""
 
-from flambeau._base import numpy
+import math
+
+from flambeau import ir, runtime
+from flambeau.runtime import FIXED, GOOD_MIDDLE, MIDDLE
 from flambeau.types import by_name
 
 from .arithmetic import masked
 from .extremes import put_back, share
-from .family import opaque
+from .family import indexed
+from .family.indexed import along, vector, viewed
 from .family.reduction import wrap_dim
 from .op import composite, is_tensor
+from .promotion import compute_type
 from .results import named
 
-FLOAT32, FLOAT64, INT64 = by_name("float32"), by_name("float64"), by_name("int64")
+FLOAT32, FLOAT64, INT32, INT64 = map(by_name, ("float32", "float64", "int32", "int64"))
+NUMBER = 2**32 - 1  # the bits of a packed word that hold the element's number
+NAN, NAN_PACKED = 0x7FF8 << 48, 0x7FC00000 << 32  # words of nan are not below these
 
 
-def _lines(values, dim):
-    """The values with `dim` last, and half types as float32; a 0-dim array is one line of one."""
-    if values.dtype.kind not in "biuf" or (values.dtype.itemsize == 2 and values.dtype.kind == "f"):
-        if values.dtype.kind == "c":
+# Lines are sorted as words: see `runtime/native/sorting.py`.
+
+
+class _Lines:
+    """The lines of a buffer along a dimension, as words in scratch memory: `packed` ones hold the
+    numbers of their elements, else these have memory of their own once the words are sorted.
+    """
+
+    def __init__(self, steps, source, dim, descending=False):
+        if source.dtype.kind == "c":
             raise RuntimeError("Sort does not support complex dtypes on CPU")
-        values = values.astype(numpy.float32)
-    return numpy.moveaxis(values, dim, -1) if values.ndim else values.reshape(1)
+        self.steps, self.source, self.dim = steps, vector(source), dim
+        self.scalar = not source.layout.ndim
+        self.packed = compute_type(source.dtype).itemsize <= 4
+        line = self.moved(self.source)
+        *lead, self.n = self.shape = line.layout.shape
+        self.count = math.prod(lead)
+        self.words = steps.scratch(self.shape, INT64)
+        self.numbers = None
+
+        def word(value):
+            key = ordered(value)
+            key = ~key if descending else key
+            return (key << 32) | ir.position if self.packed else key
+
+        counter = [0] * len(lead) + [1]
+        steps.pointwise(word, [line], [self.words], counter=(counter, 0))
+
+    def moved(self, buffer):
+        """The buffer with the dimension of the lines last."""
+        shape, strides = buffer.layout.shape, buffer.layout.strides
+        order = [d for d in range(len(shape)) if d != self.dim] + [self.dim]
+        return viewed(buffer, [shape[d] for d in order], [strides[d] for d in order])
+
+    def run(self, kernel, buffers, *numbers, nanoseconds):
+        """A stage over all lines; `nanoseconds` for an element."""
+        if self.count and self.n:
+            address = runtime.order_kernel(kernel)
+            cost = self.count * self.n * nanoseconds
+            self.steps.call(address, buffers, (self.n, *numbers), self.count, cost)
+
+    def scratch(self, n=None):
+        return self.steps.scratch((*self.shape[:-1], self.n if n is None else n), INT64)
+
+    def sort(self):
+        """Sorts the words."""
+        if self.packed:
+            self.run("sort_packed", [self.words, self.scratch()], nanoseconds=12)
+        else:
+            self.numbers = self.scratch()
+            buffers = [self.words, self.scratch(), self.numbers, self.scratch()]
+            self.run("sort_paired", buffers, nanoseconds=40)
+
+    def first(self, k):
+        """The numbers of the first `k` elements in order, as words [..., k]."""
+        if self.packed and 0 < 4 * k < self.n:
+            found = self.scratch(k)
+            self.run(
+                "first_packed", [self.words, self.scratch(self.n + 1), found], k, nanoseconds=3
+            )
+            return found
+        self.sort()
+        sorted_ = self.words if self.packed else self.numbers
+        return viewed(sorted_, (*self.shape[:-1], k), sorted_.layout.strides)
+
+    def rank(self, k, rule):
+        """The number of the element of a rank."""
+        found, bound = self.scratch(1), NAN_PACKED if self.packed else NAN
+        if self.source.dtype.kind != "f" and rule != FIXED:
+            k, rule = (self.n - 1) // 2, FIXED
+        if self.packed:
+            self.run(
+                "rank_packed", [self.words, self.scratch(), found], k, rule, bound, nanoseconds=3
+            )
+        else:
+            self.sort()
+            self.run(
+                "rank_sorted", [self.words, self.numbers, found], k, rule, bound, nanoseconds=1
+            )
+        return found
+
+    def mode(self):
+        """The number of the last of the most frequent elements, the smallest of several."""
+        self.sort()
+        found = self.scratch(1)
+        numbers = self.words if self.packed else self.numbers
+        shift = 32 if self.packed else 0
+        self.run("longest_run", [self.words, numbers, found], shift, nanoseconds=2)
+        return found
+
+    def pick(self, numbers):
+        """The results: the elements of those numbers (in the low bits of words [..., k]), and the
+        numbers.
+        """
+        shape = list(self.source.layout.shape)
+        shape[self.dim] = numbers.layout.shape[-1]
+        values, places = (
+            self.steps.result(() if self.scalar else shape, dtype)
+            for dtype in (self.source.dtype, INT64)
+        )
+        values, places = vector(values), vector(places)
+        self.steps.pointwise(lambda word: word & NUMBER, [numbers], [self.moved(places)])
+        view, place = along(self.source, self.dim, shape, places)
+        self.steps.indexed(lambda value: (value,), [values], [view], [place])
 
 
-def _order(lines, descending):
-    """Places in sorted order, equal elements as they come; nan counts as largest."""
-    if not descending:
-        return numpy.argsort(lines, axis=-1, kind="stable")
-    n = lines.shape[-1]
-    return n - 1 - numpy.argsort(lines[..., ::-1], axis=-1, kind="stable")[..., ::-1]
-
-
-def _pick(values, places, dim):
-    """(elements at `places` of the last axis, the places), both with that axis back at `dim`."""
-    if not values.ndim:
-        return values.reshape(places.shape), places
-    moved = numpy.take_along_axis(numpy.moveaxis(values, dim, -1), places, -1)
-    return tuple(numpy.ascontiguousarray(numpy.moveaxis(a, -1, dim)) for a in (moved, places))
+def ordered(value):
+    """An int64 that is ordered as `value`: nan is largest, and zeros are equal. Of types up to 32
+    bits it fits into as many.
+    """
+    dtype = value.dtype
+    if dtype.kind == "f":
+        value = ir.select(value.differs(value), ir.const(math.nan, dtype), value + 0.0)
+        bits = ir.bitcast(value, INT32 if dtype is FLOAT32 else INT64)
+        most = 2 ** (8 * dtype.itemsize - 1) - 1
+        return ir.cast(ir.select(bits < 0, bits ^ most, bits), INT64)
+    if dtype.kind == "u" and dtype.itemsize == 8:
+        return ir.bitcast(value, INT64) ^ -(2**63)
+    key = ir.cast(value, INT64)
+    return key - 2**31 if dtype.kind == "u" and dtype.itemsize == 4 else key
 
 
 def _back(grad_values, indices, self_layout, dim):
     return put_back(grad_values, indices, self_layout, dim, True)
 
 
-def picking(schema, doc, run):
-    """An op that picks elements along `dim`: run(values, dim, …) -> (values, places); its gradient
-    puts them back."""
-    return opaque(schema, doc, run=run, grad=dict(self=_back), method=False, function=False)
+def _picking(schema, doc, find, descending=False):
+    """An op that picks elements along `dim`: ``find(lines, …)`` gives the numbers. Its gradient
+    puts them back.
+    """
+
+    def build(steps, self, dim, *args):
+        lines = _Lines(steps, self, dim, *args[:1] if descending else ())
+        lines.pick(find(lines, *args))
+
+    return indexed(schema, doc, build=build, grad=dict(self=_back), method=False, function=False)
 
 
-def _sort(values, dim, descending):
-    places = _order(_lines(values, dim), descending)
-    values, places = _pick(values, places, dim)
-    return values, places
-
-
-_sorted = picking(
+_sorted = _picking(
     "aten::_sort(Tensor self, int dim, bool descending) -> (Tensor values, Tensor indices)",
     """The elements in order along `dim`, and where they were.""",
-    lambda values, dim, descending: tuple(
-        a.reshape(values.shape) for a in _sort(values, dim, descending)
-    ),
+    lambda lines, descending: lines.first(lines.n),
+    descending=True,
 )
 
 
@@ -78,7 +181,7 @@ def sort(self, dim, descending, stable):
 )
 def argsort(self, dim, descending, stable):
     """The places of the elements in order along `dim`."""
-    return sort(self, dim, descending).indices
+    return _sorted(self, wrap_dim(dim, self.layout.ndim), descending)[1]
 
 
 @composite("aten::msort(Tensor self) -> Tensor")
@@ -87,25 +190,11 @@ def msort(self):
     return sort(self, 0).values
 
 
-def _topk(values, k, dim, largest):
-    lines = _lines(values, dim)
-    n = lines.shape[-1]
-    # Selecting first pays where k is small; nan would be misplaced by the negation, so it takes
-    # the long way.
-    if 4 * k < n and n > 64 and lines.dtype.kind == "f" and not numpy.isnan(lines).any():
-        key = -lines if largest else lines
-        front = numpy.sort(numpy.argpartition(key, k - 1 if k else 0, axis=-1)[..., :k], axis=-1)
-        order = numpy.argsort(numpy.take_along_axis(key, front, -1), axis=-1, kind="stable")
-        return _pick(values, numpy.take_along_axis(front, order, -1), dim)
-    return _pick(values, _order(lines, largest)[..., :k], dim)
-
-
-_top = picking(
-    "aten::_topk(Tensor self, int k, int dim, bool largest) -> (Tensor values, Tensor indices)",
+_top = _picking(
+    "aten::_topk(Tensor self, int dim, bool largest, int k) -> (Tensor values, Tensor indices)",
     """The first `k` elements in order along `dim`, and where they were.""",
-    lambda values, k, dim, largest: tuple(
-        a if values.ndim or not k else a.reshape(()) for a in _topk(values, k, dim, largest)
-    ),
+    lambda lines, largest, k: lines.first(k),
+    descending=True,
 )
 
 
@@ -118,62 +207,23 @@ def topk(self, k, dim, largest, sorted):
     d = wrap_dim(dim, self.layout.ndim)
     if k < 0 or k > (self.layout.shape[d] if self.layout.ndim else 1):
         raise RuntimeError("selected index k out of range")
-    return named("topk", "values indices")(*_top(self, k, d, largest))
+    return named("topk", "values indices")(*_top(self, d, largest, k))
 
 
-def _one(finder):
-    """run of an op that picks one element of each line: `finder(lines, *args)` gives its place."""
-
-    def run(values, dim, *args):
-        places = finder(_lines(values, dim), *args)[..., None]
-        picked = _pick(values, places, dim)
-        return tuple(a.reshape(()) for a in picked) if not values.ndim else picked
-
-    return run
-
-
-def _kth_place(lines, k):
-    return numpy.argsort(lines, axis=-1, kind="stable")[..., k - 1]
-
-
-def _middle_place(lines, ignore_nan):
-    """The lower middle; a nan decides, unless they are ignored."""
-    order = numpy.argsort(lines, axis=-1, kind="stable")
-    n = lines.shape[-1]
-    bad = numpy.isnan(lines) if lines.dtype.kind == "f" else numpy.zeros(lines.shape, bool)
-    good = n - bad.sum(-1)
-    if ignore_nan:
-        middle = numpy.maximum(good - 1, 0) // 2
-    else:
-        middle = numpy.where(good < n, good, (n - 1) // 2)
-    return numpy.take_along_axis(order, middle[..., None], -1)[..., 0]
-
-
-def _mode_place(lines):
-    """The most frequent element, the smallest of equally frequent ones; the last place where it
-    is."""
-    order = numpy.argsort(lines, axis=-1, kind="stable")
-    ranked = numpy.take_along_axis(lines, order, -1)
-    run = numpy.ones(lines.shape, numpy.int64)
-    for i in range(1, lines.shape[-1]):
-        run[..., i] = numpy.where(ranked[..., i] == ranked[..., i - 1], run[..., i - 1] + 1, 1)
-    return numpy.take_along_axis(order, run.argmax(-1)[..., None], -1)[..., 0]
-
-
-_kth = picking(
+_kth = _picking(
     "aten::_kthvalue(Tensor self, int dim, int k) -> (Tensor values, Tensor indices)",
     """The `k`-th smallest element along `dim`.""",
-    _one(_kth_place),
+    lambda lines, k: lines.rank(k - 1, FIXED),
 )
-_middle = picking(
+_middle = _picking(
     "aten::_median(Tensor self, int dim, bool ignore_nan) -> (Tensor values, Tensor indices)",
     """The lower middle element along `dim`.""",
-    _one(_middle_place),
+    lambda lines, ignore_nan: lines.rank(0, GOOD_MIDDLE if ignore_nan else MIDDLE),
 )
-_frequent = picking(
+_frequent = _picking(
     "aten::_mode(Tensor self, int dim) -> (Tensor values, Tensor indices)",
     """The most frequent element along `dim`.""",
-    _one(_mode_place),
+    lambda lines: lines.mode(),
 )
 
 

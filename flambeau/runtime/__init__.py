@@ -20,6 +20,8 @@ from .core import (
     native,
     take_events,
 )
+from .native import FIXED, GOOD_MIDDLE, MIDDLE
+from .order import order_kernel
 from .random import Generator, Stream, default_generator
 from .rows import Part, Rows, rows_stage
 
@@ -55,12 +57,15 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
+    "FIXED",
+    "GOOD_MIDDLE",
     "Generator",
-    "Part",
-    "Rows",
     "Launch",
+    "MIDDLE",
     "Memory",
+    "Part",
     "Recording",
+    "Rows",
     "Saved",
     "Stage",
     "Stream",
@@ -70,6 +75,7 @@ __all__ = [
     "lapack",
     "launcher",
     "memory",
+    "order_kernel",
     "rows_stage",
     "take_events",
     *sorted(_NATIVE),

@@ -7,6 +7,7 @@ and memory is read and written once.
 """
 
 import math
+import struct
 from typing import Any, NamedTuple
 
 from flambeau import compiler, ir, runtime
@@ -57,14 +58,13 @@ class Buffer:
 class _Step(NamedTuple):
     """A kernel to run over `shape`, the reduced `axes` included, or (kernel None) a product."""
 
-    kernel: Any
+    kernel: Any  # an `ir.Kernel`, or None
     buffers: tuple[Buffer, ...]  # outputs, then inputs
     shape: tuple[int, ...]
     axes: tuple[int, ...] = ()
     counter: tuple | None = None
     places: tuple = ()
     add: bool = False
-    stage: runtime.Stage | None = None  # ready made
 
     def plan(self, rows: int) -> compiler.Plan:
         kernel = self.kernel
@@ -91,6 +91,21 @@ class _Step(NamedTuple):
         )
 
 
+class _Call(NamedTuple):
+    """A kernel that is no `ir.Kernel`, to run over [0, total); `cost` in nanoseconds."""
+
+    address: int
+    buffers: tuple[Buffer, ...]
+    dims: bytes
+    total: int
+    cost: float
+
+    def stage(self) -> runtime.Stage:
+        data = tuple(b.source for b in self.buffers)
+        grain = max(1, round(_PIECE * self.total / max(self.cost, 1.0)))
+        return runtime.Stage(self.address, data, self.dims, self.total, min(grain, self.total))
+
+
 def viewed(buffer: Buffer, shape, strides, offset=0) -> Buffer:
     """The buffer's memory from `offset` on, with another shape and other strides."""
     made = buffer.layout.reshaped(tuple(shape), tuple(strides))
@@ -109,7 +124,7 @@ class Steps:
         self.rows: int | None = None
         self.fresh: list[tuple[Layout | None, int]] = []
         self.cost = 0.0
-        self._steps: list[_Step] = []
+        self._steps: list[Any] = []  # of _Step and _Call
 
     def plain(self, shape, dtype) -> Layout:
         """The row-major layout of `shape`."""
@@ -160,6 +175,11 @@ class Steps:
             _Step(kernel, buffers, buffers[0].layout.shape, order, places=tuple(places))
         )
 
+    def call(self, address, buffers, dims, total, cost) -> None:
+        """A native kernel, see `_Call`; `dims` may be numbers."""
+        packed = dims if isinstance(dims, bytes) else struct.pack(f"{len(dims)}q", *dims)
+        self._steps.append(_Call(address, tuple(buffers), packed, total, cost))
+
     def reduce(self, fold: Fold, operands, axes, outputs) -> None:
         """outputs = the fold of ``fold.element(*operands)`` over `axes` of the operands' common
         shape."""
@@ -174,18 +194,14 @@ class Steps:
         shape = common_shape(operands)
         self._steps.append(_Step(kernel, (*outputs, *operands), shape, tuple(axes)))
 
-    def call(self, stage: runtime.Stage, cost) -> None:
-        """Another kernel's stage, whose data are sources of buffers; `cost` in nanoseconds."""
-        self._steps.append(_Step(None, (), (), stage=stage))
-        self.rows = 0
-        self.cost += cost
-
     def product(self, a, b, out, add=False) -> None:
         """out = a @ b (`add`: added to it), matrices in the last two dimensions."""
         self._steps.append(_Step(None, (out, a, b), out.layout.shape, add=add))
 
     def _common_rows(self) -> int:
         """How many leading dimensions are rows of all steps: 0 where rows are few or short."""
+        if any(isinstance(step, _Call) for step in self._steps):
+            return 0
         folds = [step for step in self._steps if step.axes]
         kinds = {step.kernel.kind for step in self._steps}
         if len(self._steps) < 2 or not folds or not kinds <= {"pointwise", "reduce"}:
@@ -209,10 +225,12 @@ class Steps:
 
     def _one_by_one(self):
         stages = []
-        linked = iter(compiler.link([s.plan(0) for s in self._steps if s.stage is None]))
+        plans = [step.plan(0) for step in self._steps if isinstance(step, _Step)]
+        linked = iter(compiler.link(plans))
         for step in self._steps:
-            if step.stage is not None:
-                stages.append(step.stage)
+            if isinstance(step, _Call):
+                stages.append(step.stage())
+                self.cost += step.cost
                 continue
             built = next(linked)
             sources = [b.source for b in step.buffers]

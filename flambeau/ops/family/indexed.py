@@ -19,11 +19,11 @@ from .pointwise import check_target
 
 
 class At(NamedTuple):
-    """`index` names, along a dimension of `size` elements that lie `step` bytes apart, which
+    """`by` names, along a dimension of `size` elements that lie `step` bytes apart, which
     element of `buffers` is meant. Negative numbers count from the end where it `wraps`.
     """
 
-    index: Buffer
+    by: Buffer
     buffers: tuple[Buffer, ...]
     step: int
     size: int
@@ -51,7 +51,7 @@ class IndexedSteps(Steps):
         """outputs = body(*inputs) at every point of buffers of one shape. Along the dimensions
         `order` one point after the other.
         """
-        operands = [*inputs, *(place.index for place in places)]
+        operands = [*inputs, *(place.by for place in places)]
         nothing = (*outputs, *operands)[0].layout.numel == 0
         if outputs and (self.guarded or nothing):
             self.require(places)
@@ -80,11 +80,11 @@ class IndexedSteps(Steps):
     def require(self, places) -> None:
         """The check of indices alone, each once: not where they are only repeated."""
         for place in places:
-            steps = [(n, s) for n, s in zip(*shape_of(place.index), strict=True) if s and n != 1]
+            steps = [(n, s) for n, s in zip(*shape_of(place.by), strict=True) if s and n != 1]
             if any(n == 0 for n, _ in steps):
                 continue
-            index = viewed(place.index, *zip(*(steps or [(1, 1)]), strict=True))
-            self.indexed(lambda: (), (), (), [place._replace(index=index, buffers=())])
+            index = viewed(place.by, *zip(*(steps or [(1, 1)]), strict=True))
+            self.indexed(lambda: (), (), (), [place._replace(by=index, buffers=())])
 
 
 def shape_of(buffer: Buffer):
@@ -196,7 +196,7 @@ def nothing(*args) -> None:
     """The check of an op that takes everything."""
 
 
-def indexed(schema, doc, *, build, refuse, check=nothing, grad=None, **options) -> Indexed:
+def indexed(schema, doc, *, build, refuse=None, check=nothing, grad=None, **options) -> Indexed:
     """Declares an op that reads at places: see `Indexed`."""
     return Indexed(schema, doc, build, grad, check, refuse, **options)
 

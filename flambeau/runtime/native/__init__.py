@@ -10,6 +10,8 @@ from .products import PRODUCTS, ROUTINES
 from .python import PYTHON
 from .record import RECORD
 from .rows import ROWS
+from .sorting import FIXED, GOOD_MIDDLE, MIDDLE, SORTING
+from .sorting import KERNELS as ORDER
 from .tensors import TENSORS
 from .twister import FUNCTIONS, TWISTER
 
@@ -25,11 +27,16 @@ def translate(source: str, exports: list[str]) -> str:
 
 __all__ = [
     "CORE",
+    "FIXED",
     "FUNCTIONS",
+    "GOOD_MIDDLE",
     "HEAD",
     "KINDS",
+    "MIDDLE",
+    "ORDER",
     "PRODUCTS",
     "ROUTINES",
+    "SORTING",
     "TWISTER",
     "translate",
 ]
