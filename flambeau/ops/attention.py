@@ -140,7 +140,7 @@ backward_tiles = chain(
 
 def _gradients(grad_result, tensors, result, log_sum, is_causal, scale):
     if blas_form(grad_result.layout) is None:
-        grad_result = grad_result.contiguous()
+        grad_result = grad_result.contiguous().resolve_neg()
     return list(backward_tiles(grad_result, *tensors, result, log_sum, is_causal, scale))
 
 

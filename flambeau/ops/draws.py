@@ -54,6 +54,7 @@ binomial = opaque(
     "aten::binomial(Tensor count, Tensor prob, Generator? generator=None) -> Tensor",
     """How many of `count` trials succeed, each with probability `prob`.""",
     run=_binomial,
+    real="binomial_cpu",
     grad=dict(count=lambda grad: grad * 0, prob=lambda grad: grad * 0),
     method=False,
 )
@@ -68,6 +69,7 @@ standard_gamma = opaque(
     "aten::_standard_gamma(Tensor self, Generator? generator=None) -> Tensor",
     """Numbers of the gamma distribution with shape `self` and scale 1, never 0; differentiable.""",
     run=_gamma,
+    real="_standard_gamma_cpu",
     grad=dict(self=lambda grad, self, result: grad * standard_gamma_grad(self, result)),
     method=False,
 )
@@ -88,6 +90,7 @@ sample_dirichlet = opaque(
     "aten::_sample_dirichlet(Tensor self, Generator? generator=None) -> Tensor",
     """Points of the simplex, by the Dirichlet distribution of each row; differentiable.""",
     run=_dirichlet,
+    real="_sample_dirichlet_cpu",
     grad=dict(self=_dirichlet_gradient),
     method=False,
 )

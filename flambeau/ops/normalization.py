@@ -281,7 +281,7 @@ def _gradients(
         parameters = [p for p in (weight, bias) if p is not None]
         pieces = _pieces(x.layout, dim, parameters) if all(needs) and parameters else 0
         if pieces:
-            plain = [y.contiguous() for y in (grad_result, x, mean, scale)]
+            plain = [y.contiguous().resolve_neg() for y in (grad_result, x, mean, scale)]
             row = weight if weight is None else weight.contiguous()
             total, *sums = whole_backward(*plain, row, pieces)
             sums = [part.sum((0, 1)) for part in sums]

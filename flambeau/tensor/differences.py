@@ -46,17 +46,21 @@ def _steps(input, spacing, dims, given):
     if not isinstance(spacing, list | tuple):
         return [spacing] * len(dims)
     if len(spacing) != len(dims):
-        why = (
-            "a list of the same length as the dim argument"
-            if given
-            else f"a list of length equal to 'self.dim() = {input.ndim}', since dim argument was "
-            "not given"
-        )
         raise RuntimeError(
-            f"torch.gradient expected spacing to be unspecified, a scalar, or {why}, but got a "
+            "torch.gradient expected spacing to be unspecified, a scalar or it's spacing and dim "
+            "arguments to have the same length, but got a spacing argument of length "
+            f"{len(spacing)} and a dim argument of length {len(dims)}."
+            if given
+            else "torch.gradient expected spacing to be unspecified, a scalar, or a list of length "
+            f"equal to 'self.dim() = {input.ndim}', since dim argument was not given, but got a "
             f"list of length {len(spacing)}"
         )
     for d, step in zip(dims, spacing, strict=True):
+        if isinstance(step, Tensor) and step.device != input.device:
+            raise RuntimeError(
+                "torch.gradient expected each tensor to be on the same device, but got devices "
+                f"{input.device} and {step.device}!"
+            )
         if isinstance(step, Tensor) and step.numel() != input.shape[d]:
             raise RuntimeError(
                 "torch.gradient expected each element of spacing to have the same length as the "

@@ -64,7 +64,6 @@ OPERATORS = {
 REFLECTED = {
     "__rsub__": "sub",
     "__rtruediv__": "div",
-    "__rdiv__": "div",
     "__rfloordiv__": "floor_divide",
     "__rmod__": "remainder",
     "__rpow__": "pow",

@@ -187,6 +187,9 @@ class Tensor:
     def is_neg(self) -> bool:
         return self.layout.neg
 
+    def __rdiv__(self, other):
+        return self.reciprocal() * other
+
     is_cuda = is_sparse = is_quantized = is_mkldnn = is_nested = is_mps = is_xpu = False
     is_cpu = property(lambda self: self.layout.device.type == "cpu")
     is_meta = property(lambda self: self.layout.device.type == "meta")

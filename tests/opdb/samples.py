@@ -108,6 +108,16 @@ complex polar: P(3, 4), P(4)
 ldexp: X(3, 4), I(4, 4)
 lerp: X(3, 4), X(4), U(3, 4)
 polygamma _polygamma: 1, P(3, 4)
+special.zeta: P(3, 4) + 2, P(3, 4)
+special._zeta_slope: P(3, 4) + 2, P(3, 4), 1
+igamma igammac: P(3, 4), P(3, 4)
+special._gammainc_slope: P(3, 4), P(3, 4), 1
+special._gegenbauer special._laguerre: V(3, 4), 3, 1.5
+special.bessel_y0 special.bessel_y1 special.modified_bessel_k0 special.modified_bessel_k1 \
+special.scaled_modified_bessel_k0 special.scaled_modified_bessel_k1: P(3, 4)
+stft: X(2, 12), 4, window=P(4), return_complex=True
+istft: X(2, 3, 5).to(torch.complex128), 4, window=P(4)
+nn._linear_cross_entropy: X(5, 3), X(4, 3), N(0, 3, 1, 2, 1), X(4), 2, P(4), -100, 0.1
 mvlgamma: P(3, 4) + 2, 2
 nn._elu_backward: X(3, 4), X(3, 4), 1.5, 1.0, 1.0
 nn._huber: X(3, 4), X(3, 4), 0.3
@@ -141,7 +151,9 @@ _distance: X(3, 4), X(3, 4), 3.0
 trapezoid trapz cumulative_trapezoid: X(3, 4); X(3, 4), P(4)
 multinomial: P(3, 4), 2
 _median: X(3, 5), 1, False
-_normalize: X(3, 4), X(4), X(4), (1,), 1e-5
+_normalize: [X(3, 4), X(4), X(4)], True, (1,), 1e-5
+_normalize_rows: X(3, 4), X(4), X(4), (1,), 1e-5
+_normalize_rows_backward: X(64, 8), X(64, 8), X(64, 1), P(64, 1), X(8), 32
 _rms_normalize: X(3, 4), X(4), (1,), 1e-5
 _normalize_by: X(3, 4), X(4), P(4), X(4), X(4), 1e-5
 _normalize_backward: X(3, 4), X(3, 4), X(3, 1), P(3, 1), X(4), (1,)
@@ -151,11 +163,14 @@ _normalize_weight_sums: X(3, 4), X(3, 4), X(3, 1), P(3, 1), (4,)
 sort argsort msort mode: X(3, 5)
 _sort: X(3, 5), 1, True
 topk: X(3, 5), 2; X(3, 5), 2, 0, False
-_topk: X(3, 5), 2, 1, True
+_topk: X(3, 5), 1, True, 2
 kthvalue: X(3, 5), 2
 _kthvalue: X(3, 5), 1, 2
 _mode: X(3, 5), 1
-unique unique_consecutive _unique _unique_consecutive: I(4, 9)
+unique unique_consecutive _unique_consecutive: I(4, 9)
+_unique: I(4, 9), 0
+_runs: N(3, 1, 1, 2), N(1, 2, 3, 0)
+_rows_where: X(3, 4), B(3, 4)
 searchsorted: X(5).sort()[0], X(3, 4)
 _searchsorted: X(5).sort()[0], X(3, 4), False, False, None
 bucketize: X(3, 4), X(5).sort()[0]
@@ -309,6 +324,7 @@ conv3d: X(1, 2, 4, 3, 4), X(3, 2, 2, 2, 2), X(3)
 conv_transpose1d: X(2, 3, 5), X(3, 4, 3), X(4), 2, 1, 1
 conv_transpose2d: X(2, 3, 4, 3), X(3, 2, 3, 2), X(2), 2, 1
 conv_transpose3d: X(1, 2, 3, 2, 3), X(2, 2, 2, 2, 2)
+_convolution_weight: X(2, 3, 5, 6), X(2, 4, 5, 6), (4, 3, 3, 3), (1, 1), (1, 1), (1, 1), 1
 convolution: X(2, 3, 5, 6), X(4, 3, 3, 3), None, (1, 1), (1, 1), (1, 1), False, (0, 0), 1
 nn.avg_pool1d max_pool1d nn.max_pool1d_with_indices: X(2, 3, 6), 2; X(2, 3, 7), 3, 2, 1
 nn.avg_pool2d max_pool2d nn.max_pool2d_with_indices: X(2, 3, 4, 6), 2; X(3, 5, 6), 3, 2, 1
@@ -406,7 +422,8 @@ linspace: 0.5, 3, 5
 logspace: 0, 2, 5, 10.0
 tril_indices triu_indices: 3, 4, 0
 _randperm: 5
-bernoulli _bernoulli poisson: U(3, 4)
+bernoulli _bernoulli poisson _standard_gamma _sample_dirichlet: U(3, 4)
+binomial: N(3, 5, 9).to(P().dtype), U(3)
 bernoulli.p: X(3, 4), 0.3
 bernoulli_.Tensor: X(3, 4), U(3, 4)
 geometric_: X(3, 4), 0.3

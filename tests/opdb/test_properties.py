@@ -20,7 +20,7 @@ OF_MEMORY = {
     "as_strided", "as_strided_copy", "as_strided_scatter", "_view_dtype", "view", "view_as",
     "view_as_complex", "view_as_complex_copy", "view_as_real", "view_as_real_copy", "view_copy",
     "contiguous", "_box_muller", "bernoulli.p", "_attention", "_attention_tiles",
-    "_attention_tiles_backward",
+    "_attention_tiles_backward", "_normalize_rows_backward",
 }  # fmt: skip
 # Their results have a type of their own: that of the integers, of a pair, of an argument.
 OWN_TYPE = {"ldexp", "complex", "_to_copy"}
@@ -29,10 +29,10 @@ OWN_TYPE = {"ldexp", "complex", "_to_copy"}
 PECULIAR = {
     "_normal", "_leaks", "poisson", "linalg.eig", "linalg._eig", "_ctc_loss", "ctc_loss.IntList",
     "ctc_loss.Tensor", "_ctc_loss_backward", "_normalize_backward", "_rms_normalize_backward",
-    "_resample",
+    "_resample", "binomial", "_standard_gamma", "_sample_dirichlet", "_normalize_rows_backward",
 }  # fmt: skip
 # Arguments (among those of floating type) that are constants to the op.
-CONSTANT = {"nn.nll_loss_nd": {1}, "nn.cross_entropy_loss": {1}}
+CONSTANT = {"nn.nll_loss_nd": {1}, "nn.cross_entropy_loss": {1}, "nn._linear_cross_entropy": {3}}
 # Matrices of which the op reads a half: steps are of the same kind.
 HALF = {
     "cholesky": "S", "linalg.cholesky": "S", "linalg.cholesky_ex": "S", "linalg._cholesky": "S",

@@ -102,11 +102,9 @@ def linear_cross_entropy(
     `linear_weight` is [C, features], or [C, *D, features] for a loss at each place of D. With
     `options` (`nn.LinearCrossEntropyOptions`), chunks of rows are computed one after the other.
     """
+    _check_linear_cross_entropy(input, linear_weight, target, linear_bias, ignore_index)
     *outputs, features = linear_weight.shape
     classes, places = outputs[0], outputs[1:]
-    soft = target.is_floating_point()
-    if soft and ignore_index is not None:
-        raise ValueError("ignore_index is not supported for floating point target")
     ignore = -100 if ignore_index is None else ignore_index
     # Gradients of probabilities and class weights come from the logits.
     learned = target.requires_grad or (weight is not None and weight.requires_grad)
@@ -124,6 +122,32 @@ def linear_cross_entropy(
     logits = ops.linear(input, flat, None if linear_bias is None else linear_bias.reshape(-1))
     logits = logits.reshape(*input.shape[:-1], *outputs)
     return cross_entropy(logits, target, weight, None, ignore, None, reduction, label_smoothing)
+
+
+def _check_linear_cross_entropy(
+    input: Tensor, weight: Tensor, target: Tensor, bias: Tensor | None, ignore_index: int | None
+) -> None:
+    shape, given = tuple(weight.shape), tuple(input.shape)
+    if len(given) not in (1, 2):
+        raise RuntimeError(f"expected input with dimensionality 1 or 2, got {len(given)}")
+    if len(shape) < 2:
+        raise RuntimeError(
+            f"expected linear_weight with dimensionality at least 2, got {len(shape)}"
+        )
+    if given[-1] != shape[-1]:
+        raise RuntimeError(
+            "expected equal input and linear_weight last dimensions (in_features), got "
+            f"{given[-1]} and {shape[-1]}, respectively"
+        )
+    if len(shape) > 2 and len(given) == 1:
+        raise RuntimeError(
+            f"K-dimensional loss defined by linear_weight shape {shape} requires batched input, "
+            f"(N, {shape[-1]}), got unbatched input with shape {given}"
+        )
+    if bias is not None and tuple(bias.shape) != shape[:-1]:
+        raise RuntimeError(f"expected linear_bias shape {shape[:-1]}, got {tuple(bias.shape)}")
+    if target.is_floating_point() and ignore_index is not None:
+        raise RuntimeError("ignore_index cannot be specified when target contains probabilities")
 
 
 def _row_weights(target: Tensor, weight: Tensor | None, ignore_index: int) -> Any:
