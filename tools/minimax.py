@@ -550,6 +550,7 @@ def main(names):
             entry(name, "float64", 53)
         return
     print('"""Coefficients and constants of the functions in math.py, by tools/minimax.py."""\n')
+    print("# fmt: off\n")
     for dtype, bits in (("float32", 24), ("float64", 53)):
         print(f"{dtype} = {{")
         for name in SPECS:
