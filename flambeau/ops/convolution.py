@@ -324,11 +324,10 @@ def _back(grad, weight, shape, stride, padding, dilation, transposed, groups):
 
 
 def _weights(input, grad, shape, stride, padding, dilation, transposed, groups):
-    if transposed:
-        input, grad = grad, input
     rank = len(shape) - 2
     more = (v * rank if len(v) == 1 else v for v in (stride, padding, dilation))
-    return weight_sums(_conj(input), grad, shape, *more, groups)
+    factors = (grad, _conj(input)) if transposed else (_conj(input), grad)
+    return weight_sums(*factors, shape, *more, groups)
 
 
 convolution = Correlation(
@@ -397,10 +396,10 @@ weight_sums = Correlation(
     weight_gradient,
     dict(
         input=lambda grad, input_layout, slope, stride, padding, dilation, groups: _back(
-            slope, grad, input_layout.shape, stride, padding, dilation, False, groups
+            _conj(slope), _conj(grad), input_layout.shape, stride, padding, dilation, False, groups
         ),
         slope=lambda grad, input, slope_layout, stride, padding, dilation, groups: _reread(
-            input, grad, slope_layout.shape, stride, padding, dilation, groups
+            _conj(input), _conj(grad), slope_layout.shape, stride, padding, dilation, groups
         ),
     ),
 )

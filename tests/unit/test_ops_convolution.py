@@ -155,3 +155,16 @@ def test_neighbouring_memory_is_not_read():
     w.requires_grad_()
     functional.conv2d(x, w, padding=1).backward(grad)
     assert bool(w.grad.isfinite().all())
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_complex_gradients(transposed):
+    x = flambeau.randn(2, 4, 5, 5, dtype=flambeau.complex128, requires_grad=True)
+    w = flambeau.randn(4, 2, 3, 3, dtype=flambeau.complex128, requires_grad=True)
+    function = functional.conv_transpose2d if transposed else functional.conv2d
+
+    def convolve(x, w):
+        return function(x, w, stride=2, padding=1, groups=2)
+
+    assert flambeau.autograd.gradcheck(convolve, (x, w))
+    assert flambeau.autograd.gradgradcheck(convolve, (x[:1, :, :3, :3], w))
