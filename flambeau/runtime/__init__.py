@@ -44,6 +44,7 @@ _NATIVE = frozenset(
         "set_num_threads",
         "shift_grad",
         "shift_inference",
+        "watch",
         "wrap",
     }
 )

@@ -21,8 +21,9 @@ class Stage(NamedTuple):
 
     The kernel returns 0, or a code above 0 that says what failed. It is called on ranges that
     partition [0, total), of at least `grain` iterations each; ranges run in parallel. `data` says
-    where each data pointer comes from: k >= 0 is positional argument k, -1 - k is output k. `dims`
-    are int64s handed to the kernel as they are.
+    where each data pointer comes from: k >= 0 is positional argument k, -1 - k is output k; `starts`
+    are bytes added to them, where there are any. `dims` are int64s handed to the kernel as they
+    are.
     """
 
     kernel: int
@@ -30,6 +31,7 @@ class Stage(NamedTuple):
     dims: bytes
     total: int
     grain: int
+    starts: tuple[int, ...] = ()
 
 
 class Saved(NamedTuple):
@@ -80,7 +82,8 @@ class Launch(NamedTuple):
     `release`: run without the interpreter's lock. `record(result, *args)` is called after success
     when grad mode is on and a tensor argument has a node; if it has an attribute `recording`,
     native code does what that says instead, unless somebody watches. `fail(code, *args)` is called
-    on a kernel's nonzero code and should raise.
+    on a kernel's nonzero code and should raise. `work` is what the stages were made from, for those
+    who make others from it: see `ops.family.Work`.
     """
 
     arguments: str
@@ -90,6 +93,7 @@ class Launch(NamedTuple):
     release: bool = False
     record: Callable[..., Any] | None = None
     fail: Callable[..., Any] | None = None
+    work: tuple = ()
 
 
 class Memory(NamedTuple):
@@ -255,9 +259,8 @@ def launcher(launch: Launch) -> Callable[..., Any]:
     if _bound is None:
         raise RuntimeError("a launcher needs the tensor class: call bind first")
     _check(launch)
-    # A record function keeps its recording alive.
-    kept = [launch.record, launch.fail, *(layout for layout, _ in launch.outputs)]
-    return module.make_launcher((_descriptor(launch), *kept))
+    # It keeps alive what the descriptor points to.
+    return module.make_launcher((_descriptor(launch), launch))
 
 
 def _check(launch: Launch) -> None:
@@ -299,9 +302,13 @@ def _descriptor(launch: Launch) -> bytes:
     outputs = [(0 if layout is None else id(layout), nbytes) for layout, nbytes in launch.outputs]
     stages = b""
     for stage in launch.stages:
-        indices = pack(*(k if k >= 0 else count - 1 - k for k in stage.data))
+        starts = stage.starts or (0,) * len(stage.data)
+        places = [
+            pack(k if k >= 0 else count - 1 - k, start)
+            for k, start in zip(stage.data, starts, strict=True)
+        ]
         row = (stage.kernel, place(stage.dims), stage.total, max(stage.grain, 1), len(stage.data))
-        stages += pack(*row, place(indices))
+        stages += pack(*row, place(b"".join(places)))
     written = launch.arguments.find("m")
     recording = _recording(launch)
     values = {

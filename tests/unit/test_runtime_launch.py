@@ -439,9 +439,9 @@ def test_references_and_memory_stay_exact(kernels, release):
         )
     )
     objects = (layout, a, a.storage, Bare, runtime.Storage, None, 0)
-    allocated = runtime.memory().allocated
     a._node = "node"
     gc.collect()
+    allocated = runtime.memory().allocated
     before = [sys.getrefcount(o) for o in objects]
     for _ in range(2000):
         add(a, a)

@@ -16,7 +16,7 @@ from flambeau.types import DType, Layout, contiguous, meta
 from ..modes import state
 from ..op import Op, is_tensor
 from ..promotion import compute_type
-from .launch import expand
+from .launch import Work, expand
 from .product import product_stage
 from .reduction import Fold, split
 
@@ -66,7 +66,7 @@ class _Step(NamedTuple):
     places: tuple = ()
     add: bool = False
 
-    def plan(self, rows: int) -> compiler.Plan:
+    def work(self, rows: int = 0) -> Work:
         kernel = self.kernel
         count = len(kernel.outputs)
         kept = [d for d in range(len(self.shape)) if kernel.kind != "reduce" or d not in self.axes]
@@ -79,15 +79,14 @@ class _Step(NamedTuple):
         read = [expand(b.layout, self.shape) for b in self.buffers[count:]]
         starts = [] if rows else [b.offset * b.layout.itemsize for b in self.buffers]
         assert kernel.kind == "pointwise" or not any(starts)
-        return compiler.plan(
+        return Work(
             kernel,
-            written,
-            read,
+            (*written, *read),
+            tuple(b.source for b in self.buffers),
             self.axes,
-            places=self.places,
-            starts=tuple(starts) if any(starts) else None,
-            counter=self.counter,
-            rows=rows,
+            self.places,
+            tuple(starts) if any(starts) else None,
+            self.counter,
         )
 
 
@@ -216,37 +215,31 @@ class Steps:
     def launch(self, letters, sizes, record, fail=None):
         """The launcher of all steps."""
         rows = self._common_rows() if self.rows is None else self.rows
-        stages = self._by_rows(rows) if rows else self._one_by_one()
+        stages, works = self._by_rows(rows) if rows else self._one_by_one()
         outputs = tuple(f for f in self.fresh if not rows or f[0] is not None)
         release = self.cost > RELEASE
         return runtime.launcher(
-            runtime.Launch(letters, sizes, outputs, tuple(stages), release, record, fail)
+            runtime.Launch(letters, sizes, outputs, tuple(stages), release, record, fail, works)
         )
 
     def _one_by_one(self):
+        works = [step.stage() if isinstance(step, _Call) else step.work() for step in self._steps]
+        linked = iter(compiler.link([w.plan() for w in works if isinstance(w, Work)]))
         stages = []
-        plans = [step.plan(0) for step in self._steps if isinstance(step, _Step)]
-        linked = iter(compiler.link(plans))
-        for step in self._steps:
-            if isinstance(step, _Call):
-                stages.append(step.stage())
+        for step, work in zip(self._steps, works, strict=True):
+            if isinstance(work, Work):
+                built = next(linked)
+                stages += work.stages(built, self.fresh)
+                self.cost += built.cost
+            else:
+                stages.append(work)
                 self.cost += step.cost
-                continue
-            built = next(linked)
-            sources = [b.source for b in step.buffers]
-            for nbytes in built.scratch:
-                self.fresh.append((None, nbytes))
-                sources.append(-len(self.fresh))
-            for address, data, dims, total, grain in built.stages:
-                places = tuple(sources[k] for k in data)
-                stages.append(runtime.Stage(address, places, dims, total, grain))
-            self.cost += built.cost
-        return stages
+        return stages, tuple(works)
 
     def _by_rows(self, rows):
         """One stage: what the steps hand to each other is scratch memory for a block of rows."""
         total = math.prod(self._steps[0].shape[:rows])
-        plans = [step.plan(rows) for step in self._steps if step.kernel is not None]
+        plans = [step.work(rows).plan(rows) for step in self._steps if step.kernel is not None]
         built = iter(compiler.link(plans))
         places, given, scratch = self._places(total)
         parts = []
@@ -259,13 +252,14 @@ class Steps:
                 made = next(built)
                 found = made.stages
                 self.cost += made.cost
-            for address, data, dims, count, _ in found:
+            for address, data, dims, count, *_ in found:
                 each = tuple(pairs[k] for k in data)
                 parts.append(runtime.Part(address, each, dims, count // total))
         near = {b.source: _row_bytes(b.layout, rows) for s in self._steps for b in s.buffers}
         grain = max(1, min(total, round(_PIECE * total / max(self.cost, 1.0))))
         whole = runtime.Rows(parts, given, scratch, total, grain, sum(near.values()))
-        return [runtime.rows_stage(whole)]
+        stages = [runtime.rows_stage(whole)]
+        return stages, tuple(stages)
 
     def _places(self, total):
         """Where `runtime.Rows` finds each source, what it is given, and its scratch blocks."""

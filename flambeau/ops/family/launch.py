@@ -1,6 +1,8 @@
 """From a kernel and layouts to a launcher: what the pointwise and reduction families share."""
 
-from flambeau import compiler, runtime
+from typing import NamedTuple
+
+from flambeau import compiler, ir, runtime
 from flambeau.ir import cast, load, param
 from flambeau.types import PYTHON_TYPES, Layout, by_name, cpu, layout, meta
 
@@ -88,6 +90,47 @@ class Slots:
         self.itemsizes.append(itemsize)
 
 
+class Work(NamedTuple):
+    """A kernel on operands: what `compiler.plan` takes, and where the memory of each operand comes
+    from, as in `runtime.Stage`.
+
+    `operands` are the layouts of outputs, then inputs; `starts` are bytes to their first elements.
+    """
+
+    kernel: ir.Kernel
+    operands: tuple[Layout, ...]
+    sources: tuple[int, ...]
+    axes: tuple[int, ...] = ()
+    places: tuple = ()
+    starts: tuple[int, ...] | None = None
+    counter: tuple | None = None
+
+    def plan(self, rows: int = 0) -> compiler.Plan:
+        """How the kernel runs; `rows`: see `compiler.plan`."""
+        count = len(self.kernel.outputs)
+        return compiler.plan(
+            self.kernel,
+            self.operands[:count],
+            self.operands[count:],
+            self.axes,
+            places=self.places,
+            starts=self.starts,
+            counter=self.counter,
+            rows=rows,
+        )
+
+    def stages(self, built: compiler.Built, fresh: list) -> list[runtime.Stage]:
+        """The stages of a launch. Scratch blocks are added to `fresh`, its outputs."""
+        sources = list(self.sources)
+        for nbytes in built.scratch:
+            fresh.append((None, nbytes))
+            sources.append(-len(fresh))
+        return [
+            runtime.Stage(address, tuple(sources[k] for k in data), dims, total, grain)
+            for address, data, dims, total, grain in built.stages
+        ]
+
+
 def launch(
     kernel,
     slots: Slots,
@@ -114,24 +157,16 @@ def launch(
         if not all(o.device is meta for o in outputs):
             raise NotImplementedError("Cannot copy out of meta tensor; no data!")
         return _on_meta(made, targets, record)
-    built = compiler.build(kernel, outputs, inputs, axes)
     fresh: list[tuple[Layout | None, int]] = []
     sources: list[int] = []
     for target, o, m in zip(targets, outputs, made, strict=True):
         if target is None:
-            sources.append(-1 - len(fresh))
             fresh.append((m, o.nbytes))
-        else:
-            sources.append(target)
-    sources += slots.positions
-    for nbytes in built.scratch:
-        sources.append(-1 - len(fresh))
-        fresh.append((None, nbytes))
+        sources.append(-len(fresh) if target is None else target)
+    work = Work(kernel, (*outputs, *inputs), (*sources, *slots.positions), tuple(axes))
+    [built] = compiler.link([work.plan()])
+    stages = tuple(work.stages(built, fresh))
     letters = ["m" if p in targets else c for p, c in enumerate(slots.letters)]
-    stages = tuple(
-        runtime.Stage(address, tuple(sources[k] for k in data), dims, total, grain)
-        for address, data, dims, total, grain in built.stages
-    )
     return runtime.launcher(
         runtime.Launch(
             "".join(letters),
@@ -141,6 +176,7 @@ def launch(
             built.cost > _RELEASE,
             record,
             fail,
+            (work,),
         )
     )
 
@@ -174,4 +210,4 @@ def same_device(operands, name) -> "object":
     return next(iter(devices), cpu)
 
 
-__all__ = ["Slots", "broadcast", "expand", "launch", "layout", "same_device"]
+__all__ = ["Slots", "Work", "broadcast", "expand", "launch", "layout", "same_device"]

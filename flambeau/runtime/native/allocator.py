@@ -8,7 +8,8 @@ S_VERSION = 4
 S_OWNER = 5          # an object, or 0
 S_BLOCK = 6          # 1 if the block is the allocator's
 S_WEAK = 7           # list of weak references
-S_WORDS = 8
+S_SERIAL = 8         # how many storages were made before
+S_WORDS = 9
 UNVERSIONED = -1 << 63 # the version of storages made in inference mode
 
 CLASSES = 192
@@ -29,6 +30,7 @@ frees: word = 0
 spare_storages: word = 0      # dead Storage objects, linked through S_PTR
 spare_count: word = 0
 storage_type: word = 0
+storages: word = 0            # made so far
 
 log_on: word = 0
 log_data: word = 0
@@ -177,6 +179,8 @@ def new_storage(memory, nbytes, owner, ours):
     self[S_OWNER] = owner
     self[S_BLOCK] = ours
     self[S_WEAK] = 0
+    self[S_SERIAL] = storages
+    storages += 1
     return self
 
 # A Storage of fresh memory.
@@ -224,6 +228,7 @@ storage_members: table = [
     ("nbytes", T_LONGLONG, 8 * S_NBYTES, READONLY, "Bytes of the memory."),
     ("version", T_LONGLONG, 8 * S_VERSION, 0, "How often written in place; below 0: uncounted."),
     ("owner", T_OBJECT, 8 * S_OWNER, READONLY, "What keeps foreign memory alive, or None."),
+    ("serial", T_LONGLONG, 8 * S_SERIAL, READONLY, "How many storages were made before it."),
     ("__weaklistoffset__", T_PYSSIZET, 8 * S_WEAK, READONLY, 0),
     (0, 0, 0, 0, 0),
 ]

@@ -20,7 +20,8 @@ HEAD = (
     "DATA",  # the largest number of data pointers of a stage
     "ARGUMENT_TABLE",  # rows of two words: kind, bytes of an element
     "OUTPUT_TABLE",  # rows of two words: layout or 0, bytes
-    "STAGE_TABLE",  # rows of six words: kernel, dims, total, grain, count of data, their indices
+    "STAGE_TABLE",  # rows of six words: kernel, dims, total, grain, count of data, and where rows
+    # of two words lie: number of the pointer, bytes added to it
 )
 KINDS = "tmodic-"
 
@@ -36,6 +37,7 @@ K_INTEGER = 4
 K_COMPLEX = 5
 K_IGNORED = 6
 STAGE_BYTES = 48
+watcher: word = 0                              # a callable that hears of all launches, or 0
 MINUS_ONE = 0xBFF0000000000000 - (1 << 64)      # the double -1
 
 @cold
@@ -158,10 +160,11 @@ def run_stages(d, pointers, scalars, data):
     count = d[L_STAGES]
     for s in range(count):
         if stage[2] > 0:
-            indices = d + stage[5]
+            place = d + stage[5]
             used = stage[4]
             for k in range(used):
-                data[k] = pointers[indices[k]]
+                data[k] = pointers[place[0]] + place[1]
+                place += 16
             code = parallel_for(stage[0], data, d + stage[1], scalars, stage[2], stage[3])
             if unlikely(code):
                 return code
@@ -305,6 +308,32 @@ def recorded(d, result, arguments):
         return 0
     return result
 
+# Tells the watcher: callable(self, result, *arguments).
+@cold
+def watched(self, result, arguments, count):
+    given = stack(count + 2)
+    given[0] = self
+    given[1] = result
+    for i in range(count):
+        given[i + 2] = arguments[i]
+    answer = PyObject_Vectorcall(watcher, given, count + 2, 0)
+    if answer == 0:
+        decref(result)
+        return 0
+    decref(answer)
+    return result
+
+# Sets the watcher, or none with None; the one before is given back.
+def py_watch(module: ptr, callable: ptr) -> ptr:
+    before = watcher
+    watcher = 0
+    if callable != none():
+        incref(callable)
+        watcher = callable
+    if before == 0:
+        return new_none()
+    return before
+
 def launch(self: ptr, arguments: ptr, count: i64) -> ptr:
     d = self[TUPLE_ITEMS] + BYTES_DATA
     if unlikely(count != d[L_ARGUMENTS]):
@@ -331,6 +360,8 @@ def launch(self: ptr, arguments: ptr, count: i64) -> ptr:
             return 0
         return report_failure(d, arguments, code)
     result = results(d, arguments, blocks)
+    if unlikely(watcher) and result:
+        result = watched(self, result, arguments, count)
     if graph and d[L_RECORD] and result:
         return recorded(d, result, arguments)
     return result
@@ -363,6 +394,7 @@ methods: table = [
     ("get_num_threads", py_get_num_threads, METH_NOARGS, 0),
     ("forget_workers", py_forget_workers, METH_NOARGS, 0),
     ("make_launcher", py_make_launcher, METH_O, 0),
+    ("watch", py_watch, METH_O, 0),
     (0, 0, 0, 0),
 ]
 
