@@ -12,6 +12,7 @@ A complex value is a `Pair` of real ones. A kernel is a body of expressions and 
 * `Indexed`: a `Pointwise` with operands that lie where index operands say
 """
 
+import copy
 import math
 import struct
 from typing import Any, NamedTuple
@@ -425,6 +426,17 @@ class Kernel:
 
     def values(self) -> tuple[tuple[Value, ...], ...]:
         raise NotImplementedError
+
+    def mapped(self, mapping: dict) -> "Kernel":
+        """The kernel with leaves replaced as `mapping` (Expr to Expr) says."""
+        made = copy.copy(self)
+        made._key = None
+        for name in ("body", "init", "element", "combine", "finish"):
+            if hasattr(made, name):
+                setattr(made, name, tuple(substitute(v, mapping) for v in getattr(made, name)))
+        if made.check is not None:
+            made.check = substitute(made.check, mapping)
+        return made
 
     @property
     def key(self) -> tuple:

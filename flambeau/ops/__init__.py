@@ -76,7 +76,7 @@ from .family import (
     scan,
     view,
 )  # fmt: skip
-from .family.launch import broadcast, expand
+from .family.launch import Work, broadcast, expand
 from .family.opaque import adopt, ndarray
 from .family.pointwise import can_write, check_target
 from .family.reduction import wrap_dim, wrap_dims
@@ -143,6 +143,7 @@ __all__ = [
     "Pointwise",
     "Reduction",
     "View",
+    "Work",
     "add_hook",
     "adopt",
     "alone",

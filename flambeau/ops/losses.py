@@ -2,10 +2,11 @@
 
 import math as _math
 
+from flambeau import ir
 from flambeau.types import by_name
 
 from .facts import type_name
-from .family import fused
+from .family import fused, pointwise
 from .op import composite, find
 
 INT64 = by_name("int64")
@@ -263,18 +264,29 @@ def _check_classes(name, input, target, weight):
     return d, classes
 
 
-def _in_range(target, classes, ignore_index):
-    """Raises PyTorch's error for a class outside [0, classes)."""
-    bad = ((target < 0) | (target >= classes)) & target.ne(ignore_index)
-    if bool(bad.any()):
-        value = target.masked_select(bad).select(0, 0).item()
-        raise IndexError(f"Target {value} is out of bounds.")
+def _no_class(target, classes, ignored):
+    bad = target.masked_select(((target < 0) | (target >= classes)) & target.ne(ignored))
+    return IndexError(f"Target {bad.select(0, 0).item()} is out of bounds.")
+
+
+class_index = pointwise(
+    "nn::_class_index(Tensor self, Scalar classes, Scalar ignored) -> Tensor",
+    """The class, which must lie in [0, `classes`), or 0 where it is `ignored`.""",
+    scalar=lambda self, classes, ignored: ir.select(self.equals(ignored), 0, self),
+    refuses=lambda self, classes, ignored: (
+        ((self < 0) | (self >= classes)) & self.differs(ignored)
+    ),
+    refusal=_no_class,
+    promotes=("self",),
+    function=False,
+)
 
 
 def _nll_weights(target, weight, ignore_index, classes, like):
-    """Each target's weight: that of its class, 0 where ignored."""
-    kept = target.ne(ignore_index)
-    safe = where(kept, target, find("zeros_like").door(target))
+    """The classes, 0 in place of what is ignored, and each target's weight: that of its class, 0
+    where ignored.
+    """
+    safe, kept = class_index(target, classes, ignore_index), target.ne(ignore_index)
     if weight is None:
         return safe, kept.to(like.layout.dtype)
     return safe, weight.index_select(0, safe.reshape(-1)).reshape(target.layout.shape) * kept
@@ -307,7 +319,6 @@ def nll_loss_nd(self, target, weight, reduction, ignore_index):
     d, classes = _check_classes("nll_loss", self, target, weight)
     if target.layout.dtype is not INT64:
         target = target.to(INT64)
-    _in_range(target, classes, ignore_index)
     safe, weights = _nll_weights(target, weight, ignore_index, classes, self)
     picked = self.gather(d, safe.unsqueeze(d)).squeeze(d)
     loss = -picked * weights

@@ -30,7 +30,8 @@ class interpreting:
     Its ``process(op, args, target)`` performs the op, or something else, and returns what the
     caller gets; what it performs itself goes one level down. `target` is None, `INPLACE` where the
     result is to be written into the first argument, or the value of ``out=``. It may have
-    ``suffixes(tensor)``, what `repr` says of a tensor besides.
+    ``suffixes(tensor)``, what `repr` says of a tensor besides, and ``reads(tensor)``, which is
+    called before Python sees elements.
     """
 
     __slots__ = ("interpreter", "outer")
@@ -47,6 +48,14 @@ class interpreting:
     def __exit__(self, *exception):
         state.stack = self.outer
         interpreters.remove(self.interpreter)
+
+
+def tell_read(tensor) -> None:
+    """Tells this thread's interpreters that Python is about to see the elements of a tensor."""
+    for interpreter in state.stack:
+        reads = getattr(interpreter, "reads", None)
+        if reads is not None:
+            reads(tensor)
 
 
 INPLACE = type("Inplace", (), {"__repr__": lambda self: "<in place>"})()

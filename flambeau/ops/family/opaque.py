@@ -7,7 +7,7 @@ from flambeau._base import numpy
 from flambeau.types import from_numpy, is_dense, layout, meta, row_major
 
 from ..facts import TOLD, no_memory, tell
-from ..modes import state
+from ..modes import interpreters, state, tell_read
 from ..op import Op, is_tensor
 
 
@@ -16,6 +16,8 @@ def ndarray(tensor) -> numpy.ndarray:
     layout = tensor.layout
     if layout.device is meta:
         raise NotImplementedError("Cannot copy out of meta tensor; no data!")
+    if interpreters and state.stack:
+        tell_read(tensor)
     if layout.numel == 0:
         return numpy.empty(layout.shape, layout.dtype.numpy)
     size = layout.itemsize

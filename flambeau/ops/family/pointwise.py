@@ -61,11 +61,12 @@ class Pointwise(Op):
     _condition = None
 
     def __init__(
-        self, schema, doc, scalar, dtype, gradients, promotes, check, refuses=None, **options
-    ):
+        self, schema, doc, scalar, dtype, gradients, promotes, check, refuses=None, refusal=None,
+        **options,
+    ):  # fmt: skip
         super().__init__(schema, doc, gradients, **options)
         self.scalar, self.dtype, self.promotes, self.check = scalar, dtype, promotes, check
-        self.refuses = refuses
+        self.refuses, self.refusal = refuses, refusal
 
     def analyse(self, args):
         """(operand layouts or number types by argument name, common dtype, compute dtype, result
@@ -105,7 +106,7 @@ class Pointwise(Op):
 
     def fail(self, code, *args):
         """What the kernel's check found."""
-        raise tell(self, args[: len(self.schema.arguments)], RuntimeError("ZeroDivisionError"))
+        raise tell(self, args[: len(self.schema.arguments)], self.refusal(*args))
 
     def plan(self, args):
         operands, _, compute, result = self.analyse(args)
@@ -217,8 +218,9 @@ def order(shape, operands):
 
 
 def pointwise(
-    schema, doc, *, scalar, dtype=same, grad=None, promotes=(), check=None, refuses=None, **options
-) -> Pointwise:
+    schema, doc, *, scalar, dtype=same, grad=None, promotes=(), check=None, refuses=None,
+    refusal=None, **options,
+) -> Pointwise:  # fmt: skip
     """Declares a pointwise op.
 
     `scalar` takes the schema's arguments in order: tensors and Scalars as expressions of the
@@ -226,7 +228,14 @@ def pointwise(
     else as Python values. `promotes` names the arguments that decide the dtype (default: all in
     tensor position).
     `check(common, *args)` raises on what the op refuses; `refuses` gives, on expressions, where a
-    value is refused (a
-    zero divisor), or None.
+    value is refused, or None, and `refusal(*args)` the error that is raised then: by default, that of
+    a zero divisor.
     """
-    return Pointwise(schema, doc, scalar, dtype, grad, tuple(promotes), check, refuses, **options)
+    return Pointwise(
+        schema, doc, scalar, dtype, grad, tuple(promotes), check, refuses, refusal or _zero_divisor,
+        **options,
+    )  # fmt: skip
+
+
+def _zero_divisor(*args):
+    return RuntimeError("ZeroDivisionError")

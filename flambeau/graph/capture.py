@@ -1,0 +1,287 @@
+"""Capture: what a stretch of the user's program does, recorded as a `Program` while it runs.
+
+Nothing is pretended: the ops are performed as always, on the tensors that are there. Every launch is
+seen by the native core's watcher, with the kernels that it consists of; ops that are no launches are
+seen by an interpreter. What neither sees, and yet makes memory, ends the capture: a program may be
+incomplete, but never wrong.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from flambeau import ir, runtime
+from flambeau._base import user_line
+from flambeau.ops import Work, modes, perform_plainly
+from flambeau.tensor import Tensor
+from flambeau.types import by_name
+
+from .program import Buffer, Call, Host, Instruction, Loop, Operand, Program
+
+FLOAT64 = by_name("float64")
+
+# Ops whose results' shapes, or the way on from them, depend on elements.
+DATA_DEPENDENT = frozenset(
+    {
+        "nonzero", "masked_select", "unique", "_unique", "_unique2", "unique_dim",
+        "unique_consecutive", "bincount", "argwhere", "repeat_interleave",
+    }
+)  # fmt: skip
+MEMORY_ONLY = ("empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided")
+
+
+class Broken(Exception):
+    """Why a capture cannot stand for what was run."""
+
+
+class Capture:
+    """Records what its thread performs inside a with block.
+
+    `broken` says, where it is not None, why `program` cannot be made: the reason and the user's
+    line. `numbers_of(op, args)` may give numbers (by the position of the argument) that change from
+    run to run: for each the number of a slot.
+    """
+
+    def __init__(self, numbers_of=None):
+        self.instructions: list[Instruction] = []
+        self.broken: str | None = None
+        self.numbers = 0
+        self._numbers_of = numbers_of
+        self._number_slots: dict[int, int] | None = None
+        self._buffers: dict[int, Buffer] = {}
+        self._launches, self._count = 0, -1
+
+    def __enter__(self):
+        self._thread = threading.get_ident()
+        self._start = runtime.empty(0).serial
+        self._interpreting = modes.interpreting(self)
+        self._interpreting.__enter__()
+        self._before = runtime.watch(self._launched)
+        return self
+
+    def __exit__(self, *exception):
+        runtime.watch(self._before)
+        self._interpreting.__exit__(*exception)
+        if exception[0] is not None:
+            self.end(f"{exception[0].__name__} was raised")
+
+    def end(self, reason: str) -> None:
+        """The capture is over: what follows is not recorded."""
+        if self.broken is None:
+            line = user_line()
+            self.broken = f"{reason}\n  at {line}" if line else reason
+            self.instructions = []
+
+    # What the interpreter sees.
+
+    def process(self, op, args, target):
+        """Performs an op; its parts are seen as well, and it is recorded where it is no launch."""
+        if self.broken is not None or target is not None:
+            return perform_plainly(op, args, target)
+        if op.family == "composite":
+            with modes.interpreting(self):
+                return op.slow(args)
+        if op.name in DATA_DEPENDENT:
+            self.end(f"the shape of what {op.name} gives depends on the data")
+            return op.slow(args)
+        before = self._launches
+        versions = [(t, t.storage.version) for t in _tensors(args)]
+        self._number_slots = self._numbers_of(op, args) if self._numbers_of else None
+        result = op.slow(args)
+        self._number_slots = None
+        if self._launches == before and op.family != "view" and self.broken is None:
+            self._perform_on_host(op, args, result, versions)
+        return result
+
+    def reads(self, tensor) -> None:
+        """Somebody wants the elements."""
+        self.end("a tensor's elements were read")
+
+    def _perform_on_host(self, op, args, result, versions):
+        """Records an op that only Python can repeat."""
+        made = [t for t in (result if isinstance(result, tuple | list) else (result,)) if _is(t)]
+        if any(_is(a) and any(a is r for r in made) for a in args) and not _written(versions):
+            return  # the tensor itself: nothing happened
+        fresh = [t for t in made if t.storage.serial >= self._start]
+        fresh = [t for t in fresh if id(t.storage) not in self._buffers]
+        if op.name in MEMORY_ONLY:
+            for t in fresh:
+                self._add(t.storage)
+            return
+        written = _written(versions)
+        if not fresh and not written:
+            return
+        tensors = list(_tensors(args))
+        try:
+            operands = [self._operand(t) for t in tensors]
+        except Broken as reason:
+            return self.end(str(reason))
+        operands += [Operand(self._add(t.storage), t.offset * t.itemsize, t.layout) for t in fresh]
+        mask = sum(1 << k for k, t in enumerate(tensors) if any(t is w for w in written))
+        mask |= sum(1 << len(tensors) + k for k in range(len(fresh)))
+        places = [next(k for k, m in enumerate(made) if m is t) for t in fresh]
+        run = _again(op, args, len(tensors), places)
+        self.instructions.append(Host(run, tuple(operands), mask, op.name))
+
+    # What the watcher sees.
+
+    def _launched(self, launcher, result, *args):
+        if self.broken is not None or threading.get_ident() != self._thread:
+            return
+        self._launches += 1
+        try:
+            self._record(launcher[1], result, args)
+        except Broken as reason:
+            self.end(str(reason))
+
+    def _record(self, launch, result, args):
+        found: dict[int, tuple[Buffer, int, Any]] = {}  # by source: buffer, start, layout
+        for k, (letter, value) in enumerate(zip(launch.arguments, args, strict=True)):
+            if letter in "tmo" and value is not None:
+                found[k] = self._operand(value)
+        results = iter(result if isinstance(result, tuple) else (result,))
+        for k, (layout, nbytes) in enumerate(launch.outputs):
+            tensor = None if layout is None else next(results)
+            buffer = self._new(nbytes) if tensor is None else self._add(tensor.storage)
+            found[-1 - k] = Operand(buffer, 0, layout)
+        numbers = self._scalars(launch, args)
+        for work in launch.work or launch.stages:
+            if isinstance(work, Work):
+                self.instructions.append(_loop(work, found, numbers))
+            elif work.total:
+                self.instructions.append(_call(work, found, launch))
+
+    def _scalars(self, launch, args) -> dict[int, Any]:
+        """For each scalar slot of the launch what stands in its place: a constant or a number."""
+        slots, at = {}, 0
+        for k, (letter, value) in enumerate(zip(launch.arguments, args, strict=True)):
+            if letter == "d":
+                changing = (self._number_slots or {}).get(k)
+                slots[at] = float(value) if changing is None else ir.param(changing, FLOAT64)
+            elif letter == "i":
+                slots[at] = int(value)
+            elif letter == "c":
+                slots[at], slots[at + 1] = complex(value).real, complex(value).imag
+            at += {"d": 1, "i": 1, "c": 2}.get(letter, 0)
+        return slots
+
+    # Memory.
+
+    def _new(self, nbytes, storage=None) -> Buffer:
+        self._count += 1
+        return Buffer(self._count, nbytes, None, storage)
+
+    def _add(self, storage) -> Buffer:
+        """The buffer of memory that the program makes."""
+        buffer = self._buffers[id(storage)] = self._new(storage.nbytes, storage)
+        return buffer
+
+    def constant(self, tensor) -> None:
+        """Memory made from Python's values: the same in every run."""
+        if id(tensor.storage) not in self._buffers and self.broken is None:
+            self._give(tensor)
+
+    def _give(self, tensor) -> Buffer:
+        buffer = self._add(tensor.storage)
+        base = tensor._base
+        buffer.holder = base if base is not None else tensor
+        return buffer
+
+    def _operand(self, tensor) -> Operand:
+        buffer = self._buffers.get(id(tensor.storage))
+        if buffer is None:
+            if tensor.storage.serial >= self._start:
+                raise Broken("memory was made in a way that cannot be followed")
+            buffer = self._give(tensor)
+        start = tensor.offset * tensor.layout.itemsize
+        holder = buffer.holder
+        if holder is not None:
+            start -= holder.offset * holder.layout.itemsize
+        return Operand(buffer, start, tensor.layout)
+
+    def operand(self, tensor) -> Operand:
+        """Where a tensor lies. Raises Broken where the capture does not know."""
+        return self._operand(tensor)
+
+    def buffer_of(self, tensor) -> Buffer | None:
+        """The buffer that a tensor lies in, if the capture met it."""
+        return self._buffers.get(id(tensor.storage))
+
+    def program(self, results) -> Program:
+        """What was recorded; `results` are the tensors that leave it."""
+        return Program(list(self.instructions), [self._operand(t) for t in results], self.numbers)
+
+
+def _is(value) -> bool:
+    return isinstance(value, Tensor)
+
+
+def _tensors(args):
+    for a in args:
+        if _is(a):
+            yield a
+        elif isinstance(a, tuple | list):
+            yield from (t for t in a if _is(t))
+
+
+def _written(versions):
+    return [t for t, version in versions if t.storage.version != version]
+
+
+def _loop(work: Work, found, numbers) -> Loop:
+    """The instruction of a kernel, its scalar slots filled in."""
+    starts = work.starts or (0,) * len(work.operands)
+    operands = []
+    for source, layout, start in zip(work.sources, work.operands, starts, strict=True):
+        at = found[source]
+        operands.append(Operand(at.buffer, at.start + start, layout))
+    return Loop(filled(work.kernel, numbers), tuple(operands), work.axes, work.places, work.counter)
+
+
+def filled(kernel: ir.Kernel, numbers) -> ir.Kernel:
+    """The kernel with constants, or other parameters, in place of its parameters."""
+    mapping = {}
+    roots = [e for group in kernel.values() for v in group for e in ir.parts(v)]
+    roots += [] if kernel.check is None else [kernel.check]
+    for e in ir.topological(roots):
+        if e.op == "param":
+            value = numbers[e.value]
+            mapping[e] = value if isinstance(value, ir.Expr) else ir.const(value, e.dtype)
+    return kernel.mapped(mapping) if mapping else kernel
+
+
+def _call(stage, found, launch) -> Call:
+    operands = [found[source] for source in stage.data]
+    starts = stage.starts or (0,) * len(operands)
+    placed = tuple(
+        Operand(o.buffer, o.start + s, None) for o, s in zip(operands, starts, strict=True)
+    )
+    written = sum(
+        1 << k for k, s in enumerate(stage.data) if s < 0 or launch.arguments[s] == "m"
+    )
+    return Call(stage, placed, written, "kernel")
+
+
+def _again(op, args, count, places):
+    """A function that performs the op on `count` other tensors; those behind take the results at
+    `places`.
+    """
+
+    def run(*tensors):
+        given = iter(tensors[:count])
+        again = [
+            next(given)
+            if _is(a)
+            else type(a)(next(given) if _is(t) else t for t in a)
+            if isinstance(a, tuple | list)
+            else a
+            for a in args
+        ]
+        result = op.slow(tuple(again))
+        results = result if isinstance(result, tuple | list) else (result,)
+        for target, position in zip(tensors[count:], places, strict=True):
+            target.copy_(results[position])
+
+    return run
+

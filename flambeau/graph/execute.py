@@ -1,0 +1,233 @@
+"""Programs made runnable: memory planned, kernels compiled, one native call for each stretch that
+needs no Python.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from flambeau import compiler, runtime
+from flambeau.types import Layout, by_name, contiguous
+
+from .program import Buffer, Host, Loop, Operand, Program
+
+BYTE = by_name("uint8")
+RELEASE = 50_000.0  # ns of estimated work from which the interpreter's lock is released
+CALL = 2_000.0  # ns that a call is taken to cost where nobody knows
+
+
+class Executable:
+    """A program ready to run.
+
+    ``run(tensors, numbers)`` takes the tensors of the buffers that have an `argument`, and gives a
+    tuple of the results, new memory each. `scratch` is how many bytes it takes besides.
+    """
+
+    def __init__(self, program: Program):
+        self.program = program
+        self.scratch = 0
+        self._homes: dict[Buffer, Any] = {b: b.holder for b in program.buffers() if b.holder is not None}
+        stretches = _stretches(program.instructions)
+        if len(stretches) > 1 or any(isinstance(i, Host) for i in program.instructions):
+            self._settle(stretches)
+        made = [o for o in program.results if o.buffer not in self._homes]
+        self._made = list(dict.fromkeys(o.buffer for o in made))
+        lines = ["def run(tensors, numbers):"]
+        scope: dict[str, Any] = {"finish": self._finish}
+        for k, stretch in enumerate(stretches):
+            last = k == len(stretches) - 1
+            scope[f"part{k}"], given = self._part(stretch, last)
+            names = []
+            for b in given:
+                if b.argument is None:
+                    scope[f"given{b.number}"] = self._homes[b]
+                names.append(f"given{b.number}" if b.argument is None else f"tensors[{b.argument}]")
+            lines.append(f"    made = part{k}({', '.join([*names, '*numbers'])})")
+        if not stretches:
+            lines.append("    made = ()")
+        lines.append(f"    return {self._returned(scope)}")
+        exec("\n".join(lines), scope)
+        self.run = scope["run"]
+
+    def _returned(self, scope) -> str:
+        """What a run returns: `made` where that is the results already."""
+        results = self.program.results
+        plain = len(results) == len(self._made) and all(
+            o.buffer is b and not o.start for o, b in zip(results, self._made, strict=True)
+        )
+        if plain and len(results) > 1:
+            return "made"
+        if plain and results:
+            return "(made,)"
+        return "finish(tensors, made)" if results else "()"
+
+    def _finish(self, tensors, made):
+        """The results' tensors: views of what was made, copies of what stays."""
+        if len(self._made) <= 1:
+            made = (made,)
+        found = dict(zip(self._made, made, strict=False))
+        out = []
+        for o in self.program.results:
+            if o.buffer in found:
+                out.append(_placed(found[o.buffer], o))
+            elif o.buffer.holder is None:
+                out.append(_placed(self._homes[o.buffer], o).clone())
+            else:
+                home = o.buffer.holder if o.buffer.argument is None else tensors[o.buffer.argument]
+                same = home.layout is o.layout and not o.start
+                out.append(home if same else _placed(home, o))
+        return tuple(out)
+
+    # Memory that stays: what several stretches see, or a host op.
+
+    def _settle(self, stretches) -> None:
+        first: dict[Buffer, int] = {}
+        for k, stretch in enumerate(stretches):
+            for instruction in stretch:
+                for o in instruction.operands:
+                    if first.setdefault(o.buffer, k) != k or isinstance(instruction, Host):
+                        self._keep(o.buffer)
+        for o in self.program.results:
+            if first.get(o.buffer) != len(stretches) - 1:
+                self._keep(o.buffer)
+
+    def _keep(self, buffer: Buffer) -> None:
+        if buffer not in self._homes:
+            memory = runtime.empty(buffer.nbytes)
+            self._homes[buffer] = runtime.wrap(memory, contiguous((buffer.nbytes,), BYTE), 0)
+            self.scratch += buffer.nbytes
+
+    # Parts.
+
+    def _part(self, stretch, last: bool):
+        """A callable on given tensors and numbers, and the buffers of these tensors."""
+        if isinstance(stretch[0], Host):
+            return self._host_part(stretch[0])
+        given = [b for b in dict.fromkeys(_buffers(stretch)) if b in self._homes]
+        sources = {b: k for k, b in enumerate(given)}
+        fresh: list[tuple[Layout | None, int]] = []
+        if last:
+            for b in self._made:
+                whole = next(o for o in self.program.results if o.buffer is b)
+                carried = whole.layout if not whole.start else contiguous((b.nbytes,), BYTE)
+                fresh.append((carried, b.nbytes))
+                sources[b] = -len(fresh)
+        slots = plan_memory(stretch, [b for b in _buffers(stretch) if b not in sources])
+        for nbytes in slots.sizes:
+            fresh.append((None, nbytes))
+        base = len(fresh) - len(slots.sizes)
+        sources |= {b: -1 - base - slot for b, slot in slots.of.items()}
+        self.scratch += sum(slots.sizes)
+        stages, cost = _stages(stretch, sources, fresh)
+        written = {o.buffer for i in stretch for o in i.writes}
+        letters = "".join("m" if b in written else "t" for b in given) + "d" * self.program.numbers
+        sizes = [self._homes[b].layout.itemsize for b in given] + [0] * self.program.numbers
+        launch = runtime.Launch(
+            letters, tuple(sizes), tuple(fresh), tuple(stages), cost > RELEASE, None, _failed
+        )
+        return runtime.launcher(launch), given
+
+    def _host_part(self, host: Host):
+        given = list(dict.fromkeys(o.buffer for o in host.operands))
+        places = [(given.index(o.buffer), o) for o in host.operands]
+        run, count = host.run, len(given)
+
+        def part(*tensors):
+            run(*[_placed(tensors[k], o) for k, o in places])
+            return ()
+
+        return (lambda *args: part(*args[:count])), given
+
+
+class KernelFailed(Exception):
+    """A kernel of a program found what it refuses, such as an index out of range."""
+
+
+def _failed(code, *_):
+    raise KernelFailed(code)
+
+
+def _placed(home, operand: Operand):
+    """The tensor that an operand is, in the memory of `home`."""
+    layout = operand.layout
+    assert layout is not None
+    start = home.offset * home.layout.itemsize + operand.start
+    return runtime.wrap(home.storage, layout, start // layout.itemsize)
+
+
+def _buffers(instructions) -> list[Buffer]:
+    return list(dict.fromkeys(o.buffer for i in instructions for o in i.operands))
+
+
+def _stretches(instructions) -> list[list[Any]]:
+    """Runs of instructions that are no host ops, and each host op by itself."""
+    out: list[list[Any]] = []
+    for instruction in instructions:
+        alone = isinstance(instruction, Host)
+        if alone or not out or isinstance(out[-1][0], Host):
+            out.append([])
+        out[-1].append(instruction)
+    return out
+
+
+def _stages(instructions, sources: dict[Buffer, int], fresh: list) -> tuple[list, float]:
+    """The stages of all instructions, kernels compiled together; and a rough time in ns."""
+    plans = [i.work(_sources(i, sources)).plan() for i in instructions if isinstance(i, Loop)]
+    linked = iter(compiler.link(plans))
+    stages: list[runtime.Stage] = []
+    cost = 0.0
+    for i in instructions:
+        starts = tuple(o.start for o in i.operands)
+        places = _sources(i, sources)
+        if not isinstance(i, Loop):
+            stages.append(i.stage._replace(data=places, starts=starts))
+            cost += CALL * -(-i.stage.total // max(i.stage.grain, 1))
+            continue
+        built = next(linked)
+        for nbytes in built.scratch:
+            fresh.append((None, nbytes))
+            places, starts = (*places, -len(fresh)), (*starts, 0)
+        for address, data, dims, total, grain in built.stages:
+            where = tuple(places[k] for k in data), tuple(starts[k] for k in data)
+            stages.append(runtime.Stage(address, where[0], dims, total, grain, where[1]))
+        cost += built.cost
+    return stages, cost
+
+
+def _sources(instruction, sources) -> tuple[int, ...]:
+    return tuple(sources[o.buffer] for o in instruction.operands)
+
+
+class Slots:
+    """Blocks of memory that buffers share: `of` gives each buffer's number, `sizes` their bytes."""
+
+    def __init__(self) -> None:
+        self.of: dict[Buffer, int] = {}
+        self.sizes: list[int] = []
+
+
+def plan_memory(instructions, buffers: Sequence[Buffer]) -> Slots:
+    """Which buffers share memory: one takes the block of one that nobody reads any more, the best
+    fitting one, which grows where it is too small.
+    """
+    last = {b: k for k, i in enumerate(instructions) for b in {o.buffer for o in i.operands}}
+    wanted, slots, free = set(buffers), Slots(), list[int]()
+    for k, instruction in enumerate(instructions):
+        met = [b for b in dict.fromkeys(o.buffer for o in instruction.operands) if b in wanted]
+        for b in met:
+            if b not in slots.of:
+                slots.of[b] = _take(slots, free, b.nbytes)
+        free += [slots.of[b] for b in met if last[b] == k]
+    return slots
+
+
+def _take(slots: Slots, free: list[int], nbytes: int) -> int:
+    if not free:
+        slots.sizes.append(nbytes)
+        return len(slots.sizes) - 1
+    fitting = [s for s in free if slots.sizes[s] >= nbytes]
+    best = min(fitting, key=slots.sizes.__getitem__) if fitting else max(free, key=slots.sizes.__getitem__)
+    free.remove(best)
+    slots.sizes[best] = max(slots.sizes[best], nbytes)
+    return best

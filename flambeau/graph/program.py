@@ -1,0 +1,148 @@
+"""Programs: kernels on buffers, in order; how they print, and how they become one native call.
+
+A program is what a capture recorded. Its instructions are kernels in loop IR, calls of kernels that
+are not (matrix products, convolutions), and ops that only Python can perform. Their operands are
+places in buffers: memory that is given, such as a parameter, or made by the program.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from flambeau import ir, runtime
+from flambeau.ops import Work
+from flambeau.types import Layout
+
+
+class Buffer:
+    """Memory of a program. `holder` is the tensor that is given, and `argument` its number where
+    each run gives another; None where the program makes the memory.
+    """
+
+    __slots__ = ("argument", "holder", "nbytes", "number", "storage")
+
+    def __init__(self, number: int, nbytes: int, holder: Any = None, storage: Any = None):
+        self.number, self.nbytes, self.holder, self.storage = number, nbytes, holder, storage
+        self.argument: int | None = None
+
+    def __repr__(self) -> str:
+        return f"{'%' if self.holder is None else '@'}{self.number}"
+
+
+class Operand(NamedTuple):
+    """A place in a buffer: bytes from its start (from the holder's first element, where there is
+    one), and the layout; None where only the kernel knows it.
+    """
+
+    buffer: Buffer
+    start: int
+    layout: Layout | None
+
+    def __repr__(self) -> str:
+        text = repr(self.buffer) + (f"+{self.start}" if self.start else "")
+        return text if self.layout is None else f"{text}: {_brief(self.layout)}"
+
+
+def _brief(layout: Layout) -> str:
+    dims = ", ".join(map(str, layout.shape))
+    strides = "" if layout.contiguous else f" by {', '.join(map(str, layout.strides))}"
+    return f"{layout.dtype.name}[{dims}{strides}]"
+
+
+class Loop(NamedTuple):
+    """A kernel in loop IR; `operands` are its outputs, then its inputs."""
+
+    kernel: ir.Kernel
+    operands: tuple[Operand, ...]
+    axes: tuple[int, ...] = ()
+    places: tuple = ()
+    counter: tuple | None = None
+
+    @property
+    def writes(self) -> tuple[Operand, ...]:
+        return self.operands[: len(self.kernel.outputs)]
+
+    @property
+    def reads(self) -> tuple[Operand, ...]:
+        return self.operands[len(self.kernel.outputs) :]
+
+    def work(self, sources: Sequence[int]) -> Work:
+        """What is compiled; the starts of operands are the stages' business."""
+        layouts = tuple(o.layout for o in self.operands)
+        return Work(
+            self.kernel, layouts, tuple(sources), self.axes, self.places, None, self.counter
+        )
+
+    def __repr__(self) -> str:
+        outs, ins = ", ".join(map(repr, self.writes)), ", ".join(map(repr, self.reads))
+        over = f" over {self.axes}" if self.axes else ""
+        values = "; ".join(
+            ir.show(v).replace("\n", "; ") for group in self.kernel.values() for v in group
+        )
+        return f"{outs} = {self.kernel.kind} {self.kernel.name}({ins}){over}: {values}"
+
+
+class Call(NamedTuple):
+    """A native kernel of another kind. Those of `operands` whose bit in `written` is set are
+    written, and perhaps read as well.
+    """
+
+    stage: runtime.Stage
+    operands: tuple[Operand, ...]
+    written: int
+    name: str
+
+    @property
+    def writes(self) -> tuple[Operand, ...]:
+        return tuple(o for k, o in enumerate(self.operands) if self.written >> k & 1)
+
+    @property
+    def reads(self) -> tuple[Operand, ...]:
+        return self.operands
+
+    def __repr__(self) -> str:
+        outs, ins = ", ".join(map(repr, self.writes)), ", ".join(map(repr, self.reads))
+        return f"{outs} = call {self.name}({ins})"
+
+
+class Host(NamedTuple):
+    """An op that Python performs: ``run(*tensors)`` on tensors of `operands`, of which it writes
+    those in `written`.
+    """
+
+    run: Callable[..., Any]
+    operands: tuple[Operand, ...]
+    written: int
+    name: str
+    reads = Call.reads
+    writes = Call.writes
+
+    def __repr__(self) -> str:
+        outs, ins = ", ".join(map(repr, self.writes)), ", ".join(map(repr, self.reads))
+        return f"{outs} = host {self.name}({ins})"
+
+
+Instruction = Loop | Call | Host
+
+
+class Program:
+    """Instructions in order. `results` are the operands that leave it, `numbers` how many
+    floating-point numbers it takes with each run.
+    """
+
+    def __init__(self, instructions: list[Any], results: list[Operand], numbers: int = 0):
+        self.instructions, self.results, self.numbers = instructions, results, numbers
+
+    def buffers(self) -> list[Buffer]:
+        """All buffers, in the order in which they are met."""
+        met = {o.buffer: None for i in self.instructions for o in i.operands}
+        met |= {o.buffer: None for o in self.results}
+        return list(met)
+
+    def __str__(self) -> str:
+        given = [b for b in self.buffers() if b.holder is not None]
+        lines = [f"program of {len(self.instructions)} instructions, {self.numbers} numbers"]
+        lines += [f"  given {b!r}: {_brief(b.holder.layout)}" for b in given]
+        lines += [f"  {i!r}" for i in self.instructions]
+        return "\n".join([*lines, f"  return {', '.join(map(repr, self.results))}"])
