@@ -43,7 +43,7 @@ inf, nan, pi, e = _math.inf, _math.nan, _math.pi, _math.e
 
 
 # Names whose packages are imported on first use, so that `import flambeau` stays quick.
-_LATER = {"save": "files", "load": "files"}
+_LATER = {"compile": "graph", "load": "files", "save": "files"}
 _SUBMODULES = (
     "accelerator",
     "autograd",

@@ -75,18 +75,23 @@ class Adam(PerParameter):
     def _update(
         self, parameter: Tensor, gradient: Tensor, state: dict[str, Any], group: dict[str, Any]
     ) -> None:
-        lr = number(group["lr"])
-        beta1, beta2 = group["betas"]
-        beta1, beta2 = number(beta1), number(beta2)
-        decay = group["weight_decay"]
-        decoupled = group["decoupled_weight_decay"]
-        step = state["step"] = state["step"] + 1
         adam_(
             parameter,
             gradient,
             state["exp_avg"],
             state["exp_avg_sq"],
             state["max_exp_avg_sq"] if group["amsgrad"] else None,
+            *self._numbers(state, group),
+        )
+
+    def _numbers(self, state: dict[str, Any], group: dict[str, Any]) -> tuple[float, ...]:
+        lr = number(group["lr"])
+        beta1, beta2 = group["betas"]
+        beta1, beta2 = number(beta1), number(beta2)
+        decay = group["weight_decay"]
+        decoupled = group["decoupled_weight_decay"]
+        step = state["step"] = state["step"] + 1
+        return (
             beta1,
             beta2,
             0.0 if decoupled else decay,

@@ -387,6 +387,12 @@ class PerParameter(Optimizer):
     ) -> None:
         raise NotImplementedError
 
+    def _numbers(self, state: dict[str, Any], group: dict[str, Any]) -> tuple[float, ...] | None:
+        """Where the update is one op: the numbers that it takes in this step, which are the same for
+        all parameters of a group that made as many steps. The state's own numbers are advanced.
+        """
+        return None
+
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update all parameters that have a gradient once; `closure` recomputes the loss."""
         loss = None

@@ -68,11 +68,16 @@ class SGD(PerParameter):
             parameter,
             gradient,
             state.get("momentum_buffer"),
-            number(group["lr"]),
-            momentum,
-            group["dampening"],
-            group["weight_decay"],
+            *self._numbers(state, group),
             group["nesterov"],
         )
         if momentum != 0:
             state["momentum_buffer"] = buffer
+
+    def _numbers(self, state: dict[str, Any], group: dict[str, Any]) -> tuple[float, ...]:
+        return (
+            number(group["lr"]),
+            group["momentum"],
+            group["dampening"],
+            group["weight_decay"],
+        )

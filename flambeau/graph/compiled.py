@@ -1,0 +1,359 @@
+"""`compile`: a function, a module or a whole training step as native programs.
+
+The first call with arguments of new layouts runs as it is, so that optimizers make their state; the
+second is captured while it runs; from the third on, the program runs in its place, as long as
+everything that Python read is as it was.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from flambeau._base import knobs
+from flambeau.ops import modes
+from flambeau.tensor import Tensor
+
+from .capture import Broken, Capture
+from .execute import Executable, KernelFailed
+from .passes import optimize
+from .program import Program
+from .state import PLAIN, Read, Watch, guard_of
+
+VARIANTS = 16  # programs of one key; more means that something changes with every call
+
+
+class Entry:
+    """What is known for one key: how often it was called, and its programs."""
+
+    __slots__ = ("calls", "reason", "variants")
+
+    def __init__(self) -> None:
+        self.calls, self.variants = 0, list[Variant]()
+        self.reason: str | None = None
+
+
+class Compiled:
+    """A callable in place of `function`. See `compile`."""
+
+    def __init__(self, function: Callable[..., Any], *, fullgraph: bool = False):
+        functools.update_wrapper(self, function)
+        self._function, self._fullgraph = function, fullgraph
+        self._entries: dict[Any, Entry] = {}
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        return self if instance is None else functools.partial(self, instance)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if modes.state.stack:  # somebody else looks at ops: a capture around this one, say
+            return self._function(*args, **kwargs)
+        tensors: list[Any] = []
+        try:
+            key = (modes.state.grad, _key(args, tensors), _key(kwargs, tensors) if kwargs else None)
+            entry = self._entries.get(key)
+        except TypeError:  # an argument that has no key
+            return self._function(*args, **kwargs)
+        if entry is None:
+            entry = self._entries[key] = Entry()
+        for variant in entry.variants:
+            if variant.guard():
+                try:
+                    return variant.run(tensors)
+                except KernelFailed:  # the user's own error comes from the user's own line
+                    break
+        return self._slowly(entry, tensors, args, kwargs)
+
+    def _slowly(self, entry: Entry, tensors, args, kwargs):
+        entry.calls += 1
+        if entry.calls == 1 or entry.reason is not None or len(entry.variants) >= VARIANTS:
+            return self._function(*args, **kwargs)
+        recorder = Recorder(self._function, tensors)
+        result = recorder.run(args, kwargs)
+        try:
+            entry.variants.insert(0, recorder.variant(result))
+        except Broken as reason:
+            entry.reason = str(reason)
+            if self._fullgraph:
+                raise RuntimeError(f"compile(fullgraph=True): {reason}") from None
+            if "breaks" in knobs.show:
+                print(f"{self._function.__qualname__} is not compiled: {reason}", file=sys.stderr)
+        return result
+
+    def show(self, what: str = "program") -> str:
+        """The programs that were made, as text; and why there are none."""
+        texts = []
+        for entry in self._entries.values():
+            texts += [str(v.executable.program) for v in entry.variants]
+            texts += [f"not compiled: {entry.reason}"] if entry.reason else []
+        return "\n".join(texts)
+
+
+def _key(value, tensors):
+    """What a program depends on in its arguments; the tensors among them are collected."""
+    kind = value.__class__
+    if kind is Tensor:
+        tensors.append(value)
+        return value.layout, value._node is not None, _first(tensors, value)
+    if kind is tuple or kind is list:
+        return kind, tuple([_key(v, tensors) for v in value])
+    if kind is dict:
+        return kind, tuple(value), tuple([_key(v, tensors) for v in value.values()])
+    if isinstance(value, PLAIN):
+        return kind, value
+    if isinstance(value, Tensor):
+        raise TypeError("tensors of subclasses are not followed")
+    return kind, id(value)
+
+
+def _first(tensors, tensor) -> int:
+    """The number of the first argument on the same memory."""
+    return next(k for k, t in enumerate(tensors) if t.storage is tensor.storage)
+
+
+class Pace:
+    """Parameters of a group that made as many steps: their update takes the same numbers."""
+
+    def __init__(self, optimizer, group, first: int):
+        self.optimizer, self.group, self.first = optimizer, group, first
+        self.states: list[Any] = []
+
+    def numbers(self) -> tuple[float, ...]:
+        """The numbers of the next step, which is made with this."""
+        first = self.states[0]
+        made = self.optimizer._numbers(first, self.group)
+        if "step" in first:
+            step = first["step"]
+            for state in self.states:
+                state["step"] = step
+        return made
+
+
+class Recorder:
+    """One captured run of a function."""
+
+    def __init__(self, function, tensors):
+        self._function, self._tensors = function, tensors
+        self._capture = Capture(self._numbers_of)
+        self._watch = Watch(self._capture.end, self._capture.constant)
+        self._paces: dict[Any, Pace] = {}
+        self._grads: dict[int, tuple[Any, Any]] = {}
+
+    def run(self, args, kwargs):
+        """The function's result; everything that it does is noted."""
+        capture, watch = self._capture, self._watch
+        target = self._function
+        for t in self._tensors:
+            if t._node is not None and modes.state.grad:
+                capture.end("an argument requires grad")
+        watch.function(target)
+        watch.walk(target)
+        self._note_grads()
+        with capture, watch:
+            return target(*args, **kwargs)
+
+    def _note_grads(self) -> None:
+        for t in self._watch.tensors.values():
+            self._grads[id(t)] = t, t._grad
+
+    # Numbers of optimizers.
+
+    def _numbers_of(self, op, args):
+        if op.family != "update" or self._watch.stepping is None:
+            return None
+        optimizer, parameter = self._watch.stepping, args[0]
+        for group in optimizer.param_groups:
+            if any(p is parameter for p in group["params"]):
+                return self._slots(optimizer, group, optimizer.state[parameter], op, args)
+        return None
+
+    def _slots(self, optimizer, group, state, op, args):
+        places = [
+            k
+            for k, (a, v) in enumerate(zip(op.schema.arguments, args, strict=True))
+            if a.type == "Scalar" and v is not None
+        ]
+        key = id(optimizer), id(group), state.get("step")
+        pace = self._paces.get(key)
+        if pace is None:
+            pace = self._paces[key] = Pace(optimizer, group, self._capture.numbers)
+            self._capture.numbers += len(places)
+        pace.states.append(state)
+        return {place: pace.first + k for k, place in enumerate(places)}
+
+    # What comes of it.
+
+    def variant(self, result) -> Variant:
+        """The program of this run, and what must hold for it. Raises Broken where there is none."""
+        capture, watch = self._capture, self._watch
+        watch.settle()
+        for optimizer in watch.optimizers:
+            self._read_optimizer(optimizer)
+        if capture.broken is not None:
+            raise Broken(capture.broken)
+        leaving: list[Any] = []
+        rebuild = _shape_of(result, leaving)
+        grads = self._new_grads()
+        for tensor in leaving:
+            if tensor._node is not None and capture.buffer_of(tensor).holder is None:
+                if not watch.went_back:
+                    raise Broken("the result has a history that nobody ran backward through")
+        program = capture.program([*leaving, *(g for _, g in grads)])
+        self._name_arguments(program)
+        written = {t for t, g in grads}
+        kept = [Read(GradOf(t), "grad", g) for t, g in self._steady_grads(written)]
+        guard = guard_of(list(watch.reads.values()) + kept, self._given(program))
+        return Variant(
+            Executable(optimize(program)), guard, rebuild, len(leaving), [t for t, _ in grads],
+            list(self._paces.values()),
+        )  # fmt: skip
+
+    def _read_optimizer(self, optimizer) -> None:
+        """Options and state tensors are what they were; the numbers are computed anew."""
+        watch = self._watch
+        watch._read(optimizer.__dict__, "state", optimizer.state)
+        watch._read(optimizer.__dict__, "param_groups", optimizer.param_groups)
+        for hooks in ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks"):
+            watch.walk(optimizer.__dict__.get(hooks))
+        for group in optimizer.param_groups:
+            for name, value in group.items():
+                if name == "params":
+                    watch.walk(value)
+                elif name != "lr" and name != "initial_lr":
+                    watch._read(group, name, value)
+            for parameter in group["params"]:
+                state = optimizer.state.get(parameter)
+                for name, value in (state or {}).items():
+                    if isinstance(value, Tensor):
+                        watch._read(state, name, value)
+
+    def _new_grads(self) -> list[tuple[Any, Any]]:
+        """(tensor, gradient) for gradients that the program makes."""
+        self._note_new()
+        found = []
+        for tensor, before in self._grads.values():
+            now = tensor._grad
+            if now is not None and now is not before:
+                buffer = self._capture.buffer_of(now)
+                if buffer is None or buffer.holder is not None:
+                    raise Broken("a gradient is no tensor of the function's own")
+                found.append((tensor, now))
+        return found
+
+    def _note_new(self) -> None:
+        """Tensors that were met after the start: what their `grad` was is not known, but they were
+        not reachable, or reached only later.
+        """
+        for t in self._watch.tensors.values():
+            self._grads.setdefault(id(t), (t, None))
+
+    def _steady_grads(self, written):
+        """What `grad` must be before a run: what was added to, or None where one was made."""
+        for tensor, before in self._grads.values():
+            if before is None and any(tensor is t for t in written):
+                yield tensor, None
+            elif before is not None and tensor._grad is before:
+                if self._capture.buffer_of(before) is not None:
+                    yield tensor, before
+
+    def _name_arguments(self, program: Program) -> None:
+        for k, tensor in enumerate(self._tensors):
+            buffer = self._capture.buffer_of(tensor)
+            if buffer is None:
+                continue
+            if buffer.holder is not tensor and buffer.holder._base is not tensor:
+                if _first(self._tensors, tensor) == k:
+                    raise Broken("an argument is memory that the function also reaches otherwise")
+                continue
+            if any(t is tensor for t in self._watch.tensors.values() if not self._is_argument(t)):
+                raise Broken("an argument is a tensor that the function also reaches otherwise")
+            buffer.holder, buffer.argument = tensor, k
+
+    def _is_argument(self, tensor) -> bool:
+        return any(t is tensor for t in self._tensors)
+
+    def _given(self, program: Program) -> list[Any]:
+        return [b.holder for b in program.buffers() if b.holder is not None and b.argument is None]
+
+
+class GradOf:
+    """A tensor's `grad` as the one item of a container."""
+
+    __slots__ = ("tensor",)
+
+    def __init__(self, tensor: Any):
+        self.tensor = tensor
+
+    def __getitem__(self, name: str) -> Any:
+        return self.tensor._grad
+
+
+class Variant:
+    """A program, when it holds, and how what it gives reaches the user."""
+
+    def __init__(self, executable, guard, rebuild, count, parameters, paces):
+        self.executable, self.guard = executable, guard
+        self._rebuild, self._count, self._parameters, self._paces = rebuild, count, parameters, paces
+
+    def run(self, tensors):
+        """Runs the program on arguments that are these tensors."""
+        numbers: tuple[float, ...] = ()
+        for pace in self._paces:
+            numbers += pace.numbers()
+        made = self.executable.run(tensors, numbers)
+        count = self._count
+        for tensor, grad in zip(self._parameters, made[count:], strict=True):
+            tensor._grad = grad
+        return self._rebuild(made)
+
+
+def _shape_of(value, leaving: list[Any]) -> Callable[[Any], Any]:
+    """A function that gives the result again, with other tensors. Raises Broken for results that
+    hold what cannot be made again.
+    """
+    if isinstance(value, Tensor):
+        k = len(leaving)
+        leaving.append(value)
+        return lambda made: made[k]
+    if isinstance(value, tuple | list):
+        parts = [_shape_of(v, leaving) for v in value]
+        kind: Any = type(value)
+        if hasattr(kind, "_fields"):
+            return lambda made: kind(*[part(made) for part in parts])
+        return lambda made: kind([part(made) for part in parts])
+    if isinstance(value, dict):
+        named = {k: _shape_of(v, leaving) for k, v in value.items()}
+        return lambda made: {k: part(made) for k, part in named.items()}
+    if isinstance(value, PLAIN):
+        return lambda made: value
+    raise Broken(f"the function returns a {type(value).__name__}")
+
+
+def compile(
+    model: Any = None,
+    *,
+    fullgraph: bool = False,
+    dynamic: bool | None = None,
+    backend: str = "flambeau",
+    mode: str | None = None,
+    options: dict | None = None,
+    disable: bool = False,
+) -> Any:
+    """A function, or a module, that runs as a native program from its third call on.
+
+    `model` is a module, or a function such as a whole training step: forward, backward and the
+    optimizer's update become one program. Without `model` the result is a decorator. What cannot be
+    captured runs as it is, unless `fullgraph` is true: then it raises RuntimeError.
+    `FLAMBEAU_SHOW=breaks` says what was not captured, and why.
+    """
+    if model is None:
+        return functools.partial(
+            compile, fullgraph=fullgraph, dynamic=dynamic, backend=backend, mode=mode,
+            options=options, disable=disable,
+        )  # fmt: skip
+    if disable:
+        return model
+    if not callable(model):
+        raise TypeError(f"compile expects a callable, but got {type(model).__name__}")
+    return Compiled(model, fullgraph=fullgraph)

@@ -1,0 +1,258 @@
+"""Fusion: pointwise kernels that go over the same points become one, and nothing goes through memory
+that only they read.
+
+A kernel goes over points; how an operand lies is a stride for each dimension. Two kernels go over the
+same points where one reads what the other writes, both densely: the number of an element in that
+memory is the number of the point. Both are then written over a common refinement of their dimensions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from flambeau import ir
+from flambeau.types import Layout
+
+from .program import Buffer, Loop, Operand, Program
+
+MOST = 24  # operands of a fused kernel: more do not fit the registers
+LARGEST = 600  # primitives of a fused body
+
+
+class Access(NamedTuple):
+    """An operand over the dimensions of a nest: bytes to the first element, strides in elements."""
+
+    buffer: Buffer
+    start: int
+    strides: tuple[int, ...]
+    layout: Layout
+
+
+class Nest:
+    """A pointwise kernel over `shape`, row-major with respect to one dense operand."""
+
+    def __init__(self, kernel: ir.Kernel, shape: tuple[int, ...], accesses: list[Access]):
+        self.kernel, self.shape, self.accesses = kernel, shape, accesses
+
+    @property
+    def count(self) -> int:
+        return len(self.kernel.outputs)
+
+    def split(self, shape: tuple[int, ...]) -> Nest:
+        """The same over a refinement of the shape."""
+        accesses = [a._replace(strides=_split(self.shape, a.strides, shape)) for a in self.accesses]
+        return Nest(self.kernel, shape, accesses)
+
+    def loop(self) -> Loop:
+        """The instruction."""
+        operands = [
+            Operand(a.buffer, a.start, a.layout.reshaped(self.shape, a.strides)) for a in self.accesses
+        ]
+        return Loop(self.kernel, tuple(operands))
+
+
+def fusable(instruction: Any) -> bool:
+    """Whether the instruction is a pointwise kernel that only goes over points."""
+    return (
+        isinstance(instruction, Loop)
+        and instruction.kernel.kind == "pointwise"
+        and instruction.counter is None
+        and ir.position not in _expressions(instruction.kernel)
+    )
+
+
+def _expressions(kernel: ir.Kernel) -> list:
+    roots = [e for group in kernel.values() for v in group for e in ir.parts(v)]
+    return ir.topological(roots + ([] if kernel.check is None else [kernel.check]))
+
+
+def nest_by(loop: Loop, by: int) -> Nest | None:
+    """The loop's dimensions in the order in which operand `by` lies; None where it is not dense."""
+    layout = loop.operands[by].layout
+    sizes = layout.shape
+    order = sorted((d for d in range(len(sizes)) if sizes[d] != 1), key=lambda d: -layout.strides[d])
+    step = 1
+    for d in reversed(order):
+        if layout.strides[d] != step:
+            return None
+        step *= sizes[d]
+    accesses = [
+        Access(o.buffer, o.start, tuple(o.layout.strides[d] for d in order), o.layout)
+        for o in loop.operands
+    ]
+    return Nest(loop.kernel, tuple(sizes[d] for d in order), accesses)
+
+
+def refined(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...] | None:
+    """The coarsest shape that both are got from by merging neighbours; None where there is none."""
+    out, i, j = [], len(a) - 1, len(b) - 1
+    left, right = 1, 1
+    while i >= 0 or j >= 0 or left > 1 or right > 1:
+        if left == 1 and i >= 0:
+            left, i = a[i], i - 1
+        if right == 1 and j >= 0:
+            right, j = b[j], j - 1
+        small = min(left, right)
+        if small == 1 or left % small or right % small:
+            return None if max(left, right) > 1 else tuple(reversed(out))
+        out.append(small)
+        left, right = left // small, right // small
+    return tuple(reversed(out))
+
+
+def _split(shape, strides, fine) -> tuple[int, ...]:
+    """The strides over a refinement `fine` of `shape`."""
+    out, k = [], len(fine) - 1
+    for size, stride in zip(reversed(shape), reversed(strides), strict=True):
+        covered = 1
+        while covered < size:
+            out.append(stride * covered)
+            covered *= fine[k]
+            k -= 1
+    return tuple(reversed(out))
+
+
+def fuse(program: Program) -> Program:
+    """Pointwise kernels joined to those before them whose results or operands they share."""
+    out: list[Any] = []
+    for instruction in program.instructions:
+        made = _join(out, instruction) if fusable(instruction) else None
+        if made is None:
+            out.append(instruction)
+    return Program(out, program.results, program.numbers)
+
+
+def _join(done: list[Any], loop: Loop) -> bool | None:
+    """Joins the loop to the latest that it can be joined to; None where there is none."""
+    reads = {o.buffer for o in loop.reads}
+    writes = {o.buffer for o in loop.writes}
+    for at in range(len(done) - 1, -1, -1):
+        other = done[at]
+        shared = {o.buffer for o in other.operands} & (reads | writes)
+        if shared and fusable(other):
+            joined = _joined(other, loop)
+            if joined is not None:
+                done[at] = joined
+                return True
+        # What lies between must not depend on the loop, nor it on that.
+        if {o.buffer for o in other.writes} & (reads | writes):
+            return None
+        if {o.buffer for o in other.reads} & writes:
+            return None
+    return None
+
+
+def _joined(first: Loop, second: Loop) -> Loop | None:
+    """One kernel that does both, or None."""
+    if len(first.operands) + len(second.operands) > MOST:
+        return None
+    for by, operand in enumerate(second.operands):
+        for k, other in enumerate(first.operands):
+            if operand.buffer is other.buffer and operand.start == other.start:
+                nests = nest_by(first, k), nest_by(second, by)
+                if nests[0] is not None and nests[1] is not None:
+                    shape = refined(nests[0].shape, nests[1].shape)
+                    if shape is not None:
+                        made = _merged(nests[0].split(shape), nests[1].split(shape))
+                        if made is not None:
+                            return made.loop()
+    return None
+
+
+def _merged(first: Nest, second: Nest) -> Nest | None:
+    """One nest that does `first`, then `second`, at each point; None where the second needs other
+    points of what the first writes, or the other way round.
+    """
+    written = {a.buffer: (k, a) for k, a in enumerate(first.accesses[: first.count])}
+    if len(written) != first.count:
+        return None
+    writes = first.accesses[: first.count] + second.accesses[: second.count]
+    for w in writes:
+        for a in (*first.accesses, *second.accesses):
+            if a.buffer is w.buffer and not _same_place(a, w):
+                return None
+    inputs: list[Access] = []
+    known: dict[tuple, int] = {}
+
+    def load_of(access: Access) -> int:
+        key = access.buffer, access.start, access.strides, access.layout.dtype
+        if key not in known:
+            known[key] = len(inputs)
+            inputs.append(access)
+        return known[key]
+
+    mapping: dict[Any, Any] = {}
+    for k, access in enumerate(first.accesses[first.count :]):
+        _map_load(mapping, k, access.layout.dtype, ir.load(load_of(access), access.layout.dtype))
+    kernel = first.kernel.mapped(mapping)
+    bodies = [ir.cast(v, d) if not _is_half(d) else v for v, d in zip(kernel.body, kernel.outputs, strict=True)]
+    later: dict[Any, Any] = {}
+    for k, access in enumerate(second.accesses[second.count :]):
+        dtype = access.layout.dtype
+        if access.buffer in written:
+            if _is_half(dtype) or dtype is not written[access.buffer][1].layout.dtype:
+                return None
+            _map_load(later, k, dtype, bodies[written[access.buffer][0]])
+        else:
+            _map_load(later, k, dtype, ir.load(load_of(access), dtype))
+    other = second.kernel.mapped(later)
+    outputs = {a.buffer: (v, a) for v, a in zip(bodies, first.accesses, strict=False)}
+    outputs |= {a.buffer: (v, a) for v, a in zip(other.body, second.accesses, strict=False)}
+    checks = [c for c in (kernel.check, other.check) if c is not None]
+    check = None if not checks else checks[0] if len(checks) == 1 else checks[0] | checks[1]
+    accesses = [a for _, a in outputs.values()]
+    name = first.kernel.name if first.kernel.name == "fused" else "fused"
+    made = ir.Pointwise(
+        name, [a.layout.dtype for a in inputs], [a.layout.dtype for a in accesses],
+        [v for v, _ in outputs.values()], check,
+    )  # fmt: skip
+    if len(_expressions(made)) > LARGEST:
+        return None
+    return Nest(made, first.shape, accesses + inputs)
+
+
+def _is_half(dtype) -> bool:
+    return dtype.kind == "f" and dtype.itemsize == 2
+
+
+def _same_place(a: Access, b: Access) -> bool:
+    return a.start == b.start and a.strides == b.strides and a.layout.itemsize == b.layout.itemsize
+
+
+def _map_load(mapping, index, dtype, value) -> None:
+    """The leaves of operand `index` stand for the value."""
+    for old, new in zip(ir.parts(ir.load(index, dtype)), ir.parts(value), strict=True):
+        mapping[old] = new
+
+
+def without_dead_outputs(program: Program) -> Program:
+    """Outputs of fused kernels go that nobody reads."""
+    wanted = {o.buffer for o in program.results}
+    kept: list[Any] = []
+    for instruction in reversed(program.instructions):
+        if isinstance(instruction, Loop) and instruction.kernel.kind == "pointwise":
+            live = [o.buffer.holder is not None or o.buffer in wanted for o in instruction.writes]
+            if not all(live) and any(live):
+                instruction = _trimmed(instruction, live)
+        wanted |= {o.buffer for o in instruction.operands}
+        kept.append(instruction)
+    return Program(kept[::-1], program.results, program.numbers)
+
+
+def _trimmed(loop: Loop, live: Iterable[bool]) -> Loop:
+    """The kernel with those outputs only, and without inputs that are not needed then."""
+    count, kernel = len(loop.kernel.outputs), loop.kernel
+    outs = [k for k, alive in enumerate(live) if alive]
+    body = [kernel.body[k] for k in outs]
+    roots = [e for v in body for e in ir.parts(v)] + ([] if kernel.check is None else [kernel.check])
+    used = sorted({e.value for e in ir.topological(roots) if e.op == "load"})
+    mapping: dict[Any, Any] = {}
+    for new, old in enumerate(used):
+        _map_load(mapping, old, kernel.inputs[old], ir.load(new, kernel.inputs[old]))
+    made = ir.Pointwise(
+        kernel.name, [kernel.inputs[k] for k in used], [kernel.outputs[k] for k in outs], body,
+        kernel.check,
+    ).mapped(mapping)  # fmt: skip
+    operands = [loop.operands[k] for k in outs] + [loop.operands[count + k] for k in used]
+    return loop._replace(kernel=made, operands=tuple(operands))

@@ -1,0 +1,82 @@
+"""Passes: each takes a program and gives one that does the same with less."""
+
+from __future__ import annotations
+
+from flambeau import ir
+
+from .fuse import fuse, without_dead_outputs
+from .program import Buffer, Loop, Operand, Program
+
+
+def optimize(program: Program) -> Program:
+    """The program after all passes, in their order."""
+    for change in PASSES:
+        program = change(program)
+    return program
+
+
+def without_dead(program: Program) -> Program:
+    """Instructions go whose results nobody reads."""
+    wanted = {o.buffer for o in program.results}
+    kept = []
+    for instruction in reversed(program.instructions):
+        writes = {o.buffer for o in instruction.writes}
+        outside = any(b.holder is not None or b in wanted for b in writes)
+        check = getattr(getattr(instruction, "kernel", None), "check", None)
+        places = getattr(instruction, "places", ())
+        if outside or check is not None or places:
+            kept.append(instruction)
+            wanted |= {o.buffer for o in instruction.reads}
+            wanted |= writes
+    return Program(kept[::-1], program.results, program.numbers)
+
+
+def without_copies(program: Program) -> Program:
+    """A copy of memory that is not written again is that memory."""
+    last = {o.buffer: k for k, i in enumerate(program.instructions) for o in i.writes}
+    leaving = {o.buffer for o in program.results}
+    renamed: dict[Buffer, Buffer] = {}
+    kept = []
+    for k, instruction in enumerate(program.instructions):
+        if _is_copy(instruction):
+            target, source = instruction.operands
+            origin = renamed.get(source.buffer, source.buffer)
+            steady = last[target.buffer] == k and last.get(source.buffer, k) < k
+            both = target.buffer in leaving and origin in leaving
+            if steady and not both:
+                renamed[target.buffer] = origin
+                leaving |= {origin} if target.buffer in leaving else set()
+                continue
+        kept.append(instruction)
+    if not renamed:
+        return program
+
+    def moved(o: Operand) -> Operand:
+        return o._replace(buffer=renamed.get(o.buffer, o.buffer))
+
+    instructions = [i._replace(operands=tuple(map(moved, i.operands))) for i in kept]
+    return Program(instructions, [moved(o) for o in program.results], program.numbers)
+
+
+def _is_copy(instruction) -> bool:
+    """Whether it is a copy of a whole buffer that the program made to another, element by element."""
+    if not isinstance(instruction, Loop) or instruction.kernel.kind != "pointwise":
+        return False
+    if len(instruction.operands) != 2 or instruction.kernel.check is not None:
+        return False
+    target, source = instruction.operands
+    dtype = source.layout.dtype
+    return (
+        target.layout.dtype is dtype
+        and instruction.kernel.body == (ir.load(0, dtype),)
+        and target.buffer.holder is None
+        and source.buffer.holder is None
+        and target.layout.shape == source.layout.shape
+        and target.layout.strides == source.layout.strides
+        and target.start == source.start == 0
+        and target.buffer.nbytes == source.buffer.nbytes
+        and target.layout.nbytes == target.buffer.nbytes
+    )
+
+
+PASSES = (without_copies, without_dead, fuse, without_dead_outputs)

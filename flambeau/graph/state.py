@@ -1,0 +1,311 @@
+"""The Python values that a function reads: found while it runs, compared before its program is used.
+
+A capture holds for other runs only as long as every value that Python looked at is the same: globals,
+closures, attributes of modules and objects, elements of lists. `Watch` sees the calls of the user's
+functions and of modules (`sys.setprofile`) and walks from their arguments, globals and closures along
+the attribute names that occur in their code. What it meets becomes a `Guard`, a function that
+compares. A value that the function changes itself, or a call with effects outside, ends the capture.
+"""
+
+from __future__ import annotations
+
+import builtins
+import sys
+import types
+from collections.abc import Callable
+from typing import Any
+
+from flambeau.nn import Module
+from flambeau.optim.optimizer import PerParameter
+from flambeau.tensor import Tensor
+from flambeau.types import Device, DType, Layout
+
+PLAIN = (int, float, complex, str, bytes, bool, type(None), DType, Device, Layout, range, slice)
+MOST = 1000  # elements of a container that are compared
+PURE_BUILTINS = frozenset(dir(builtins)) - {
+    "print", "input", "open", "exec", "eval", "compile", "globals", "locals", "vars", "breakpoint",
+    "id", "hash", "__import__", "memoryview",
+}  # fmt: skip
+PURE_MODULES = frozenset({"math", "cmath", "operator", "_operator", "itertools", "_functools",
+                          "functools", "collections", "_collections", "_abc", "_weakref",
+                          "typing", "_typing", "_thread", "_warnings", "sys"})  # fmt: skip
+# flambeau's functions that read the user's values, and those whose effects are no ops.
+OPEN = ("flambeau.nn",)
+CLOSED = frozenset({"flambeau", "numpy", "scipy", "llvmlite", "ctypes", "contextlib", "weakref"})
+EFFECTS = frozenset(
+    {
+        "manual_seed", "seed", "set_rng_state", "set_state", "save", "load", "set_default_dtype",
+        "set_default_device", "set_num_threads", "from_numpy", "update_parameters", "update_bn",
+    }
+)  # fmt: skip
+
+
+class Read:
+    """One comparison: the value at `key` of a container (a dict, list, cell) is what it was."""
+
+    __slots__ = ("container", "expected", "key")
+
+    def __init__(self, container: Any, key: Any, expected: Any):
+        self.container, self.key, self.expected = container, key, expected
+
+    def now(self) -> Any:
+        """The value at present; an object of its own where there is none."""
+        if isinstance(self.container, types.CellType):
+            try:
+                return self.container.cell_contents
+            except ValueError:
+                return ABSENT
+        if self.key is LENGTH:
+            return len(self.container)
+        try:
+            return self.container[self.key]
+        except (KeyError, IndexError):
+            return ABSENT
+
+    def same(self) -> bool:
+        """Whether the value is what it was: the object itself, or an equal plain value."""
+        now, then = self.now(), self.expected
+        return now is then or (isinstance(then, PLAIN) and type(now) is type(then) and now == then)
+
+
+ABSENT = type("Absent", (), {"__repr__": lambda self: "<absent>"})()
+LENGTH = type("Length", (), {"__repr__": lambda self: "len"})()
+
+
+class Watch:
+    """Sees what is called and read inside a with block. `end(reason)` is called where a call has
+    effects that a program could not repeat.
+    """
+
+    def __init__(self, end: Callable[[str], None], constant: Callable[[Tensor], None]):
+        self.reads: dict[tuple[int, Any], Read] = {}
+        self.tensors: dict[int, Tensor] = {}
+        self.optimizers: list[Any] = []
+        self.stepping: Any = None
+        self.went_back = False
+        self._end, self._constant = end, constant
+        self._names: set[str] = set()
+        self._walked: dict[int, Any] = {}
+        self._roots: list[Any] = []
+        self._codes: set[Any] = set()
+        self._open: dict[str, bool] = {}
+
+    def __enter__(self):
+        self._outer = sys.getprofile()
+        sys.setprofile(self._event)
+        return self
+
+    def __exit__(self, *exception):
+        sys.setprofile(self._outer)
+
+    def _event(self, frame, event, argument):
+        if event == "call":
+            if self._is_open(frame):
+                self._enter(frame)
+            else:
+                self._check_own(frame)
+        elif event == "c_call":
+            if self._is_users(frame):
+                self._check_call(argument)
+        elif event == "return" and frame.f_code.co_name == "tensor":
+            if frame.f_globals.get("__name__") == "flambeau.tensor.creation" and argument is not None:
+                self._constant(argument)
+
+    def _check_own(self, frame) -> None:
+        """A function of flambeau's was called."""
+        name, module = frame.f_code.co_name, frame.f_globals.get("__name__") or ""
+        if module.startswith("flambeau.data.") or (
+            name in EFFECTS and module.startswith(("flambeau.files", "flambeau.tensor", "flambeau.optim"))
+        ):
+            self._end(f"{name}() was called")
+        elif name == "step" and module.startswith("flambeau.optim."):
+            owner = frame.f_locals.get("self")
+            if hasattr(owner, "_numbers") and type(owner)._numbers is not PerParameter._numbers:
+                self.walk(owner)
+                self.stepping = owner
+            elif owner is not None:
+                self._end(f"{type(owner).__name__}.step() was called")
+        elif name in ("backward", "backward_from") and module.endswith("autograd.engine"):
+            self.went_back = True
+            if frame.f_locals.get("retain_graph") or frame.f_locals.get("create_graph"):
+                self._end("backward() kept the graph")
+
+    def _is_open(self, frame) -> bool:
+        """Whether the frame's function is the user's, or a module's or optimizer's."""
+        name = frame.f_globals.get("__name__") or ""
+        known = self._open.get(name)
+        if known is None:
+            closed = name.partition(".")[0] in CLOSED
+            known = self._open[name] = not closed or name.startswith(OPEN)
+        return known and not frame.f_code.co_filename.startswith(("<flambeau", "<frozen"))
+
+    def _is_users(self, frame) -> bool:
+        name = frame.f_globals.get("__name__") or ""
+        return self._is_open(frame) and not name.startswith("flambeau")
+
+    def _check_call(self, function) -> None:
+        owner = getattr(function, "__self__", None)
+        name = getattr(function, "__name__", "?")
+        module = getattr(function, "__module__", None) or ""
+        if isinstance(owner, types.ModuleType):
+            module, owner = owner.__name__, None
+        if owner is None and module == "builtins":
+            if name not in PURE_BUILTINS:
+                self._end(f"{name}() was called")
+        elif owner is None and module and module.partition(".")[0] not in PURE_MODULES:
+            if not module.startswith("flambeau"):
+                self._end(f"{module}.{name}() was called")
+        elif type(owner).__module__.partition(".")[0] in ("_io", "random", "_random", "numpy"):
+            self._end(f"{type(owner).__name__}.{name}() was called")
+
+    # What is read.
+
+    def _enter(self, frame) -> None:
+        code = frame.f_code
+        fresh = code not in self._codes
+        if fresh:
+            self._codes.add(code)
+            self._names.update(code.co_names)
+            for name in code.co_names:
+                self._global(frame, name)
+        for name in (*code.co_varnames[: _parameters(code)], *code.co_freevars):
+            value = frame.f_locals.get(name)
+            if not isinstance(value, PLAIN):
+                self._roots.append(value)
+                self.walk(value)
+
+    def _global(self, frame, name) -> None:
+        scope = frame.f_globals
+        if name in scope:
+            value = scope[name]
+            if not isinstance(value, types.ModuleType):
+                self._read(scope, name, value)
+                self.walk(value)
+
+    def _read(self, container, key, value) -> None:
+        place = id(container), key
+        if place not in self.reads:
+            self.reads[place] = Read(container, key, value)
+
+    def function(self, function) -> None:
+        """Notes the closure of the function that is compiled."""
+        for cell in getattr(function, "__closure__", None) or ():
+            try:
+                self._read(cell, "cell", cell.cell_contents)
+                self.walk(cell.cell_contents)
+            except ValueError:
+                pass
+        for value in (getattr(function, "__self__", None), *(getattr(function, "__defaults__", None) or ())):
+            self._roots.append(value)
+            self.walk(value)
+
+    def walk(self, value) -> None:
+        """Notes what can be read from a value along the names that are known."""
+        todo = [value]
+        while todo:
+            value = todo.pop()
+            if isinstance(value, PLAIN) or isinstance(value, type | types.ModuleType):
+                continue
+            if isinstance(value, Tensor):
+                self.tensors[id(value)] = value
+                continue
+            names = len(self._names)
+            if self._walked.get(id(value)) == names:
+                continue
+            self._walked[id(value)] = names
+            todo.extend(self._inside(value))
+
+    def _inside(self, value) -> list[Any]:
+        """The values inside of one, noted as read."""
+        found: list[Any] = []
+        if isinstance(value, types.FunctionType | types.MethodType):
+            owner = getattr(value, "__self__", None)
+            cells = getattr(value, "__closure__", None) or ()
+            return [owner, *(c.cell_contents for c in cells if _is_filled(c))]
+        if isinstance(value, dict):
+            if len(value) <= MOST:
+                self._read(value, LENGTH, len(value))
+                for key, item in value.items():
+                    self._read(value, key, item)
+                    found.append(item)
+            return found
+        if isinstance(value, list | tuple):
+            if len(value) <= MOST:
+                if isinstance(value, list):
+                    self._read(value, LENGTH, len(value))
+                    for key, item in enumerate(value):
+                        self._read(value, key, item)
+                found.extend(value)
+            return found
+        if getattr(value, "param_groups", None) is not None and hasattr(value, "step"):
+            if not any(o is value for o in self.optimizers):
+                self.optimizers.append(value)
+            return [p for group in value.param_groups for p in group["params"]]
+        inside = getattr(value, "__dict__", None)
+        if inside is None:
+            return found
+        if isinstance(value, Module):
+            self._read(inside, "training", value.training)
+            for kind in ("_parameters", "_buffers", "_modules"):
+                found.append(inside[kind])
+            for kind in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks"):
+                if kind in inside:
+                    self._read(inside[kind], LENGTH, len(inside[kind]))
+        for name in self._names & inside.keys():
+            if name not in ("_parameters", "_buffers", "_modules"):
+                self._read(inside, name, inside[name])
+                found.append(inside[name])
+        return found
+
+    def settle(self) -> None:
+        """Ends the capture where the function changed what it read: the next run would differ."""
+        for read in self.reads.values():
+            if not read.same():
+                where = type(read.container).__name__
+                self._end(f"the function changed {read.key!r} of a {where} that it also reads")
+                return
+
+
+def _parameters(code) -> int:
+    stars = bool(code.co_flags & 4) + bool(code.co_flags & 8)
+    return code.co_argcount + code.co_kwonlyargcount + stars
+
+
+def _is_filled(cell) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018
+    except ValueError:
+        return False
+    return True
+
+
+def guard_of(reads: list[Read], tensors: list[Any]) -> Callable[[], bool]:
+    """A function that says whether all values are what they were, and tensors lie as they did."""
+    scope: dict[str, Any] = {"ABSENT": ABSENT}
+    tests = []
+    for k, read in enumerate(reads):
+        container, key, expected = f"c{k}", f"k{k}", f"e{k}"
+        scope[container], scope[key], scope[expected] = read.container, read.key, read.expected
+        value = f"{container}[{key}]"
+        if isinstance(read.container, types.CellType):
+            value = f"{container}.cell_contents"
+        elif read.key is LENGTH:
+            value = f"len({container})"
+        plain = isinstance(read.expected, PLAIN) and not isinstance(read.expected, type(None) | bool)
+        if plain:
+            scope[f"t{k}"] = type(read.expected)
+            tests.append(f"(v := {value}) is {expected} or (v == {expected} and type(v) is t{k})")
+        else:
+            tests.append(f"{value} is {expected}")
+    for k, t in enumerate(tensors):
+        scope[f"x{k}"], scope[f"l{k}"] = t, t.layout
+        tests.append(f"x{k}.layout is l{k}")
+    if not tests:
+        return lambda: True
+    body = "\n".join(f"        if not ({t}): return False" for t in tests)
+    text = f"def guard():\n    try:\n{body}\n    except (KeyError, IndexError, ValueError):\n        return False\n    return True"
+    exec(text, scope)
+    return scope["guard"]
+
+
+__all__ = ["Read", "Watch", "guard_of"]
