@@ -179,13 +179,15 @@ class Capture:
 
     def constant(self, tensor) -> None:
         """Memory made from Python's values: the same in every run."""
-        if id(tensor.storage) not in self._buffers and self.broken is None:
-            self._give(tensor)
+        if self.broken is None:
+            self.give(tensor)
 
-    def _give(self, tensor) -> Buffer:
-        buffer = self._add(tensor.storage)
-        base = tensor._base
-        buffer.holder = base if base is not None else tensor
+    def give(self, tensor) -> Buffer:
+        """The buffer of memory that was there before."""
+        buffer = self._buffers.get(id(tensor.storage))
+        if buffer is None:
+            buffer = self._add(tensor.storage)
+            buffer.holder = tensor
         return buffer
 
     def _operand(self, tensor) -> Operand:
@@ -193,7 +195,7 @@ class Capture:
         if buffer is None:
             if tensor.storage.serial >= self._start:
                 raise Broken("memory was made in a way that cannot be followed")
-            buffer = self._give(tensor)
+            buffer = self.give(tensor._base if tensor._base is not None else tensor)
         start = tensor.offset * tensor.layout.itemsize
         holder = buffer.holder
         if holder is not None:

@@ -28,10 +28,11 @@ VARIANTS = 16  # programs of one key; more means that something changes with eve
 class Entry:
     """What is known for one key: how often it was called, and its programs."""
 
-    __slots__ = ("calls", "reason", "variants")
+    __slots__ = ("calls", "objects", "reason", "variants")
 
-    def __init__(self) -> None:
+    def __init__(self, objects: list[Any]) -> None:
         self.calls, self.variants = 0, list[Variant]()
+        self.objects = objects  # whose identity is in the key: nothing else may get it
         self.reason: str | None = None
 
 
@@ -50,13 +51,15 @@ class Compiled:
         if modes.state.stack:  # somebody else looks at ops: a capture around this one, say
             return self._function(*args, **kwargs)
         tensors: list[Any] = []
+        objects: list[Any] = []
         try:
-            key = (modes.state.grad, _key(args, tensors), _key(kwargs, tensors) if kwargs else None)
+            named = _key(kwargs, tensors, objects) if kwargs else None
+            key = modes.state.grad, _key(args, tensors, objects), named
             entry = self._entries.get(key)
         except TypeError:  # an argument that has no key
             return self._function(*args, **kwargs)
         if entry is None:
-            entry = self._entries[key] = Entry()
+            entry = self._entries[key] = Entry(objects)
         for variant in entry.variants:
             if variant.guard():
                 try:
@@ -90,20 +93,23 @@ class Compiled:
         return "\n".join(texts)
 
 
-def _key(value, tensors):
-    """What a program depends on in its arguments; the tensors among them are collected."""
+def _key(value, tensors, objects):
+    """What a program depends on in its arguments; tensors, and objects known by their identity, are
+    collected.
+    """
     kind = value.__class__
     if kind is Tensor:
         tensors.append(value)
         return value.layout, value._node is not None, _first(tensors, value)
     if kind is tuple or kind is list:
-        return kind, tuple([_key(v, tensors) for v in value])
+        return kind, tuple([_key(v, tensors, objects) for v in value])
     if kind is dict:
-        return kind, tuple(value), tuple([_key(v, tensors) for v in value.values()])
+        return kind, tuple(value), tuple([_key(v, tensors, objects) for v in value.values()])
     if isinstance(value, PLAIN):
         return kind, value
     if isinstance(value, Tensor):
         raise TypeError("tensors of subclasses are not followed")
+    objects.append(value)
     return kind, id(value)
 
 
@@ -147,6 +153,8 @@ class Recorder:
         for t in self._tensors:
             if t._node is not None and modes.state.grad:
                 capture.end("an argument requires grad")
+        for t in self._tensors:
+            capture.give(t)
         watch.function(target)
         watch.walk(target)
         self._note_grads()
@@ -200,7 +208,7 @@ class Recorder:
                 if not watch.went_back:
                     raise Broken("the result has a history that nobody ran backward through")
         program = capture.program([*leaving, *(g for _, g in grads)])
-        self._name_arguments(program)
+        self._name_arguments()
         written = {t for t, g in grads}
         kept = [Read(GradOf(t), "grad", g) for t, g in self._steady_grads(written)]
         guard = guard_of(list(watch.reads.values()) + kept, self._given(program))
@@ -257,24 +265,20 @@ class Recorder:
                 if self._capture.buffer_of(before) is not None:
                     yield tensor, before
 
-    def _name_arguments(self, program: Program) -> None:
+    def _name_arguments(self) -> None:
+        held = {id(t.storage) for t in self._watch.held.values()}
         for k, tensor in enumerate(self._tensors):
             buffer = self._capture.buffer_of(tensor)
-            if buffer is None:
-                continue
-            if buffer.holder is not tensor and buffer.holder._base is not tensor:
-                if _first(self._tensors, tensor) == k:
-                    raise Broken("an argument is memory that the function also reaches otherwise")
-                continue
-            if any(t is tensor for t in self._watch.tensors.values() if not self._is_argument(t)):
-                raise Broken("an argument is a tensor that the function also reaches otherwise")
-            buffer.holder, buffer.argument = tensor, k
-
-    def _is_argument(self, tensor) -> bool:
-        return any(t is tensor for t in self._tensors)
+            if id(tensor.storage) in held:
+                raise Broken("an argument is memory that the function also reaches otherwise")
+            if buffer is not None and buffer.holder is tensor:
+                buffer.argument = k
 
     def _given(self, program: Program) -> list[Any]:
-        return [b.holder for b in program.buffers() if b.holder is not None and b.argument is None]
+        """The tensors whose layout, and whether they want gradients, must be as they were."""
+        given = {id(b.holder): b.holder for b in program.buffers() if b.argument is None}
+        given |= {k: t for k, t in self._watch.held.items() if self._capture.buffer_of(t)}
+        return [t for t in given.values() if t is not None]
 
 
 class GradOf:
@@ -301,6 +305,8 @@ class Variant:
         numbers: tuple[float, ...] = ()
         for pace in self._paces:
             numbers += pace.numbers()
+        for tensor in self._parameters:  # their memory is free for the new ones
+            tensor._grad = None
         made = self.executable.run(tensors, numbers)
         count = self._count
         for tensor, grad in zip(self._parameters, made[count:], strict=True):

@@ -80,6 +80,7 @@ class Watch:
     def __init__(self, end: Callable[[str], None], constant: Callable[[Tensor], None]):
         self.reads: dict[tuple[int, Any], Read] = {}
         self.tensors: dict[int, Tensor] = {}
+        self.held: dict[int, Tensor] = {}  # those reached from elsewhere than from arguments
         self.optimizers: list[Any] = []
         self.stepping: Any = None
         self.went_back = False
@@ -172,7 +173,7 @@ class Watch:
             value = frame.f_locals.get(name)
             if not isinstance(value, PLAIN):
                 self._roots.append(value)
-                self.walk(value)
+                self.walk(value, name in code.co_freevars)
 
     def _global(self, frame, name) -> None:
         scope = frame.f_globals
@@ -199,63 +200,58 @@ class Watch:
             self._roots.append(value)
             self.walk(value)
 
-    def walk(self, value) -> None:
-        """Notes what can be read from a value along the names that are known."""
-        todo = [value]
+    def walk(self, value, held: bool = True) -> None:
+        """Notes what can be read from a value along the names that are known. `held`: it is not only
+        an argument.
+        """
+        todo = [(value, held)]
         while todo:
-            value = todo.pop()
+            value, held = todo.pop()
             if isinstance(value, PLAIN) or isinstance(value, type | types.ModuleType):
                 continue
             if isinstance(value, Tensor):
                 self.tensors[id(value)] = value
+                if held:
+                    self.held[id(value)] = value
                 continue
-            names = len(self._names)
-            if self._walked.get(id(value)) == names:
+            mark = len(self._names), held
+            if self._walked.get(id(value), (-1, False)) >= mark:
                 continue
-            self._walked[id(value)] = names
-            todo.extend(self._inside(value))
+            self._walked[id(value)] = mark
+            loose = isinstance(value, dict | list | tuple)
+            todo.extend((item, held or not loose) for item in self._inside(value))
 
     def _inside(self, value) -> list[Any]:
         """The values inside of one, noted as read."""
-        found: list[Any] = []
         if isinstance(value, types.FunctionType | types.MethodType):
-            owner = getattr(value, "__self__", None)
             cells = getattr(value, "__closure__", None) or ()
+            owner = getattr(value, "__self__", None)
             return [owner, *(c.cell_contents for c in cells if _is_filled(c))]
-        if isinstance(value, dict):
-            if len(value) <= MOST:
-                self._read(value, LENGTH, len(value))
-                for key, item in value.items():
-                    self._read(value, key, item)
-                    found.append(item)
-            return found
-        if isinstance(value, list | tuple):
-            if len(value) <= MOST:
-                if isinstance(value, list):
-                    self._read(value, LENGTH, len(value))
-                    for key, item in enumerate(value):
-                        self._read(value, key, item)
-                found.extend(value)
-            return found
-        if getattr(value, "param_groups", None) is not None and hasattr(value, "step"):
+        if isinstance(value, dict | list | tuple):
+            return self._items(value) if len(value) <= MOST else []
+        if hasattr(value, "param_groups") and hasattr(value, "step"):
             if not any(o is value for o in self.optimizers):
                 self.optimizers.append(value)
             return [p for group in value.param_groups for p in group["params"]]
         inside = getattr(value, "__dict__", None)
         if inside is None:
-            return found
+            return []
+        names = self._names & inside.keys()
         if isinstance(value, Module):
-            self._read(inside, "training", value.training)
-            for kind in ("_parameters", "_buffers", "_modules"):
-                found.append(inside[kind])
-            for kind in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks"):
-                if kind in inside:
-                    self._read(inside[kind], LENGTH, len(inside[kind]))
-        for name in self._names & inside.keys():
-            if name not in ("_parameters", "_buffers", "_modules"):
-                self._read(inside, name, inside[name])
-                found.append(inside[name])
-        return found
+            names |= {"training", "_parameters", "_buffers", "_modules"}
+            names |= {name for name in inside if name.endswith("_hooks")}
+        for name in names:
+            self._read(inside, name, inside[name])
+        return [inside[name] for name in names]
+
+    def _items(self, value) -> list[Any]:
+        if isinstance(value, tuple):
+            return list(value)
+        self._read(value, LENGTH, len(value))
+        items = list(value.items() if isinstance(value, dict) else enumerate(value))
+        for key, item in items:
+            self._read(value, key, item)
+        return [item for _, item in items]
 
     def settle(self) -> None:
         """Ends the capture where the function changed what it read: the next run would differ."""
@@ -299,7 +295,8 @@ def guard_of(reads: list[Read], tensors: list[Any]) -> Callable[[], bool]:
             tests.append(f"{value} is {expected}")
     for k, t in enumerate(tensors):
         scope[f"x{k}"], scope[f"l{k}"] = t, t.layout
-        tests.append(f"x{k}.layout is l{k}")
+        wanted = "" if t._node is None else " not"
+        tests.append(f"x{k}.layout is l{k} and x{k}._node is{wanted} None")
     if not tests:
         return lambda: True
     body = "\n".join(f"        if not ({t}): return False" for t in tests)
