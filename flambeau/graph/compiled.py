@@ -18,6 +18,7 @@ from flambeau.tensor import Tensor
 
 from .capture import Broken, Capture
 from .execute import Executable, KernelFailed
+from .joint import Pair
 from .passes import optimize
 from .program import Program
 from .state import PLAIN, Read, Watch, guard_of
@@ -151,9 +152,6 @@ class Recorder:
         capture, watch = self._capture, self._watch
         target = self._function
         for t in self._tensors:
-            if t._node is not None and modes.state.grad:
-                capture.end("an argument requires grad")
-        for t in self._tensors:
             capture.give(t)
         watch.function(target)
         watch.walk(target)
@@ -203,18 +201,17 @@ class Recorder:
         leaving: list[Any] = []
         rebuild = _shape_of(result, leaving)
         grads = self._new_grads()
-        for tensor in leaving:
-            if tensor._node is not None and capture.buffer_of(tensor).holder is None:
-                if not watch.went_back:
-                    raise Broken("the result has a history that nobody ran backward through")
-        program = capture.program([*leaving, *(g for _, g in grads)])
         self._name_arguments()
+        pair = None
+        if modes.state.grad and not watch.went_back and any(t._node is not None for t in leaving):
+            pair = Pair(capture, leaving, self._tensors)
+        program = pair.first if pair else capture.program([*leaving, *(g for _, g in grads)])
         written = {t for t, g in grads}
         kept = [Read(GradOf(t), "grad", g) for t, g in self._steady_grads(written)]
         guard = guard_of(list(watch.reads.values()) + kept, self._given(program))
         return Variant(
-            Executable(optimize(program)), guard, rebuild, len(leaving), [t for t, _ in grads],
-            list(self._paces.values()),
+            Executable(optimize(program)), pair, guard, rebuild, len(leaving),
+            [t for t, _ in grads], list(self._paces.values()),
         )  # fmt: skip
 
     def _read_optimizer(self, optimizer) -> None:
@@ -246,6 +243,8 @@ class Recorder:
                 buffer = self._capture.buffer_of(now)
                 if buffer is None or buffer.holder is not None:
                     raise Broken("a gradient is no tensor of the function's own")
+                if any(tensor is t for t in self._tensors):
+                    raise Broken("backward() ran to an argument")
                 found.append((tensor, now))
         return found
 
@@ -296,8 +295,12 @@ class GradOf:
 class Variant:
     """A program, when it holds, and how what it gives reaches the user."""
 
-    def __init__(self, executable, guard, rebuild, count, parameters, paces):
+    def __init__(self, executable, pair, guard, rebuild, count, parameters, paces):
         self.executable, self.guard = executable, guard
+        self._run = executable.run
+        if pair is not None:
+            pair.start(executable)
+            self._run = pair.run
         self._rebuild, self._count, self._parameters, self._paces = rebuild, count, parameters, paces
 
     def run(self, tensors):
@@ -307,7 +310,7 @@ class Variant:
             numbers += pace.numbers()
         for tensor in self._parameters:  # their memory is free for the new ones
             tensor._grad = None
-        made = self.executable.run(tensors, numbers)
+        made = self._run(tensors, numbers)
         count = self._count
         for tensor, grad in zip(self._parameters, made[count:], strict=True):
             tensor._grad = grad

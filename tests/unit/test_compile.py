@@ -312,3 +312,54 @@ def test_a_module_and_a_method():
             assert torch.equal(holder.scaled(x[:, :3]), x[:, :3] * holder.weight)
     with pytest.raises(TypeError, match="callable"):
         compile(3)
+
+
+@pytest.mark.parametrize("options", [{}, {"dropout": 0.3}, {"norm": True}], ids=str)
+def test_a_module_whose_results_are_differentiated_outside(options):
+    x, y = batch()
+    found = []
+    for wrap in (lambda f: f, compile):
+        model, head = net(**options), nn.Linear(12, 12)
+        with torch.no_grad():
+            head.weight.copy_(torch.eye(12))
+            head.bias.zero_()
+        optimizer = torch.optim.SGD([*model.parameters(), *head.parameters()], lr=0.1)
+        call = wrap(model)
+        torch.manual_seed(5)
+        losses = []
+        for _ in range(6):
+            optimizer.zero_grad()
+            out = call(head(x))
+            loss = F.cross_entropy(out * 2, y)
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        found.append((losses, states(model), states(head)))
+    assert found[0][0] == found[1][0]
+    same(found[0][1], found[1][1])
+    same(found[0][2], found[1][2])
+    assert variants(call)
+
+
+def test_results_with_and_without_gradients():
+    weight = torch.randn(3, requires_grad=True)
+
+    def function(x):
+        return x * weight, x > 0, (x * weight).detach(), x.sum()
+
+    compiled = compile(function)
+    for _ in range(4):
+        x = torch.randn(3)
+        a, b = compiled(x), function(x)
+        assert [t.requires_grad for t in a] == [t.requires_grad for t in b]
+        for s, t in zip(a, b, strict=True):
+            assert torch.equal(s, t)
+        [grad] = torch.autograd.grad(a[0].sum(), weight)
+        assert torch.equal(grad, x)
+    with torch.no_grad():
+        assert not compiled(x)[0].requires_grad
+    out = compiled(x)[0]
+    with torch.no_grad():
+        x.add_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        out.sum().backward()

@@ -1,0 +1,125 @@
+"""Forward and backward as two programs: for functions whose results somebody else differentiates.
+
+The forward program gives, besides the function's results, what the backward program reads. For
+autograd the pair is one node.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flambeau.ops import AccumulateGrad, Node, Output
+from flambeau.tensor import Tensor, engine, function
+
+from .capture import Broken, Capture
+from .execute import Executable
+from .passes import optimize
+
+
+class Pair:
+    """Two programs. ``run(tensors, numbers)`` is that of the first, recorded for backward."""
+
+    def __init__(self, capture: Capture, leaving: list[Any], tensors: list[Any]):
+        roots = [t for t in leaving if t._node is not None]
+        self._roots = [k for k, t in enumerate(leaving) if t._node is not None]
+        inputs = _leaves(roots, tensors)
+        # Arguments change from call to call; parameters do not.
+        self._inputs = [next((k for k, t in enumerate(tensors) if t is i), i) for i in inputs]
+        seeds = [t.detach().new_empty(t.layout.shape) for t in roots]
+        with Capture() as backward:
+            for seed in seeds:
+                backward.give(seed)
+            grads = engine.grad(roots, inputs, seeds, retain_graph=True, allow_unused=True)
+        if backward.broken is not None:
+            raise Broken(backward.broken)
+        self._absent = [g is None for g in grads]
+        program = backward.program([g for g in grads if g is not None])
+        saved = self._saved(capture, program, seeds, tensors)
+        self.first = capture.program([*leaving, *(b.holder for b in saved)])
+        self._count = len(leaving)
+        self._second = Executable(optimize(program))
+        self._saved_given = [b.holder for b in program.buffers() if _is_fixed(b)]
+
+    def _saved(self, capture, program, seeds, tensors):
+        """What backward reads becomes its arguments: seeds, arguments, what forward made."""
+        saved = []
+        for buffer in program.buffers():
+            holder = buffer.holder
+            if holder is None:
+                continue
+            for k, seed in enumerate(seeds):
+                if seed.storage is holder.storage:
+                    buffer.argument = k
+            for k, tensor in enumerate(tensors):
+                if tensor.storage is holder.storage:
+                    buffer.holder, buffer.argument = tensor, len(seeds) + k
+            made = capture.buffer_of(holder)
+            if made is not None and made.holder is None:
+                buffer.argument = len(seeds) + len(tensors) + len(saved)
+                saved.append(buffer)
+        return saved
+
+    def start(self, executable: Executable) -> None:
+        """Takes the first program, made ready."""
+        self._executable = executable
+
+    def run(self, tensors, numbers):
+        """The results, with one node of history."""
+        inputs = [tensors[i] if isinstance(i, int) else i for i in self._inputs]
+        return _Compiled.apply(self, tensors, numbers, *inputs)
+
+    def forward(self, ctx, tensors, numbers):
+        made = self._executable.run(tensors, numbers)
+        results, saved = made[: self._count], made[self._count :]
+        ctx.save_for_backward(*tensors, *saved, *self._saved_given)
+        ctx.pair, ctx.split = self, (len(tensors), len(saved))
+        ctx.mark_non_differentiable(*[r for k, r in enumerate(results) if k not in self._roots])
+        return results
+
+    def backward(self, ctx, grads):
+        given = ctx.saved_tensors
+        seeds = [grads[k].contiguous() for k in self._roots]
+        tensors, saved = ctx.split
+        found = iter(self._second.run([*seeds, *given[: tensors + saved]], ()))
+        return [None if absent else next(found) for absent in self._absent]
+
+
+class _Compiled(function.Function):
+    @staticmethod
+    def forward(ctx, pair, tensors, numbers, *inputs):
+        return pair.forward(ctx, tensors, numbers)
+
+    @staticmethod
+    @function.once_differentiable
+    def backward(ctx, *grads):
+        return (None, None, None, *ctx.pair.backward(ctx, grads))
+
+
+def _is_fixed(buffer) -> bool:
+    return buffer.holder is not None and buffer.argument is None
+
+
+def _leaves(roots, tensors) -> list[Any]:
+    """What gradients are wanted for: arguments with a history, and the leaves behind the results."""
+    ends = {_node(t): t for t in tensors if t._node is not None}
+    found: dict[Any, Any] = {}
+    todo, seen = [_node(t) for t in roots], set()
+    while todo:
+        node = todo.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if node in ends:
+            found[node] = ends[node]
+        elif isinstance(node, AccumulateGrad):
+            variable = node._variable()
+            if variable is not None:
+                found[node] = variable
+        elif isinstance(node, Node):
+            todo.extend(e.node if isinstance(e, Output) else e for e in node.edges or ())
+    return list(found.values())
+
+
+def _node(tensor: Tensor) -> Any:
+    node = tensor._node
+    return node.node if isinstance(node, Output) else node
