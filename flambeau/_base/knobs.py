@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from .names import nearest
 
-SHOW_WORDS = ("ops", "loops", "llvm", "asm")
+SHOW_WORDS = ("ops", "breaks", "programs", "loops", "llvm", "asm")
 BACKEND_WORDS = ("llvm", "interpret")
 
 
@@ -40,8 +40,9 @@ DECLARATIONS = (
         "words",
         SHOW_WORDS,
         "",
-        "What to print while the program runs: each op that it calls, kernels as they are planned, "
-        "LLVM text and assembly of what is compiled.",
+        "What to print while the program runs: each op that it calls, what `compile` could not "
+        "capture, and the programs that it made; kernels as they are planned, LLVM text and "
+        "assembly of what is compiled.",
     ),
     Declaration(
         "backend",

@@ -34,10 +34,10 @@ def missing(
     """A module's ``__getattr__``: names made on first use, and AttributeError for all others.
 
     `space` is the module's ``globals()``. A name in `submodules` is imported; one in `later` comes
-    from the submodule that it is mapped to, imported on first use; any other is asked of `find`,
-    which answers None for what it has not; either is kept in `space`. The error says that
-    flambeau has no such name, and the nearest one of those in `space`, `submodules` and `more`.
-    In a module::
+    from the submodule, or package of flambeau's, that it is mapped to, imported on first use; any
+    other is asked of `find`, which answers None for what it has not; either is kept in `space`. The
+    error says that flambeau has no such name, and the nearest one of those in `space`, `submodules`
+    and `more`. In a module::
 
         __getattr__ = missing(globals())
         __getattr__ = missing(globals(), submodules=("fft",), find=function_of, more=registry)
@@ -50,7 +50,9 @@ def missing(
         if name in lazy:
             return importlib.import_module(f"{module_name}.{name}")
         if later is not None and name in later:
-            space[name] = getattr(importlib.import_module(f"{module_name}.{later[name]}"), name)
+            home = later[name]
+            home = home if home.startswith(PACKAGE + ".") else f"{module_name}.{home}"
+            space[name] = getattr(importlib.import_module(home), name)
             return space[name]
         found = find(name) if find is not None else None
         if found is not None:

@@ -1,9 +1,9 @@
 """Capture: what a stretch of the user's program does, recorded as a `Program` while it runs.
 
-Nothing is pretended: the ops are performed as always, on the tensors that are there. Every launch is
-seen by the native core's watcher, with the kernels that it consists of; ops that are no launches are
-seen by an interpreter. What neither sees, and yet makes memory, ends the capture: a program may be
-incomplete, but never wrong.
+Nothing is pretended: the ops are performed as always, on the tensors that are there. Every launch
+is seen by the native core's watcher, with the kernels that it consists of; ops that are no launches
+are seen by an interpreter. What neither sees, and yet makes memory, ends the capture: a program may
+be incomplete, but never wrong.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Capture:
             self.end(f"the shape of what {op.name} gives depends on the data")
             return op.slow(args)
         before = self._launches
-        versions = [(t, t.storage.version) for t in _tensors(args)]
+        versions = [(t, t.storage.version) for t in tensors_of(args)]
         self._number_slots = self._numbers_of(op, args) if self._numbers_of else None
         result = op.slow(args)
         self._number_slots = None
@@ -112,7 +112,7 @@ class Capture:
         written = _written(versions)
         if not fresh and not written:
             return
-        tensors = list(_tensors(args))
+        tensors = list(tensors_of(args))
         try:
             operands = [self._operand(t) for t in tensors]
         except Broken as reason:
@@ -219,7 +219,8 @@ def _is(value) -> bool:
     return isinstance(value, Tensor)
 
 
-def _tensors(args):
+def tensors_of(args):
+    """The tensors among arguments, those in lists too."""
     for a in args:
         if _is(a):
             yield a
@@ -259,9 +260,7 @@ def _call(stage, found, launch) -> Call:
     placed = tuple(
         Operand(o.buffer, o.start + s, None) for o, s in zip(operands, starts, strict=True)
     )
-    written = sum(
-        1 << k for k, s in enumerate(stage.data) if s < 0 or launch.arguments[s] == "m"
-    )
+    written = sum(1 << k for k, s in enumerate(stage.data) if s < 0 or launch.arguments[s] == "m")
     return Call(stage, placed, written, "kernel")
 
 
@@ -286,4 +285,3 @@ def _again(op, args, count, places):
             target.copy_(results[position])
 
     return run
-

@@ -19,6 +19,7 @@ from flambeau.tensor import Tensor
 from .capture import Broken, Capture
 from .execute import Executable, KernelFailed
 from .joint import Pair
+from .pace import Paces
 from .passes import optimize
 from .program import Program
 from .state import PLAIN, Read, Watch, guard_of
@@ -119,32 +120,15 @@ def _first(tensors, tensor) -> int:
     return next(k for k, t in enumerate(tensors) if t.storage is tensor.storage)
 
 
-class Pace:
-    """Parameters of a group that made as many steps: their update takes the same numbers."""
-
-    def __init__(self, optimizer, group, first: int):
-        self.optimizer, self.group, self.first = optimizer, group, first
-        self.states: list[Any] = []
-
-    def numbers(self) -> tuple[float, ...]:
-        """The numbers of the next step, which is made with this."""
-        first = self.states[0]
-        made = self.optimizer._numbers(first, self.group)
-        if "step" in first:
-            step = first["step"]
-            for state in self.states:
-                state["step"] = step
-        return made
-
-
 class Recorder:
     """One captured run of a function."""
 
     def __init__(self, function, tensors):
         self._function, self._tensors = function, tensors
-        self._capture = Capture(self._numbers_of)
+        self._paces = Paces()
+        self._capture = Capture(self._paces.numbers_of)
         self._watch = Watch(self._capture.end, self._capture.constant)
-        self._paces: dict[Any, Pace] = {}
+        self._paces.start(self._capture, self._watch)
         self._grads: dict[int, tuple[Any, Any]] = {}
 
     def run(self, args, kwargs):
@@ -162,31 +146,6 @@ class Recorder:
     def _note_grads(self) -> None:
         for t in self._watch.tensors.values():
             self._grads[id(t)] = t, t._grad
-
-    # Numbers of optimizers.
-
-    def _numbers_of(self, op, args):
-        if op.family != "update" or self._watch.stepping is None:
-            return None
-        optimizer, parameter = self._watch.stepping, args[0]
-        for group in optimizer.param_groups:
-            if any(p is parameter for p in group["params"]):
-                return self._slots(optimizer, group, optimizer.state[parameter], op, args)
-        return None
-
-    def _slots(self, optimizer, group, state, op, args):
-        places = [
-            k
-            for k, (a, v) in enumerate(zip(op.schema.arguments, args, strict=True))
-            if a.type == "Scalar" and v is not None
-        ]
-        key = id(optimizer), id(group), state.get("step")
-        pace = self._paces.get(key)
-        if pace is None:
-            pace = self._paces[key] = Pace(optimizer, group, self._capture.numbers)
-            self._capture.numbers += len(places)
-        pace.states.append(state)
-        return {place: pace.first + k for k, place in enumerate(places)}
 
     # What comes of it.
 
@@ -211,7 +170,7 @@ class Recorder:
         guard = guard_of(list(watch.reads.values()) + kept, self._given(program))
         return Variant(
             Executable(optimize(program)), pair, guard, rebuild, len(leaving),
-            [t for t, _ in grads], list(self._paces.values()),
+            [t for t, _ in grads], self._paces,
         )  # fmt: skip
 
     def _read_optimizer(self, optimizer) -> None:
@@ -301,13 +260,16 @@ class Variant:
         if pair is not None:
             pair.start(executable)
             self._run = pair.run
-        self._rebuild, self._count, self._parameters, self._paces = rebuild, count, parameters, paces
+        self._rebuild, self._count, self._parameters, self._paces = (
+            rebuild,
+            count,
+            parameters,
+            paces,
+        )
 
     def run(self, tensors):
         """Runs the program on arguments that are these tensors."""
-        numbers: tuple[float, ...] = ()
-        for pace in self._paces:
-            numbers += pace.numbers()
+        numbers = self._paces.numbers()
         for tensor in self._parameters:  # their memory is free for the new ones
             tensor._grad = None
         made = self._run(tensors, numbers)

@@ -4,10 +4,12 @@ needs no Python.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 from flambeau import compiler, runtime
+from flambeau._base import knobs
 from flambeau.types import Layout, by_name, contiguous
 
 from .program import Buffer, Host, Loop, Operand, Program
@@ -26,8 +28,12 @@ class Executable:
 
     def __init__(self, program: Program):
         self.program = program
+        if "programs" in knobs.show:
+            print(program, file=sys.stderr)
         self.scratch = 0
-        self._homes: dict[Buffer, Any] = {b: b.holder for b in program.buffers() if b.holder is not None}
+        self._homes: dict[Buffer, Any] = {
+            b: b.holder for b in program.buffers() if b.holder is not None
+        }
         stretches = _stretches(program.instructions)
         if len(stretches) > 1 or any(isinstance(i, Host) for i in program.instructions):
             self._settle(stretches)
@@ -227,7 +233,11 @@ def _take(slots: Slots, free: list[int], nbytes: int) -> int:
         slots.sizes.append(nbytes)
         return len(slots.sizes) - 1
     fitting = [s for s in free if slots.sizes[s] >= nbytes]
-    best = min(fitting, key=slots.sizes.__getitem__) if fitting else max(free, key=slots.sizes.__getitem__)
+    best = (
+        min(fitting, key=slots.sizes.__getitem__)
+        if fitting
+        else max(free, key=slots.sizes.__getitem__)
+    )
     free.remove(best)
     slots.sizes[best] = max(slots.sizes[best], nbytes)
     return best

@@ -1,9 +1,10 @@
-"""Fusion: pointwise kernels that go over the same points become one, and nothing goes through memory
-that only they read.
+"""Fusion: pointwise kernels that go over the same points become one, and nothing goes through
+memory that only they read.
 
-A kernel goes over points; how an operand lies is a stride for each dimension. Two kernels go over the
-same points where one reads what the other writes, both densely: the number of an element in that
-memory is the number of the point. Both are then written over a common refinement of their dimensions.
+A kernel goes over points; how an operand lies is a stride for each dimension. Two kernels go over
+the same points where one reads what the other writes, both densely: the number of an element in
+that memory is the number of the point. Both are then written over a common refinement of their
+dimensions.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ class Nest:
     def loop(self) -> Loop:
         """The instruction."""
         operands = [
-            Operand(a.buffer, a.start, a.layout.reshaped(self.shape, a.strides)) for a in self.accesses
+            Operand(a.buffer, a.start, a.layout.reshaped(self.shape, a.strides))
+            for a in self.accesses
         ]
         return Loop(self.kernel, tuple(operands))
 
@@ -71,7 +73,9 @@ def nest_by(loop: Loop, by: int) -> Nest | None:
     """The loop's dimensions in the order in which operand `by` lies; None where it is not dense."""
     layout = loop.operands[by].layout
     sizes = layout.shape
-    order = sorted((d for d in range(len(sizes)) if sizes[d] != 1), key=lambda d: -layout.strides[d])
+    order = sorted(
+        (d for d in range(len(sizes)) if sizes[d] != 1), key=lambda d: -layout.strides[d]
+    )
     step = 1
     for d in reversed(order):
         if layout.strides[d] != step:
@@ -86,7 +90,8 @@ def nest_by(loop: Loop, by: int) -> Nest | None:
 
 def refined(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...] | None:
     """The coarsest shape that both are got from by merging neighbours; None where there is none."""
-    out, i, j = [], len(a) - 1, len(b) - 1
+    out: list[int] = []
+    i, j = len(a) - 1, len(b) - 1
     left, right = 1, 1
     while i >= 0 or j >= 0 or left > 1 or right > 1:
         if left == 1 and i >= 0:
@@ -103,7 +108,8 @@ def refined(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...] | None:
 
 def _split(shape, strides, fine) -> tuple[int, ...]:
     """The strides over a refinement `fine` of `shape`."""
-    out, k = [], len(fine) - 1
+    out: list[int] = []
+    k = len(fine) - 1
     for size, stride in zip(reversed(shape), reversed(strides), strict=True):
         covered = 1
         while covered < size:
@@ -186,7 +192,10 @@ def _merged(first: Nest, second: Nest) -> Nest | None:
     for k, access in enumerate(first.accesses[first.count :]):
         _map_load(mapping, k, access.layout.dtype, ir.load(load_of(access), access.layout.dtype))
     kernel = first.kernel.mapped(mapping)
-    bodies = [ir.cast(v, d) if not _is_half(d) else v for v, d in zip(kernel.body, kernel.outputs, strict=True)]
+    bodies = [
+        ir.cast(v, d) if not _is_half(d) else v
+        for v, d in zip(kernel.body, kernel.outputs, strict=True)
+    ]
     later: dict[Any, Any] = {}
     for k, access in enumerate(second.accesses[second.count :]):
         dtype = access.layout.dtype
@@ -245,7 +254,9 @@ def _trimmed(loop: Loop, live: Iterable[bool]) -> Loop:
     count, kernel = len(loop.kernel.outputs), loop.kernel
     outs = [k for k, alive in enumerate(live) if alive]
     body = [kernel.body[k] for k in outs]
-    roots = [e for v in body for e in ir.parts(v)] + ([] if kernel.check is None else [kernel.check])
+    roots = [e for v in body for e in ir.parts(v)] + (
+        [] if kernel.check is None else [kernel.check]
+    )
     used = sorted({e.value for e in ir.topological(roots) if e.op == "load"})
     mapping: dict[Any, Any] = {}
     for new, old in enumerate(used):

@@ -100,7 +100,7 @@ def _is_fixed(buffer) -> bool:
 
 
 def _leaves(roots, tensors) -> list[Any]:
-    """What gradients are wanted for: arguments with a history, and the leaves behind the results."""
+    """What gradients are wanted for: arguments with a history, leaves behind the results."""
     ends = {_node(t): t for t in tensors if t._node is not None}
     found: dict[Any, Any] = {}
     todo, seen = [_node(t) for t in roots], set()

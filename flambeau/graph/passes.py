@@ -59,7 +59,7 @@ def without_copies(program: Program) -> Program:
 
 
 def _is_copy(instruction) -> bool:
-    """Whether it is a copy of a whole buffer that the program made to another, element by element."""
+    """Whether it copies a whole buffer that the program made to another, as it lies."""
     if not isinstance(instruction, Loop) or instruction.kernel.kind != "pointwise":
         return False
     if len(instruction.operands) != 2 or instruction.kernel.check is not None:

@@ -37,7 +37,7 @@ class Operand(NamedTuple):
 
     buffer: Buffer
     start: int
-    layout: Layout | None
+    layout: Any
 
     def __repr__(self) -> str:
         text = repr(self.buffer) + (f"+{self.start}" if self.start else "")
@@ -115,8 +115,14 @@ class Host(NamedTuple):
     operands: tuple[Operand, ...]
     written: int
     name: str
-    reads = Call.reads
-    writes = Call.writes
+
+    @property
+    def writes(self) -> tuple[Operand, ...]:
+        return tuple(o for k, o in enumerate(self.operands) if self.written >> k & 1)
+
+    @property
+    def reads(self) -> tuple[Operand, ...]:
+        return self.operands
 
     def __repr__(self) -> str:
         outs, ins = ", ".join(map(repr, self.writes)), ", ".join(map(repr, self.reads))

@@ -1,10 +1,12 @@
-"""The Python values that a function reads: found while it runs, compared before its program is used.
+"""The Python values that a function reads: found while it runs, compared before its program is
+used.
 
-A capture holds for other runs only as long as every value that Python looked at is the same: globals,
-closures, attributes of modules and objects, elements of lists. `Watch` sees the calls of the user's
-functions and of modules (`sys.setprofile`) and walks from their arguments, globals and closures along
-the attribute names that occur in their code. What it meets becomes a `Guard`, a function that
-compares. A value that the function changes itself, or a call with effects outside, ends the capture.
+A capture holds for other runs only as long as every value that Python looked at is the same:
+globals, closures, attributes of modules and objects, elements of lists. `Watch` sees the calls of
+the user's functions and of modules (`sys.setprofile`) and walks from their arguments, globals and
+closures along the attribute names that occur in their code. What it meets becomes a `Guard`, a
+function that compares. A value that the function changes itself, or a call with effects outside,
+ends the capture.
 """
 
 from __future__ import annotations
@@ -16,7 +18,6 @@ from collections.abc import Callable
 from typing import Any
 
 from flambeau.nn import Module
-from flambeau.optim.optimizer import PerParameter
 from flambeau.tensor import Tensor
 from flambeau.types import Device, DType, Layout
 
@@ -109,19 +110,23 @@ class Watch:
             if self._is_users(frame):
                 self._check_call(argument)
         elif event == "return" and frame.f_code.co_name == "tensor":
-            if frame.f_globals.get("__name__") == "flambeau.tensor.creation" and argument is not None:
+            if (
+                frame.f_globals.get("__name__") == "flambeau.tensor.creation"
+                and argument is not None
+            ):
                 self._constant(argument)
 
     def _check_own(self, frame) -> None:
         """A function of flambeau's was called."""
         name, module = frame.f_code.co_name, frame.f_globals.get("__name__") or ""
         if module.startswith("flambeau.data.") or (
-            name in EFFECTS and module.startswith(("flambeau.files", "flambeau.tensor", "flambeau.optim"))
+            name in EFFECTS
+            and module.startswith(("flambeau.files", "flambeau.tensor", "flambeau.optim"))
         ):
             self._end(f"{name}() was called")
         elif name == "step" and module.startswith("flambeau.optim."):
             owner = frame.f_locals.get("self")
-            if hasattr(owner, "_numbers") and type(owner)._numbers is not PerParameter._numbers:
+            if getattr(owner, "_numbers", None) is not None:
                 self.walk(owner)
                 self.stepping = owner
             elif owner is not None:
@@ -196,13 +201,16 @@ class Watch:
                 self.walk(cell.cell_contents)
             except ValueError:
                 pass
-        for value in (getattr(function, "__self__", None), *(getattr(function, "__defaults__", None) or ())):
+        for value in (
+            getattr(function, "__self__", None),
+            *(getattr(function, "__defaults__", None) or ()),
+        ):
             self._roots.append(value)
             self.walk(value)
 
     def walk(self, value, held: bool = True) -> None:
-        """Notes what can be read from a value along the names that are known. `held`: it is not only
-        an argument.
+        """Notes what can be read from a value along the names that are known. `held`: it is not
+        only an argument.
         """
         todo = [(value, held)]
         while todo:
@@ -287,7 +295,9 @@ def guard_of(reads: list[Read], tensors: list[Any]) -> Callable[[], bool]:
             value = f"{container}.cell_contents"
         elif read.key is LENGTH:
             value = f"len({container})"
-        plain = isinstance(read.expected, PLAIN) and not isinstance(read.expected, type(None) | bool)
+        plain = isinstance(read.expected, PLAIN) and not isinstance(
+            read.expected, type(None) | bool
+        )
         if plain:
             scope[f"t{k}"] = type(read.expected)
             tests.append(f"(v := {value}) is {expected} or (v == {expected} and type(v) is t{k})")
@@ -300,7 +310,12 @@ def guard_of(reads: list[Read], tensors: list[Any]) -> Callable[[], bool]:
     if not tests:
         return lambda: True
     body = "\n".join(f"        if not ({t}): return False" for t in tests)
-    text = f"def guard():\n    try:\n{body}\n    except (KeyError, IndexError, ValueError):\n        return False\n    return True"
+    text = f"""def guard():
+    try:
+{body}
+    except (KeyError, IndexError, ValueError):
+        return False
+    return True"""
     exec(text, scope)
     return scope["guard"]
 

@@ -273,9 +273,7 @@ class_index = pointwise(
     "nn::_class_index(Tensor self, Scalar classes, Scalar ignored) -> Tensor",
     """The class, which must lie in [0, `classes`), or 0 where it is `ignored`.""",
     scalar=lambda self, classes, ignored: ir.select(self.equals(ignored), 0, self),
-    refuses=lambda self, classes, ignored: (
-        ((self < 0) | (self >= classes)) & self.differs(ignored)
-    ),
+    refuses=lambda self, classes, ignored: ((self < 0) | (self >= classes)) & self.differs(ignored),
     refusal=_no_class,
     promotes=("self",),
     function=False,

@@ -84,7 +84,7 @@ class Adam(PerParameter):
             *self._numbers(state, group),
         )
 
-    def _numbers(self, state: dict[str, Any], group: dict[str, Any]) -> tuple[float, ...]:
+    def _numbers(self, state: dict[str, Any], group: dict[str, Any]) -> Any:
         lr = number(group["lr"])
         beta1, beta2 = group["betas"]
         beta1, beta2 = number(beta1), number(beta2)

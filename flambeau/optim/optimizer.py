@@ -387,11 +387,10 @@ class PerParameter(Optimizer):
     ) -> None:
         raise NotImplementedError
 
-    def _numbers(self, state: dict[str, Any], group: dict[str, Any]) -> tuple[float, ...] | None:
-        """Where the update is one op: the numbers that it takes in this step, which are the same for
-        all parameters of a group that made as many steps. The state's own numbers are advanced.
-        """
-        return None
+    # Where the update of a parameter is one op: ``_numbers(state, group)`` gives the numbers that
+    # it takes in the next step, which are the same for all parameters of a group that made as many
+    # steps, and advances the numbers of the state.
+    _numbers: Callable[..., Any] | None = None
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update all parameters that have a gradient once; `closure` recomputes the loss."""

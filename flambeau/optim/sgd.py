@@ -63,18 +63,15 @@ class SGD(PerParameter):
     def _update(
         self, parameter: Tensor, gradient: Tensor, state: dict[str, Any], group: dict[str, Any]
     ) -> None:
-        momentum = group["momentum"]
+        lr, momentum, dampening, decay = self._numbers(state, group)
+        buffer = state.get("momentum_buffer")
         buffer = sgd_(
-            parameter,
-            gradient,
-            state.get("momentum_buffer"),
-            *self._numbers(state, group),
-            group["nesterov"],
+            parameter, gradient, buffer, lr, momentum, dampening, decay, group["nesterov"]
         )
         if momentum != 0:
             state["momentum_buffer"] = buffer
 
-    def _numbers(self, state: dict[str, Any], group: dict[str, Any]) -> tuple[float, ...]:
+    def _numbers(self, state: dict[str, Any], group: dict[str, Any]) -> Any:
         return (
             number(group["lr"]),
             group["momentum"],

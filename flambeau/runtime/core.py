@@ -21,9 +21,9 @@ class Stage(NamedTuple):
 
     The kernel returns 0, or a code above 0 that says what failed. It is called on ranges that
     partition [0, total), of at least `grain` iterations each; ranges run in parallel. `data` says
-    where each data pointer comes from: k >= 0 is positional argument k, -1 - k is output k; `starts`
-    are bytes added to them, where there are any. `dims` are int64s handed to the kernel as they
-    are.
+    where each data pointer comes from: k >= 0 is positional argument k, -1 - k is output k;
+    `starts` are bytes added to them, where there are any. `dims` are int64s handed to the kernel as
+    they are.
     """
 
     kernel: int

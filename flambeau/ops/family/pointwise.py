@@ -228,8 +228,8 @@ def pointwise(
     else as Python values. `promotes` names the arguments that decide the dtype (default: all in
     tensor position).
     `check(common, *args)` raises on what the op refuses; `refuses` gives, on expressions, where a
-    value is refused, or None, and `refusal(*args)` the error that is raised then: by default, that of
-    a zero divisor.
+    value is refused, or None, and `refusal(*args)` the error that is raised then: by default, that
+    of a zero divisor.
     """
     return Pointwise(
         schema, doc, scalar, dtype, grad, tuple(promotes), check, refuses, refusal or _zero_divisor,

@@ -1,0 +1,192 @@
+"""Graphs: replays do what the captured code did, to the same memory."""
+
+import gc
+
+import numpy
+import pytest
+
+import flambeau as torch
+from flambeau import runtime
+from flambeau.nn import functional as F
+
+nn = torch.nn
+
+
+def net(dropout=0.2):
+    torch.manual_seed(3)
+    return nn.Sequential(nn.Linear(12, 16), nn.ReLU(), nn.Dropout(dropout), nn.Linear(16, 5))
+
+
+def batches(count):
+    torch.manual_seed(4)
+    return [(torch.randn(8, 12), torch.randint(0, 5, (8,))) for _ in range(count)]
+
+
+@pytest.mark.parametrize("make", [torch.optim.Adam, torch.optim.SGD])
+def test_a_whole_step_replayed_equals_eager_steps(make):
+    data = batches(12)
+    found = []
+    for graphed in (False, True):
+        model = net()
+        optimizer = make(model.parameters(), lr=0.05)
+        x, y = (t.clone() for t in data[0])
+
+        def step():
+            loss = F.cross_entropy(model(x), y)  # noqa: B023
+            loss.backward()
+            optimizer.step()  # noqa: B023
+            return loss
+
+        torch.manual_seed(9)
+        losses = []
+        for a, b in data[:2]:
+            x.copy_(a), y.copy_(b)
+            optimizer.zero_grad()
+            losses.append(step().item())
+        optimizer.zero_grad()
+        if graphed:
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph):
+                loss = step()
+        for a, b in data[2:]:
+            x.copy_(a), y.copy_(b)
+            if graphed:
+                graph.replay()
+                losses.append(loss.item())
+            else:
+                optimizer.zero_grad()
+                losses.append(step().item())
+        states = [p.detach().numpy().copy() for p in model.parameters()]
+        grads = [p.grad.numpy().copy() for p in model.parameters()]
+        found.append((losses, states, grads, torch.rand(2).tolist()))
+    assert found[0][0] == found[1][0] and found[0][3] == found[1][3]
+    for a, b in zip(found[0][1] + found[0][2], found[1][1] + found[1][2], strict=True):
+        numpy.testing.assert_array_equal(a, b)
+
+
+def test_a_capture_leaves_everything_as_it_was():
+    weight, state = torch.ones(3), torch.get_rng_state()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        weight.mul_(2)
+        noise = torch.rand(3)
+        weight[1] = 7
+        torch.add(weight, 1, out=weight)
+    assert weight.tolist() == [1, 1, 1] and torch.equal(torch.get_rng_state(), state)
+    graph.replay()
+    assert weight.tolist() == [3, 8, 3]
+    torch.set_rng_state(state)
+    assert torch.equal(torch.rand(3), noise)
+
+
+def test_what_cannot_be_captured_raises_and_leaves_no_trace():
+    x = torch.ones(1000)
+    gc.collect()
+    before = runtime.memory().allocated
+    for read in (lambda: x.sum().item(), lambda: bool(x[0] > 0), lambda: x.nonzero()):
+        graph = torch.cuda.CUDAGraph()
+        with pytest.raises(RuntimeError, match="cannot be captured") as error:
+            with torch.cuda.graph(graph):
+                x.add_(1)
+                read()
+        assert "test_graphs.py" in str(error.value)
+        assert not torch.cuda.is_current_stream_capturing()
+        assert x[0].item() == 1
+        with pytest.raises(RuntimeError, match="without a preceding successful capture"):
+            graph.replay()
+        with pytest.raises(RuntimeError, match="without a preceding successful capture"):
+            graph.pool()
+    with pytest.raises(KeyError), torch.cuda.graph(graph):
+        raise KeyError("the user's own")
+    del graph, error
+    gc.collect()
+    assert runtime.memory().allocated == before
+
+
+def test_states_of_a_graph():
+    graph, other = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
+    x = torch.ones(3)
+    assert not torch.cuda.is_current_stream_capturing()
+    with torch.cuda.graph(graph, pool=torch.cuda.graph_pool_handle()):
+        assert torch.cuda.is_current_stream_capturing()
+        y = x * 2
+        with pytest.raises(RuntimeError, match="do not nest"):
+            other.capture_begin()
+    with pytest.raises(RuntimeError, match="already owns a captured graph"):
+        graph.capture_begin()
+    with pytest.raises(RuntimeError, match="without capture_begin"):
+        graph.capture_end()
+    with pytest.raises(ValueError, match="capture error mode"):
+        other.capture_begin(capture_error_mode="strict")
+    with torch.cuda.graph(other, pool=graph.pool()):
+        z = y + 1
+    assert other.pool() == graph.pool()
+    x.fill_(5)
+    graph.replay(), other.replay()
+    assert z.tolist() == [11, 11, 11] and "mul" in str(graph)
+    graph.reset()
+    with torch.cuda.graph(graph):
+        x.sub_(1)
+    graph.replay()
+    assert x.tolist() == [4, 4, 4]
+
+
+def test_memory_between_ops_is_not_kept():
+    x = torch.randn(1000)
+    gc.collect()
+    before = runtime.memory().allocated
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        y = x
+        for _ in range(50):
+            y = y.cumsum(0) * 0.5
+    gc.collect()
+    assert runtime.memory().allocated - before <= 2 * 4096
+    expected = x
+    for _ in range(50):
+        expected = expected.cumsum(0) * 0.5
+    graph.replay()
+    assert torch.equal(y, expected)
+    del graph, y
+    gc.collect()
+
+
+def test_graphed_parts_beside_parts_that_cannot_be():
+    found = []
+    for graphed in (False, True):
+        first, second, third = net(0.1), nn.Linear(5, 5), nn.Linear(5, 5)
+        for layer in (second, third):
+            with torch.no_grad():
+                layer.weight.copy_(torch.eye(5) * 0.7)
+                layer.bias.zero_()
+        parameters = [*first.parameters(), *second.parameters(), *third.parameters()]
+        optimizer = torch.optim.SGD(parameters, lr=0.1)
+        data = batches(6)
+        torch.manual_seed(5)
+        if graphed:
+            sample = torch.randn(8, 5, requires_grad=True)
+            first = torch.cuda.make_graphed_callables(first, (torch.randn(8, 12),))
+            second, third = torch.cuda.make_graphed_callables(
+                (second, third), ((sample,), (sample,))
+            )
+        torch.manual_seed(5)
+        losses = []
+        for x, y in data:
+            optimizer.zero_grad()
+            h = first(x)
+            h = second(h) if h.sum() > 0 else third(h)
+            loss = F.cross_entropy(h, y)
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        found.append(losses)
+    assert found[0] == found[1]
+
+
+def test_graphed_modules_must_be_plain():
+    layer = nn.Linear(3, 3)
+    layer.register_forward_hook(lambda *_: None)
+    with pytest.raises(AssertionError, match="hooks registered"):
+        torch.cuda.make_graphed_callables(layer, (torch.ones(2, 3),))
+    with pytest.raises(TypeError, match="tuple of tensors"):
+        torch.cuda.make_graphed_callables(nn.Linear(3, 3), torch.ones(2, 3))
