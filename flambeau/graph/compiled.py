@@ -22,7 +22,7 @@ from .joint import Pair
 from .pace import Paces
 from .passes import optimize
 from .program import Program
-from .state import PLAIN, Read, Watch, guard_of
+from .state import PLAIN, GradOf, Guard, Read, Watch
 
 VARIANTS = 16  # programs of one key; more means that something changes with every call
 
@@ -167,7 +167,7 @@ class Recorder:
         program = pair.first if pair else capture.program([*leaving, *(g for _, g in grads)])
         written = {t for t, g in grads}
         kept = [Read(GradOf(t), "grad", g) for t, g in self._steady_grads(written)]
-        guard = guard_of(list(watch.reads.values()) + kept, self._given(program))
+        guard = Guard(list(watch.reads.values()) + kept, self._given(program))
         return Variant(
             Executable(optimize(program)), pair, guard, rebuild, len(leaving),
             [t for t, _ in grads], self._paces,
@@ -237,18 +237,6 @@ class Recorder:
         given = {id(b.holder): b.holder for b in program.buffers() if b.argument is None}
         given |= {k: t for k, t in self._watch.held.items() if self._capture.buffer_of(t)}
         return [t for t in given.values() if t is not None]
-
-
-class GradOf:
-    """A tensor's `grad` as the one item of a container."""
-
-    __slots__ = ("tensor",)
-
-    def __init__(self, tensor: Any):
-        self.tensor = tensor
-
-    def __getitem__(self, name: str) -> Any:
-        return self.tensor._grad
 
 
 class Variant:

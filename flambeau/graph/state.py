@@ -12,12 +12,15 @@ ends the capture.
 from __future__ import annotations
 
 import builtins
+import struct
 import sys
 import types
 from collections.abc import Callable
 from typing import Any
 
+from flambeau import runtime
 from flambeau.nn import Module
+from flambeau.runtime import GUARD_KINDS
 from flambeau.tensor import Tensor
 from flambeau.types import Device, DType, Layout
 
@@ -283,41 +286,61 @@ def _is_filled(cell) -> bool:
     return True
 
 
-def guard_of(reads: list[Read], tensors: list[Any]) -> Callable[[], bool]:
-    """A function that says whether all values are what they were, and tensors lie as they did."""
-    scope: dict[str, Any] = {"ABSENT": ABSENT}
-    tests = []
-    for k, read in enumerate(reads):
-        container, key, expected = f"c{k}", f"k{k}", f"e{k}"
-        scope[container], scope[key], scope[expected] = read.container, read.key, read.expected
-        value = f"{container}[{key}]"
-        if isinstance(read.container, types.CellType):
-            value = f"{container}.cell_contents"
-        elif read.key is LENGTH:
-            value = f"len({container})"
-        plain = isinstance(read.expected, PLAIN) and not isinstance(
-            read.expected, type(None) | bool
-        )
-        if plain:
-            scope[f"t{k}"] = type(read.expected)
-            tests.append(f"(v := {value}) is {expected} or (v == {expected} and type(v) is t{k})")
-        else:
-            tests.append(f"{value} is {expected}")
-    for k, t in enumerate(tensors):
-        scope[f"x{k}"], scope[f"l{k}"] = t, t.layout
-        wanted = "" if t._node is None else " not"
-        tests.append(f"x{k}.layout is l{k} and x{k}._node is{wanted} None")
-    if not tests:
-        return lambda: True
-    body = "\n".join(f"        if not ({t}): return False" for t in tests)
-    text = f"""def guard():
-    try:
-{body}
-    except (KeyError, IndexError, ValueError):
-        return False
-    return True"""
-    exec(text, scope)
-    return scope["guard"]
+class GradOf:
+    """A tensor's `grad` as the one item of a container."""
+
+    __slots__ = ("tensor",)
+
+    def __init__(self, tensor: Any):
+        self.tensor = tensor
+
+    def __getitem__(self, name: str) -> Any:
+        return self.tensor._grad
 
 
-__all__ = ["Read", "Watch", "guard_of"]
+class Guard:
+    """Whether all values are what they were, and tensors lie as they did: ``guard()``.
+
+    First the objects are compared natively, by identity. Where one is another object, Python looks
+    whether it is an equal one.
+    """
+
+    def __init__(self, reads: list[Read], tensors: list[Any]):
+        self._reads = reads
+        self._tensors = [(t, t.layout, t._node is not None) for t in tensors]
+        rows: list[int] = []
+        for read in reads:
+            rows += _row(read)
+        for tensor, layout, wanted in self._tensors:
+            rows += (GUARD_KINDS.index("tensor"), id(tensor), int(wanted), id(layout))
+        self._table = struct.pack(f"{len(rows)}q", *rows)
+
+    def __call__(self) -> bool:
+        return runtime.unchanged(self._table) or self._equal()
+
+    def _equal(self) -> bool:
+        return all(
+            t.layout is layout and (t._node is not None) is wanted
+            for t, layout, wanted in self._tensors
+        ) and all(read.same() for read in self._reads)
+
+
+def _row(read: Read) -> tuple[int, int, int, int]:
+    """The comparison for native code: see `native/guard.py`. What is expected is kept alive by the
+    read.
+    """
+    container, key = read.container, read.key
+    if isinstance(container, types.CellType):
+        kind, number = "cell", 0
+    elif isinstance(container, GradOf):
+        kind, container, number = "grad", container.tensor, 0
+    elif key is LENGTH:
+        kind, number = ("entries" if isinstance(container, dict) else "elements"), read.expected
+    elif isinstance(container, dict):
+        kind, number = "item", id(key)
+    else:
+        kind, number = "element", key
+    return GUARD_KINDS.index(kind), id(container), number, id(read.expected)
+
+
+__all__ = ["PLAIN", "GradOf", "Guard", "Read", "Watch"]

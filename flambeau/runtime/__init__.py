@@ -20,7 +20,7 @@ from .core import (
     native,
     take_events,
 )
-from .native import FIXED, GOOD_MIDDLE, MIDDLE
+from .native import FIXED, GOOD_MIDDLE, GUARD_KINDS, MIDDLE
 from .order import order_kernel
 from .random import Generator, Stream, default_generator
 from .rows import Part, Rows, rows_stage
@@ -44,6 +44,7 @@ _NATIVE = frozenset(
         "set_num_threads",
         "shift_grad",
         "shift_inference",
+        "unchanged",
         "watch",
         "wrap",
     }
@@ -60,6 +61,7 @@ def __getattr__(name: str) -> Any:
 __all__ = [
     "FIXED",
     "GOOD_MIDDLE",
+    "GUARD_KINDS",
     "Generator",
     "Launch",
     "MIDDLE",

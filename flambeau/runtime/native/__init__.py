@@ -4,6 +4,7 @@ from importlib import import_module
 
 from .allocator import ALLOCATOR
 from .backward import BACKWARD
+from .guard import GUARD, GUARD_KINDS
 from .launch import HEAD, KINDS, LAUNCH
 from .pool import POOL
 from .products import PRODUCTS, ROUTINES
@@ -15,7 +16,7 @@ from .sorting import KERNELS as ORDER
 from .tensors import TENSORS
 from .twister import FUNCTIONS, TWISTER
 
-CORE = "\n".join((PYTHON, ALLOCATOR, POOL, TENSORS, RECORD, BACKWARD, ROWS, LAUNCH))
+CORE = "\n".join((PYTHON, ALLOCATOR, POOL, TENSORS, RECORD, BACKWARD, ROWS, GUARD, LAUNCH))
 
 
 def translate(source: str, exports: list[str]) -> str:
@@ -30,6 +31,7 @@ __all__ = [
     "FIXED",
     "FUNCTIONS",
     "GOOD_MIDDLE",
+    "GUARD_KINDS",
     "HEAD",
     "KINDS",
     "MIDDLE",

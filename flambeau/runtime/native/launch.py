@@ -395,6 +395,7 @@ methods: table = [
     ("forget_workers", py_forget_workers, METH_NOARGS, 0),
     ("make_launcher", py_make_launcher, METH_O, 0),
     ("watch", py_watch, METH_O, 0),
+    ("unchanged", py_unchanged, METH_O, 0),
     (0, 0, 0, 0),
 ]
 
