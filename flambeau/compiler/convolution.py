@@ -18,6 +18,7 @@ import struct
 
 from flambeau.runtime import jit
 
+from . import winograd
 from .build import host
 from .target import Target
 from .windows import DIMS, MOST_TAPS, TAPS, Function, Pack, Shape, Survey
@@ -117,10 +118,12 @@ def _tile_sizes(target: Target) -> tuple[int, int]:
 
 
 class _Correlate(Function):
-    """The kernel: data are [out, x, w, bias]."""
+    """The kernel: data are [out, x, w, bias, flag]; with a flag (`GUARD`), nothing is done unless
+    it is set."""
 
     def write(self, name) -> str:
         code = self.code
+        end = self._stop()
         vectors = MAX_VECTORS
         panel = code.stack(f"[{PANEL_ROWS * vectors * self.bytes} x i8]")
         self.tables = code.stack(f"[{vectors * self.table.size} x i8]")
@@ -177,11 +180,22 @@ class _Correlate(Function):
 
             self.loop(0, self.dim("CHANNELS"), self.dim("BLOCK"), block)
 
-        self.loop("%lo", "%hi", 1, task)
+        self.loop("%lo", end, 1, task)
         code.do("ret i64 0")
         return self.text(
             f"define i64 @{name}(ptr %data, ptr %dims, ptr %scalars, i64 %lo, i64 %hi)"
         )
+
+    def _stop(self):
+        """Where the tasks end: at once where a flag is asked for and not set."""
+        code = self.code
+        asked = code.value(f"icmp ne i64 {self.dim('GUARD')}, 0")
+        place = code.value(f"select i1 {asked}, i64 {code.add(self.dim('BIAS'), 3)}, i64 0")
+        flag = code.value(f"load ptr, ptr {code.at('%data', place, 'ptr')}, align 8")
+        flag = code.value(f"select i1 {asked}, ptr {flag}, ptr %dims")
+        unset = code.value(f"icmp eq i64 {code.number(flag, 0)}, 0")
+        idle = code.value(f"and i1 {asked}, {unset}")
+        return code.value(f"select i1 {idle}, i64 %lo, i64 %hi")
 
     def _split(self, number, name):
         """(remainder, quotient) by a dim."""
@@ -542,8 +556,19 @@ class _Sweep(_Correlate):
 _KERNELS = {"correlate": _Correlate, "contract": _Contract, "sweep": _Sweep}
 
 
-def module(kernel: str, shape: Shape, target: Target, name: str) -> str:
+def module(kernel: str, shape: tuple, target: Target, name: str) -> str:
     """The LLVM text of a kernel as function `name`."""
+    *parts, main = _functions(kernel, shape, target)
+    texts = [*(part.write() for part in parts), main.write(name)]
+    declarations = sorted(set().union(*(part.code.declarations for part in (*parts, main))))
+    attributes = f"attributes #0 = {{ {target.attributes} }}"
+    return "\n".join([*texts, *declarations, attributes, ""])
+
+
+def _functions(kernel, shape, target) -> list:
+    """The functions of a kernel's module; the last one is the kernel."""
+    if kernel not in _KERNELS:
+        return winograd.functions(kernel, shape, target)
     parts: list = []
     if kernel != "sweep":
         parts += [Survey(shape, target), Pack(shape, target)]
@@ -551,17 +576,13 @@ def module(kernel: str, shape: Shape, target: Target, name: str) -> str:
         parts += [_Tile(shape, target, number + 1) for number in range(MAX_VECTORS)]
     if kernel == "contract":
         parts.append(_Dot(shape, target))
-    main = _KERNELS[kernel](shape, target)
-    texts = [*(part.write() for part in parts), main.write(name)]
-    declarations = sorted(set().union(*(part.code.declarations for part in (*parts, main))))
-    attributes = f"attributes #0 = {{ {target.attributes} }}"
-    return "\n".join([*texts, *declarations, attributes, ""])
+    return [*parts, _KERNELS[kernel](shape, target)]
 
 
 _addresses: dict[tuple, int] = {}
 
 
-def kernel(name: str, shape: Shape) -> int:
+def kernel(name: str, shape: Shape | winograd.Basis) -> int:
     """The address of a kernel on this processor."""
     key = name, shape
     if key not in _addresses:

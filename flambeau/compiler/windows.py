@@ -45,6 +45,7 @@ DIMS = (
     "W_ROW",
     "W_CHANNEL",
     "BIAS",  # 1 where there is one
+    "GUARD",  # 1 where there is a flag that must be set
     # contract
     "IMAGES",
     "CHUNKS",  # of images, each with sums of its own

@@ -146,8 +146,9 @@ def factor(w: Buffer, groups: int, transposed: bool) -> Factor:
     return Factor(w, row, channel, group, (taps[0], taps[1]))
 
 
-def correlate(steps, x: Planes, w: Factor, bias, out: Planes, groups, axes) -> None:
-    """out = the sums over taps and channels, plus `bias`, at the places that `axes` describe."""
+def correlate(steps, x: Planes, w: Factor, bias, out: Planes, groups, axes, flag=None) -> None:
+    """out = the sums over taps and channels, plus `bias`, at the places that `axes` describe.
+    With a `flag`: only where it is set."""
     down, across = axes
     shape = kernels.Shape(x.buffer.dtype, _step(x, across), down.apart > 1 or across.apart > 1)
     size, rows = x.itemsize, out.shape[1] // groups
@@ -177,6 +178,7 @@ def correlate(steps, x: Planes, w: Factor, bias, out: Planes, groups, axes) -> N
         W_ROW=w.row * size,
         W_CHANNEL=w.channel * size,
         BIAS=int(bias is not None),
+        GUARD=int(flag is not None),
     )
     if channels == 1 and rows < 4 and 0 < len(taps) <= SWEPT_TAPS:
         name, total = "sweep", images * groups * rows
@@ -188,8 +190,8 @@ def correlate(steps, x: Planes, w: Factor, bias, out: Planes, groups, axes) -> N
     dims = kernels.descriptor(
         values, [t for _, t in down.taps], [t for _, t in across.taps], offsets
     )
-    data = [out.buffer, x.buffer, w.buffer, *([] if bias is None else [bias])]
-    work = images * groups * rows * channels * (len(taps) + 1) * places
+    data = [out.buffer, x.buffer, w.buffer, *(b for b in (bias, flag) if b is not None)]
+    work = 0 if flag else images * groups * rows * channels * (len(taps) + 1) * places
     _launch(steps, name, shape, data, dims, total, work)
 
 
