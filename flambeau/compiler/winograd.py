@@ -400,7 +400,7 @@ class _Main(_Function):
         place = code.value(f"select i1 {given}, i64 32, i64 0")
         bias = code.value(f"load ptr, ptr {code.at('%data', place)}")
         bias = code.value(f"select i1 {given}, ptr {bias}, ptr {none}")
-        self.bias = bias, code.mul(self.dim("BIAS"), self.bytes)
+        self.start = bias, code.mul(self.dim("BIAS"), self.bytes)
         whole = code.mul(code.mul(self.dim("PITCH"), SIDE), self.bytes)
         self._clear(self.lines, whole)
 
@@ -427,8 +427,7 @@ class _Main(_Function):
             def group(g):
                 self._multiply(w, g, code.mul(count, self.dim("TILES")))
                 for side in range(self.shape.vectors):
-                    vector = code.add(code.mul(g, self.shape.vectors), side)
-                    self.loop(0, count, 1, lambda k: self._back(k, vector, side, start, out, flag))
+                    self._back(g, side, (start, count), out, flag)
 
             self.loop(begin, end, 1, group)
 
@@ -485,23 +484,29 @@ class _Main(_Function):
 
         self.loop(0, POINTS, 1, point)
 
-    def _back(self, k, vector, side, start, out, flag):
-        """The results of one row of tiles for one vector of output channels."""
+    def _back(self, group, side, rows, out, flag):
+        """The results of a task for one vector of output channels."""
         code = self.code
-        image, row = self._row(code.add(start, k))
-        target = code.at(out, code.mul(image, self.dim("OUT_IMAGE")))
+        start, count = rows
+        vector = code.add(code.mul(group, self.shape.vectors), side)
         channel = code.mul(vector, self.lanes)
-        target = code.at(target, code.mul(channel, self.dim("OUT_CHANNEL")))
-        bias, step = self.bias
+        plane = code.at(out, code.mul(channel, self.dim("OUT_CHANNEL")))
+        bias, step = self.start
         bias = code.at(bias, code.mul(vector, step))
         sums = code.at(self.sums, code.mul(code.mul(side, self.dim("SPACE")), self.bytes))
-        first = code.mul(k, self.dim("TILES"))
-        fine = code.value(
-            f"call i1 @gather(ptr {self.rows}, ptr {sums}, ptr {target}, ptr {bias}, "
-            f"i64 {row}, i64 {first}, ptr %dims)"
-        )
-        bad = code.value(f"xor i1 {fine}, true")
-        self.when(bad, lambda: code.do(f"store atomic i64 1, ptr {flag} monotonic, align 8"))
+
+        def back(k):
+            image, row = self._row(code.add(start, k))
+            target = code.at(plane, code.mul(image, self.dim("OUT_IMAGE")))
+            first = code.mul(k, self.dim("TILES"))
+            fine = code.value(
+                f"call i1 @gather(ptr {self.rows}, ptr {sums}, ptr {target}, ptr {bias}, "
+                f"i64 {row}, i64 {first}, ptr %dims)"
+            )
+            bad = code.value(f"xor i1 {fine}, true")
+            self.when(bad, lambda: code.do(f"store atomic i64 1, ptr {flag} monotonic, align 8"))
+
+        self.loop(0, count, 1, back)
 
 
 def functions(kernel: str, shape: Basis, target: Target) -> list[Function]:

@@ -180,7 +180,7 @@ def correlate(steps, x: Planes, w: Factor, bias, out: Planes, groups, axes, flag
         BIAS=int(bias is not None),
         GUARD=int(flag is not None),
     )
-    if channels == 1 and rows < 4 and 0 < len(taps) <= SWEPT_TAPS:
+    if _swept(channels, rows, axes):
         name, total = "sweep", images * groups * rows
         shape = shape._replace(taps=(len(down.taps), len(across.taps)))
         offsets = [t * size for t in taps]
@@ -193,6 +193,12 @@ def correlate(steps, x: Planes, w: Factor, bias, out: Planes, groups, axes, flag
     data = [out.buffer, x.buffer, w.buffer, *(b for b in (bias, flag) if b is not None)]
     work = 0 if flag else images * groups * rows * channels * (len(taps) + 1) * places
     _launch(steps, name, shape, data, dims, total, work)
+
+
+def _swept(channels, rows, axes) -> bool:
+    """Whether planes are added, with all weights or sums in registers."""
+    taps = math.prod(len(axis.taps) for axis in axes)
+    return channels == 1 and rows < 4 and 0 < taps <= SWEPT_TAPS
 
 
 def _launch(steps, name, shape, data, dims, total, work):
@@ -212,7 +218,10 @@ def contract(steps, x: Planes, grad: Planes, out: Buffer, groups, axes) -> None:
     panel = min(64, kernels.PANEL_VECTORS // (block * taps))
     vectors = -(-places * size // kernels.host().vector_bytes)
     together = max(1, panel // vectors)
-    tasks = groups * -(-channels // block)
+    name, tasks = "contract", groups * -(-channels // block)
+    if _swept(channels, rows, axes):
+        name, tasks, together = "sweep_sums", groups * rows, 1
+        shape = shape._replace(taps=(len(down.taps), len(across.taps)))
     chunks = min(-(-images // together), -(-2 * TASKS // tasks))
     chunks = max(1, min(chunks, x.buffer.layout.nbytes // max(out.layout.nbytes, 1)))
     weights = out.layout.numel
@@ -233,7 +242,7 @@ def contract(steps, x: Planes, grad: Planes, out: Buffer, groups, axes) -> None:
     dims = kernels.descriptor(values, [t for _, t in down.taps], [t for _, t in across.taps])
     data = [sums, x.buffer, grad.buffer]
     work = images * groups * rows * channels * taps * places
-    _launch(steps, "contract", shape, data, dims, tasks * chunks, work)
+    _launch(steps, name, shape, data, dims, tasks * chunks, work)
     if chunks > 1:
         flat = Buffer(out.layout.reshaped((1, weights), (weights, 1)), out.source)
         steps.reduce(sum_fold(lambda v: v, x.buffer.dtype), [sums], (0,), [flat])
