@@ -27,7 +27,7 @@ from .windows import DIMS, MOST_TAPS, TAPS, Function, Pack, Shape, Survey
 PANEL_ROWS = 640  # rows of a panel of `correlate`
 PANEL_VECTORS = 2048  # vectors of a panel of `contract`
 SPARE = 1  # vectors between the rows of that panel: rows should not meet in the cache
-MAX_VECTORS = 3  # of a tile of `correlate`
+MAX_VECTORS = 4  # of a tile of `correlate`
 
 
 class _Tile(Function):
@@ -39,7 +39,7 @@ class _Tile(Function):
     def __init__(self, shape, target, number):
         super().__init__(shape, target)
         self.number = number
-        self.height = tile_height(target)
+        self.height = tile_height(target, number)
 
     def write(self) -> str:
         code = self.code
@@ -107,10 +107,10 @@ class _Tile(Function):
             self.when(code.less(r, "%valid"), row)
 
 
-def tile_height(target: Target) -> int:
-    """Output channels in a tile of `correlate`: with three vectors of places, the sums fill the
+def tile_height(target: Target, vectors: int) -> int:
+    """Output channels in a tile of `correlate` with so many vectors of places: the sums fill the
     registers."""
-    return 8 if target.masks else 4
+    return min(24 // vectors, 12) if target.masks else min(12 // vectors, 6)
 
 
 def _tile_sizes(target: Target) -> tuple[int, int]:
@@ -137,6 +137,7 @@ class _Correlate(Function):
             part, rest = self.split(rest, "PARTS")
             group, image = self.split(rest, "GROUPS")
             first, number = self._sliver(sliver)
+            function, height = self._tile(number)
             place = code.mul(first, self.lanes)
             left = code.sub(self.dim("PLACES"), place)
 
@@ -173,11 +174,11 @@ class _Correlate(Function):
                     valid = code.sub(stop, row)
                     numbers = f"i64 {step}, i64 {count}, i64 {valid}, i64 {add}, i64 {left}"
                     code.do(
-                        f"call void {self._tile(number)}({pointers}, {numbers}, "
+                        f"call void {function}({pointers}, {numbers}, "
                         f"ptr {self.tables}, ptr %dims)"
                     )
 
-                self.loop(start, stop, tile_height(self.target), tile)
+                self.loop(start, stop, height, tile)
 
             self.loop(0, self.dim("CHANNELS"), self.dim("BLOCK"), block)
 
@@ -232,11 +233,14 @@ class _Correlate(Function):
         self.loop(0, number, 1, vector)
 
     def _tile(self, number):
-        code, chosen = self.code, "@tile1"
+        """The function for tiles of so many vectors, and its height."""
+        code, chosen, height = self.code, "@tile1", str(tile_height(self.target, 1))
         for k in range(2, MAX_VECTORS + 1):
             same = code.value(f"icmp eq i64 {number}, {k}")
             chosen = code.value(f"select i1 {same}, ptr @tile{k}, ptr {chosen}")
-        return chosen
+            own = tile_height(self.target, k)
+            height = code.value(f"select i1 {same}, i64 {own}, i64 {height}")
+        return chosen, height
 
 
 class _Dot(Function):

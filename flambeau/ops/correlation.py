@@ -16,7 +16,7 @@ from .softmax import sum_fold
 FLOAT32, FLOAT64 = by_name("float32"), by_name("float64")
 RATE = 60.0  # multiplications that one core does in a nanosecond, roughly
 TASKS = 16  # tasks that are enough to keep threads busy
-PART = 64  # output channels for which windows are worth being packed once more
+PART = 128  # output channels for which windows are worth being packed once more
 SWEPT_TAPS = 27  # weights that stay in registers
 
 
