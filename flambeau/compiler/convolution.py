@@ -174,8 +174,7 @@ class _Correlate(Function):
                     valid = code.sub(stop, row)
                     numbers = f"i64 {step}, i64 {count}, i64 {valid}, i64 {add}, i64 {left}"
                     code.do(
-                        f"call void {function}({pointers}, {numbers}, "
-                        f"ptr {self.tables}, ptr %dims)"
+                        f"call void {function}({pointers}, {numbers}, ptr {self.tables}, ptr %dims)"
                     )
 
                 self.loop(start, stop, height, tile)

@@ -44,6 +44,7 @@ DIMS = (
     "W_ROW",
     "W_CHANNEL",
     "BIAS",  # 1 where there is one
+    "LATE",  # 1: each task brings the weights into the basis that it needs, group by group
 )
 _INDEX = {name: index for index, name in enumerate(DIMS)}
 SIDE = 6  # of a tile
@@ -126,24 +127,23 @@ class _Function(Function):
         return self.code.mul(count, self.bytes)
 
 
-class _Weights(_Function):
-    """The kernel for weights: data are [made, w, flag]. `made` has, for each group of output
-    channels and each point, a row of `vectors` vectors for each input channel."""
+class _Filter(_Function):
+    """``void filter(ptr made, ptr w, i64 lo, i64 hi, ptr dims)``: the weights in the basis. `made`
+    has, for each group of output channels and each point, a row of `vectors` vectors for each
+    input channel; `lo` and `hi` count input channels, through all vectors of output channels."""
 
-    def write(self, name) -> str:
+    def write(self) -> str:
         code = self.code
-        made, w, flag = (code.value(f"load ptr, ptr {code.at('%data', 8 * k)}") for k in range(3))
         wide = self.bytes * self.shape.vectors
         channels = code.mul(self.dim("CHANNELS"), self.lanes)
         point = code.mul(channels, wide)
         w_row = self.dim("W_ROW")
         lanes = code.value(f"mul {self.integers} {self.narrow(w_row)}, {self.iota}")
         every = self.splat("true", "i1")
-        code.do(f"store i64 0, ptr {flag}, align 8")
 
-        def task(t):
-            channel, vector = self.remainder(t, channels), self.quotient(t, channels)
-            base = code.at(w, code.mul(code.mul(vector, self.lanes), w_row))
+        def channel(k):
+            channel, vector = self.remainder(k, channels), self.quotient(k, channels)
+            base = code.at("%w", code.mul(code.mul(vector, self.lanes), w_row))
             base = code.at(base, code.mul(channel, self.dim("W_CHANNEL")))
             taps = [
                 [
@@ -158,14 +158,14 @@ class _Weights(_Function):
             table = [self._transform(row) for row in zip(*columns, strict=True)]
             group = self.quotient(vector, self.shape.vectors)
             side = self.remainder(vector, self.shape.vectors)
-            at = code.at(made, code.mul(code.mul(group, POINTS), point))
+            at = code.at("%made", code.mul(code.mul(group, POINTS), point))
             at = code.at(at, code.add(code.mul(channel, wide), code.mul(side, self.bytes)))
             self.stored([v for row in table for v in row], at, point)
 
-        self.loop("%lo", "%hi", 1, task)
-        code.do("ret i64 0")
+        self.loop("%lo", "%hi", 1, channel)
+        code.do("ret void")
         return self.text(
-            f"define i64 @{name}(ptr %data, ptr %dims, ptr %scalars, i64 %lo, i64 %hi)"
+            "define internal void @filter(ptr %made, ptr %w, i64 %lo, i64 %hi, ptr %dims)"
         )
 
     def _transform(self, taps):
@@ -177,6 +177,24 @@ class _Weights(_Function):
             even = self.fma(scale * point**2, last, self.product(scale, first))
             found += [self.fma(sign * scale * point, middle, even) for sign in (1, -1)]
         return [*found, last]
+
+
+class _Weights(_Function):
+    """The kernel before: data are [made, w, flag]. Clears the flag."""
+
+    def write(self, name) -> str:
+        code = self.code
+        made, w, flag = (code.value(f"load ptr, ptr {code.at('%data', 8 * k)}") for k in range(3))
+        code.do(f"store i64 0, ptr {flag}, align 8")
+        now = code.value(f"icmp eq i64 {self.dim('LATE')}, 0")
+        self.when(
+            now,
+            lambda: code.do(f"call void @filter(ptr {made}, ptr {w}, i64 %lo, i64 %hi, ptr %dims)"),
+        )
+        code.do("ret i64 0")
+        return self.text(
+            f"define i64 @{name}(ptr %data, ptr %dims, ptr %scalars, i64 %lo, i64 %hi)"
+        )
 
 
 class _Spread(_Function):
@@ -384,7 +402,7 @@ class _Gather(_Function):
 
 
 class _Main(_Function):
-    """The kernel: data are [out, x, weights in the basis, flag, bias]."""
+    """The kernel: data are [out, x, weights in the basis, flag, w, bias]."""
 
     def write(self, name) -> str:
         code = self.code
@@ -395,9 +413,11 @@ class _Main(_Function):
         self.rows = code.stack(f"[{SIDE * MOST_COLUMNS * self.bytes} x i8]")
         none = code.stack(self.vector)
         code.do(f"store {self.vector} zeroinitializer, ptr {none}, align {self.bytes}")
-        out, x, w, flag = (code.value(f"load ptr, ptr {code.at('%data', 8 * k)}") for k in range(4))
+        out, x, made, flag, w = (
+            code.value(f"load ptr, ptr {code.at('%data', 8 * k)}") for k in range(5)
+        )
         given = code.value(f"icmp ne i64 {self.dim('BIAS')}, 0")
-        place = code.value(f"select i1 {given}, i64 32, i64 0")
+        place = code.value(f"select i1 {given}, i64 40, i64 0")
         bias = code.value(f"load ptr, ptr {code.at('%data', place)}")
         bias = code.value(f"select i1 {given}, ptr {bias}, ptr {none}")
         self.start = bias, code.mul(self.dim("BIAS"), self.bytes)
@@ -425,7 +445,8 @@ class _Main(_Function):
             )
 
             def group(g):
-                self._multiply(w, g, code.mul(count, self.dim("TILES")))
+                weights = self._group(made, w, g, part)
+                self._multiply(weights, code.mul(count, self.dim("TILES")))
                 for side in range(self.shape.vectors):
                     self._back(g, side, (start, count), out, flag)
 
@@ -449,14 +470,37 @@ class _Main(_Function):
         rows = self.dim("TILE_ROWS")
         return self.quotient(number, rows), self.remainder(number, rows)
 
-    def _multiply(self, w, group, count):
+    def _group(self, made, w, group, part):
+        """The weights of a group, in the basis: all are there, or they are made in memory that
+        this part has for one group."""
+        code = self.code
+        size = code.mul(self._point_weights(), POINTS)
+        place = code.at(made, code.mul(group, size))
+
+        def late():
+            own = code.at(made, code.mul(part, size))
+            start = code.at(own, code.sub(0, code.mul(group, size)))
+            each = code.mul(self.dim("CHANNELS"), self.lanes * self.shape.vectors)
+            first = code.mul(group, each)
+            code.do(
+                f"call void @filter(ptr {start}, ptr {w}, i64 {first}, "
+                f"i64 {code.add(first, each)}, ptr %dims)"
+            )
+            return [own]
+
+        asked = code.value(f"icmp ne i64 {self.dim('LATE')}, 0")
+        return code.branch(asked, late, lambda: [place], ["ptr"])[0]
+
+    def _point_weights(self):
+        """Bytes of the weights of a group at one point."""
+        return self.code.mul(self.dim("CHANNELS"), self.lanes * self.bytes * self.shape.vectors)
+
+    def _multiply(self, weights, count):
         """All points' products for one group of output channels."""
         code = self.code
         read = self.point_bytes(self.dim("CHANNELS"))
         made = self.point_bytes(self.shape.vectors)
-        lanes = self.lanes * self.bytes * self.shape.vectors
-        point_weights = code.mul(self.dim("CHANNELS"), lanes)
-        weights = code.at(w, code.mul(code.mul(group, POINTS), point_weights))
+        point_weights = self._point_weights()
         most, *fewer = heights(self.target)
 
         def point(p):
@@ -512,6 +556,12 @@ class _Main(_Function):
 def functions(kernel: str, shape: Basis, target: Target) -> list[Function]:
     """The functions of a kernel's module; the last one is the kernel."""
     if kernel == "winograd_weights":
-        return [_Weights(shape, target)]
+        return [_Filter(shape, target), _Weights(shape, target)]
     products = [_Product(shape, target, height) for height in heights(target)]
-    return [_Spread(shape, target), *products, _Gather(shape, target), _Main(shape, target)]
+    return [
+        _Filter(shape, target),
+        _Spread(shape, target),
+        *products,
+        _Gather(shape, target),
+        _Main(shape, target),
+    ]

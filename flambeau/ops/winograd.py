@@ -42,14 +42,15 @@ def tiling(x, w, bias, out, groups, axes) -> Tiling | None:
     tile_rows, tiles = (-(-axis.places // winograd.STEP) for axis in axes)
     inputs, outputs, threads = channels // lanes, rows // lanes, runtime.get_num_threads()
     group = _vectors(outputs)
-    direct = 9 * DIRECT * channels * outputs * images * down.places * across.places
+    vectors = -(-down.places * across.places // lanes)
+    direct = 9 * DIRECT * channels * rows * images * vectors
     once = FILTER * channels * outputs / threads
     best = None
     room = min(winograd.MOST_TILES, _room(inputs, lanes) // 4 * 4)
     for block in range(1, min(room // tiles, images * tile_rows) + 1):
         blocks = -(-images * tile_rows // block)
         padded = -(-block * tiles // 4) * 4
-        for parts in {1, 2, 4, outputs // group}:
+        for parts in (1, 2, 4, outputs // group):
             if parts * group > outputs:
                 continue
             made = -(-outputs // (parts * group)) * group
@@ -99,6 +100,8 @@ def filtered(steps: Steps, x, w, bias, out, groups, axes, tiles: Tiling) -> Buff
     group = _vectors(rows // lanes)
     tile_rows, in_row = (-(-axis.places // winograd.STEP) for axis in axes)
     count = images * tile_rows
+    # With one task for each weight, it is made there, in memory that stays in the cache.
+    late = tiles.block == count
     values = dict(
         CHANNELS=channels // lanes,
         GROUPS=rows // lanes // group,
@@ -124,19 +127,22 @@ def filtered(steps: Steps, x, w, bias, out, groups, axes, tiles: Tiling) -> Buff
         W_ROW=w.row * 4,
         W_CHANNEL=w.channel * 4,
         BIAS=int(bias is not None),
+        LATE=int(late),
     )
     taps = [[tap for tap, _ in sorted(axis.taps, key=lambda t: t[1])] for axis in axes]
     offsets = [(a * w.taps[0] + b * w.taps[1]) * 4 for a in taps[0] for b in taps[1]]
     dims = [values[name] for name in winograd.DIMS] + offsets
     basis = winograd.Basis(FLOAT32, group)
     flag = steps.scratch((1,), INT64)
-    made = steps.scratch((winograd.POINTS, channels, rows), FLOAT32)
+    made = steps.scratch(
+        (winograd.POINTS, channels, tiles.parts * group * lanes if late else rows), FLOAT32
+    )
     steps.call(
         kernels.kernel("winograd_weights", basis),
-        [made, w.buffer, flag], dims, rows // lanes * channels,
-        FILTER * channels * rows / lanes / GIGAHERTZ,
+        [made, w.buffer, flag], dims, 1 if late else rows // lanes * channels,
+        0.0 if late else FILTER * channels * rows / lanes / GIGAHERTZ,
     )  # fmt: skip
-    data = [out.buffer, x.buffer, made, flag, *([] if bias is None else [bias])]
+    data = [out.buffer, x.buffer, made, flag, w.buffer, *([] if bias is None else [bias])]
     tasks = -(-count // tiles.block) * tiles.parts
     steps.call(kernels.kernel("winograd", basis), data, dims, tasks, tiles.cycles / GIGAHERTZ)
     return flag
