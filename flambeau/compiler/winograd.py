@@ -126,6 +126,11 @@ class _Function(Function):
         count = self.code.add(self.code.mul(vectors, self.dim("SPACE")), 1)
         return self.code.mul(count, self.bytes)
 
+    def point_weights(self) -> str:
+        """Bytes of the weights of a group at one point, and a vector more for the same reason."""
+        wide = self.lanes * self.bytes * self.shape.vectors
+        return self.code.add(self.code.mul(self.dim("CHANNELS"), wide), self.bytes)
+
 
 class _Filter(_Function):
     """``void filter(ptr made, ptr w, i64 lo, i64 hi, ptr dims)``: the weights in the basis. `made`
@@ -136,7 +141,7 @@ class _Filter(_Function):
         code = self.code
         wide = self.bytes * self.shape.vectors
         channels = code.mul(self.dim("CHANNELS"), self.lanes)
-        point = code.mul(channels, wide)
+        point = self.point_weights()
         w_row = self.dim("W_ROW")
         lanes = code.value(f"mul {self.integers} {self.narrow(w_row)}, {self.iota}")
         every = self.splat("true", "i1")
@@ -474,7 +479,7 @@ class _Main(_Function):
         """The weights of a group, in the basis: all are there, or they are made in memory that
         this part has for one group."""
         code = self.code
-        size = code.mul(self._point_weights(), POINTS)
+        size = code.mul(self.point_weights(), POINTS)
         place = code.at(made, code.mul(group, size))
 
         def late():
@@ -491,16 +496,12 @@ class _Main(_Function):
         asked = code.value(f"icmp ne i64 {self.dim('LATE')}, 0")
         return code.branch(asked, late, lambda: [place], ["ptr"])[0]
 
-    def _point_weights(self):
-        """Bytes of the weights of a group at one point."""
-        return self.code.mul(self.dim("CHANNELS"), self.lanes * self.bytes * self.shape.vectors)
-
     def _multiply(self, weights, count):
         """All points' products for one group of output channels."""
         code = self.code
         read = self.point_bytes(self.dim("CHANNELS"))
         made = self.point_bytes(self.shape.vectors)
-        point_weights = self._point_weights()
+        point_weights = self.point_weights()
         most, *fewer = heights(self.target)
 
         def point(p):

@@ -11,7 +11,7 @@ from .family import Buffer, Steps
 
 FLOAT32, INT64 = by_name("float32"), by_name("int64")
 # Cycles of one core, for a vector of channels: to bring a tile there and back, and a filter there.
-SPREAD, BACK, FILTER = 370, 240, 300
+SPREAD, BACK, FILTER = 370, 240, 600
 DIRECT = 1.25  # cycles of the direct kernel for each vector of products
 GIGAHERTZ = 3.0
 
@@ -134,9 +134,8 @@ def filtered(steps: Steps, x, w, bias, out, groups, axes, tiles: Tiling) -> Buff
     dims = [values[name] for name in winograd.DIMS] + offsets
     basis = winograd.Basis(FLOAT32, group)
     flag = steps.scratch((1,), INT64)
-    made = steps.scratch(
-        (winograd.POINTS, channels, tiles.parts * group * lanes if late else rows), FLOAT32
-    )
+    groups = tiles.parts if late else rows // lanes // group
+    made = steps.scratch((groups, winograd.POINTS, channels * group + 1, lanes), FLOAT32)
     steps.call(
         kernels.kernel("winograd_weights", basis),
         [made, w.buffer, flag], dims, 1 if late else rows // lanes * channels,
