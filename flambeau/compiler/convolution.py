@@ -7,10 +7,11 @@ and multiplies it in *tiles* whose sums are in registers (Goto, van de Geijn 200
 2018). Only packing knows of padding, strides and dilation: it reads a vector of places as *runs*,
 pieces that lie in one row of the input, under masks.
 
-`windows` has the packing. Three kernels are made of them. `correlate` sums over channels and taps:
+`windows` has the packing. Two kernels are made of them. `correlate` sums over channels and taps:
 the convolution, and its gradient for the input, where `DIMS` say which taps meet. `contract` sums
-over places: the gradient for the weights. `sweep` is `correlate` for groups of one channel, where
-panels would be used only once. None of the sums depends on how many threads there are.
+over places: the gradient for the weights. For groups of one channel, where panels would be used
+only once, there are those of `sweep`, and for most convolutions of 3 x 3 taps those of `winograd`.
+None of the sums depends on how many threads there are.
 """
 
 import hashlib
@@ -18,6 +19,7 @@ import struct
 
 from flambeau.runtime import jit
 
+from . import sweep, winograd
 from .build import host
 from .target import Target
 from .windows import DIMS, MOST_TAPS, TAPS, Function, Pack, Shape, Survey
@@ -25,7 +27,7 @@ from .windows import DIMS, MOST_TAPS, TAPS, Function, Pack, Shape, Survey
 PANEL_ROWS = 640  # rows of a panel of `correlate`
 PANEL_VECTORS = 2048  # vectors of a panel of `contract`
 SPARE = 1  # vectors between the rows of that panel: rows should not meet in the cache
-MAX_VECTORS = 3  # of a tile of `correlate`
+MAX_VECTORS = 4  # of a tile of `correlate`
 
 
 class _Tile(Function):
@@ -37,7 +39,7 @@ class _Tile(Function):
     def __init__(self, shape, target, number):
         super().__init__(shape, target)
         self.number = number
-        self.height = tile_height(target)
+        self.height = tile_height(target, number)
 
     def write(self) -> str:
         code = self.code
@@ -105,10 +107,10 @@ class _Tile(Function):
             self.when(code.less(r, "%valid"), row)
 
 
-def tile_height(target: Target) -> int:
-    """Output channels in a tile of `correlate`: with three vectors of places, the sums fill the
+def tile_height(target: Target, vectors: int) -> int:
+    """Output channels in a tile of `correlate` with so many vectors of places: the sums fill the
     registers."""
-    return 8 if target.masks else 4
+    return min(24 // vectors, 12) if target.masks else min(12 // vectors, 6)
 
 
 def _tile_sizes(target: Target) -> tuple[int, int]:
@@ -117,10 +119,12 @@ def _tile_sizes(target: Target) -> tuple[int, int]:
 
 
 class _Correlate(Function):
-    """The kernel: data are [out, x, w, bias]."""
+    """The kernel: data are [out, x, w, bias, flag]; with a flag (`GUARD`), nothing is done unless
+    it is set."""
 
     def write(self, name) -> str:
         code = self.code
+        end = self._stop()
         vectors = MAX_VECTORS
         panel = code.stack(f"[{PANEL_ROWS * vectors * self.bytes} x i8]")
         self.tables = code.stack(f"[{vectors * self.table.size} x i8]")
@@ -129,10 +133,11 @@ class _Correlate(Function):
         out, x, w = (code.value(f"load ptr, ptr {code.at('%data', 8 * k)}") for k in range(3))
 
         def task(t):
-            sliver, rest = self._split(t, "SLIVERS")
-            part, rest = self._split(rest, "PARTS")
-            group, image = self._split(rest, "GROUPS")
+            sliver, rest = self.split(t, "SLIVERS")
+            part, rest = self.split(rest, "PARTS")
+            group, image = self.split(rest, "GROUPS")
             first, number = self._sliver(sliver)
+            function, height = self._tile(number)
             place = code.mul(first, self.lanes)
             left = code.sub(self.dim("PLACES"), place)
 
@@ -142,56 +147,56 @@ class _Correlate(Function):
                 code.do(f"call void @survey(ptr {table}, i64 {at}, ptr %dims)")
 
             self.loop(0, number, 1, survey)
-            source = self._moved(x, (image, "X_IMAGE"), (group, "X_GROUP"))
-            result = self._moved(
+            source = self.moved(x, (image, "X_IMAGE"), (group, "X_GROUP"))
+            result = self.moved(
                 code.at(out, self.dim("OUT_FIRST")), (image, "OUT_IMAGE"), (group, "OUT_GROUP")
             )
             if not self.shape.scattered:
                 result = code.at(result, code.mul(place, self.size))
-            weights = self._moved(w, (group, "W_GROUP"))
+            weights = self.moved(w, (group, "W_GROUP"))
             start = code.mul(part, self.dim("PART_ROWS"))
             stop = code.smaller(code.add(start, self.dim("PART_ROWS")), self.dim("ROWS"))
 
             def block(channel):
                 self._pack(panel, source, channel, number)
-                bias, step = self._bias(channel, group, none)
+                bias, step = self.bias(channel, group, none)
                 count = self._terms(channel)
                 add = code.value(f"zext i1 {code.less(0, channel)} to i64")
 
                 def tile(row):
                     at = (
-                        code.at(self._moved(weights, (channel, "W_CHANNEL"), (row, "W_ROW")), 0),
+                        code.at(self.moved(weights, (channel, "W_CHANNEL"), (row, "W_ROW")), 0),
                         panel,
-                        self._moved(result, (row, "OUT_ROW")),
+                        self.moved(result, (row, "OUT_ROW")),
                         code.at(bias, code.mul(row, step)),
                     )
                     pointers = ", ".join(f"ptr {p}" for p in at)
                     valid = code.sub(stop, row)
                     numbers = f"i64 {step}, i64 {count}, i64 {valid}, i64 {add}, i64 {left}"
                     code.do(
-                        f"call void {self._tile(number)}({pointers}, {numbers}, "
-                        f"ptr {self.tables}, ptr %dims)"
+                        f"call void {function}({pointers}, {numbers}, ptr {self.tables}, ptr %dims)"
                     )
 
-                self.loop(start, stop, tile_height(self.target), tile)
+                self.loop(start, stop, height, tile)
 
             self.loop(0, self.dim("CHANNELS"), self.dim("BLOCK"), block)
 
-        self.loop("%lo", "%hi", 1, task)
+        self.loop("%lo", end, 1, task)
         code.do("ret i64 0")
         return self.text(
             f"define i64 @{name}(ptr %data, ptr %dims, ptr %scalars, i64 %lo, i64 %hi)"
         )
 
-    def _split(self, number, name):
-        """(remainder, quotient) by a dim."""
-        size = self.dim(name)
-        return self.remainder(number, size), self.quotient(number, size)
-
-    def _moved(self, pointer, *steps):
-        for count, name in steps:
-            pointer = self.code.at(pointer, self.code.mul(count, self.dim(name)))
-        return pointer
+    def _stop(self):
+        """Where the tasks end: at once where a flag is asked for and not set."""
+        code = self.code
+        asked = code.value(f"icmp ne i64 {self.dim('GUARD')}, 0")
+        place = code.value(f"select i1 {asked}, i64 {code.add(self.dim('BIAS'), 3)}, i64 0")
+        flag = code.value(f"load ptr, ptr {code.at('%data', place, 'ptr')}, align 8")
+        flag = code.value(f"select i1 {asked}, ptr {flag}, ptr %dims")
+        unset = code.value(f"icmp eq i64 {code.number(flag, 0)}, 0")
+        idle = code.value(f"and i1 {asked}, {unset}")
+        return code.value(f"select i1 {idle}, i64 %lo, i64 %hi")
 
     def _sliver(self, sliver):
         """First vector and number of vectors: all slivers of an image are about equal."""
@@ -213,7 +218,7 @@ class _Correlate(Function):
     def _pack(self, panel, source, channel, number):
         code = self.code
         pitch = code.mul(number, self.bytes)
-        image = self._moved(source, (channel, "X_CHANNEL"))
+        image = self.moved(source, (channel, "X_CHANNEL"))
         channels = self._channels(channel)
 
         def vector(v):
@@ -226,25 +231,15 @@ class _Correlate(Function):
 
         self.loop(0, number, 1, vector)
 
-    def _bias(self, channel, group, none):
-        """Where a row's sums start, and the bytes to the next row's: the bias counts once."""
-        code = self.code
-        first = code.value(f"icmp eq i64 {channel}, 0")
-        given = code.value(f"icmp ne i64 {self.dim('BIAS')}, 0")
-        use = code.value(f"and i1 {first}, {given}")
-        # Without a bias there is no fourth pointer: what is read here then is not used.
-        source = code.value(f"select i1 {given}, i64 24, i64 0")
-        bias = code.value(f"load ptr, ptr {code.at('%data', source)}")
-        mine = code.at(bias, code.mul(code.mul(group, self.dim("ROWS")), self.size))
-        pointer = code.value(f"select i1 {use}, ptr {mine}, ptr {none}")
-        return pointer, code.value(f"select i1 {use}, i64 {self.size}, i64 0")
-
     def _tile(self, number):
-        code, chosen = self.code, "@tile1"
+        """The function for tiles of so many vectors, and its height."""
+        code, chosen, height = self.code, "@tile1", str(tile_height(self.target, 1))
         for k in range(2, MAX_VECTORS + 1):
             same = code.value(f"icmp eq i64 {number}, {k}")
             chosen = code.value(f"select i1 {same}, ptr @tile{k}, ptr {chosen}")
-        return chosen
+            own = tile_height(self.target, k)
+            height = code.value(f"select i1 {same}, i64 {own}, i64 {height}")
+        return chosen, height
 
 
 class _Dot(Function):
@@ -305,7 +300,6 @@ class _Dot(Function):
 
     def _store(self, sums, height, width):
         code = self.code
-        name = f"llvm.vector.reduce.fadd.v{self.lanes}f{8 * self.size}"
         adds = code.value("trunc i64 %add to i1")
         out_row = self.dim("OUT_ROW")
         for r in range(height):
@@ -316,11 +310,7 @@ class _Dot(Function):
 
                     def column(c=c):
                         at = code.at(line, c * self.size)
-                        # With `reassoc`, lanes are added as a tree, the same at each call.
-                        total = code.value(
-                            f"call reassoc {self.kind} @{name}({self.kind} -0.0, "
-                            f"{self.vector} {sums[r * width + c]})"
-                        )
+                        total = self.total(sums[r * width + c])
                         old = code.value(f"load {self.kind}, ptr {at}, align {self.size}")
                         both = code.value(f"fadd {self.kind} {total}, {old}")
                         chosen = code.value(
@@ -331,7 +321,6 @@ class _Dot(Function):
                     self.when(code.less(c, "%columns"), column)
 
             self.when(code.less(r, "%rows"), row)
-        code.declarations.add(f"declare {self.kind} @{name}({self.kind}, {self.vector})")
 
 
 class _Contract(_Correlate):
@@ -349,16 +338,13 @@ class _Contract(_Correlate):
         total = self.quotient(code.add(places, self.lanes - 1), self.lanes)
 
         def task(t):
-            chunk, rest = self._split(t, "CHUNKS")
-            group, block = self._split(rest, "GROUPS")
+            chunk, rest = self.split(t, "CHUNKS")
+            group, block = self.split(rest, "GROUPS")
             channel = code.mul(block, self.dim("BLOCK"))
-            begin, end = (
-                self.quotient(code.mul(k, self.dim("IMAGES")), self.dim("CHUNKS"))
-                for k in (chunk, code.add(chunk, 1))
-            )
-            source = self._moved(x, (group, "X_GROUP"), (channel, "X_CHANNEL"))
-            slopes = self._moved(grad, (group, "GRAD_GROUP"))
-            result = self._moved(out, (chunk, "OUT_CHUNK"), (group, "OUT_GROUP"))
+            begin, end = self.images(chunk)
+            source = self.moved(x, (group, "X_GROUP"), (channel, "X_CHANNEL"))
+            slopes = self.moved(grad, (group, "GRAD_GROUP"))
+            result = self.moved(out, (chunk, "OUT_CHUNK"), (group, "OUT_GROUP"))
             result = code.at(result, code.mul(code.mul(channel, taps), self.size))
             channels = self._channels(channel)
 
@@ -370,13 +356,13 @@ class _Contract(_Correlate):
                     count = code.smaller(code.sub(end, image), several)
                     self._fill(
                         (panel, pitch, table),
-                        self._moved(source, (image, "X_IMAGE")),
+                        self.moved(source, (image, "X_IMAGE")),
                         (first, number, count, channels),
                     )
                     later = code.value(f"icmp ne i64 {first}, 0")
                     moved = code.value(f"icmp ne i64 {image}, {begin}")
                     add = code.value(f"zext i1 {code.value(f'or i1 {later}, {moved}')} to i64")
-                    lines = self._moved(slopes, (image, "GRAD_IMAGE"))
+                    lines = self.moved(slopes, (image, "GRAD_IMAGE"))
                     lines = code.at(lines, code.mul(first, self.bytes))
                     left = code.sub(places, code.mul(first, self.lanes))
                     left = code.smaller(left, code.mul(number, self.lanes))
@@ -406,7 +392,7 @@ class _Contract(_Correlate):
                 at = code.mul(code.add(code.mul(i, number), v), self.bytes)
                 code.do(
                     f"call void @pack(ptr {code.at(panel, at)}, i64 {pitch}, "
-                    f"ptr {self._moved(source, (i, 'X_IMAGE'))}, i64 {channels}, "
+                    f"ptr {self.moved(source, (i, 'X_IMAGE'))}, i64 {channels}, "
                     f"ptr {table}, ptr %dims)"
                 )
 
@@ -427,8 +413,8 @@ class _Contract(_Correlate):
             target = code.at(result, code.mul(column, self.size))
 
             def down(row):
-                grad = self._moved(lines, (row, "GRAD_ROW"))
-                out = self._moved(target, (row, "OUT_ROW"))
+                grad = self.moved(lines, (row, "GRAD_ROW"))
+                out = self.moved(target, (row, "OUT_ROW"))
                 code.do(
                     f"call void @dot(ptr {source}, i64 {pitch}, ptr {grad}, ptr {out}, "
                     f"i64 {code.sub(self.dim('ROWS'), row)}, i64 {code.sub(rows, column)}, "
@@ -440,128 +426,41 @@ class _Contract(_Correlate):
         self.loop(0, rows, width, across)
 
 
-class _Sweep(_Correlate):
-    """The kernel for groups of one channel: data are [out, x, w, bias]. Each output plane is a sum
-    of shifted planes, with all weights in registers."""
-
-    def write(self, name) -> str:
-        code = self.code
-        none = code.stack("i64", 8)
-        code.do(f"store i64 0, ptr {none}")
-        out, x, w = (code.value(f"load ptr, ptr {code.at('%data', 8 * k)}") for k in range(3))
-
-        def task(t):
-            row, rest = self._split(t, "ROWS")
-            group, image = self._split(rest, "GROUPS")
-            source = self._moved(x, (image, "X_IMAGE"), (group, "X_GROUP"))
-            result = self._moved(
-                code.at(out, self.dim("OUT_FIRST")),
-                (image, "OUT_IMAGE"), (group, "OUT_GROUP"), (row, "OUT_ROW"),
-            )  # fmt: skip
-            weights = self._weights(self._moved(w, (group, "W_GROUP"), (row, "W_ROW")))
-            bias, step = self._bias(0, group, none)
-            at = code.at(bias, code.mul(row, step))
-            start = self.splat(code.value(f"load {self.kind}, ptr {at}, align {self.size}"))
-
-            def vector(column):
-                self._columns(column, source, result, weights, start)
-
-            self.loop(0, self.dim("WIDTH"), self.lanes, vector)
-
-        self.loop("%lo", "%hi", 1, task)
-        code.do("ret i64 0")
-        return self.text(
-            f"define i64 @{name}(ptr %data, ptr %dims, ptr %scalars, i64 %lo, i64 %hi)"
-        )
-
-    def _weights(self, w):
-        code, (rows, columns) = self.code, self.shape.taps
-        offsets = self.weight_offsets()
-        found = []
-        for k in range(rows * columns):
-            at = code.at(w, code.number(offsets, k))
-            found.append(self.splat(code.value(f"load {self.kind}, ptr {at}, align {self.size}")))
-        return found
-
-    def _columns(self, column, source, result, weights, start):
-        """All rows of one vector of columns."""
-        code, (rows, columns) = self.code, self.shape.taps
-        x = code.value(f"add {self.integers} {self.narrow(column)}, {self.iota}")
-        inside = self.first(code.sub(self.dim("WIDTH"), column))
-        step = self.narrow(self.dim("STEP_X"))
-        x_step = code.value(f"mul {self.integers} {x}, {step}")
-        limit, x_column = self.narrow(self.dim("WIDTH_IN")), self.dim("X_COLUMN")
-        words, shifts = [], []
-        for k in range(columns):
-            shift = self.tap(k, columns=True)
-            at = code.value(f"add {self.integers} {x_step}, {self.narrow(shift)}")
-            fine = code.value(f"icmp ult {self.integers} {at}, {limit}")
-            words.append(self.bits(code.value(f"and {self.mask} {fine}, {inside}")))
-            shifts.append(code.mul(shift, x_column))
-        if self.shape.step:
-            across = code.mul(code.mul(column, self.dim("STEP_X")), x_column)
-            source = code.at(source, across)
-        else:
-            self.offsets = code.value(f"mul {self.integers} {x_step}, {self.narrow(x_column)}")
-        if self.shape.scattered:
-            out_x = self.narrow(self.dim("OUT_X"))
-            offsets = code.value(f"mul {self.integers} {x}, {out_x}")
-        else:
-            result = code.at(result, code.mul(column, self.size))
-
-        def row(y):
-            total = start
-            for k in range(rows):
-                at = code.add(code.mul(y, self.dim("STEP_Y")), self.tap(k))
-                fine = code.value(f"icmp ult i64 {at}, {self.dim('HEIGHT_IN')}")
-                fine = code.value(f"sext i1 {fine} to i64")
-                line = code.at(source, code.mul(at, self.dim("X_ROW")))
-                for c in range(columns):
-                    word = code.value(f"and i64 {fine}, {words[c]}")
-                    value = self._read(code.at(line, shifts[c]), word)
-                    factors = (value, weights[k * columns + c], total)
-                    total = self.vectors.intrinsic("fma", self.kind, factors)
-            line = code.at(result, code.mul(y, self.dim("OUT_Y")))
-            if self.shape.scattered:
-                self.scatter(total, line, offsets, inside)
-            else:
-                self.masked_store(total, line, inside)
-
-        self.loop(0, self.quotient(self.dim("PLACES"), self.dim("WIDTH")), 1, row)
-
-    def _read(self, spot, word):
-        if not self.shape.step:
-            return self.gather(spot, self.offsets, self.mask_of(word))
-        parts = [
-            self.masked_load(self.code.at(spot, k * self.bytes), self.mask_of(word, k))
-            for k in range(self.shape.step)
-        ]
-        return self.every_step(parts)
+_KERNELS = {
+    "correlate": _Correlate,
+    "contract": _Contract,
+    "sweep": sweep.Sweep,
+    "sweep_sums": sweep.SweepSums,
+}
 
 
-_KERNELS = {"correlate": _Correlate, "contract": _Contract, "sweep": _Sweep}
-
-
-def module(kernel: str, shape: Shape, target: Target, name: str) -> str:
+def module(kernel: str, shape: tuple, target: Target, name: str) -> str:
     """The LLVM text of a kernel as function `name`."""
-    parts: list = []
-    if kernel != "sweep":
-        parts += [Survey(shape, target), Pack(shape, target)]
-    if kernel == "correlate":
-        parts += [_Tile(shape, target, number + 1) for number in range(MAX_VECTORS)]
-    if kernel == "contract":
-        parts.append(_Dot(shape, target))
-    main = _KERNELS[kernel](shape, target)
+    *parts, main = _functions(kernel, shape, target)
     texts = [*(part.write() for part in parts), main.write(name)]
     declarations = sorted(set().union(*(part.code.declarations for part in (*parts, main))))
     attributes = f"attributes #0 = {{ {target.attributes} }}"
     return "\n".join([*texts, *declarations, attributes, ""])
 
 
+def _functions(kernel, shape, target) -> list:
+    """The functions of a kernel's module; the last one is the kernel."""
+    if kernel not in _KERNELS:
+        return winograd.functions(kernel, shape, target)
+    parts: list = []
+    if kernel in ("correlate", "contract"):
+        parts += [Survey(shape, target), Pack(shape, target)]
+    if kernel == "correlate":
+        parts += [_Tile(shape, target, number + 1) for number in range(MAX_VECTORS)]
+    if kernel == "contract":
+        parts.append(_Dot(shape, target))
+    return [*parts, _KERNELS[kernel](shape, target)]
+
+
 _addresses: dict[tuple, int] = {}
 
 
-def kernel(name: str, shape: Shape) -> int:
+def kernel(name: str, shape: Shape | winograd.Basis) -> int:
     """The address of a kernel on this processor."""
     key = name, shape
     if key not in _addresses:

@@ -45,6 +45,7 @@ DIMS = (
     "W_ROW",
     "W_CHANNEL",
     "BIAS",  # 1 where there is one
+    "GUARD",  # 1 where there is a flag that must be set
     # contract
     "IMAGES",
     "CHUNKS",  # of images, each with sums of its own
@@ -97,7 +98,7 @@ class Table(NamedTuple):
 class Function:
     """One function of the module: code, and the words for vectors of its type."""
 
-    def __init__(self, shape: Shape, target: Target):
+    def __init__(self, shape, target: Target):
         self.shape, self.target = shape, target
         self.code = Code()
         self.size = shape.dtype.itemsize
@@ -176,6 +177,46 @@ class Function:
 
     def remainder(self, a, b) -> str:
         return self.code.value(f"urem i64 {a}, {b}")
+
+    # Tasks
+
+    def split(self, number, name):
+        """(remainder, quotient) by a dim."""
+        size = self.dim(name)
+        return self.remainder(number, size), self.quotient(number, size)
+
+    def moved(self, pointer, *steps):
+        for count, name in steps:
+            pointer = self.code.at(pointer, self.code.mul(count, self.dim(name)))
+        return pointer
+
+    def bias(self, channel, group, none):
+        """Where a row's sums start, and the bytes to the next row's: the bias counts once."""
+        code = self.code
+        first = code.value(f"icmp eq i64 {channel}, 0")
+        given = code.value(f"icmp ne i64 {self.dim('BIAS')}, 0")
+        use = code.value(f"and i1 {first}, {given}")
+        # Without a bias there is no fourth pointer: what is read here then is not used.
+        source = code.value(f"select i1 {given}, i64 24, i64 0")
+        bias = code.value(f"load ptr, ptr {code.at('%data', source)}")
+        mine = code.at(bias, code.mul(code.mul(group, self.dim("ROWS")), self.size))
+        pointer = code.value(f"select i1 {use}, ptr {mine}, ptr {none}")
+        return pointer, code.value(f"select i1 {use}, i64 {self.size}, i64 0")
+
+    def images(self, chunk):
+        """First and last (excluded) image of a chunk."""
+        return tuple(
+            self.quotient(self.code.mul(k, self.dim("IMAGES")), self.dim("CHUNKS"))
+            for k in (chunk, self.code.add(chunk, 1))
+        )
+
+    def total(self, vector) -> str:
+        """The sum of the lanes, added as a tree (`reassoc`), the same at each call."""
+        name = f"llvm.vector.reduce.fadd.v{self.lanes}f{8 * self.size}"
+        self.code.declarations.add(f"declare {self.kind} @{name}({self.kind}, {self.vector})")
+        return self.code.value(
+            f"call reassoc {self.kind} @{name}({self.kind} -0.0, {self.vector} {vector})"
+        )
 
     # Memory
 

@@ -10,6 +10,7 @@ weights directly, with respect to the input through `fold_windows`, which adds w
 import itertools
 import math
 
+from . import winograd
 from .correlation import (
     contract,
     correlate,
@@ -285,7 +286,10 @@ def _build(steps, input, weight, bias, *rest):
     bias = None if bias is None else resolved(steps, bias)
     weights = factor(w, sizes.groups, sizes.transposed)
     for axes in itertools.product(*sizes.axes(input.layout.shape[2:], sizes.out)):
-        correlate(steps, x, weights, bias, planes(out), sizes.groups, axes)
+        operands = x, weights, bias, planes(out), sizes.groups, axes
+        tiles = winograd.tiling(*operands)
+        flag = tiles and winograd.filtered(steps, *operands, tiles)
+        correlate(steps, *operands, flag)
     if out is not made:
         steps.pointwise(lambda v: v, [out], [made])
 

@@ -16,7 +16,7 @@ from .softmax import sum_fold
 FLOAT32, FLOAT64 = by_name("float32"), by_name("float64")
 RATE = 60.0  # multiplications that one core does in a nanosecond, roughly
 TASKS = 16  # tasks that are enough to keep threads busy
-PART = 64  # output channels for which windows are worth being packed once more
+PART = 128  # output channels for which windows are worth being packed once more
 SWEPT_TAPS = 27  # weights that stay in registers
 
 
@@ -146,8 +146,9 @@ def factor(w: Buffer, groups: int, transposed: bool) -> Factor:
     return Factor(w, row, channel, group, (taps[0], taps[1]))
 
 
-def correlate(steps, x: Planes, w: Factor, bias, out: Planes, groups, axes) -> None:
-    """out = the sums over taps and channels, plus `bias`, at the places that `axes` describe."""
+def correlate(steps, x: Planes, w: Factor, bias, out: Planes, groups, axes, flag=None) -> None:
+    """out = the sums over taps and channels, plus `bias`, at the places that `axes` describe.
+    With a `flag`: only where it is set."""
     down, across = axes
     shape = kernels.Shape(x.buffer.dtype, _step(x, across), down.apart > 1 or across.apart > 1)
     size, rows = x.itemsize, out.shape[1] // groups
@@ -177,8 +178,9 @@ def correlate(steps, x: Planes, w: Factor, bias, out: Planes, groups, axes) -> N
         W_ROW=w.row * size,
         W_CHANNEL=w.channel * size,
         BIAS=int(bias is not None),
+        GUARD=int(flag is not None),
     )
-    if channels == 1 and rows < 4 and 0 < len(taps) <= SWEPT_TAPS:
+    if _swept(channels, rows, axes):
         name, total = "sweep", images * groups * rows
         shape = shape._replace(taps=(len(down.taps), len(across.taps)))
         offsets = [t * size for t in taps]
@@ -188,9 +190,15 @@ def correlate(steps, x: Planes, w: Factor, bias, out: Planes, groups, axes) -> N
     dims = kernels.descriptor(
         values, [t for _, t in down.taps], [t for _, t in across.taps], offsets
     )
-    data = [out.buffer, x.buffer, w.buffer, *([] if bias is None else [bias])]
-    work = images * groups * rows * channels * (len(taps) + 1) * places
+    data = [out.buffer, x.buffer, w.buffer, *(b for b in (bias, flag) if b is not None)]
+    work = 0 if flag else images * groups * rows * channels * (len(taps) + 1) * places
     _launch(steps, name, shape, data, dims, total, work)
+
+
+def _swept(channels, rows, axes) -> bool:
+    """Whether planes are added, with all weights or sums in registers."""
+    taps = math.prod(len(axis.taps) for axis in axes)
+    return channels == 1 and rows < 4 and 0 < taps <= SWEPT_TAPS
 
 
 def _launch(steps, name, shape, data, dims, total, work):
@@ -210,7 +218,10 @@ def contract(steps, x: Planes, grad: Planes, out: Buffer, groups, axes) -> None:
     panel = min(64, kernels.PANEL_VECTORS // (block * taps))
     vectors = -(-places * size // kernels.host().vector_bytes)
     together = max(1, panel // vectors)
-    tasks = groups * -(-channels // block)
+    name, tasks = "contract", groups * -(-channels // block)
+    if _swept(channels, rows, axes):
+        name, tasks, together = "sweep_sums", groups * rows, 1
+        shape = shape._replace(taps=(len(down.taps), len(across.taps)))
     chunks = min(-(-images // together), -(-2 * TASKS // tasks))
     chunks = max(1, min(chunks, x.buffer.layout.nbytes // max(out.layout.nbytes, 1)))
     weights = out.layout.numel
@@ -231,7 +242,7 @@ def contract(steps, x: Planes, grad: Planes, out: Buffer, groups, axes) -> None:
     dims = kernels.descriptor(values, [t for _, t in down.taps], [t for _, t in across.taps])
     data = [sums, x.buffer, grad.buffer]
     work = images * groups * rows * channels * taps * places
-    _launch(steps, "contract", shape, data, dims, tasks * chunks, work)
+    _launch(steps, name, shape, data, dims, tasks * chunks, work)
     if chunks > 1:
         flat = Buffer(out.layout.reshaped((1, weights), (weights, 1)), out.source)
         steps.reduce(sum_fold(lambda v: v, x.buffer.dtype), [sums], (0,), [flat])

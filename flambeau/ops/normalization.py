@@ -272,6 +272,55 @@ whole_backward = chain(
 )
 
 
+def _build_even_backward(steps, grad, x, mean, scale, weight, dim):
+    shape, inner = x.layout.shape, compute_type(x.dtype)
+    operands, kept = [grad, x, mean, scale], reduced(shape, dim)
+    out = steps.result(shape, x.dtype)
+    slopes, levels = (steps.result(kept, inner) for _ in range(2))
+
+    def wide(g, v, m, s):
+        g = ir.cast(g, inner)
+        return g * ((v - m) * s), g
+
+    fold = _two_sums(inner, lambda *y: wide(*y)[0], lambda *y: wide(*y)[1], False)
+    steps.reduce(fold, operands, dim, [slopes, levels])
+    share = 1.0 / max(math.prod(shape[d] for d in dim), 1)
+    more, affine = _affine(x, weight, None)
+
+    def body(slope, level, g, v, m, s, *rest):
+        middle = ir.cast(g, inner) - level * share - (v - m) * s * (slope * share)
+        return affine(s, *rest) * middle
+
+    steps.pointwise(body, [slopes, levels, *operands, *more], [out])
+
+
+def _even_backward(grad, x, mean, scale, weight, dim):
+    kind = scale.layout.dtype
+    hat = (x.to(kind) - mean) * scale
+    sums = ((grad * hat).sum(dim, True), grad.to(kind).sum(dim, True))
+    return _centred_backward(grad, x, mean, scale, weight, dim), *sums
+
+
+even_backward = chain(
+    "aten::_normalize_even_backward(Tensor grad, Tensor self, Tensor mean, Tensor scale, Tensor? "
+    "weight, int[] dim) -> (Tensor, Tensor, Tensor)",
+    """The gradient of `_normalize` for its input where the weight is the same along `dim`. The sums
+    that it takes are those of the weight's and the bias's gradients: they are results, too.""",
+    build=_build_even_backward,
+    body=_even_backward,
+    method=False,
+    function=False,
+)
+
+
+def _is_even(layout, dim, parameters) -> bool:
+    """Whether no parameter varies along `dim`."""
+    lead = layout.ndim
+    return all(
+        p.layout.ndim == lead and all(p.layout.shape[d] == 1 for d in dim) for p in parameters
+    )
+
+
 def _gradients(
     grad_result, grad_mean, grad_scale, grad_variance, tensors, needs, mean, scale, weighted, dim
 ):
@@ -285,6 +334,9 @@ def _gradients(
             row = weight if weight is None else weight.contiguous()
             total, *sums = whole_backward(*plain, row, pieces)
             sums = [part.sum((0, 1)) for part in sums]
+        elif parameters and all(needs) and _is_even(x.layout, dim, parameters):
+            total, *sums = even_backward(grad_result, x, mean, scale, weight, dim)
+            sums = [part.sum_to_size(parameters[0].layout.shape) for part in sums]
         else:
             total = centred_backward(grad_result, x, mean, scale, weight, dim) if needs[0] else None
             if weight is not None and needs[1]:

@@ -30,6 +30,7 @@ PECULIAR = {
     "_normal", "_leaks", "poisson", "linalg.eig", "linalg._eig", "_ctc_loss", "ctc_loss.IntList",
     "ctc_loss.Tensor", "_ctc_loss_backward", "_normalize_backward", "_rms_normalize_backward",
     "_resample", "binomial", "_standard_gamma", "_sample_dirichlet", "_normalize_rows_backward",
+    "_normalize_even_backward",
 }  # fmt: skip
 # Arguments (among those of floating type) that are constants to the op.
 CONSTANT = {"nn.nll_loss_nd": {1}, "nn.cross_entropy_loss": {1}, "nn._linear_cross_entropy": {3}}
