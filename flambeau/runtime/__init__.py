@@ -24,6 +24,7 @@ from .native import FIXED, GOOD_MIDDLE, MIDDLE
 from .order import order_kernel
 from .random import Generator, Stream, default_generator
 from .rows import Part, Rows, rows_stage
+from .sequence import Phase, Place, sequence_stage
 
 _NATIVE = frozenset(
     {
@@ -64,6 +65,8 @@ __all__ = [
     "MIDDLE",
     "Memory",
     "Part",
+    "Phase",
+    "Place",
     "Recording",
     "Rows",
     "Saved",
@@ -77,6 +80,7 @@ __all__ = [
     "memory",
     "order_kernel",
     "rows_stage",
+    "sequence_stage",
     "take_events",
     *sorted(_NATIVE),
 ]

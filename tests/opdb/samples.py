@@ -102,7 +102,6 @@ where: B(3, 4), X(3, 4), X(4)
 masked_fill: X(3, 4), B(3, 4), X()
 _masked: X(3, 4), B(3, 4)
 fill: X(3, 4), X()
-_add_product_: X(3, 4), X(3, 2), X(2, 4)
 threshold: X(3, 4), 0.1, 2.0
 complex polar: P(3, 4), P(4)
 ldexp: X(3, 4), I(4, 4)
