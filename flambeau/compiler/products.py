@@ -1,19 +1,18 @@
-"""Matrix products with a packed right operand, and an expression that is applied to the sums.
+"""Matrix products with packed operands, and an expression that is applied to the sums.
 
-BLAS packs both operands at every call. Where one matrix meets many others, as the weights of a
-recurrent layer do at every step, and where something follows that would read the product once more,
-these kernels are faster: the right matrix is packed once, the left one is read where it lies, and
-sums go from the registers through the cache into the *epilogue*.
+The right operand is packed: *slivers* of a few vectors of columns, in which the vectors of one row
+of the matrix are neighbours. The left one is read where it lies, if that is along its rows, or
+packed too. A sliver and a few rows make a tile of sums that fills the registers (Goto, van de Geijn
+2008). Where one matrix meets many others, as the weights of a recurrent layer do at every step, it
+is packed once. From the registers sums go through the cache into the *epilogue*, so that a bias or
+an activation costs no pass over memory.
 
-A *form* says what code is made for: a pointwise kernel whose first inputs are the sums, and how
-many there are. With several sums, the right matrices lie beside each other and are packed
-together (the gates of a cell), so that all sums of one element are there at the same time. The
-other inputs, and the outputs, have an element for each row and column of the result; they are
-contiguous along columns, and a step of zero between rows makes a bias of one.
-
-Packed, a matrix is *slivers* of a few vectors of columns; in a sliver, the vectors of one row of
-the matrix are neighbours. A sliver and a few rows of the left matrix make a tile of sums that fills
-the registers (Goto, van de Geijn 2008).
+A *form* says what code is made for. The epilogue is a pointwise kernel whose first inputs are
+sums: with several, their right matrices are packed together (the gates of a cell), and all sums of
+one element are there at the same time. Its other inputs, and the outputs, have an element for each
+row and column of the result, and a *way* along the columns: U unit stride, S any stride, Z the same
+element for all. (A way S turns a result: that is for products whose left matrix is the smaller one
+to pack.)
 """
 
 import hashlib
@@ -29,10 +28,11 @@ from .llvm import Code, Lanes, scalar_type
 from .loops import flat, leaves, stored
 from .target import Target
 
-MOST_ROWS = 8  # of a tile: each has a pointer of its own
+MOST_ROWS = 6  # of a tile: each has a pointer of its own
+LEFT_VECTORS = 6  # of a sliver of a packed left matrix: whole tiles, whatever their rows
 TASK_ROWS = 96  # rows of the left matrix that meet a sliver while it is in the cache
-TASKS = 16  # tasks that are enough to keep threads busy
-RATE = 40.0  # multiplications that one core does in a nanosecond, roughly
+TASKS = 24  # tasks that are enough to keep threads busy
+RATE = 50.0  # multiplications that one core does in a nanosecond, roughly
 
 # Words of the descriptors. Steps and offsets are in bytes.
 PACK = ("ROWS", "COLUMNS", "ROW", "COLUMN", "SUM")  # sizes; steps, SUM to the next sum's matrix
@@ -40,22 +40,26 @@ PRODUCT = (
     "M",
     "N",
     "K",
+    "A_GROUP",  # rows of the left matrix that lie A_ROW apart
+    "A_NEXT",  # from one group to the next
     "A_ROW",
     "A_COLUMN",
     "TASK_ROWS",
     "DOWN",  # tasks along the rows
     "SLIVERS",
     "TASK_SLIVERS",
-)  # then for each output and each further input: offset, step between rows
+)  # then for each output and each further input: offset, step between rows, between columns
 
 
 class Form(NamedTuple):
     """What code is made for: `sums` of `epilogue.inputs` are products, of the first one's type;
-    slivers have `vectors` vectors of columns for each."""
+    slivers have `vectors` vectors of columns for each. `ways` are those of the outputs and of the
+    other inputs, a letter for each."""
 
     epilogue: Pointwise
     sums: int
     vectors: int
+    ways: str
     target: Target
 
     @property
@@ -74,26 +78,29 @@ class Form(NamedTuple):
     @property
     def rows(self) -> int:
         """Rows of a tile: its sums leave registers for a row of the sliver and for its factor."""
-        return min(MOST_ROWS, (24 if self.target.masks else 12) // self.across)
+        return max(1, min(MOST_ROWS, (24 if self.target.masks else 12) // self.across))
 
     def slivers(self, n: int) -> int:
         return -(-n // (self.lanes * self.vectors))
 
-    def sliver_bytes(self, k: int) -> int:
-        return k * self.across * self.target.vector_bytes
-
     def packed_bytes(self, k: int, n: int) -> int:
         """The size of packed matrices [k, n]."""
-        return self.slivers(n) * self.sliver_bytes(k)
+        return self.slivers(n) * k * self.across * self.target.vector_bytes
+
+    def left(self) -> "Form":
+        """The form in which a left matrix is packed, as its transpose."""
+        return self._replace(sums=1, vectors=LEFT_VECTORS)
 
 
-def form(epilogue: Pointwise, sums: int, n: int) -> Form:
-    """The form for matrices of `n` columns: wide slivers, unless columns would be wasted."""
+def form(epilogue: Pointwise, n: int, sums: int = 1, ways: str = "") -> Form:
+    """The form for matrices of `n` columns: wide slivers, unless columns would be wasted. All ways
+    are U if none are given."""
     target = host()
     vectors = -(-n * epilogue.inputs[0].itemsize // target.vector_bytes)
     widths = range(max(1, 4 // sums), 0, -1)
     best = min(widths, key=lambda width: -(-vectors // width) * width)
-    return Form(epilogue, sums, best, target)
+    others = len(epilogue.outputs) + len(epilogue.inputs) - sums
+    return Form(epilogue, sums, best, ways or "U" * others, target)
 
 
 class _Function:
@@ -136,7 +143,8 @@ class _Function:
 
 
 class _Pack(_Function):
-    """The kernel that packs slivers [lo, hi). Data are [packed, matrix]."""
+    """The kernel that packs slivers [lo, hi). Data are [packed, matrix]. Columns behind the last
+    one receive what is in the last one, or zero."""
 
     def __init__(self, form, adjacent):
         super().__init__(form)
@@ -145,56 +153,105 @@ class _Pack(_Function):
     def write(self, name) -> str:
         code, form = self.code, self.form
         packed, matrix = self.pointer(0), self.pointer(1)
-        rows, columns, row, column, each = (self.dim(PACK, name) for name in PACK)
+        self.rows, columns, self.row, self.column, each = (self.dim(PACK, name) for name in PACK)
+        self.pitch = form.across * self.bytes
+        size = code.mul(self.rows, self.pitch)
         width = form.lanes * form.vectors
-        pitch = code.mul(rows, form.across * self.bytes)
-        offsets = "" if self.adjacent else self._offsets(column)
 
         def sliver(s):
-            target = code.at(packed, code.mul(s, pitch))
-            first = code.mul(s, width)
+            target = code.at(packed, code.mul(s, size))
+            places = []
             for v in range(form.vectors):
-                at = code.add(first, v * form.lanes)
-                # The number of columns left may be negative, as an unsigned number it must not.
+                at = code.add(code.mul(s, width), v * form.lanes)
                 left = code.sub(columns, code.smaller(at, columns))
-                mask = self.lanes.mask(code.smaller(left, form.lanes))
-                start = code.at(matrix, code.mul(at, column))
+                start = code.at(matrix, code.mul(code.smaller(at, columns), self.column))
                 for j in range(form.sums):
                     source = code.at(start, code.mul(each, j))
-                    place = code.at(target, (v * form.sums + j) * self.bytes)
-                    self._column(source, place, (rows, row), mask, offsets)
+                    places.append((source, code.smaller(left, form.lanes)))
+            self._adjacent(places, target) if self.adjacent else self._turned(places, target)
 
         self.loop("%lo", "%hi", 1, sliver)
         code.do("ret i64 0")
         return self.text(f"i64 @{name}(ptr %data, ptr %dims, ptr %scalars, i64 %lo, i64 %hi)")
 
-    def _column(self, source, place, rows, mask, offsets):
-        code, (count, step) = self.code, rows
+    def _adjacent(self, places, target):
+        code = self.code
+        masks = [self.lanes.mask(left) for _, left in places]
 
-        def line(k, source, place):
-            value = self._vector(source, mask, offsets)
-            code.do(f"store {self.vector} {value}, ptr {place}, align {self.bytes}")
-            return [code.at(source, step), code.at(place, self.form.across * self.bytes)]
+        def line(k, target):
+            offset = code.mul(k, self.row)
+            for number, ((source, _), mask) in enumerate(zip(places, masks, strict=True)):
+                where = f"ptr align {self.size} {code.at(source, offset)}"
+                value = self._masked("load", "p0", where, mask)
+                self._put(value, code.at(target, number * self.bytes))
+            return [code.at(target, self.pitch)]
 
-        self.loop(0, count, 1, line, [("ptr", source), ("ptr", place)])
+        self.loop(0, self.rows, 1, line, [("ptr", target)])
 
-    def _offsets(self, column) -> str:
+    def _turned(self, places, target):
+        """Squares of the matrix are transposed in registers, the rows that are left gathered."""
+        code, lanes = self.code, self.form.lanes
+        whole = code.mul(self.quotient(self.rows, lanes), lanes)
+        for number, (source, left) in enumerate(places):
+            first = code.at(target, number * self.bytes)
+            some = code.less(0, left)
+            here = code.value(f"select i1 {some}, i64 {whole}, i64 0")
+            last = code.sub(left, 1)
+            lines = [
+                code.at(source, code.mul(code.smaller(j, last), self.column)) for j in range(lanes)
+            ]
+
+            def square(k, target, lines=lines):
+                offset = code.mul(k, self.row)
+                rows = []
+                for line in lines:
+                    at = code.at(line, offset)
+                    rows.append(code.value(f"load {self.vector}, ptr {at}, align {self.size}"))
+                for j, value in enumerate(self._transposed(rows)):
+                    self._put(value, code.at(target, j * self.pitch))
+                return [code.at(target, lanes * self.pitch)]
+
+            (first,) = self.loop(0, here, lanes, square, [("ptr", first)])
+            mask = self.lanes.mask(left)
+
+            def line(k, target, source=source, mask=mask):
+                self._put(self._gathered(code.at(source, code.mul(k, self.row)), mask), target)
+                return [code.at(target, self.pitch)]
+
+            self.loop(here, self.rows, 1, line, [("ptr", first)])
+
+    def _transposed(self, rows):
+        """Vectors as the rows of a square, transposed: blocks beside the diagonal change places."""
+        code, count, step = self.code, len(rows), 1
+        while step < count:
+            later = list(rows)
+            for i in range(count):
+                if not i & step:
+                    kept = [j if not j & step else count + j - step for j in range(count)]
+                    moved = [j + step if not j & step else count + j for j in range(count)]
+                    for place, order in ((i, kept), (i + step, moved)):
+                        later[place] = code.value(
+                            f"shufflevector {self.vector} {rows[i]}, {self.vector} "
+                            f"{rows[i + step]}, <{count} x i32> {self.lanes.vector('i32', order)}"
+                        )
+            rows, step = later, 2 * step
+        return rows
+
+    def _gathered(self, source, mask) -> str:
+        code, kind = self.code, self.lanes.of("i64")
         numbers = self.lanes.vector("i64", range(self.form.lanes))
-        kind = self.lanes.of("i64")
-        return self.code.value(f"mul {kind} {numbers}, {self.lanes.splat('i64', column)}")
+        offsets = code.value(f"mul {kind} {numbers}, {self.lanes.splat('i64', self.column)}")
+        places = code.value(f"getelementptr i8, ptr {source}, {kind} {offsets}")
+        where = f"{self.lanes.of('ptr')} align {self.size} {places}"
+        return self._masked("gather", f"v{self.form.lanes}p0", where, mask)
 
-    def _vector(self, source, mask, offsets) -> str:
-        code, test = self.code, self.lanes.of("i1")
-        suffix = f"v{self.form.lanes}f{8 * self.size}"
-        zeros = f"{test} {mask}, {self.vector} zeroinitializer"
-        if self.adjacent:
-            name, where = f"llvm.masked.load.{suffix}.p0", f"ptr align {self.size} {source}"
-        else:
-            kind = self.lanes.of("i64")
-            places = code.value(f"getelementptr i8, ptr {source}, {kind} {offsets}")
-            name = f"llvm.masked.gather.{suffix}.v{self.form.lanes}p0"
-            where = f"{self.lanes.of('ptr')} align {self.size} {places}"
-        return code.call(self.vector, name, f"{where}, {zeros}")
+    def _masked(self, name, suffix, where, mask) -> str:
+        name = f"llvm.masked.{name}.v{self.form.lanes}f{8 * self.size}.{suffix}"
+        rest = f"{self.lanes.of('i1')} {mask}, {self.vector} zeroinitializer"
+        return self.code.call(self.vector, name, f"{where}, {rest}")
+
+    def _put(self, value, place):
+        self.code.do(f"store {self.vector} {value}, ptr {place}, align {self.bytes}")
 
 
 class _Tile(_Function):
@@ -245,14 +302,17 @@ class _Finish(_Function):
         vectors = code.smaller(vectors, form.vectors)
         kernel = form.epilogue
         dtypes = [*kernel.outputs, *kernel.inputs[form.sums :]]
-        operands = [Operand(dtype, "U") for dtype in dtypes]
-        self.access = Access(code, self.lanes, form.target, operands, 0)
-        starts, steps = [], []
+        operands = [Operand(dtype, way) for dtype, way in zip(dtypes, form.ways, strict=True)]
+        self.access = Access(code, self.lanes, form.target, operands, form.lanes)
+        self.steps, starts, rows = [], [], []
         for k in range(len(operands)):
-            words = len(PRODUCT) + 2 * k
-            steps.append(code.number("%dims", words + 1))
-            start = code.at(self.pointer(2 + k), code.number("%dims", words))
-            starts.append(code.at(start, code.mul("%row", steps[k])))
+            offset, row, step = (
+                code.number("%dims", len(PRODUCT) + 3 * k + word) for word in range(3)
+            )
+            rows.append(row)
+            self.steps.append(step)
+            start = code.at(self.pointer(2 + k), code.add(offset, code.mul("%row", row)))
+            starts.append(code.at(start, code.mul("%column", step)))
 
         def line(r, *pointers):
             tile = code.at("%sums", code.mul(r, form.across * self.bytes))
@@ -260,55 +320,67 @@ class _Finish(_Function):
             def vector(v):
                 first = code.mul(v, form.lanes)
                 sums = code.at(tile, code.mul(v, form.sums * self.bytes))
-                self._apply(sums, pointers, code.add("%column", first), code.sub(left, first))
+                here = [
+                    code.at(p, code.mul(first, step))
+                    for p, step in zip(pointers, self.steps, strict=True)
+                ]
+                self._apply(sums, here, code.smaller(code.sub(left, first), form.lanes))
 
             self.loop(0, vectors, 1, vector)
-            return [code.at(p, step) for p, step in zip(pointers, steps, strict=True)]
+            return [code.at(p, row) for p, row in zip(pointers, rows, strict=True)]
 
         self.loop(0, "%rows", 1, line, [("ptr", p) for p in starts])
         code.do("ret void")
         head = "(ptr %sums, ptr %data, ptr %dims, ptr %scalars, i64 %row, i64 %rows, i64 %column)"
         return self.text(f"internal void @finish{head}")
 
-    def _apply(self, sums, pointers, column, left):
+    def _apply(self, sums, pointers, left):
+        """One vector, of which `left` elements are there."""
         code, form, access = self.code, self.form, self.access
-        kernel, outputs = form.epilogue, len(form.epilogue.outputs)
-        inputs = range(outputs, len(pointers))
-        dtypes = [operand.dtype for operand in access.operands]
-        whole = code.value(f"icmp sge i64 {left}, {form.lanes}")
-
-        def loads():
-            return [access.load(dtypes[k], pointers[k], column) for k in inputs]
-
-        def tails():
-            return [access.load_tail(k, pointers[k], column, left) for k in inputs]
-
-        kinds = [access.raw(dtypes[k]) for k in inputs]
+        kernel, count = form.epilogue, len(form.epilogue.outputs)
+        whole = code.value(f"icmp eq i64 {left}, {form.lanes}")
         given = []
         for j in range(form.sums):
             at = code.at(sums, j * self.bytes)
             given.append([code.value(f"load {self.vector}, ptr {at}, align {self.bytes}")])
-        read = code.branch(whole, loads, tails, kinds)
-        given += [access.decode(dtypes[k], value) for k, value in zip(inputs, read, strict=True)]
+        for k in range(count, len(pointers)):
+            given.append(self._read(k, pointers[k], whole, left))
         results = stored(kernel, kernel.body)
         known = self._known(flat(results), given)
         self.lanes.values(flat(results), known)
-        vectors = [
-            access.encode(dtype, [known[e] for e in group])
-            for dtype, group in zip(kernel.outputs, results, strict=True)
-        ]
+        for k, group in enumerate(results):
+            vector = access.encode(kernel.outputs[k], [known[e] for e in group])
+            self._write(k, pointers[k], vector, whole, left)
 
-        def stores():
-            for k, value in enumerate(vectors):
-                access.store(dtypes[k], pointers[k], column, value)
-            return []
+    def _read(self, k, pointer, whole, left):
+        code, access = self.code, self.access
+        dtype, way = access.operands[k]
+        if way == "Z":
+            return access.repeated(dtype, pointer)
+        if way == "S":
+            raw = access.load(dtype, access.gather(k, pointer, self.steps[k], left), 0)
+        else:
+            (raw,) = code.branch(
+                whole,
+                lambda: [access.load(dtype, pointer, 0)],
+                lambda: [access.load_tail(k, pointer, 0, left)],
+                [access.raw(dtype)],
+            )
+        return access.decode(dtype, raw)
 
-        def ends():
-            for k, value in enumerate(vectors):
-                access.store_tail(k, pointers[k], column, left, value)
-            return []
-
-        code.branch(whole, stores, ends, [])
+    def _write(self, k, pointer, vector, whole, left):
+        access = self.access
+        dtype, way = access.operands[k]
+        if way == "S":
+            access.store(dtype, access.buffer(k, access.block), 0, vector)
+            access.scatter(k, pointer, self.steps[k], left)
+            return
+        self.code.branch(
+            whole,
+            lambda: access.store(dtype, pointer, 0, vector) or [],
+            lambda: access.store_tail(k, pointer, 0, left, vector) or [],
+            [],
+        )
 
     def _known(self, roots, given):
         """The leaves' values."""
@@ -330,7 +402,7 @@ class _Product(_Function):
 
     def write(self, name) -> str:
         code, form = self.code, self.form
-        m, _, k, a_row, a_column, task, down, slivers, wide = (
+        m, _, k, group, following, a_row, a_column, task, down, slivers, wide = (
             self.dim(PRODUCT, name) for name in PRODUCT
         )
         packed, a = self.pointer(0), self.pointer(1)
@@ -352,7 +424,8 @@ class _Product(_Function):
 
                 def tile(row):
                     rows = code.smaller(code.sub(end, row), form.rows)
-                    left = code.at(a, code.mul(row, a_row))
+                    left = code.at(a, code.mul(self.quotient(row, group), following))
+                    left = code.at(left, code.mul(self.remainder(row, group), a_row))
                     code.do(
                         f"call void {self._tile(rows)}(ptr {sums}, ptr {right}, ptr {left}, "
                         f"i64 {count}, i64 {a_row}, i64 {a_column})"
@@ -415,38 +488,42 @@ def pack(form: Form, k: int, n: int, strides: tuple[int, int, int]) -> Stage:
     row, column, each = (stride * form.dtype.itemsize for stride in strides)
     dims = struct.pack("5q", k, n, row, column, each)
     total = form.slivers(n)
-    cost = form.packed_bytes(k, n) / 8.0
+    cost = form.packed_bytes(k, n) / 16.0
     grain = max(1, round(PIECE * total / max(cost, 1.0)))
-    kernel = _kernel(form, strides[1] == 1)
-    return Stage(kernel, (0, 1), dims, total, min(grain, total))
+    return Stage(_kernel(form, strides[1] == 1), (0, 1), dims, total, min(grain, total))
 
 
 def multiply(
     form: Form,
     sizes: tuple[int, int, int],
-    strides: tuple[int, int],
-    others: tuple[tuple[int, int], ...],
+    strides: tuple[int, int] | None,
+    others: tuple[tuple[int, int, int], ...],
     rows_only: bool = False,
 ) -> Stage:
     """The stage for a left matrix [m, k] and packed [k, n], with `sizes` (m, n, k).
 
-    `strides`, of the left matrix, and `others`, (offset, step between rows) of the outputs and of
-    the inputs behind the sums, are in elements. Data are the packed matrix, the left one (null: all
-    sums are zero), outputs, inputs. The range is tasks; with `rows_only`, it is rows of the result.
+    `strides` are those of the left matrix; None: it was packed by `pack(form.left(), …)`. `others`
+    are (offset, step between rows, step between columns) of the outputs, and of the inputs behind
+    the sums. All are in elements. Data are the packed matrix, the left one (null: all sums are
+    zero), outputs, inputs. The range is tasks; with `rows_only`, it is rows of the result.
     """
     m, n, k = sizes
-    slivers = form.slivers(n)
-    task = 1 if rows_only else min(TASK_ROWS, m)
-    down = -(-m // task)
-    wide = slivers if rows_only else min(slivers, max(1, slivers * down // TASKS))
+    size, slivers = form.dtype.itemsize, form.slivers(n)
+    group = form.lanes * LEFT_VECTORS if strides is None else max(m, 1)
+    down, across = (1, group) if strides is None else strides
+    # Equal tasks, of whole tiles and whole groups.
+    unit = group if strides is None else form.rows
+    parts = -(-m // max(unit, TASK_ROWS))
+    task = 1 if rows_only else max(1, -(-m // max(parts, 1) // unit)) * unit
+    tasks = -(-m // task)
+    wide = slivers if rows_only else min(slivers, max(1, slivers * tasks // TASKS))
+    words = [m, n, k, group, group * k * size, down * size, across * size]
+    words += [task, tasks, slivers, wide]
     kernel = form.epilogue
     dtypes = [*kernel.outputs, *kernel.inputs[form.sums :]]
-    words = [m, n, k, *(stride * form.dtype.itemsize for stride in strides)]
-    words += [task, down, slivers, wide]
-    for dtype, (offset, step) in zip(dtypes, others, strict=True):
-        words += [offset * dtype.itemsize, step * dtype.itemsize]
-    total = down * -(-slivers // wide) if m and n else 0
-    cost = m * n * (k + 16) * form.sums / RATE
-    grain = min(max(1, round(PIECE * total / cost)), total) if total else 1
+    for dtype, numbers in zip(dtypes, others, strict=True):
+        words += [number * dtype.itemsize for number in numbers]
+    total = tasks * -(-slivers // wide) if m and n else 0
+    grain = max(1, min(total, round(PIECE * total / max(1.0, m * n * k * form.sums / RATE))))
     dims = struct.pack(f"{len(words)}q", *words)
     return Stage(_kernel(form, None), tuple(range(2 + len(others))), dims, total, grain)

@@ -57,13 +57,13 @@ class _Loop:
         loads = [ir.load(i, dtype) for i in range(count)]
         values = body(loads[:sums], *loads[sums:])
         epilogue = ir.Pointwise("recurrent", [dtype] * count, [dtype] * len(outputs), values)
-        form = products.form(epilogue, sums, n)
+        form = products.form(epilogue, n, sums)
         down, across = weight.layout.strides
         packed = self.steps.scratch((form.packed_bytes(k, n) // dtype.itemsize,), dtype)
         pack = products.pack(form, k, n, (across, down, n * down))
         self.steps.call(pack.address, (packed, weight), pack.dims, pack.total, rows * k / 8)
         operands = [*outputs, *inputs]
-        others = tuple((y.buffer.offset, y.buffer.layout.strides[0]) for y in operands)
+        others = tuple((y.buffer.offset, *y.buffer.layout.strides) for y in operands)
         strides = left.buffer.layout.strides
         made = products.multiply(form, (self.batch, n, k), strides, others, rows_only=True)
         places = [self._place(_Rows(packed, "stays")), *map(self._place, (left, *operands))]
