@@ -21,7 +21,7 @@ from flambeau.ir import math
 from .contraction import linear
 from .family import Buffer, chain
 from .family.chain import viewed
-from .family.product import blas_form, product_stage
+from .family.product import blas_form, packed_stages, packs, product_stage
 from .op import composite
 
 RATE = 40.0  # multiplications that one core does in a nanosecond, roughly
@@ -94,10 +94,16 @@ def _readable(steps, matrix: Buffer) -> Buffer:
 
 
 def _product(steps, a: Buffer, b: Buffer, out: Buffer) -> None:
-    """out = a @ b, for large matrices."""
-    stage = product_stage(out.layout, a.layout, b.layout)
+    """out = a @ b."""
     cost = out.layout.numel * a.layout.shape[1] / RATE
-    steps.call(stage.kernel, (out, a, b), stage.dims, stage.total, cost)
+    places = [out, a, b]
+    if packs(a.layout, b.layout):
+        stages, nbytes = packed_stages(out.layout, a.layout, b.layout)
+        places += [None, steps.scratch((nbytes // out.dtype.itemsize,), out.dtype)]
+    else:
+        stages = [product_stage(out.layout, a.layout, b.layout)]
+    for kernel, data, dims, total, _ in stages:
+        steps.call(kernel, [places[k] for k in data], dims, total, cost)
 
 
 def _blocks(matrix: Buffer, count: int, moves="moves") -> list[_Rows]:

@@ -3,12 +3,16 @@
 import math
 import struct
 
-from flambeau import runtime
+from flambeau import ir, runtime
+from flambeau.compiler import products
 from flambeau.types import Layout
 
 BLAS_TYPES = ("float32", "float64", "complex64", "complex128")
 NO_TRANS, TRANS, CONJ_TRANS = 111, 112, 113  # CBLAS codes
 CONJ_NO_TRANS = 114  # OpenBLAS' own
+
+# Where packing pays, and packed slivers stay in the cache.
+LEAST, MOST_DEPTH, ENOUGH = 32, 4096, 1 << 19
 
 
 def blas_form(layout: Layout):
@@ -41,3 +45,40 @@ def product_stage(out: Layout, a: Layout, b: Layout, add=False) -> runtime.Stage
     # Products of about 60,000 multiplications for each thread.
     grain = max(1, math.ceil(60_000 / max(m * n * k, 1)))
     return runtime.Stage(kernel, (0, 1, 2), dims, outer * inner if m and n else 0, grain)
+
+
+def packs(a: Layout, b: Layout) -> bool:
+    """Whether ``a @ b`` is a product for the kernels of `compiler.products`: real matrices, the
+    left one with adjacent columns, neither small nor deep."""
+    (m, k), n = a.shape[-2:], b.shape[-1]
+    return (
+        a.dtype.name in ("float32", "float64")
+        and a.ndim == 2
+        and a.device.type == "cpu"
+        and a.strides[1] == 1
+        and a.strides[0] >= k
+        and not (a.neg or b.neg)
+        and min(m, n, k) >= LEAST
+        and k <= MOST_DEPTH
+        and m * n * k >= ENOUGH
+    )
+
+
+def packed_stages(out: Layout, a: Layout, b: Layout, bias: Layout | None = None):
+    """The stages of ``out = a @ b`` or ``a @ b + bias``, with `b` packed first, and the bytes of
+    scratch memory for that. Their data are out, a, b, bias, scratch."""
+    (m, n), k, dtype = out.shape, a.shape[1], out.dtype
+    loads = [ir.load(i, dtype) for i in range(1 if bias is None else 2)]
+    epilogue = ir.Pointwise("product", [dtype] * len(loads), [dtype], (sum(loads[1:], loads[0]),))
+    form = products.form(epilogue, n)
+    others = [(0, *out.strides)]
+    if bias is not None:
+        others.append((0, 0, bias.strides[-1]))
+    pack = products.pack(form, k, n, (*b.strides, 0))
+    work = products.multiply(form, (m, n, k), a.strides, tuple(others))
+    where = (4, 1, 0, 3)[: len(work.data)]
+    stages = [
+        runtime.Stage(pack.address, (4, 2), pack.dims, pack.total, pack.grain),
+        runtime.Stage(work.address, where, work.dims, work.total, work.grain),
+    ]
+    return stages, form.packed_bytes(k, n)
