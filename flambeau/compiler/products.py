@@ -17,6 +17,7 @@ to pack.)
 
 import hashlib
 import struct
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from flambeau.ir import Pointwise
@@ -398,7 +399,13 @@ class _Finish(_Function):
 
 class _Product(_Function):
     """The kernel over tasks [lo, hi): blocks of rows, and behind each other for the next slivers.
-    Data are [packed, a, *outputs, *further inputs]; where `a` is null, all sums are zero."""
+    Data are [packed, a, *outputs, *further inputs]; where `a` is null, all sums are zero. If tasks
+    are to pack their slivers, there is the right matrix at the end of the data, and what `pack`
+    reads at the end of the descriptor."""
+
+    def __init__(self, form, packs=False):
+        super().__init__(form)
+        self.packs = packs
 
     def write(self, name) -> str:
         code, form = self.code, self.form
@@ -417,6 +424,9 @@ class _Product(_Function):
             begin = code.mul(first, task)
             end = code.smaller(code.mul(code.add(first, number), task), m)
             s = code.mul(self.quotient(at, down), wide)
+            last = code.smaller(code.add(s, wide), slivers)
+            if self.packs:
+                self._pack(packed, s, last)
 
             def sliver(s):
                 right = code.at(packed, code.mul(s, pitch))
@@ -437,12 +447,20 @@ class _Product(_Function):
 
                 self.loop(begin, end, form.rows, tile)
 
-            self.loop(s, code.smaller(code.add(s, wide), slivers), 1, sliver)
+            self.loop(s, last, 1, sliver)
             return [code.add(at, number)]
 
         code.repeat([("i64", "%lo")], lambda at: code.less(at, "%hi"), run)
         code.do("ret i64 0")
         return self.text(f"i64 @{name}(ptr %data, ptr %dims, ptr %scalars, i64 %lo, i64 %hi)")
+
+    def _pack(self, packed, first, last):
+        code, count = self.code, len(self.form.ways)
+        right = code.stack("[2 x ptr]", 8)
+        code.do(f"store ptr {packed}, ptr {right}, align 8")
+        code.do(f"store ptr {self.pointer(2 + count)}, ptr {code.at(right, 8)}, align 8")
+        dims = code.at("%dims", 8 * (len(PRODUCT) + 3 * count))
+        code.do(f"call i64 @pack(ptr {right}, ptr {dims}, ptr null, i64 {first}, i64 {last})")
 
     def _tile(self, rows):
         code, chosen = self.code, "@tile1"
@@ -467,37 +485,45 @@ def _address(key: str, functions, target: Target) -> int:
 _addresses: dict[tuple, int] = {}
 
 
-def _kernel(form: Form, adjacent: bool | None) -> int:
-    """The kernel that packs, columns being neighbours or not; None: the one that multiplies."""
-    key = (form.epilogue.key, *form[1:], adjacent)
+def _kernel(form: Form, does: str, adjacent: bool = False) -> int:
+    """The kernel that packs, multiplies, or packs and multiplies ("both"); `adjacent`: the right
+    matrix has columns that are neighbours."""
+    key = (form.epilogue.key, *form[1:], does, adjacent)
     if key not in _addresses:
-        if adjacent is None:
-            tiles = [_Tile(form, r + 1).write() for r in range(form.rows)]
-            texts = [*tiles, _Finish(form).write(), _Product(form).write("NAME")]
-        else:
+        texts = []
+        if does == "pack":
             texts = [_Pack(form, adjacent).write("NAME")]
-        _addresses[key] = _address("product" if adjacent is None else "pack", texts, form.target)
+        else:
+            texts = [_Tile(form, r + 1).write() for r in range(form.rows)]
+            texts += [_Finish(form).write(), _Product(form, does == "both").write("NAME")]
+        if does == "both":
+            texts.append(_Pack(form, adjacent).write("pack"))
+        _addresses[key] = _address("product", texts, form.target)
     return _addresses[key]
 
 
-def pack(form: Form, k: int, n: int, strides: tuple[int, int, int]) -> Stage:
+def _pack_dims(form: Form, k: int, n: int, strides: Sequence[int]) -> bytes:
+    return struct.pack("5q", k, n, *(stride * form.dtype.itemsize for stride in strides))
+
+
+def pack(form: Form, k: int, n: int, strides: Sequence[int]) -> Stage:
     """The stage that packs right matrices [k, n]: data are the packed ones and the first matrix.
 
     `strides`, in elements, are those of rows and columns, and from one sum's matrix to the next.
     """
-    row, column, each = (stride * form.dtype.itemsize for stride in strides)
-    dims = struct.pack("5q", k, n, row, column, each)
     total = form.slivers(n)
-    cost = form.packed_bytes(k, n) / 16.0
-    grain = max(1, round(PIECE * total / max(cost, 1.0)))
-    return Stage(_kernel(form, strides[1] == 1), (0, 1), dims, total, min(grain, total))
+    grain = max(1, round(PIECE * total / max(form.packed_bytes(k, n) / 16.0, 1.0)))
+    kernel = _kernel(form, "pack", strides[1] == 1)
+    return Stage(kernel, (0, 1), _pack_dims(form, k, n, strides), total, min(grain, total))
 
 
 def multiply(
     form: Form,
     sizes: tuple[int, int, int],
-    strides: tuple[int, int] | None,
-    others: tuple[tuple[int, int, int], ...],
+    strides: Sequence[int] | None,
+    others: Sequence[Sequence[int]],
+    *,
+    right: Sequence[int] | None = None,
     rows_only: bool = False,
 ) -> Stage:
     """The stage for a left matrix [m, k] and packed [k, n], with `sizes` (m, n, k).
@@ -506,6 +532,9 @@ def multiply(
     are (offset, step between rows, step between columns) of the outputs, and of the inputs behind
     the sums. All are in elements. Data are the packed matrix, the left one (null: all sums are
     zero), outputs, inputs. The range is tasks; with `rows_only`, it is rows of the result.
+
+    With `right`, the strides that `pack` takes, tasks pack the slivers that they need, and the
+    right matrix is the last of the data.
     """
     m, n, k = sizes
     size, slivers = form.dtype.itemsize, form.slivers(n)
@@ -513,7 +542,7 @@ def multiply(
     down, across = (1, group) if strides is None else strides
     # Equal tasks, of whole tiles and whole groups.
     unit = group if strides is None else form.rows
-    parts = -(-m // max(unit, TASK_ROWS))
+    parts = 1 if right else -(-m // max(unit, TASK_ROWS))
     task = 1 if rows_only else max(1, -(-m // max(parts, 1) // unit)) * unit
     tasks = -(-m // task)
     wide = slivers if rows_only else min(slivers, max(1, slivers * tasks // TASKS))
@@ -526,4 +555,10 @@ def multiply(
     total = tasks * -(-slivers // wide) if m and n else 0
     grain = max(1, min(total, round(PIECE * total / max(1.0, m * n * k * form.sums / RATE))))
     dims = struct.pack(f"{len(words)}q", *words)
-    return Stage(_kernel(form, None), tuple(range(2 + len(others))), dims, total, grain)
+    count = 2 + len(others)
+    if right:
+        address, count = _kernel(form, "both", right[1] == 1), count + 1
+        dims += _pack_dims(form, k, n, right)
+    else:
+        address = _kernel(form, "multiply")
+    return Stage(address, tuple(range(count)), dims, total, grain)

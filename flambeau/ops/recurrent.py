@@ -96,10 +96,10 @@ def _readable(steps, matrix: Buffer) -> Buffer:
 def _product(steps, a: Buffer, b: Buffer, out: Buffer) -> None:
     """out = a @ b."""
     cost = out.layout.numel * a.layout.shape[1] / RATE
-    places = [out, a, b]
+    places = {0: out, 1: a, 2: b}
     if packs(a.layout, b.layout):
         stages, nbytes = packed_stages(out.layout, a.layout, b.layout)
-        places += [None, steps.scratch((nbytes // out.dtype.itemsize,), out.dtype)]
+        places[4] = steps.scratch((nbytes // out.dtype.itemsize,), out.dtype)
     else:
         stages = [product_stage(out.layout, a.layout, b.layout)]
     for kernel, data, dims, total, _ in stages:

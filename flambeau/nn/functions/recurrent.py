@@ -197,10 +197,9 @@ def recurrent_layer(
     """
     tensors = [t for t in (x, *states, *weights) if t is not None]
     if x.dtype.itemsize == 2:
-        wide = [None if t is None else t.float() for t in (*states, *weights)]
-        found = recurrent_layer(
-            mode, x.float(), wide[: len(states)], wide[len(states) :], sizes, reverse
-        )
+        first = [t.float() for t in states]
+        wide = [None if t is None else t.float() for t in weights]
+        found = recurrent_layer(mode, x.float(), first, wide, sizes, reverse)
         return tuple(each.to(x.dtype) for each in found)
     if forward.level_of(tensors) is not None:
         return _by_parts(mode, x, states, weights, sizes, reverse)

@@ -12,7 +12,8 @@ NO_TRANS, TRANS, CONJ_TRANS = 111, 112, 113  # CBLAS codes
 CONJ_NO_TRANS = 114  # OpenBLAS' own
 
 # Where packing pays, and packed slivers stay in the cache.
-LEAST, MOST_DEPTH, ENOUGH = 32, 4096, 1 << 19
+LEAST, MOST_DEPTH, ENOUGH = 32, 4096, 1 << 22
+MANY = 6  # slivers that are enough tasks, without cutting the rows too
 
 
 def blas_form(layout: Layout):
@@ -74,11 +75,14 @@ def packed_stages(out: Layout, a: Layout, b: Layout, bias: Layout | None = None)
     others = [(0, *out.strides)]
     if bias is not None:
         others.append((0, 0, bias.strides[-1]))
-    pack = products.pack(form, k, n, (*b.strides, 0))
-    work = products.multiply(form, (m, n, k), a.strides, tuple(others))
-    where = (4, 1, 0, 3)[: len(work.data)]
-    stages = [
-        runtime.Stage(pack.address, (4, 2), pack.dims, pack.total, pack.grain),
-        runtime.Stage(work.address, where, work.dims, work.total, work.grain),
-    ]
-    return stages, form.packed_bytes(k, n)
+    sizes, right = (m, n, k), (*b.strides, 0)
+    read: tuple[int, ...] = (4, 1, 0, 3)[: 2 + len(others)]
+    if form.slivers(n) >= MANY or m <= products.TASK_ROWS:
+        stages = [(products.multiply(form, sizes, a.strides, others, right=right), (*read, 2))]
+    else:
+        stages = [
+            (products.pack(form, k, n, right), (4, 2)),
+            (products.multiply(form, sizes, a.strides, others), read),
+        ]
+    made = [runtime.Stage(s.address, data, s.dims, s.total, s.grain) for s, data in stages]
+    return made, form.packed_bytes(k, n)
