@@ -9,7 +9,7 @@ from .arithmetic import conj_of
 from .facts import c_name, type_name
 from .family import opaque
 from .family.launch import expand
-from .family.product import BLAS_TYPES, blas_form, product_stage
+from .family.product import BLAS_TYPES, blas_form, packed_stages, packs, product_stage
 from .op import Op, also, composite
 
 HALVES = ("float16", "bfloat16")
@@ -46,12 +46,12 @@ class Product(Op):
         if a.dtype.name not in BLAS_TYPES:
             return integer_product
         fixed = [y if blas_form(y) else y.plain() for y in (a, b)]
-        stages = (product_stage(out, *fixed)._replace(data=(-1, 0, 1)),)
+        stages, outputs = _stages(out, *fixed)
         launcher = runtime.launcher(
             runtime.Launch(
                 "tt",
                 (a.itemsize, b.itemsize),
-                ((out, out.nbytes),),
+                outputs,
                 stages,
                 work(out, a.shape[-1]),
                 self.recorder(args),
@@ -62,6 +62,24 @@ class Product(Op):
         if not copy_a and not copy_b:
             return launcher
         return lambda x, y: launcher(plain_copy(x) if copy_a else x, plain_copy(y) if copy_b else y)
+
+
+def _stages(out, a, b, bias=None):
+    """The stages of ``out = a @ b`` (`bias`: added), for arguments in this order, and a launch's
+    outputs."""
+    if packs(a, b):
+        stages, scratch = packed_stages(out, a, b, bias)
+        places = (-1, 0, 1, 2, -2)
+        stages = [s._replace(data=tuple(places[k] for k in s.data)) for s in stages]
+        return tuple(stages), ((out, out.nbytes), (None, scratch))
+    stages = []
+    if bias is not None:
+        kernel = ir.Pointwise("spread", [out.dtype], [out.dtype], (ir.load(0, out.dtype),))
+        built = compiler.build(kernel, [out], [expand(bias, out.shape)])
+        for address, _, dims, total, grain in built.stages:
+            stages.append(runtime.Stage(address, (-1, 2), dims, total, grain))
+    stages.append(product_stage(out, a, b, bias is not None)._replace(data=(-1, 0, 1)))
+    return tuple(stages), ((out, out.nbytes),)
 
 
 def plain_copy(tensor):
@@ -344,23 +362,15 @@ class Linear(Op):
             return _linear_by_parts
         out = contiguous((*x.shape[:-1], n), x.dtype)
         flat = contiguous((rows.shape[0], n), x.dtype)
-        stages = []
-        if bias is not None:
-            kernel = ir.Pointwise("spread", [x.dtype], [x.dtype], (ir.load(0, x.dtype),))
-            built = compiler.build(kernel, [flat], [expand(bias, flat.shape)])
-            for address, _, dims, total, grain in built.stages:
-                stages.append(runtime.Stage(address, (-1, 2), dims, total, grain))
-        stages.append(
-            product_stage(flat, rows, flipped, bias is not None)._replace(data=(-1, 0, 1))
-        )
+        stages, outputs = _stages(flat, rows, flipped, bias)
         sizes = (x.itemsize, x.itemsize, x.itemsize if bias is not None else 0)
         letters = "ttt" if bias is not None else "tt-"
         return runtime.launcher(
             runtime.Launch(
                 letters,
                 sizes,
-                ((out, out.nbytes),),
-                tuple(stages),
+                ((out, out.nbytes), *outputs[1:]),
+                stages,
                 work(flat, k),
                 self.recorder(args),
                 None,

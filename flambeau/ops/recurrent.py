@@ -1,147 +1,376 @@
-"""Recurrent cells: one step as an op, and the kernels that the layers' loops run on their buffers.
+"""Recurrent cells: one step as a composite, and whole layers as one call.
 
 The cells are those of Hochreiter & Schmidhuber 1997 with the forget gate of Gers et al. 2000, and
 of Cho et al. 2014 with the reset gate behind the product.
+
+A layer goes through the rows of all time steps, which lie behind each other, [sum of sizes,
+features], as in a packed sequence; `sizes` says how many rows each step has, and never grows. The
+products with the input of all steps are one product. The recurrent weights are packed once; a step
+is a product with them whose epilogue is the cell, and threads share the sequences, not the steps.
+States are memory that has a row for each sequence, is read and written at each step, and ends as
+the last states.
 """
 
+import itertools
+from typing import NamedTuple
+
 from flambeau import ir, runtime
+from flambeau.compiler import products
 from flambeau.ir import math
 
-from .contraction import linear, work
-from .family.product import BLAS_TYPES, blas_form, product_stage
-from .op import Op, composite
-from .updates import Update
+from .contraction import linear
+from .family import Buffer, chain
+from .family.chain import viewed
+from .family.product import blas_form, packed_stages, packs, product_stage
+from .op import composite
+
+RATE = 40.0  # multiplications that one core does in a nanosecond, roughly
 
 
-class _AddProduct(Op):
-    """self += a @ b in one call of BLAS."""
+class _Rows(NamedTuple):
+    """An operand of a step: see `runtime.Place`. A `first` that is None is null."""
 
-    family = "contraction"
+    buffer: Buffer
+    moves: str = "moves"
+    first: Buffer | None = None
 
-    def plan(self, args):
-        out, a, b = (x.layout for x in args)
-        direct = (
-            out.dtype.name in BLAS_TYPES
-            and out.device.type == "cpu"
-            and a.dtype is out.dtype
-            and b.dtype is out.dtype
-            and (out.strides[1] == 1 and out.strides[0] >= out.shape[1])
-            and not (out.conj or out.neg)
-            and blas_form(a) is not None
-            and blas_form(b) is not None
+
+class _Loop:
+    """The steps of a layer: phases, each a product with packed weights and its epilogue."""
+
+    def __init__(self, steps, sizes, backwards):
+        self.steps, self.batch = steps, sizes[0]
+        starts = itertools.accumulate(sizes, initial=0)
+        self.order = list(zip(starts, sizes, strict=False))
+        if backwards:
+            self.order.reverse()
+        self.buffers: list[Buffer] = []
+        self.phases: list[runtime.Phase] = []
+        self.cost = 0.0
+
+    def phase(self, left: _Rows, weight: Buffer, sums: int, body, inputs, outputs) -> None:
+        """outputs = body(products, *inputs) for the rows of a step; the weight is [sums * n, k] and
+        multiplies as its transpose."""
+        dtype, (rows, k) = weight.dtype, weight.layout.shape
+        n = rows // sums
+        count = sums + len(inputs)
+        loads = [ir.load(i, dtype) for i in range(count)]
+        values = body(loads[:sums], *loads[sums:])
+        epilogue = ir.Pointwise("recurrent", [dtype] * count, [dtype] * len(outputs), values)
+        form = products.form(epilogue, n, sums)
+        down, across = weight.layout.strides
+        packed = self.steps.scratch((form.packed_bytes(k, n) // dtype.itemsize,), dtype)
+        pack = products.pack(form, k, n, (across, down, n * down))
+        self.steps.call(pack.address, (packed, weight), pack.dims, pack.total, rows * k / 8)
+        operands = [*outputs, *inputs]
+        others = tuple((y.buffer.offset, *y.buffer.layout.strides) for y in operands)
+        strides = left.buffer.layout.strides
+        made = products.multiply(form, (self.batch, n, k), strides, others, rows_only=True)
+        places = [self._place(_Rows(packed, "stays")), *map(self._place, (left, *operands))]
+        self.phases.append(runtime.Phase(made.address, tuple(places), made.dims))
+        self.cost += sum(size for _, size in self.order) * rows * (k + 16) / RATE
+
+    def _place(self, rows: _Rows) -> runtime.Place:
+        first = None if rows.first is None else self._number(rows.first)
+        pitch = rows.buffer.layout.strides[0] * rows.buffer.dtype.itemsize
+        return runtime.Place(self._number(rows.buffer), rows.moves, pitch, first)
+
+    def _number(self, buffer: Buffer) -> int:
+        for number, known in enumerate(self.buffers):
+            if known.source == buffer.source:
+                return number
+        self.buffers.append(buffer)
+        return len(self.buffers) - 1
+
+    def run(self) -> None:
+        """Adds the stage that does all phases for all steps."""
+        stage = runtime.sequence_stage(self.phases, (), self.order)
+        self.steps.call(stage.kernel, self.buffers, stage.dims, stage.total, self.cost)
+
+
+def _readable(steps, matrix: Buffer) -> Buffer:
+    """The matrix, or a copy where BLAS could not read it."""
+    return matrix if blas_form(matrix.layout) is not None else steps.dense(matrix)
+
+
+def _product(steps, a: Buffer, b: Buffer, out: Buffer) -> None:
+    """out = a @ b."""
+    cost = out.layout.numel * a.layout.shape[1] / RATE
+    places = {0: out, 1: a, 2: b}
+    if packs(a.layout, b.layout):
+        stages, nbytes = packed_stages(out.layout, a.layout, b.layout)
+        places[4] = steps.scratch((nbytes // out.dtype.itemsize,), out.dtype)
+    else:
+        stages = [product_stage(out.layout, a.layout, b.layout)]
+    for kernel, data, dims, total, _ in stages:
+        steps.call(kernel, [places[k] for k in data], dims, total, cost)
+
+
+def _blocks(matrix: Buffer, count: int, moves="moves") -> list[_Rows]:
+    """The parts of each gate."""
+    width = matrix.layout.shape[1] // count
+    return [_Rows(matrix.narrow(1, k * width, (k + 1) * width), moves) for k in range(count)]
+
+
+def _bias(steps, bias: Buffer | None, count: int) -> list[_Rows]:
+    """A bias [gates * hidden] as an operand that is the same in all rows, by gate."""
+    if bias is None:
+        return []
+    dense = steps.dense(bias)
+    return _blocks(viewed(dense, (1, *dense.layout.shape), (0, 1)), count, "stays")
+
+
+def _state(steps, first: Buffer) -> _Rows:
+    """A result with a row for each sequence that starts as `first`."""
+    made = steps.result(first.layout.shape, first.dtype)
+    steps.copy(made, first)
+    return _Rows(made, "stays")
+
+
+def _sums(ours, biases, theirs=None) -> list:
+    """Sums by gate: `biases` holds none, or as many for each gate as there are biases."""
+    totals = list(ours) if theirs is None else [a + b for a, b in zip(ours, theirs, strict=True)]
+    for k, bias in enumerate(biases):
+        totals[k % len(totals)] = totals[k % len(totals)] + bias
+    return totals
+
+
+class _Layer:
+    """What the layers' forward passes have in common: operands, and the product with the input.
+
+    `before` receives the hidden state that each step started from.
+    """
+
+    def __init__(self, steps, gates, x, hidden, w_ih, w_hh, b_ih, b_hh, sizes, reverse):
+        dtype, rows = x.dtype, x.layout.shape[0]
+        self.steps, self.count, self.w_hh = steps, gates, _readable(steps, w_hh)
+        self.loop = _Loop(steps, sizes, reverse)
+        self.hidden = steps.dense(hidden)
+        self.width = w_hh.layout.shape[0] // gates
+        self.output = steps.result((rows, hidden.layout.shape[1]), dtype)
+        self.last = _state(steps, hidden)
+        self.before = _Rows(steps.result((rows, hidden.layout.shape[1]), dtype))
+        # Of an Elman network, the product with the input becomes the output in place.
+        shape = rows, gates * self.width
+        self.gates = self.output if gates == 1 else steps.result(shape, dtype)
+        _product(steps, _readable(steps, x), _readable(steps, w_ih).turned(), self.gates)
+        self.old = _Rows(self.output, "follows", self.hidden)
+        self.ours, self.theirs = _bias(steps, b_ih, gates), _bias(steps, b_hh, gates)
+
+    def result(self, width: int) -> _Rows:
+        return _Rows(self.steps.result((self.output.layout.shape[0], width), self.output.dtype))
+
+
+def _build_lstm(steps, x, hidden, cell, w_ih, w_hh, b_ih, b_hh, w_hr, sizes, reverse):
+    layer = _Layer(steps, 4, x, hidden, w_ih, w_hh, b_ih, b_hh, sizes, reverse)
+    state, cells = _state(steps, cell), layer.result(layer.width)
+    projected = 0 if w_hr is None else x.layout.shape[0]
+    raw = _Rows(steps.result((projected, layer.width), x.dtype))
+
+    def body(theirs, cell, *rest):
+        total = _sums(rest[:4], rest[4:], theirs)
+        enter, keep, output = (math.sigmoid(total[k]) for k in (0, 1, 3))
+        candidate = math.tanh(total[2])
+        new = keep * cell + enter * candidate
+        return enter, keep, candidate, output, cell, new, output * math.tanh(new)
+
+    def unprojected(theirs, before, *rest):
+        results = body(theirs, *rest)
+        return before, results[-1], *results
+
+    gates = _blocks(layer.gates, 4)
+    inputs = [state, *gates, *layer.ours, *layer.theirs]
+    outputs = [*gates, cells, state]
+    made = [layer.before, layer.last]
+    if w_hr is None:
+        inputs, outputs = [layer.old, *inputs], [*made, *outputs, _Rows(layer.output)]
+        layer.loop.phase(layer.old, layer.w_hh, 4, unprojected, inputs, outputs)
+    else:
+        layer.loop.phase(layer.old, layer.w_hh, 4, body, inputs, [*outputs, raw])
+        outputs = [*made, _Rows(layer.output)]
+        weight = _readable(steps, w_hr)
+        layer.loop.phase(
+            raw, weight, 1, lambda sums, old: (old, *sums, *sums), [layer.old], outputs
         )
-        if not direct:
-            return lambda out, a, b: out.add_(a.mm(b))
-        stages = (product_stage(out, a, b, True),)
-        sizes = (out.itemsize,) * 3
-        busy = work(out, a.shape[1])
-        return runtime.launcher(runtime.Launch("mtt", sizes, (), stages, busy, None, None))
+    layer.loop.run()
 
 
-add_product_ = _AddProduct(
-    "aten::_add_product_(Tensor self, Tensor mat1, Tensor mat2) -> Tensor",
-    """``self += mat1 @ mat2`` for matrices.""",
-    method=False,
-    function=False,
+def _build_gru(steps, x, hidden, w_ih, w_hh, b_ih, b_hh, sizes, reverse):
+    layer = _Layer(steps, 3, x, hidden, w_ih, w_hh, b_ih, b_hh, sizes, reverse)
+    more = layer.result(layer.width)
+
+    def body(theirs, old, *rest):
+        ours, biases = rest[:3], rest[3:]
+        ours = _sums(ours, biases[: len(layer.ours)])
+        theirs = _sums(theirs, biases[len(layer.ours) :])
+        reset, update = (math.sigmoid(ours[k] + theirs[k]) for k in (0, 1))
+        candidate = math.tanh(ours[2] + reset * theirs[2])
+        new = candidate + update * (old - candidate)
+        return old, reset, update, candidate, theirs[2], new, new
+
+    gates = _blocks(layer.gates, 3)
+    inputs = [layer.old, *gates, *layer.ours, *layer.theirs]
+    outputs = [layer.before, *gates, more, _Rows(layer.output), layer.last]
+    layer.loop.phase(layer.old, layer.w_hh, 3, body, inputs, outputs)
+    layer.loop.run()
+
+
+def _build_rnn(steps, x, hidden, w_ih, w_hh, b_ih, b_hh, relu, sizes, reverse):
+    layer = _Layer(steps, 1, x, hidden, w_ih, w_hh, b_ih, b_hh, sizes, reverse)
+
+    def body(theirs, old, ours, *biases):
+        (total,) = _sums([ours], biases, theirs)
+        zero = ir.const(0, total.dtype)
+        new = ir.select(total < zero, zero, total) if relu else math.tanh(total)
+        return old, new, new
+
+    output = _Rows(layer.output)
+    inputs, outputs = [layer.old, output, *layer.ours, *layer.theirs], [layer.before, output]
+    layer.loop.phase(layer.old, layer.w_hh, 1, body, inputs, [*outputs, layer.last])
+    layer.loop.run()
+
+
+# Backward goes through the steps in the opposite order. The gradient of a step's hidden state is
+# what comes from outside, what the next step's gates send back, and what is carried beside them: at
+# the end of a sequence the gradient of its last state, before that what skips the gates.
+
+
+def _build_lstm_back(
+    steps, grad, grad_last, grad_cell, gates, cells, w_hh, w_hr, sizes, reverse
+):  # fmt: skip
+    loop, dtype = _Loop(steps, sizes, not reverse), grad.dtype
+    grads = _Rows(steps.result(gates.layout.shape, dtype))
+    carry, state = _state(steps, grad_last), _state(steps, grad_cell)
+    shape = grad.layout.shape if w_hr is not None else (0, *grad.layout.shape[1:])
+    total = _Rows(steps.result(shape, dtype))
+    zero = ir.const(0, dtype)
+
+    def body(total, state, enter, keep, candidate, output, cell):
+        squashed = math.tanh(keep * cell + enter * candidate)
+        slope = state + total * output * (1 - squashed * squashed)
+        return (
+            slope * candidate * enter * (1 - enter),
+            slope * cell * keep * (1 - keep),
+            slope * enter * (1 - candidate * candidate),
+            total * squashed * output * (1 - output),
+            slope * keep,
+        )
+
+    outside = [_Rows(steps.dense(grad)), carry]
+    inputs = [state, *_blocks(gates, 4), _Rows(cells)]
+    outputs = [*_blocks(grads.buffer, 4), state]
+    following = grads._replace(moves="follows")
+    weight = _readable(steps, w_hh).turned()
+    if w_hr is None:
+        loop.phase(
+            following,
+            weight,
+            1,
+            lambda sums, grad, carry, *rest: (zero, *body(sums[0] + grad + carry, *rest)),
+            [*outside, *inputs],
+            [carry, *outputs],
+        )
+    else:
+        loop.phase(
+            following, weight, 1,
+            lambda sums, grad, carry: (zero, sums[0] + grad + carry),
+            outside, [carry, total],
+        )  # fmt: skip
+        weight = _readable(steps, w_hr).turned()
+        loop.phase(total, weight, 1, lambda sums, *rest: body(*sums, *rest), inputs, outputs)
+    loop.run()
+
+
+def _build_gru_back(steps, grad, grad_last, gates, more, before, w_hh, sizes, reverse):
+    loop, shape = _Loop(steps, sizes, not reverse), gates.layout.shape
+    ours, theirs = (_Rows(steps.result(shape, grad.dtype)) for _ in range(2))
+    carry = _state(steps, grad_last)
+
+    def body(sums, grad, carry, reset, update, candidate, more, before):
+        total = sums[0] + grad + carry
+        inner = total * (1 - update) * (1 - candidate * candidate)
+        d_reset = inner * more * reset * (1 - reset)
+        d_update = total * (before - candidate) * update * (1 - update)
+        return d_reset, d_update, inner, d_reset, d_update, inner * reset, total * update
+
+    inputs = [_Rows(steps.dense(grad)), carry, *_blocks(gates, 3), _Rows(more), _Rows(before)]
+    outputs = [*_blocks(ours.buffer, 3), *_blocks(theirs.buffer, 3), carry]
+    weight = _readable(steps, w_hh).turned()
+    loop.phase(theirs._replace(moves="follows"), weight, 1, body, inputs, outputs)
+    loop.run()
+
+
+def _build_rnn_back(steps, grad, grad_last, output, w_hh, relu, sizes, reverse):
+    loop, dtype = _Loop(steps, sizes, not reverse), grad.dtype
+    grads, zero = _Rows(steps.result(output.layout.shape, dtype)), ir.const(0, dtype)
+    carry = _state(steps, grad_last)
+
+    def body(sums, grad, carry, output):
+        total = sums[0] + grad + carry
+        if relu:
+            return ir.select(output > zero, total, zero), zero
+        return total * (1 - output * output), zero
+
+    weight = _readable(steps, w_hh).turned()
+    inputs = [_Rows(steps.dense(grad)), carry, _Rows(steps.dense(output))]
+    loop.phase(grads._replace(moves="follows"), weight, 1, body, inputs, [grads, carry])
+    loop.run()
+
+
+def _layer(name, given, returned, doc, build):
+    """Declares an op of this module: all of them end on the sizes and the direction."""
+    text = f"aten::_{name}({given}, int[] sizes, bool reverse) -> ({returned})"
+    return chain(text, doc, build=build, method=False, function=False)
+
+
+_WEIGHTS = "Tensor w_ih, Tensor w_hh, Tensor? b_ih, Tensor? b_hh"
+lstm_layer = _layer(
+    "lstm_layer",
+    f"Tensor x, Tensor hidden, Tensor cell, {_WEIGHTS}, Tensor? w_hr",
+    "Tensor output, Tensor last, Tensor before, Tensor gates, Tensor last_cell, Tensor cells, "
+    "Tensor raw",
+    """An LSTM over rows `x`: output, last hidden state; the hidden states that steps started from
+    and the gates, for backward; last cell state; the cell states that steps started from; with a
+    projection `w_hr`, the outputs before it.""",
+    _build_lstm,
 )
-
-
-def _lstm(self, forget, candidate, output, cell, new_cell, hidden):
-    enter, keep = math.sigmoid(self), math.sigmoid(forget)
-    candidate, output = math.tanh(candidate), math.sigmoid(output)
-    new_cell = keep * cell + enter * candidate
-    return {
-        "self": enter,
-        "forget": keep,
-        "candidate": candidate,
-        "output": output,
-        "new_cell": new_cell,
-        "hidden": output * math.tanh(new_cell),
-    }
-
-
-lstm_step_ = Update(
-    "aten::_lstm_step_(Tensor self, Tensor forget, Tensor candidate, Tensor output, Tensor cell, "
-    "Tensor new_cell, Tensor hidden) -> Tensor",
-    """The gates of an LSTM, in place, and the states that they make.""",
-    ("self", "forget", "candidate", "output", "new_cell", "hidden"),
-    _lstm,
+lstm_layer_back = _layer(
+    "lstm_layer_back",
+    "Tensor grad, Tensor grad_last, Tensor grad_cell, Tensor gates, Tensor cells, Tensor w_hh, "
+    "Tensor? w_hr",
+    "Tensor gates, Tensor carry, Tensor cell, Tensor output",
+    """Gradients of the gates' sums; of the first hidden states, without what the gates of each
+    first step send; of the first cell states; with a projection, of its results.""",
+    _build_lstm_back,
 )
-
-
-def _lstm_back(self, forget, candidate, output, grad_cell, i, f, g, o, cell, new_cell, grad_hidden):
-    squashed = math.tanh(new_cell)
-    grad = grad_cell + grad_hidden * o * (1 - squashed * squashed)
-    return {
-        "self": grad * g * i * (1 - i),
-        "forget": grad * cell * f * (1 - f),
-        "candidate": grad * i * (1 - g * g),
-        "output": grad_hidden * squashed * o * (1 - o),
-        "grad_cell": grad * f,
-    }
-
-
-lstm_step_back_ = Update(
-    "aten::_lstm_step_back_(Tensor self, Tensor forget, Tensor candidate, Tensor output, Tensor "
-    "grad_cell, Tensor i, Tensor f, Tensor g, Tensor o, Tensor cell, Tensor new_cell, Tensor "
-    "grad_hidden) -> Tensor",
-    """Gradients of the inputs of an LSTM's gates; `grad_cell` becomes that of the old cell.""",
-    ("self", "forget", "candidate", "output", "grad_cell"),
-    _lstm_back,
+gru_layer = _layer(
+    "gru_layer",
+    f"Tensor x, Tensor hidden, {_WEIGHTS}",
+    "Tensor output, Tensor last, Tensor before, Tensor gates, Tensor more",
+    """A GRU over rows `x`: as `lstm_layer`; `more` is the recurrent part of the candidate.""",
+    _build_gru,
 )
-
-
-def _gru(self, update, candidate, more_reset, more_update, more_candidate, hidden, new_hidden):
-    reset, update = math.sigmoid(self + more_reset), math.sigmoid(update + more_update)
-    candidate = math.tanh(candidate + reset * more_candidate)
-    return {
-        "self": reset,
-        "update": update,
-        "candidate": candidate,
-        "new_hidden": candidate + update * (hidden - candidate),
-    }
-
-
-gru_step_ = Update(
-    "aten::_gru_step_(Tensor self, Tensor update, Tensor candidate, Tensor more_reset, Tensor "
-    "more_update, Tensor more_candidate, Tensor hidden, Tensor new_hidden) -> Tensor",
-    """The gates of a GRU, in place (`self` is the reset gate), and the state that they make.""",
-    ("self", "update", "candidate", "new_hidden"),
-    _gru,
+gru_layer_back = _layer(
+    "gru_layer_back",
+    "Tensor grad, Tensor grad_last, Tensor gates, Tensor more, Tensor before, Tensor w_hh",
+    "Tensor ours, Tensor theirs, Tensor carry",
+    """Gradients of the sums with the input, of those with the hidden state, of the first states
+    (as `lstm_layer_back`).""",
+    _build_gru_back,
 )
-
-
-def _gru_back(self, update, candidate, gated, grad, r, z, n, more_candidate, hidden):
-    inner = grad * (1 - z) * (1 - n * n)
-    return {
-        "self": inner * more_candidate * r * (1 - r),
-        "update": grad * (hidden - n) * z * (1 - z),
-        "candidate": inner,
-        "gated": inner * r,
-        "grad": grad * z,
-    }
-
-
-gru_step_back_ = Update(
-    "aten::_gru_step_back_(Tensor self, Tensor update, Tensor candidate, Tensor gated, Tensor "
-    "grad, Tensor r, Tensor z, Tensor n, Tensor more_candidate, Tensor hidden) -> Tensor",
-    """Gradients of the inputs of a GRU's gates; `gated` is that of the recurrent part of the
-    candidate, and `grad` becomes the direct part of the old state's.""",
-    ("self", "update", "candidate", "gated", "grad"),
-    _gru_back,
+rnn_layer = _layer(
+    "rnn_layer",
+    f"Tensor x, Tensor hidden, {_WEIGHTS}, bool relu",
+    "Tensor output, Tensor last, Tensor before",
+    """An Elman network over rows `x`, with relu or tanh: as `lstm_layer`.""",
+    _build_rnn,
 )
-
-tanh_step_back_ = Update(
-    "aten::_tanh_step_back_(Tensor self, Tensor result) -> Tensor",
-    """The gradient of tanh, in place.""",
-    ("self",),
-    lambda self, result: {"self": self * (1 - result * result)},
-)
-relu_step_back_ = Update(
-    "aten::_relu_step_back_(Tensor self, Tensor result) -> Tensor",
-    """The gradient of relu, in place.""",
-    ("self",),
-    lambda self, result: {"self": ir.select(result > 0, self, ir.const(0, self.dtype))},
+rnn_layer_back = _layer(
+    "rnn_layer_back",
+    "Tensor grad, Tensor grad_last, Tensor output, Tensor w_hh, bool relu",
+    "Tensor gates, Tensor carry",
+    """Gradients of the sums and of the first states (as `lstm_layer_back`).""",
+    _build_rnn_back,
 )
 
 

@@ -24,6 +24,7 @@ from .native import FIXED, GOOD_MIDDLE, GUARD_KINDS, MIDDLE
 from .order import order_kernel
 from .random import Generator, Stream, default_generator
 from .rows import Part, Rows, rows_stage
+from .sequence import Phase, Place, sequence_stage
 
 _NATIVE = frozenset(
     {
@@ -67,6 +68,8 @@ __all__ = [
     "MIDDLE",
     "Memory",
     "Part",
+    "Phase",
+    "Place",
     "Recording",
     "Rows",
     "Saved",
@@ -80,6 +83,7 @@ __all__ = [
     "memory",
     "order_kernel",
     "rows_stage",
+    "sequence_stage",
     "take_events",
     *sorted(_NATIVE),
 ]

@@ -12,7 +12,7 @@ from . import jit
 from . import native as words
 from .native import HEAD, KINDS
 
-_EXPORTS = ["initialize", "parallel_for", "pool_threads", "run_rows"]
+_EXPORTS = ["initialize", "parallel_for", "pool_threads", "run_rows", "run_sequence"]
 _WORD = 8
 
 
@@ -148,6 +148,12 @@ def rows_kernel() -> int:
     """Address of the stage kernel that runs stages over blocks of rows (see `rows`)."""
     native()
     return _addresses["run_rows"]
+
+
+def sequence_kernel() -> int:
+    """Address of the stage kernel that runs stages step after step (see `sequence`)."""
+    native()
+    return _addresses["run_sequence"]
 
 
 def _default_threads() -> int:

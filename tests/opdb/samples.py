@@ -102,7 +102,6 @@ where: B(3, 4), X(3, 4), X(4)
 masked_fill: X(3, 4), B(3, 4), X()
 _masked: X(3, 4), B(3, 4)
 fill: X(3, 4), X()
-_add_product_: X(3, 4), X(3, 2), X(2, 4)
 threshold: X(3, 4), 0.1, 2.0
 complex polar: P(3, 4), P(4)
 ldexp: X(3, 4), I(4, 4)
@@ -383,6 +382,14 @@ dropout alpha_dropout feature_dropout feature_alpha_dropout: X(3, 4), 0.3, False
 gru_cell: X(2, 3), X(2, 4), X(12, 3), X(12, 4), X(12), X(12)
 rnn_tanh_cell rnn_relu_cell: X(2, 3), X(2, 4), X(4, 3), X(4, 4), X(4), X(4)
 lstm_cell: X(2, 3), [X(2, 4), X(2, 4)], X(16, 3), X(16, 4), X(16), X(16)
+_lstm_layer: X(5, 3), X(2, 4), X(2, 4), X(16, 3), X(16, 4), X(16), X(16), None, (2, 2, 1), True; \
+    X(5, 3), X(2, 2), X(2, 4), X(16, 3), X(16, 2), None, None, X(2, 4), (2, 2, 1), False
+_lstm_layer_back: X(5, 4), X(2, 4), X(2, 4), U(5, 16), X(5, 4), X(16, 4), None, (2, 2, 1), True; \
+    X(5, 2), X(2, 2), X(2, 4), U(5, 16), X(5, 4), X(16, 2), X(2, 4), (2, 2, 1), False
+_gru_layer: X(5, 3), X(2, 4), X(12, 3), X(12, 4), X(12), X(12), (2, 2, 1), True
+_gru_layer_back: X(5, 4), X(2, 4), U(5, 12), X(5, 4), X(5, 4), X(12, 4), (2, 2, 1), True
+_rnn_layer: X(5, 3), X(2, 4), X(4, 3), X(4, 4), X(4), X(4), True, (2, 2, 1), True
+_rnn_layer_back: X(5, 4), X(2, 4), X(5, 4), X(4, 4), False, (2, 2, 1), False
 
 nn.binary_cross_entropy: U(3, 4), U(3, 4)
 nn.cross_entropy_loss: X(3, 4), I(4, 3); X(3, 4), U(3, 4); \

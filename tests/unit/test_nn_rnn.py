@@ -6,6 +6,8 @@ import pytest
 import flambeau as torch
 from flambeau import nn
 from flambeau.autograd import gradcheck, gradgradcheck
+from flambeau.nn.functions import recurrent
+from flambeau.nn.modules import rnn
 from flambeau.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 MODES = ["RNN", "RNN-relu", "LSTM", "LSTM-proj", "GRU"]
@@ -137,6 +139,78 @@ def test_gradients(mode, packed):
     if not packed and mode != "RNN-relu":
         small = inputs[: 1 + len(listed(states))]
         assert gradgradcheck(run, small)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_forward_mode_agrees_with_differences(mode):
+    torch.manual_seed(1)
+    layer = make(mode, bidirectional=True)
+    inputs = torch.randn(3, 2, 3, dtype=torch.float64), *listed(first_states(layer, 2))
+
+    def run(x, *states):
+        given = pack_padded_sequence(x, [3, 1])
+        output, lasts = layer(given, states if len(states) > 1 else states[0])
+        return torch.cat([output.data.flatten(), *[last.flatten() for last in listed(lasts)]])
+
+    tangents = tuple(torch.randn_like(each) for each in inputs)
+    _, got = torch.func.jvp(run, inputs, tangents)
+    step = 1e-6
+    ends = [
+        run(*[x + sign * step * t for x, t in zip(inputs, tangents, strict=True)])
+        for sign in (1, -1)
+    ]
+    np.testing.assert_allclose(
+        got.detach().numpy(), ((ends[0] - ends[1]) / (2 * step)).detach().numpy(), atol=1e-7
+    )
+
+
+def wide(mode):
+    name, _, variant = mode.partition("-")
+    options = dict(nonlinearity="relu") if variant == "relu" else {}
+    options |= dict(proj_size=19) if variant == "proj" else {}
+    return getattr(nn, name)(21, 37, bidirectional=True, **options)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("mode", MODES)
+def test_sizes_of_several_tiles_on_any_number_of_threads(mode, dtype, monkeypatch):
+    """Results and gradients are those of a loop over the cells, whose parts are ops."""
+    torch.manual_seed(0)
+    layer, lengths = wide(mode).double(), [6] * 20 + [4, 3, 3, 1]
+    x = torch.randn(6, 24, 21, dtype=torch.float64)
+
+    def run(layer, x):
+        x = x.detach().requires_grad_()
+        output, lasts = layer(pack_padded_sequence(x, lengths))
+        results = [output.data, *listed(lasts)]
+        weights = [torch.linspace(-1, 1, r.numel(), dtype=r.dtype).view_as(r) for r in results]
+        total = sum((r * w).sum() for r, w in zip(results, weights, strict=True))
+        return [*results, *torch.autograd.grad(total, [x, *layer.parameters()])]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rnn, "recurrent_layer", recurrent._by_parts)
+        expected = run(layer, x)
+    found, threads = [], torch.get_num_threads()
+    for count in (1, 3):
+        torch.set_num_threads(count)
+        try:
+            found.append(run(layer.to(dtype), x.to(dtype)))
+        finally:
+            torch.set_num_threads(threads)
+    for one, other, want in zip(*found, expected, strict=True):
+        assert torch.equal(one, other)
+        error = (one.double() - want).abs().max() / (1 + want.abs().max())
+        assert error < (1e-12 if dtype is torch.float64 else 1e-4)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_half_types_are_computed_in_float32(mode):
+    torch.manual_seed(0)
+    layer, x = wide(mode).bfloat16(), torch.randn(4, 5, 21).bfloat16()
+    output, lasts = layer(x)
+    expected, ends = layer.float()(x.float())
+    for got, want in zip([output, *listed(lasts)], [expected, *listed(ends)], strict=True):
+        assert torch.equal(got, want.bfloat16())
 
 
 @pytest.mark.parametrize("mode", ["RNN", "LSTM", "GRU"])

@@ -1,9 +1,9 @@
 """Recurrent layers: one layer in one direction as one step of the graph.
 
 The rows of all time steps lie behind each other, [sum of sizes, features], as in a packed
-sequence; `sizes` says how many rows each step has, and never grows. The products with the input
-of all steps are one product, those of the weights' gradients too. What remains for each step is
-one product that adds to the step's rows, and one kernel over the gates.
+sequence; `sizes` says how many rows each step has, and never grows. Forward and backward are each
+one call of an op (see `flambeau.ops.recurrent`); the gradients of the weights are products over
+all steps.
 """
 
 from __future__ import annotations
@@ -11,9 +11,71 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from flambeau.tensor import Tensor, engine, function, is_grad_enabled
+from flambeau.tensor import Tensor, engine, forward, function, is_grad_enabled
 
 from .. import operations as ops
+
+
+def _run(mode: str, x: Any, states: Any, weights: Any, sizes: Any, reverse: bool) -> Any:
+    """(output, last states, what backward reads besides)."""
+    if mode == "LSTM":
+        output, last, *kept, last_cell, cells, raw = ops._lstm_layer(
+            x, *states, *weights, sizes, reverse
+        )
+        return output, (last, last_cell), (*kept, cells, raw)
+    if mode == "GRU":
+        output, last, *kept = ops._gru_layer(x, *states, *weights[:4], sizes, reverse)
+    else:
+        relu = mode == "RNN_RELU"
+        output, last, *kept = ops._rnn_layer(x, *states, *weights[:4], relu, sizes, reverse)
+    return output, (last,), kept
+
+
+def _back(
+    mode: str,
+    grad: Any,
+    grad_last: Any,
+    weights: Any,
+    output: Any,
+    kept: Any,
+    sizes: Any,
+    rev: bool,
+) -> Any:
+    """Gradients of the sums with the input, of those with the hidden state, of the first states
+    (of the hidden one, without what comes through the sums), of the projection's results."""
+    w_hh, w_hr = weights[1], weights[4]
+    if mode == "LSTM":
+        _, gates, cells, _ = kept
+        grads, carry, cell, projected = ops._lstm_layer_back(
+            grad, *grad_last, gates, cells, w_hh, w_hr, sizes, rev
+        )
+        return grads, grads, (carry, cell), projected
+    if mode == "GRU":
+        before, gates, more = kept
+        ours, theirs, carry = ops._gru_layer_back(
+            grad, *grad_last, gates, more, before, w_hh, sizes, rev
+        )
+        return ours, theirs, (carry,), None
+    grads, carry = ops._rnn_layer_back(
+        grad, *grad_last, output, w_hh, mode == "RNN_RELU", sizes, rev
+    )
+    return grads, grads, (carry,), None
+
+
+def _of_first_steps(rows: Tensor, sizes: Sequence[int], reverse: bool) -> Tensor:
+    """The rows with which the sequences start."""
+    batch = sizes[0]
+    if not reverse:
+        return rows[:batch]
+    if sizes[-1] == batch:
+        return rows[rows.size(0) - batch :]
+    places, start = [0] * batch, 0
+    for step, size in enumerate(sizes):
+        following = sizes[step + 1] if step + 1 < len(sizes) else 0
+        places[following:size] = range(start + following, start + size)
+        start += size
+    return rows.index_select(0, ops.tensor(places))
+
 
 Pieces = list[Tensor]
 
@@ -35,230 +97,11 @@ def _whole(state: Tensor, ended: Pieces) -> Tensor:
     return ops.cat([state, *reversed(ended)]) if ended else state.clone()
 
 
-def _order(sizes: Sequence[int], reverse: bool) -> Sequence[int]:
-    return range(len(sizes) - 1, -1, -1) if reverse else range(len(sizes))
-
-
-def _before(rows: Sequence[Tensor], first: Tensor, order: Sequence[int]) -> Pieces:
-    """The state that each step started from, by step."""
-    found: list[Any] = [None] * len(rows)
-    state, ended = first[: rows[order[0]].size(0)], Pieces()
-    for step in order:
-        found[step] = _resize(state, rows[step].size(0), first, ended)
-        state = rows[step]
-    return found
-
-
-class _Carry:
-    """What backward hands from a step to the one before it: gradients of a state's rows.
-
-    `pull(step)` brings the gradients of the state that the step made up to date.
-    """
-
-    def __init__(self, grad_rows: Tensor, grad_last: Tensor, weight: Tensor, sizes: Sequence[int]):
-        self.rows = grad_rows.split(sizes)
-        self.last, self.weight, self.ended = grad_last, weight, Pieces()
-        self.gates: Tensor | None = None
-        self.direct: Tensor | None = None
-
-    def pull(self, step: int) -> Tensor:
-        target = self.rows[step]
-        count = target.size(0)
-        if self.gates is None:
-            return target.add_(self.last[:count])
-        have = self.gates.size(0)
-        gates, direct = self.gates, self.direct
-        if have > count:
-            self.ended.append(self._through(slice(count, have)))
-            gates = gates[:count]
-            direct = direct if direct is None else direct[:count]
-        kept = target if have >= count else target[:have]
-        if direct is not None:
-            kept.add_(direct)
-        ops._add_product_(kept, gates, self.weight)
-        if have < count:
-            target[have:].add_(self.last[have:count])
-        return target
-
-    def push(self, gates: Tensor, direct: Tensor | None = None) -> None:
-        """Gradients of the step's recurrent product, and what reaches the old state beside it."""
-        self.gates, self.direct = gates, direct
-
-    def first(self) -> Tensor:
-        """The gradient of the state before the first step."""
-        assert self.gates is not None
-        return _whole(self._through(slice(None)), self.ended)
-
-    def _through(self, rows: slice) -> Tensor:
-        assert self.gates is not None
-        found = self.gates[rows].mm(self.weight)
-        return found if self.direct is None else found + self.direct[rows]
-
-
-def _bias(one: Tensor | None, other: Tensor | None) -> Tensor | None:
-    return None if one is None or other is None else one + other
-
-
-def _blocks(gates: Tensor, count: int, sizes: Sequence[int]) -> list[tuple[Tensor, ...]]:
-    """Views of each gate, by step."""
-    return list(zip(*[each.split(sizes) for each in gates.chunk(count, 1)], strict=True))
-
-
-# Each mode has `run`: (output, last states, what backward reads besides), and `back`: gradients of
-# the input's product, of the recurrent product, of the first states, and of the projection.
-
-
-def _run_lstm(x: Any, states: Any, weights: Any, sizes: Any, reverse: bool) -> Any:
-    w_ih, w_hh, b_ih, b_hh, w_hr = weights
-    (hidden_0, cell_0), order = states, _order(sizes, reverse)
-    gates = ops.linear(x, w_ih, _bias(b_ih, b_hh))
-    cells = gates.new_empty((x.size(0), cell_0.size(1)))
-    raw = ops.empty_like(cells)
-    output = raw if w_hr is None else gates.new_zeros((x.size(0), hidden_0.size(1)))
-    rows, blocks = gates.split(sizes), _blocks(gates, 4, sizes)
-    cell_rows, raw_rows, output_rows = (each.split(sizes) for each in (cells, raw, output))
-    turned, projection = w_hh.t(), None if w_hr is None else w_hr.t()
-    add_product, lstm_step = ops._add_product_, ops._lstm_step_
-    count = sizes[order[0]]
-    hidden, cell, ended, ended_cells = hidden_0[:count], cell_0[:count], Pieces(), Pieces()
-    for step in order:
-        hidden = _resize(hidden, sizes[step], hidden_0, ended)
-        cell = _resize(cell, sizes[step], cell_0, ended_cells)
-        add_product(rows[step], hidden, turned)
-        lstm_step(*blocks[step], cell, cell_rows[step], raw_rows[step])
-        hidden, cell = output_rows[step], cell_rows[step]
-        if projection is not None:
-            add_product(hidden, raw_rows[step], projection)
-    lasts = _whole(hidden, ended), _whole(cell, ended_cells)
-    return output, lasts, (gates, cells, raw)
-
-
-def _back_lstm(
-    grad: Any, grad_last: Any, states: Any, weights: Any, kept: Any, sizes: Any, reverse: bool
-) -> Any:
-    _, gates, cells, _ = kept
-    (_, cell_0), w_hh, w_hr = states, weights[1], weights[4]
-    order = _order(sizes, reverse)
-    cell_rows, blocks = cells.split(sizes), _blocks(gates, 4, sizes)
-    cells_before = _before(cell_rows, cell_0, order)
-    grad_gates = ops.empty_like(gates)
-    grad_rows, grad_blocks = grad_gates.split(sizes), _blocks(grad_gates, 4, sizes)
-    grad = grad.clone()
-    carry, step_back = _Carry(grad, grad_last[0], w_hh, sizes), ops._lstm_step_back_
-    grad_cell, ended = grad_last[1].clone()[: sizes[order[-1]]], Pieces()
-    for step in reversed(order):
-        grad_hidden = carry.pull(step)
-        grad_cell = _resize(grad_cell, sizes[step], grad_last[1], ended)
-        raw = grad_hidden if w_hr is None else grad_hidden.mm(w_hr)
-        step_back(
-            *grad_blocks[step], grad_cell, *blocks[step], cells_before[step], cell_rows[step], raw
-        )
-        carry.push(grad_rows[step])
-    return grad_gates, grad_gates, (carry.first(), _whole(grad_cell, ended)), grad
-
-
-def _run_gru(x: Any, states: Any, weights: Any, sizes: Any, reverse: bool) -> Any:
-    w_ih, w_hh, b_ih, b_hh, _ = weights
-    (hidden_0,), order = states, _order(sizes, reverse)
-    gates = ops.linear(x, w_ih, b_ih)
-    more = ops.zeros_like(gates) if b_hh is None else b_hh.expand_as(gates).contiguous()
-    output = gates.new_empty((x.size(0), hidden_0.size(1)))
-    blocks, more_rows, more_blocks = (
-        _blocks(gates, 3, sizes),
-        more.split(sizes),
-        _blocks(more, 3, sizes),
-    )
-    output_rows, turned = output.split(sizes), w_hh.t()
-    add_product, gru_step = ops._add_product_, ops._gru_step_
-    hidden, ended = hidden_0[: sizes[order[0]]], Pieces()
-    for step in order:
-        hidden = _resize(hidden, sizes[step], hidden_0, ended)
-        add_product(more_rows[step], hidden, turned)
-        gru_step(*blocks[step], *more_blocks[step], hidden, output_rows[step])
-        hidden = output_rows[step]
-    return output, (_whole(hidden, ended),), (gates, more)
-
-
-def _back_gru(
-    grad: Any, grad_last: Any, states: Any, weights: Any, kept: Any, sizes: Any, reverse: bool
-) -> Any:
-    output, gates, more = kept
-    order = _order(sizes, reverse)
-    before = _before(output.split(sizes), states[0], order)
-    blocks, more_blocks = _blocks(gates, 3, sizes), _blocks(more, 3, sizes)
-    grad_gates, width = ops.empty_like(gates), output.size(1)
-    grad_more = ops.empty_like(gates)
-    grad_blocks, more_rows = _blocks(grad_gates, 3, sizes), grad_more.split(sizes)
-    carry, step_back = _Carry(grad.clone(), grad_last[0], weights[1], sizes), ops._gru_step_back_
-    for step in reversed(order):
-        direct, rows = carry.pull(step), more_rows[step]
-        step_back(
-            *grad_blocks[step],
-            rows[:, 2 * width :],
-            direct,
-            *blocks[step],
-            more_blocks[step][2],
-            before[step],
-        )
-        for place in (0, 1):
-            rows[:, place * width : (place + 1) * width].copy_(grad_blocks[step][place])
-        carry.push(rows, direct)
-    return grad_gates, grad_more, (carry.first(),), None
-
-
-def _run_rnn(mode: str, x: Any, states: Any, weights: Any, sizes: Any, reverse: bool) -> Any:
-    w_ih, w_hh, b_ih, b_hh, _ = weights
-    (hidden_0,), order = states, _order(sizes, reverse)
-    output = ops.linear(x, w_ih, _bias(b_ih, b_hh))
-    rows, turned = output.split(sizes), w_hh.t()
-    add_product, squash = ops._add_product_, ops.tanh_ if mode == "RNN_TANH" else ops.relu_
-    hidden, ended = hidden_0[: sizes[order[0]]], Pieces()
-    for step in order:
-        hidden = _resize(hidden, sizes[step], hidden_0, ended)
-        add_product(rows[step], hidden, turned)
-        hidden = squash(rows[step])
-    return output, (_whole(hidden, ended),), ()
-
-
-def _back_rnn(
-    mode: str,
-    grad: Any,
-    grad_last: Any,
-    weights: Any,
-    kept: Any,
-    sizes: Any,
-    reverse: bool,
-) -> Any:
-    step_back = ops._tanh_step_back_ if mode == "RNN_TANH" else ops._relu_step_back_
-    rows, grad = kept[0].split(sizes), grad.clone()
-    carry = _Carry(grad, grad_last[0], weights[1], sizes)
-    for step in reversed(_order(sizes, reverse)):
-        carry.push(step_back(carry.pull(step), rows[step]))
-    return grad, grad, (carry.first(),), None
-
-
-def _run(mode: str, x: Any, states: Any, weights: Any, sizes: Any, reverse: bool) -> Any:
-    if mode == "LSTM":
-        return _run_lstm(x, states, weights, sizes, reverse)
-    if mode == "GRU":
-        return _run_gru(x, states, weights, sizes, reverse)
-    return _run_rnn(mode, x, states, weights, sizes, reverse)
-
-
-def _back(
-    mode: str, grad: Any, grad_last: Any, states: Any, weights: Any, kept: Any, sizes: Any, rev: Any
-) -> Any:
-    if mode == "LSTM":
-        return _back_lstm(grad, grad_last, states, weights, kept, sizes, rev)
-    if mode == "GRU":
-        return _back_gru(grad, grad_last, states, weights, kept, sizes, rev)
-    return _back_rnn(mode, grad, grad_last, weights, kept, sizes, rev)
-
-
 def _by_parts(mode: str, x: Any, states: Any, weights: Any, sizes: Any, reverse: bool) -> Any:
-    """The same in differentiable ops: for gradients of gradients."""
+    """The same in differentiable ops: for gradients of gradients, and forward mode."""
     cells = {"GRU": ops.gru_cell, "RNN_TANH": ops.rnn_tanh_cell, "RNN_RELU": ops.rnn_relu_cell}
-    order, rows, w_hr = _order(sizes, reverse), x.split(sizes), weights[4]
+    order = range(len(sizes) - 1, -1, -1) if reverse else range(len(sizes))
+    rows, w_hr = x.split(sizes), weights[4]
     ended: list[Pieces] = [[] for _ in states]
     found: list[Any] = [None] * len(sizes)
     now = [each[: sizes[order[0]]] for each in states]
@@ -293,33 +136,29 @@ class _Layer(function.Function):
     def backward(ctx: Any, grad: Any, *grad_last: Any) -> Any:
         mode, sizes, reverse, count = ctx.plan
         saved = ctx.saved_tensors
-        tensors, kept = saved[: count + 6], saved[count + 6 :]
+        tensors, output, kept = saved[: count + 6], saved[count + 6], saved[count + 7 :]
         needs = ctx.needs_input_grad[4:]
         if is_grad_enabled():
-            return (
-                None,
-                None,
-                None,
-                None,
-                *_grad_by_parts(ctx.plan, tensors, needs, grad, grad_last),
-            )
-        x, states, weights = tensors[0], tensors[1 : 1 + count], tensors[1 + count :]
-        d_gates, d_more, d_first, d_output = _back(
-            mode, grad, grad_last, states, weights, kept, sizes, reverse
+            return *[None] * 4, *_grad_by_parts(ctx.plan, tensors, needs, grad, grad_last)
+        x, weights = tensors[0], tensors[1 + count :]
+        ours, theirs, first, projected = _back(
+            mode, grad, grad_last, weights, output, kept, sizes, reverse
         )
-        order = _order(sizes, reverse)
-        before = (
-            ops.cat(_before(kept[0].split(sizes), states[0], order)) if needs[2 + count] else None
+        d_hidden = None
+        if needs[1]:
+            d_hidden = ops.addmm(first[0], _of_first_steps(theirs, sizes, reverse), weights[1])
+        needed = needs[1 + count :]
+        return (
+            *[None] * 4,
+            ours.mm(weights[0]) if needs[0] else None,
+            d_hidden,
+            *first[1:],
+            ours.t().mm(x) if needed[0] else None,
+            theirs.t().mm(kept[0]) if needed[1] else None,
+            ours.sum(0) if needed[2] else None,
+            theirs.sum(0) if needed[3] else None,
+            projected.t().mm(kept[3]) if needed[4] else None,
         )
-        d_weights = (
-            d_gates.t().mm(x) if needs[1 + count] else None,
-            d_more.t().mm(before) if before is not None else None,
-            d_gates.sum(0) if needs[3 + count] else None,
-            d_more.sum(0) if needs[4 + count] else None,
-            d_output.t().mm(kept[3]) if needs[5 + count] else None,
-        )
-        d_x = d_gates.mm(weights[0]) if needs[0] else None
-        return None, None, None, None, d_x, *d_first, *d_weights
 
 
 def _grad_by_parts(plan: Any, tensors: Any, needs: Any, grad: Any, grad_last: Any) -> list[Any]:
@@ -356,8 +195,15 @@ def recurrent_layer(
     `weights` are w_ih, w_hh, b_ih, b_hh, w_hr, the last three perhaps None. Returns the output's
     rows and the last states.
     """
-    if is_grad_enabled():
-        if any(t is not None and t.requires_grad for t in (x, *states, *weights)):
-            return _Layer.apply(mode, tuple(sizes), reverse, len(states), x, *states, *weights)
-    output, lasts, _ = _run(mode, x, states, weights, sizes, reverse)
+    tensors = [t for t in (x, *states, *weights) if t is not None]
+    if x.dtype.itemsize == 2:
+        first = [t.float() for t in states]
+        wide = [None if t is None else t.float() for t in weights]
+        found = recurrent_layer(mode, x.float(), first, wide, sizes, reverse)
+        return tuple(each.to(x.dtype) for each in found)
+    if forward.level_of(tensors) is not None:
+        return _by_parts(mode, x, states, weights, sizes, reverse)
+    if is_grad_enabled() and any(t.requires_grad for t in tensors):
+        return _Layer.apply(mode, tuple(sizes), reverse, len(states), x, *states, *weights)
+    output, lasts, _ = _run(mode, x, states, weights, tuple(sizes), reverse)
     return output, *lasts

@@ -3,12 +3,17 @@
 import math
 import struct
 
-from flambeau import runtime
+from flambeau import ir, runtime
+from flambeau.compiler import products
 from flambeau.types import Layout
 
 BLAS_TYPES = ("float32", "float64", "complex64", "complex128")
 NO_TRANS, TRANS, CONJ_TRANS = 111, 112, 113  # CBLAS codes
 CONJ_NO_TRANS = 114  # OpenBLAS' own
+
+# Where packing pays, and packed slivers stay in the cache.
+LEAST, MOST_DEPTH, ENOUGH = 32, 4096, 1 << 22
+MANY = 6  # slivers that are enough tasks, without cutting the rows too
 
 
 def blas_form(layout: Layout):
@@ -41,3 +46,43 @@ def product_stage(out: Layout, a: Layout, b: Layout, add=False) -> runtime.Stage
     # Products of about 60,000 multiplications for each thread.
     grain = max(1, math.ceil(60_000 / max(m * n * k, 1)))
     return runtime.Stage(kernel, (0, 1, 2), dims, outer * inner if m and n else 0, grain)
+
+
+def packs(a: Layout, b: Layout) -> bool:
+    """Whether ``a @ b`` is a product for the kernels of `compiler.products`: real matrices, the
+    left one with adjacent columns, neither small nor deep."""
+    (m, k), n = a.shape[-2:], b.shape[-1]
+    return (
+        a.dtype.name in ("float32", "float64")
+        and a.ndim == 2
+        and a.device.type == "cpu"
+        and a.strides[1] == 1
+        and a.strides[0] >= k
+        and not (a.neg or b.neg)
+        and min(m, n, k) >= LEAST
+        and k <= MOST_DEPTH
+        and m * n * k >= ENOUGH
+    )
+
+
+def packed_stages(out: Layout, a: Layout, b: Layout, bias: Layout | None = None):
+    """The stages of ``out = a @ b`` or ``a @ b + bias``, with `b` packed first, and the bytes of
+    scratch memory for that. Their data are out, a, b, bias, scratch."""
+    (m, n), k, dtype = out.shape, a.shape[1], out.dtype
+    loads = [ir.load(i, dtype) for i in range(1 if bias is None else 2)]
+    epilogue = ir.Pointwise("product", [dtype] * len(loads), [dtype], (sum(loads[1:], loads[0]),))
+    form = products.form(epilogue, n)
+    others = [(0, *out.strides)]
+    if bias is not None:
+        others.append((0, 0, bias.strides[-1]))
+    sizes, right = (m, n, k), (*b.strides, 0)
+    read: tuple[int, ...] = (4, 1, 0, 3)[: 2 + len(others)]
+    if form.slivers(n) >= MANY or m <= products.TASK_ROWS:
+        stages = [(products.multiply(form, sizes, a.strides, others, right=right), (*read, 2))]
+    else:
+        stages = [
+            (products.pack(form, k, n, right), (4, 2)),
+            (products.multiply(form, sizes, a.strides, others), read),
+        ]
+    made = [runtime.Stage(s.address, data, s.dims, s.total, s.grain) for s, data in stages]
+    return made, form.packed_bytes(k, n)

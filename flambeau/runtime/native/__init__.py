@@ -11,12 +11,15 @@ from .products import PRODUCTS, ROUTINES
 from .python import PYTHON
 from .record import RECORD
 from .rows import ROWS
+from .sequence import SEQUENCE
 from .sorting import FIXED, GOOD_MIDDLE, MIDDLE, SORTING
 from .sorting import KERNELS as ORDER
 from .tensors import TENSORS
 from .twister import FUNCTIONS, TWISTER
 
-CORE = "\n".join((PYTHON, ALLOCATOR, POOL, TENSORS, RECORD, BACKWARD, ROWS, GUARD, LAUNCH))
+CORE = "\n".join(
+    (PYTHON, ALLOCATOR, POOL, TENSORS, RECORD, BACKWARD, ROWS, SEQUENCE, GUARD, LAUNCH)
+)
 
 
 def translate(source: str, exports: list[str]) -> str:

@@ -1,0 +1,564 @@
+"""Matrix products with packed operands, and an expression that is applied to the sums.
+
+The right operand is packed: *slivers* of a few vectors of columns, in which the vectors of one row
+of the matrix are neighbours. The left one is read where it lies, if that is along its rows, or
+packed too. A sliver and a few rows make a tile of sums that fills the registers (Goto, van de Geijn
+2008). Where one matrix meets many others, as the weights of a recurrent layer do at every step, it
+is packed once. From the registers sums go through the cache into the *epilogue*, so that a bias or
+an activation costs no pass over memory.
+
+A *form* says what code is made for. The epilogue is a pointwise kernel whose first inputs are
+sums: with several, their right matrices are packed together (the gates of a cell), and all sums of
+one element are there at the same time. Its other inputs, and the outputs, have an element for each
+row and column of the result, and a *way* along the columns: U unit stride, S any stride, Z the same
+element for all. (A way S turns a result: that is for products whose left matrix is the smaller one
+to pack.)
+"""
+
+import hashlib
+import struct
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from flambeau.ir import Pointwise
+from flambeau.runtime import jit
+
+from .access import Access, Operand
+from .build import PIECE, Stage, host
+from .llvm import Code, Lanes, scalar_type
+from .loops import flat, leaves, stored
+from .target import Target
+
+MOST_ROWS = 6  # of a tile: each has a pointer of its own
+LEFT_VECTORS = 6  # of a sliver of a packed left matrix: whole tiles, whatever their rows
+TASK_ROWS = 96  # rows of the left matrix that meet a sliver while it is in the cache
+TASKS = 24  # tasks that are enough to keep threads busy
+RATE = 50.0  # multiplications that one core does in a nanosecond, roughly
+
+# Words of the descriptors. Steps and offsets are in bytes.
+PACK = ("ROWS", "COLUMNS", "ROW", "COLUMN", "SUM")  # sizes; steps, SUM to the next sum's matrix
+PRODUCT = (
+    "M",
+    "N",
+    "K",
+    "A_GROUP",  # rows of the left matrix that lie A_ROW apart
+    "A_NEXT",  # from one group to the next
+    "A_ROW",
+    "A_COLUMN",
+    "TASK_ROWS",
+    "DOWN",  # tasks along the rows
+    "SLIVERS",
+    "TASK_SLIVERS",
+)  # then for each output and each further input: offset, step between rows, between columns
+
+
+class Form(NamedTuple):
+    """What code is made for: `sums` of `epilogue.inputs` are products, of the first one's type;
+    slivers have `vectors` vectors of columns for each. `ways` are those of the outputs and of the
+    other inputs, a letter for each."""
+
+    epilogue: Pointwise
+    sums: int
+    vectors: int
+    ways: str
+    target: Target
+
+    @property
+    def dtype(self):
+        return self.epilogue.inputs[0]
+
+    @property
+    def lanes(self) -> int:
+        return self.target.vector_bytes // self.dtype.itemsize
+
+    @property
+    def across(self) -> int:
+        """Vectors of a row of a sliver."""
+        return self.sums * self.vectors
+
+    @property
+    def rows(self) -> int:
+        """Rows of a tile: its sums leave registers for a row of the sliver and for its factor."""
+        return max(1, min(MOST_ROWS, (24 if self.target.masks else 12) // self.across))
+
+    def slivers(self, n: int) -> int:
+        return -(-n // (self.lanes * self.vectors))
+
+    def packed_bytes(self, k: int, n: int) -> int:
+        """The size of packed matrices [k, n]."""
+        return self.slivers(n) * k * self.across * self.target.vector_bytes
+
+    def left(self) -> "Form":
+        """The form in which a left matrix is packed, as its transpose."""
+        return self._replace(sums=1, vectors=LEFT_VECTORS)
+
+
+def form(epilogue: Pointwise, n: int, sums: int = 1, ways: str = "") -> Form:
+    """The form for matrices of `n` columns: wide slivers, unless columns would be wasted. All ways
+    are U if none are given."""
+    target = host()
+    vectors = -(-n * epilogue.inputs[0].itemsize // target.vector_bytes)
+    widths = range(max(1, 4 // sums), 0, -1)
+    best = min(widths, key=lambda width: -(-vectors // width) * width)
+    others = len(epilogue.outputs) + len(epilogue.inputs) - sums
+    return Form(epilogue, sums, best, ways or "U" * others, target)
+
+
+class _Function:
+    """One function of a form's module."""
+
+    def __init__(self, form: Form):
+        self.form = form
+        self.code = Code()
+        self.lanes = Lanes(self.code, form.lanes, form.target)
+        self.bytes = form.target.vector_bytes
+        self.size = form.dtype.itemsize
+        self.kind = scalar_type(form.dtype)
+        self.vector = self.lanes.type(form.dtype)
+
+    def text(self, head: str) -> str:
+        code = self.code
+        lines = [f"define {head} #0 {{", "entry:", *code.allocations, *map(str, code.lines), "}"]
+        return "\n".join([*lines, *sorted(code.declarations), ""])
+
+    def loop(self, start, stop, step, body, carried=()) -> list[str]:
+        """``for i in range(start, stop, step): carried = body(i, *carried)``; their last values."""
+        code = self.code
+
+        def inside(i, *values):
+            return [code.add(i, step), *(body(i, *values) or ())]
+
+        return code.repeat([("i64", start), *carried], lambda i, *_: code.less(i, stop), inside)[1:]
+
+    def dim(self, names, name) -> str:
+        return self.code.number("%dims", names.index(name))
+
+    def pointer(self, index) -> str:
+        return self.code.value(f"load ptr, ptr {self.code.at('%data', 8 * index)}, align 8")
+
+    def quotient(self, a, b) -> str:
+        return self.code.value(f"udiv i64 {a}, {b}")
+
+    def remainder(self, a, b) -> str:
+        return self.code.value(f"urem i64 {a}, {b}")
+
+
+class _Pack(_Function):
+    """The kernel that packs slivers [lo, hi). Data are [packed, matrix]. Columns behind the last
+    one receive what is in the last one, or zero."""
+
+    def __init__(self, form, adjacent):
+        super().__init__(form)
+        self.adjacent = adjacent  # columns are neighbours in memory
+
+    def write(self, name) -> str:
+        code, form = self.code, self.form
+        packed, matrix = self.pointer(0), self.pointer(1)
+        self.rows, columns, self.row, self.column, each = (self.dim(PACK, name) for name in PACK)
+        self.pitch = form.across * self.bytes
+        size = code.mul(self.rows, self.pitch)
+        width = form.lanes * form.vectors
+
+        def sliver(s):
+            target = code.at(packed, code.mul(s, size))
+            places = []
+            for v in range(form.vectors):
+                at = code.add(code.mul(s, width), v * form.lanes)
+                left = code.sub(columns, code.smaller(at, columns))
+                start = code.at(matrix, code.mul(code.smaller(at, columns), self.column))
+                for j in range(form.sums):
+                    source = code.at(start, code.mul(each, j))
+                    places.append((source, code.smaller(left, form.lanes)))
+            self._adjacent(places, target) if self.adjacent else self._turned(places, target)
+
+        self.loop("%lo", "%hi", 1, sliver)
+        code.do("ret i64 0")
+        return self.text(f"i64 @{name}(ptr %data, ptr %dims, ptr %scalars, i64 %lo, i64 %hi)")
+
+    def _adjacent(self, places, target):
+        code = self.code
+        masks = [self.lanes.mask(left) for _, left in places]
+
+        def line(k, target):
+            offset = code.mul(k, self.row)
+            for number, ((source, _), mask) in enumerate(zip(places, masks, strict=True)):
+                where = f"ptr align {self.size} {code.at(source, offset)}"
+                value = self._masked("load", "p0", where, mask)
+                self._put(value, code.at(target, number * self.bytes))
+            return [code.at(target, self.pitch)]
+
+        self.loop(0, self.rows, 1, line, [("ptr", target)])
+
+    def _turned(self, places, target):
+        """Squares of the matrix are transposed in registers, the rows that are left gathered."""
+        code, lanes = self.code, self.form.lanes
+        whole = code.mul(self.quotient(self.rows, lanes), lanes)
+        for number, (source, left) in enumerate(places):
+            first = code.at(target, number * self.bytes)
+            some = code.less(0, left)
+            here = code.value(f"select i1 {some}, i64 {whole}, i64 0")
+            last = code.sub(left, 1)
+            lines = [
+                code.at(source, code.mul(code.smaller(j, last), self.column)) for j in range(lanes)
+            ]
+
+            def square(k, target, lines=lines):
+                offset = code.mul(k, self.row)
+                rows = []
+                for line in lines:
+                    at = code.at(line, offset)
+                    rows.append(code.value(f"load {self.vector}, ptr {at}, align {self.size}"))
+                for j, value in enumerate(self._transposed(rows)):
+                    self._put(value, code.at(target, j * self.pitch))
+                return [code.at(target, lanes * self.pitch)]
+
+            (first,) = self.loop(0, here, lanes, square, [("ptr", first)])
+            mask = self.lanes.mask(left)
+
+            def line(k, target, source=source, mask=mask):
+                self._put(self._gathered(code.at(source, code.mul(k, self.row)), mask), target)
+                return [code.at(target, self.pitch)]
+
+            self.loop(here, self.rows, 1, line, [("ptr", first)])
+
+    def _transposed(self, rows):
+        """Vectors as the rows of a square, transposed: blocks beside the diagonal change places."""
+        code, count, step = self.code, len(rows), 1
+        while step < count:
+            later = list(rows)
+            for i in range(count):
+                if not i & step:
+                    kept = [j if not j & step else count + j - step for j in range(count)]
+                    moved = [j + step if not j & step else count + j for j in range(count)]
+                    for place, order in ((i, kept), (i + step, moved)):
+                        later[place] = code.value(
+                            f"shufflevector {self.vector} {rows[i]}, {self.vector} "
+                            f"{rows[i + step]}, <{count} x i32> {self.lanes.vector('i32', order)}"
+                        )
+            rows, step = later, 2 * step
+        return rows
+
+    def _gathered(self, source, mask) -> str:
+        code, kind = self.code, self.lanes.of("i64")
+        numbers = self.lanes.vector("i64", range(self.form.lanes))
+        offsets = code.value(f"mul {kind} {numbers}, {self.lanes.splat('i64', self.column)}")
+        places = code.value(f"getelementptr i8, ptr {source}, {kind} {offsets}")
+        where = f"{self.lanes.of('ptr')} align {self.size} {places}"
+        return self._masked("gather", f"v{self.form.lanes}p0", where, mask)
+
+    def _masked(self, name, suffix, where, mask) -> str:
+        name = f"llvm.masked.{name}.v{self.form.lanes}f{8 * self.size}.{suffix}"
+        rest = f"{self.lanes.of('i1')} {mask}, {self.vector} zeroinitializer"
+        return self.code.call(self.vector, name, f"{where}, {rest}")
+
+    def _put(self, value, place):
+        self.code.do(f"store {self.vector} {value}, ptr {place}, align {self.bytes}")
+
+
+class _Tile(_Function):
+    """``void tileR(ptr sums, ptr b, ptr a, i64 count, i64 row, i64 column)``: the products of R
+    rows of a with a sliver of `count` rows, a tile of vectors."""
+
+    def __init__(self, form, rows):
+        super().__init__(form)
+        self.rows = rows
+
+    def write(self) -> str:
+        code, across = self.code, self.form.across
+        lines = [code.at("%a", code.mul("%row", r)) for r in range(self.rows)]
+
+        def term(_, b, offset, *sums):
+            right = []
+            for v in range(across):
+                at = code.at(b, v * self.bytes)
+                right.append(code.value(f"load {self.vector}, ptr {at}, align {self.bytes}"))
+            later = []
+            for r, line in enumerate(lines):
+                at = code.at(line, offset)
+                left = code.value(f"load {self.kind}, ptr {at}, align {self.size}")
+                left = self.lanes.splat(self.kind, left)
+                for v, vector in enumerate(right):
+                    factors = (left, vector, sums[r * across + v])
+                    later.append(self.lanes.intrinsic("fma", self.kind, factors))
+            return [code.at(b, across * self.bytes), code.add(offset, "%column"), *later]
+
+        zeros = [(self.vector, "zeroinitializer")] * (self.rows * across)
+        sums = self.loop(0, "%count", 1, term, [("ptr", "%b"), ("i64", "0"), *zeros])[2:]
+        for k, value in enumerate(sums):
+            at = code.at("%sums", k * self.bytes)
+            code.do(f"store {self.vector} {value}, ptr {at}, align {self.bytes}")
+        code.do("ret void")
+        head = "(ptr %sums, ptr %b, ptr %a, i64 %count, i64 %row, i64 %column)"
+        return self.text(f"internal void @tile{self.rows}{head}")
+
+
+class _Finish(_Function):
+    """``void finish(ptr sums, ptr data, ptr dims, ptr scalars, i64 row, i64 rows, i64 column)``:
+    the epilogue, for a tile of sums."""
+
+    def write(self) -> str:
+        code, form = self.code, self.form
+        left = code.sub(self.dim(PRODUCT, "N"), "%column")
+        vectors = self.quotient(code.add(left, form.lanes - 1), form.lanes)
+        vectors = code.smaller(vectors, form.vectors)
+        kernel = form.epilogue
+        dtypes = [*kernel.outputs, *kernel.inputs[form.sums :]]
+        operands = [Operand(dtype, way) for dtype, way in zip(dtypes, form.ways, strict=True)]
+        self.access = Access(code, self.lanes, form.target, operands, form.lanes)
+        self.steps, starts, rows = [], [], []
+        for k in range(len(operands)):
+            offset, row, step = (
+                code.number("%dims", len(PRODUCT) + 3 * k + word) for word in range(3)
+            )
+            rows.append(row)
+            self.steps.append(step)
+            start = code.at(self.pointer(2 + k), code.add(offset, code.mul("%row", row)))
+            starts.append(code.at(start, code.mul("%column", step)))
+
+        def line(r, *pointers):
+            tile = code.at("%sums", code.mul(r, form.across * self.bytes))
+
+            def vector(v):
+                first = code.mul(v, form.lanes)
+                sums = code.at(tile, code.mul(v, form.sums * self.bytes))
+                here = [
+                    code.at(p, code.mul(first, step))
+                    for p, step in zip(pointers, self.steps, strict=True)
+                ]
+                self._apply(sums, here, code.smaller(code.sub(left, first), form.lanes))
+
+            self.loop(0, vectors, 1, vector)
+            return [code.at(p, row) for p, row in zip(pointers, rows, strict=True)]
+
+        self.loop(0, "%rows", 1, line, [("ptr", p) for p in starts])
+        code.do("ret void")
+        head = "(ptr %sums, ptr %data, ptr %dims, ptr %scalars, i64 %row, i64 %rows, i64 %column)"
+        return self.text(f"internal void @finish{head}")
+
+    def _apply(self, sums, pointers, left):
+        """One vector, of which `left` elements are there."""
+        code, form, access = self.code, self.form, self.access
+        kernel, count = form.epilogue, len(form.epilogue.outputs)
+        whole = code.value(f"icmp eq i64 {left}, {form.lanes}")
+        given = []
+        for j in range(form.sums):
+            at = code.at(sums, j * self.bytes)
+            given.append([code.value(f"load {self.vector}, ptr {at}, align {self.bytes}")])
+        for k in range(count, len(pointers)):
+            given.append(self._read(k, pointers[k], whole, left))
+        results = stored(kernel, kernel.body)
+        known = self._known(flat(results), given)
+        self.lanes.values(flat(results), known)
+        for k, group in enumerate(results):
+            vector = access.encode(kernel.outputs[k], [known[e] for e in group])
+            self._write(k, pointers[k], vector, whole, left)
+
+    def _read(self, k, pointer, whole, left):
+        code, access = self.code, self.access
+        dtype, way = access.operands[k]
+        if way == "Z":
+            return access.repeated(dtype, pointer)
+        if way == "S":
+            raw = access.load(dtype, access.gather(k, pointer, self.steps[k], left), 0)
+        else:
+            (raw,) = code.branch(
+                whole,
+                lambda: [access.load(dtype, pointer, 0)],
+                lambda: [access.load_tail(k, pointer, 0, left)],
+                [access.raw(dtype)],
+            )
+        return access.decode(dtype, raw)
+
+    def _write(self, k, pointer, vector, whole, left):
+        access = self.access
+        dtype, way = access.operands[k]
+        if way == "S":
+            access.store(dtype, access.buffer(k, access.block), 0, vector)
+            access.scatter(k, pointer, self.steps[k], left)
+            return
+        self.code.branch(
+            whole,
+            lambda: access.store(dtype, pointer, 0, vector) or [],
+            lambda: access.store_tail(k, pointer, 0, left, vector) or [],
+            [],
+        )
+
+    def _known(self, roots, given):
+        """The leaves' values."""
+        known = {}
+        for e in leaves(roots):
+            if e.op == "load":
+                known[e] = given[e.value][1 if e.part == "im" else 0]
+            if e.op == "param":
+                kind = scalar_type(e.dtype)
+                at = self.code.at("%scalars", 8 * e.value)
+                value = self.code.value(f"load {kind}, ptr {at}, align 8")
+                known[e] = self.lanes.splat(kind, value)
+        return known
+
+
+class _Product(_Function):
+    """The kernel over tasks [lo, hi): blocks of rows, and behind each other for the next slivers.
+    Data are [packed, a, *outputs, *further inputs]; where `a` is null, all sums are zero. If tasks
+    are to pack their slivers, there is the right matrix at the end of the data, and what `pack`
+    reads at the end of the descriptor."""
+
+    def __init__(self, form, packs=False):
+        super().__init__(form)
+        self.packs = packs
+
+    def write(self, name) -> str:
+        code, form = self.code, self.form
+        m, _, k, group, following, a_row, a_column, task, down, slivers, wide = (
+            self.dim(PRODUCT, name) for name in PRODUCT
+        )
+        packed, a = self.pointer(0), self.pointer(1)
+        missing = code.value(f"icmp eq ptr {a}, null")
+        count = code.value(f"select i1 {missing}, i64 0, i64 {k}")
+        pitch = code.mul(k, form.across * self.bytes)
+        sums = code.stack(f"[{form.rows * form.across * self.bytes} x i8]")
+
+        def run(at):
+            first = self.remainder(at, down)
+            number = code.smaller(code.sub("%hi", at), code.sub(down, first))
+            begin = code.mul(first, task)
+            end = code.smaller(code.mul(code.add(first, number), task), m)
+            s = code.mul(self.quotient(at, down), wide)
+            last = code.smaller(code.add(s, wide), slivers)
+            if self.packs:
+                self._pack(packed, s, last)
+
+            def sliver(s):
+                right = code.at(packed, code.mul(s, pitch))
+                column = code.mul(s, form.lanes * form.vectors)
+
+                def tile(row):
+                    rows = code.smaller(code.sub(end, row), form.rows)
+                    left = code.at(a, code.mul(self.quotient(row, group), following))
+                    left = code.at(left, code.mul(self.remainder(row, group), a_row))
+                    code.do(
+                        f"call void {self._tile(rows)}(ptr {sums}, ptr {right}, ptr {left}, "
+                        f"i64 {count}, i64 {a_row}, i64 {a_column})"
+                    )
+                    code.do(
+                        f"call void @finish(ptr {sums}, ptr %data, ptr %dims, ptr %scalars, "
+                        f"i64 {row}, i64 {rows}, i64 {column})"
+                    )
+
+                self.loop(begin, end, form.rows, tile)
+
+            self.loop(s, last, 1, sliver)
+            return [code.add(at, number)]
+
+        code.repeat([("i64", "%lo")], lambda at: code.less(at, "%hi"), run)
+        code.do("ret i64 0")
+        return self.text(f"i64 @{name}(ptr %data, ptr %dims, ptr %scalars, i64 %lo, i64 %hi)")
+
+    def _pack(self, packed, first, last):
+        code, count = self.code, len(self.form.ways)
+        right = code.stack("[2 x ptr]", 8)
+        code.do(f"store ptr {packed}, ptr {right}, align 8")
+        code.do(f"store ptr {self.pointer(2 + count)}, ptr {code.at(right, 8)}, align 8")
+        dims = code.at("%dims", 8 * (len(PRODUCT) + 3 * count))
+        code.do(f"call i64 @pack(ptr {right}, ptr {dims}, ptr null, i64 {first}, i64 {last})")
+
+    def _tile(self, rows):
+        code, chosen = self.code, "@tile1"
+        for r in range(2, self.form.rows + 1):
+            same = code.value(f"icmp eq i64 {rows}, {r}")
+            chosen = code.value(f"select i1 {same}, ptr @tile{r}, ptr {chosen}")
+        return chosen
+
+
+def _address(key: str, functions, target: Target) -> int:
+    """The address of function NAME of a module, whose text is made by `functions`."""
+    text = "".join(functions)
+    digest = hashlib.sha1(f"{text}{target.attributes}".encode(), usedforsecurity=False).hexdigest()
+    name = f"fl_{key}_{digest[:16]}"
+    lines = text.replace("@NAME(", f"@{name}(", 1).splitlines()
+    declarations = sorted({line for line in lines if line.startswith("declare ")})
+    lines = [line for line in lines if not line.startswith("declare ")]
+    attributes = f"attributes #0 = {{ {target.attributes} }}"
+    return jit.compile("\n".join([*lines, *declarations, attributes, ""]), [name])[0]
+
+
+_addresses: dict[tuple, int] = {}
+
+
+def _kernel(form: Form, does: str, adjacent: bool = False) -> int:
+    """The kernel that packs, multiplies, or packs and multiplies ("both"); `adjacent`: the right
+    matrix has columns that are neighbours."""
+    key = (form.epilogue.key, *form[1:], does, adjacent)
+    if key not in _addresses:
+        texts = []
+        if does == "pack":
+            texts = [_Pack(form, adjacent).write("NAME")]
+        else:
+            texts = [_Tile(form, r + 1).write() for r in range(form.rows)]
+            texts += [_Finish(form).write(), _Product(form, does == "both").write("NAME")]
+        if does == "both":
+            texts.append(_Pack(form, adjacent).write("pack"))
+        _addresses[key] = _address("product", texts, form.target)
+    return _addresses[key]
+
+
+def _pack_dims(form: Form, k: int, n: int, strides: Sequence[int]) -> bytes:
+    return struct.pack("5q", k, n, *(stride * form.dtype.itemsize for stride in strides))
+
+
+def pack(form: Form, k: int, n: int, strides: Sequence[int]) -> Stage:
+    """The stage that packs right matrices [k, n]: data are the packed ones and the first matrix.
+
+    `strides`, in elements, are those of rows and columns, and from one sum's matrix to the next.
+    """
+    total = form.slivers(n)
+    grain = max(1, round(PIECE * total / max(form.packed_bytes(k, n) / 16.0, 1.0)))
+    kernel = _kernel(form, "pack", strides[1] == 1)
+    return Stage(kernel, (0, 1), _pack_dims(form, k, n, strides), total, min(grain, total))
+
+
+def multiply(
+    form: Form,
+    sizes: tuple[int, int, int],
+    strides: Sequence[int] | None,
+    others: Sequence[Sequence[int]],
+    *,
+    right: Sequence[int] | None = None,
+    rows_only: bool = False,
+) -> Stage:
+    """The stage for a left matrix [m, k] and packed [k, n], with `sizes` (m, n, k).
+
+    `strides` are those of the left matrix; None: it was packed by `pack(form.left(), …)`. `others`
+    are (offset, step between rows, step between columns) of the outputs, and of the inputs behind
+    the sums. All are in elements. Data are the packed matrix, the left one (null: all sums are
+    zero), outputs, inputs. The range is tasks; with `rows_only`, it is rows of the result.
+
+    With `right`, the strides that `pack` takes, tasks pack the slivers that they need, and the
+    right matrix is the last of the data.
+    """
+    m, n, k = sizes
+    size, slivers = form.dtype.itemsize, form.slivers(n)
+    group = form.lanes * LEFT_VECTORS if strides is None else max(m, 1)
+    down, across = (1, group) if strides is None else strides
+    # Equal tasks, of whole tiles and whole groups.
+    unit = group if strides is None else form.rows
+    parts = 1 if right else -(-m // max(unit, TASK_ROWS))
+    task = 1 if rows_only else max(1, -(-m // max(parts, 1) // unit)) * unit
+    tasks = -(-m // task)
+    wide = slivers if rows_only else min(slivers, max(1, slivers * tasks // TASKS))
+    words = [m, n, k, group, group * k * size, down * size, across * size]
+    words += [task, tasks, slivers, wide]
+    kernel = form.epilogue
+    dtypes = [*kernel.outputs, *kernel.inputs[form.sums :]]
+    for dtype, numbers in zip(dtypes, others, strict=True):
+        words += [number * dtype.itemsize for number in numbers]
+    total = tasks * -(-slivers // wide) if m and n else 0
+    grain = max(1, min(total, round(PIECE * total / max(1.0, m * n * k * form.sums / RATE))))
+    dims = struct.pack(f"{len(words)}q", *words)
+    count = 2 + len(others)
+    if right:
+        address, count = _kernel(form, "both", right[1] == 1), count + 1
+        dims += _pack_dims(form, k, n, right)
+    else:
+        address = _kernel(form, "multiply")
+    return Stage(address, tuple(range(count)), dims, total, grain)

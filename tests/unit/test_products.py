@@ -1,0 +1,113 @@
+"""Generated matrix products, called as the launcher calls them, against NumPy in float64."""
+
+import ctypes
+
+import numpy as np
+import pytest
+
+import flambeau as torch
+from flambeau import ir
+from flambeau.compiler import products
+from flambeau.types import by_name
+
+
+def aligned(nbytes):
+    raw = np.zeros(nbytes + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    return raw[start : start + nbytes]
+
+
+def run(stage, arrays, pieces=1):
+    signature = [ctypes.c_void_p] * 3 + [ctypes.c_int64] * 2
+    kernel = ctypes.CFUNCTYPE(ctypes.c_int64, *signature)(stage.address)
+    data = (ctypes.c_void_p * len(arrays))(*[a if a is None else a.ctypes.data for a in arrays])
+    dims = ctypes.create_string_buffer(stage.dims, len(stage.dims))
+    for p in range(pieces):
+        low, high = p * stage.total // pieces, (p + 1) * stage.total // pieces
+        assert kernel(ctypes.addressof(data), ctypes.addressof(dims), None, low, high) == 0
+
+
+def tolerance(name):
+    return dict(rtol=1e-4, atol=1e-4) if name == "float32" else dict(rtol=1e-12, atol=1e-12)
+
+
+SIZES = [(1, 1, 1), (5, 17, 3), (6, 64, 16), (33, 70, 37), (201, 130, 40), (7, 33, 0)]
+
+
+@pytest.mark.parametrize("way", ["separate", "in tasks", "left packed", "rows"])
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("name", ["float32", "float64"])
+@pytest.mark.parametrize("m,n,k", SIZES)
+def test_product_is_numpys(m, n, k, name, turned, way):
+    rng, dtype = np.random.default_rng(0), by_name(name)
+    a = rng.standard_normal((m, k)).astype(name)
+    b = rng.standard_normal((n, k) if turned else (k, n)).astype(name)
+    kernel = ir.Pointwise("plain", [dtype], [dtype], (ir.load(0, dtype),))
+    form = products.form(kernel, n)
+    packed, out = aligned(form.packed_bytes(k, n)), np.full((m, n + 3), 7, name)
+    right, others = ((1, k, 0) if turned else (n, 1, 0)), ((1, n + 3, 1),)
+    if way == "in tasks":
+        run(products.multiply(form, (m, n, k), (k, 1), others, right=right), [packed, a, out, b], 3)
+    else:
+        run(products.pack(form, k, n, right), [packed, b], 2)
+        left, strides = a, (k, 1)
+        if way == "left packed":
+            left, strides = aligned(form.left().packed_bytes(k, m)), None
+            run(products.pack(form.left(), k, m, (1, k, 0)), [left, a])
+        stage = products.multiply(form, (m, n, k), strides, others, rows_only=way == "rows")
+        run(stage, [packed, left, out], 3)
+    expected = a.astype("f8") @ (b.T if turned else b)
+    np.testing.assert_allclose(out[:, 1 : n + 1], expected, **tolerance(name))
+    assert (out[:, [0, n + 1, n + 2]] == 7).all()
+
+
+@pytest.mark.parametrize("n", [5, 16, 70])
+def test_epilogue_reads_and_writes_in_every_way(n):
+    """tanh(x W0 + bias) * x W1 + scale of the row + a turned matrix, in place and turned."""
+    rng, dtype, m, k = np.random.default_rng(1), by_name("float64"), 13, 6
+    a, b = rng.standard_normal((m, k)), rng.standard_normal((2, k, n))
+    bias, scale, turned = (rng.standard_normal(s) for s in [n, m, (n, m)])
+    one, two, *rest = [ir.load(i, dtype) for i in range(5)]
+    value = ir.math.tanh(one + rest[0]) * two + rest[1] + rest[2]
+    kernel = ir.Pointwise("epilogue", [dtype] * 5, [dtype] * 2, (value, two))
+    form = products.form(kernel, n, 2, "SUUZS")
+    packed, other = aligned(form.packed_bytes(k, n)), np.zeros((m, n))
+    expected = np.tanh(a @ b[0] + bias) * (a @ b[1]) + scale[:, None] + turned.T
+    run(products.pack(form, k, n, (n, 1, k * n)), [packed, b])
+    others = ((0, 1, m), (0, n, 1), (0, 0, 1), (0, 1, 0), (0, 1, m))
+    stage = products.multiply(form, (m, n, k), (k, 1), others)
+    run(stage, [packed, a, turned, other, bias, scale, turned], 2)
+    np.testing.assert_allclose(turned.T, expected, rtol=1e-12)
+    np.testing.assert_allclose(other, a @ b[1], rtol=1e-12)
+
+
+def test_sums_without_left_matrix_are_zero():
+    dtype = by_name("float32")
+    kernel = ir.Pointwise("plain", [dtype], [dtype], (ir.load(0, dtype),))
+    form, out = products.form(kernel, 20), np.ones((3, 20), "f4")
+    packed = aligned(form.packed_bytes(4, 20))
+    run(products.multiply(form, (3, 20, 4), (4, 1), ((0, 20, 1),)), [packed, None, out])
+    assert not out.any()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("m,k,n", [(200, 300, 100), (64, 384, 384), (97, 65, 1000), (40, 4000, 33)])
+def test_large_products_and_linear_layers(m, k, n, dtype):
+    """Contiguous, turned and strided matrices; the number of threads does not change a bit."""
+    torch.manual_seed(0)
+    whole, b = torch.randn(m, k + 7, dtype=dtype), torch.randn(n, k, dtype=dtype)
+    bias, a = torch.randn(n, dtype=dtype), whole[:, 3 : 3 + k]
+    expected = a.double().numpy() @ b.double().numpy().T
+    close = dict(rtol=0, atol=1e-3 if dtype is torch.float32 else 1e-10)
+    np.testing.assert_allclose((a @ b.t()).numpy(), expected, **close)
+    np.testing.assert_allclose((a @ b.t().contiguous()).numpy(), expected, **close)
+    np.testing.assert_allclose((b @ a.t()).numpy(), expected.T, **close)
+    dense = a.contiguous()
+    got = torch.nn.functional.linear(dense, b, bias)
+    np.testing.assert_allclose(got.numpy(), expected + bias.numpy(), **close)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        assert torch.equal(got, torch.nn.functional.linear(dense, b, bias))
+    finally:
+        torch.set_num_threads(threads)
