@@ -34,9 +34,8 @@ class Op:
     mixes_devices = False  # whether tensor arguments may lie on different devices: copies
     exact_out = False  # whether `out` must have the result's dtype: no cast on the way
     apart_out = False  # whether `out` may not even be an argument itself: it is read out of order
-    bakes_numbers = (
-        False  # whether the values of numbers are part of the plan, not only their types
-    )
+    # Whether the values of numbers are part of the plan, not only their types; or which values.
+    bakes_numbers: bool | frozenset = False
 
     def __init__(self, schema: str, doc: str | None, gradients=None, *, method=True, function=True):
         self.text, self.doc = schema, doc

@@ -6,14 +6,14 @@ from flambeau import ir, runtime
 from flambeau._base import numpy
 from flambeau.types import by_name, row_major
 
-from .family import Buffer, indexed, opaque
-from .family.indexed import along
+from .family import Buffer, Fold, chain, indexed, opaque
+from .family.indexed import along, vector
 from .family.reduction import wrap_dim
 from .op import composite
 from .promotion import compute_type, result_type
 from .sorting import ordered, sort
 
-INT64, INT32 = by_name("int64"), by_name("int32")
+BOOL, INT64, INT32 = map(by_name, ("bool", "int64", "int32"))
 
 
 def _groups(array, axis):
@@ -352,10 +352,22 @@ def repeat_interleave(self, repeats, dim, output_size):
     return self.index_select(d, _repeat_rows(repeats, n, output_size))
 
 
-_equal = opaque(
+def _build_equal(steps, self, other):
+    common = compute_type(result_type([self.layout, other.layout]))
+    fold = Fold(
+        ((True, BOOL),),
+        lambda a, b: (ir.cast(a, common).equals(ir.cast(b, common)),),
+        lambda a, b: (a[0] & b[0],),
+        lambda state, _: state,
+    )
+    pair = [vector(self), vector(other)]
+    steps.reduce(fold, pair, tuple(range(pair[0].layout.ndim)), [steps.result((), BOOL)])
+
+
+_equal = chain(
     "aten::_equal(Tensor self, Tensor other) -> Tensor",
     """Whether all elements are equal, as a 0-dim tensor.""",
-    run=lambda a, b: numpy.array(numpy.array_equal(a, b)),
+    build=_build_equal,
     method=False,
     function=False,
 )
@@ -366,7 +378,7 @@ def equal(self, other):
     """Whether two tensors have the same shape and equal elements: a Python bool."""
     if self.layout.shape != other.layout.shape:
         return False
-    return bool(_equal(self, other).item())
+    return not self.layout.numel or _equal(self, other).item()
 
 
 @composite("aten::is_same_size(Tensor self, Tensor other) -> bool")
