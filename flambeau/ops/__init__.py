@@ -11,6 +11,7 @@ from . import (
     comparison,
     contraction,
     convolution,
+    counting,
     creation,
     ctc,
     decompositions,

@@ -20,7 +20,7 @@ from .core import (
     native,
     take_events,
 )
-from .native import FIXED, GOOD_MIDDLE, MIDDLE
+from .native import FIXED, GOOD_MIDDLE, IN_ORDER, IN_WORD, LISTED, MIDDLE
 from .order import order_kernel
 from .random import Generator, Stream, default_generator
 from .rows import Part, Rows, rows_stage
@@ -60,6 +60,9 @@ __all__ = [
     "FIXED",
     "GOOD_MIDDLE",
     "Generator",
+    "IN_ORDER",
+    "IN_WORD",
+    "LISTED",
     "Launch",
     "MIDDLE",
     "Memory",

@@ -4,6 +4,8 @@ from importlib import import_module
 
 from .allocator import ALLOCATOR
 from .backward import BACKWARD
+from .counting import COUNTING, IN_ORDER, IN_WORD, LISTED
+from .counting import KERNELS as COUNTS
 from .launch import HEAD, KINDS, LAUNCH
 from .pool import POOL
 from .products import PRODUCTS, ROUTINES
@@ -27,11 +29,16 @@ def translate(source: str, exports: list[str]) -> str:
 
 __all__ = [
     "CORE",
+    "COUNTING",
+    "COUNTS",
     "FIXED",
     "FUNCTIONS",
     "GOOD_MIDDLE",
     "HEAD",
+    "IN_ORDER",
+    "IN_WORD",
     "KINDS",
+    "LISTED",
     "MIDDLE",
     "ORDER",
     "PRODUCTS",
