@@ -22,6 +22,7 @@ from . import (
     einsum,
     embedding,
     extremes,
+    filling,
     fourier,
     indexing,
     linear_cross_entropy,

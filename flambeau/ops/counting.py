@@ -168,17 +168,14 @@ unique_consecutive_op = opaque(
 
 def _found(self, along, sorts, return_inverse, return_counts, dim):
     """What `unique` and `unique_consecutive` return; `along` finds slices along a dimension."""
-    self = self.detach()
     if dim is not None:
-        output, inverse, counts = along(self, dim)
+        output, inverse, counts = along(self.detach(), dim)
     elif not self.layout.numel:
-        output = self.new_empty((0,))
-        inverse, counts = (
-            self.new_empty(self.layout.shape, dtype=INT64),
-            self.new_empty((0,), dtype=INT64),
-        )
+        output, counts = _vector(0, self.layout.dtype), _vector(0, INT64)
+        inverse = counts.reshape(self.layout.shape)
     else:
-        output, inverse, counts = _distinct(self.reshape(-1), sorts, return_inverse, return_counts)
+        flat = self if self.layout.ndim == 1 else self.reshape(-1)
+        output, inverse, counts = _distinct(flat, sorts, return_inverse, return_counts)
         if return_inverse and self.layout.ndim != 1:
             inverse = inverse.reshape(self.layout.shape)
     if not return_inverse and not return_counts:

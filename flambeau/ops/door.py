@@ -258,8 +258,22 @@ def make_composite(op, slow=None):
     lines.append(f"    if interpreters and state.stack: return perform(op, {tuple_of}{out})")
     if has_out:
         lines.append(f"    if out is not None: return into(op, {tuple_of}, out)")
-    lines.append(f"    return slow({tuple_of})")
-    return _compile(op, name, lines, {"into": into} | ({"slow": slow} if slow else {}))
+    if slow or op.gradients:
+        lines.append(f"    return slow({tuple_of})")
+        return _compile(op, name, lines, {"into": into} | ({"slow": slow} if slow else {}))
+    lines += [
+        "    try:",
+        f"        made = body(*normalise({call}))",
+        "    except Exception as error:",
+        f"        told = tell(op, {tuple_of}, error)",
+        "        if told is error: raise",
+        "        raise told from error",
+        "    if made.__class__ is not Tensor or made._base is not None:",
+        f"        op.own(made, {tuple_of})",
+        "    return made",
+    ]
+    found = {"body": op.body, "normalise": op.schema.normaliser(), "tell": facts.tell}
+    return _compile(op, name, lines, {"into": into} | found)
 
 
 def make_inplace(op):

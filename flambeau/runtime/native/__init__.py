@@ -15,7 +15,7 @@ from .rows import ROWS
 from .sorting import FIXED, GOOD_MIDDLE, MIDDLE, SORTING
 from .sorting import KERNELS as ORDER
 from .tensors import TENSORS
-from .twister import FUNCTIONS, TWISTER
+from .twister import FUNCTIONS, STAGES, TWISTER
 
 CORE = "\n".join((PYTHON, ALLOCATOR, POOL, TENSORS, RECORD, BACKWARD, ROWS, LAUNCH))
 
@@ -44,6 +44,7 @@ __all__ = [
     "PRODUCTS",
     "ROUTINES",
     "SORTING",
+    "STAGES",
     "TWISTER",
     "translate",
 ]
