@@ -213,7 +213,7 @@ class _Tally(_Counted):
 
     def plan(self, args):
         layout = args[0].layout
-        slots, steps, [counts, source] = self.steps(contiguous((1,), INT64), layout)
+        slots, steps, [counts, source] = self.steps(contiguous((1,), INT64, layout.device), layout)
         slots.number(int)
         places = steps.dense(source)
         if layout.dtype is not INT64:
@@ -346,7 +346,7 @@ class _Repeated(_Counted):
         times = vector(source)
         steps.reduce(fold, [times], (0,), found)
         count = finish(steps, slots, None, None)
-        slots, steps, [made, source] = self.steps(contiguous((n,), INT64), layout)
+        slots, steps, [made, source] = self.steps(contiguous((n,), INT64, layout.device), layout)
         times = steps.scratch((n,), INT64)
         steps.copy(times, source)
         steps.call(runtime.order_kernel("repeated"), [times, made], (n,), 1, 3.0 * n)

@@ -137,6 +137,8 @@ def eye(n, m, dtype, device):
 
 
 def _exponents(start, end, steps):
+    if steps < 0:
+        raise RuntimeError("number of steps must be non-negative")
     index = numpy.arange(steps)
     step = (end - start) / max(steps - 1, 1)
     if steps == 1:

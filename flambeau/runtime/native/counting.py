@@ -88,6 +88,31 @@ def tally(data: ptr, dims: ptr, scalars: ptr, low: i64, high: i64) -> i64:
         counts[place] = counts[place] + 1
     return 0
 
+# data: where bags start (and, where dims say so, the last one ends), the bag of each of n entries,
+# the sizes of the bags. Entries behind the last bag have none: -1. dims: n, bags, whether there is
+# a last end.
+def bags(data: ptr, dims: ptr, scalars: ptr, low: i64, high: i64) -> i64:
+    n = dims[0]
+    count = dims[1]
+    starts = data[0]
+    member = data[1]
+    sizes = data[2]
+    i = 0
+    for bag in range(count):
+        end = n
+        if bag + 1 < count + dims[2]:
+            end = starts[bag + 1]
+        if (starts[bag] != i) | (end < i) | (end > n):
+            return 1
+        sizes[bag] = end - i
+        while i < end:
+            member[i] = bag
+            i += 1
+    while i < n:
+        member[i] = -1
+        i += 1
+    return 0
+
 # data: how often each number is wanted, the numbers so often. dims: n.
 def repeated(data: ptr, dims: ptr, scalars: ptr, low: i64, high: i64) -> i64:
     times = data[0]
@@ -100,4 +125,4 @@ def repeated(data: ptr, dims: ptr, scalars: ptr, low: i64, high: i64) -> i64:
     return 0
 """
 IN_WORD, LISTED, IN_ORDER = range(3)
-KERNELS = ("runs", "chosen", "leading", "tally", "repeated")
+KERNELS = ("runs", "chosen", "leading", "tally", "bags", "repeated")
