@@ -60,7 +60,7 @@ def _vector(count, dtype):
 
 class _Distinct(_Counted):
     def plan(self, args):
-        layout, *wanted, wants_length = (args[0].layout, *args[1:])
+        (source, *wanted, wants_length), layout = args, args[0].layout
         if layout.dtype.kind == "c":
             raise NotImplementedError(f"\"unique\" not implemented for '{type_name(layout.dtype)}'")
         slots, steps, [source] = self.steps(layout)

@@ -136,7 +136,9 @@ def eye(n, m, dtype, device):
     return diagonal((n, m), dtype or defaults.dtype, device)
 
 
-def _exponents(start, end, steps):
+def _exponents(dtype, start, end, steps):
+    if dtype.kind in "iu":
+        start, end = int(start), int(end)
     if steps < 0:
         raise RuntimeError("number of steps must be non-negative")
     index = numpy.arange(steps)
@@ -163,7 +165,7 @@ logspace = made(
     """Powers of `base` with equal steps of the exponent.""",
     lambda dtype, start, end, steps, base: numpy.power(
         numpy.array(base, dtype=numpy.complex128 if base < 0 else numpy.float64),
-        _exponents(*((int(start), int(end)) if dtype.kind in "iu" else (start, end)), steps),
+        _exponents(dtype, start, end, steps),
     ),
 )
 tril_indices = made(
