@@ -2,20 +2,35 @@
 expressions.
 """
 
-from .loop import Expr, bitcast, const, copysign, floor, rem, select
+from .loop import Expr, bitcast, const, copysign, floor, fma, rem, select, trunc
 from .math_pieces import bits
+from .repeat import repeat
 
 
 def fmod(a: Expr, b: Expr) -> Expr:
-    """a - trunc(a/b) b, with the sign of a; on integers 0 where b is 0."""
-    return rem(a, b)
+    """a - trunc(a/b) b, with the sign of a; on integers 0 where b is 0.
+
+    Of floats, trunc(fl(a/b)) is the quotient or one more, as long as it has fewer bits than the
+    mantissa. What is left is then a multiple of the operands' last places and below b, so exact,
+    and at most one b is missing. The slow primitive is left to larger quotients.
+    """
+    if a.dtype.kind != "f":
+        return rem(a, b)
+    size, step = abs(a), abs(b)
+    quotient = size / step
+    rest = fma(-trunc(quotient), step, size)
+    rest = select(rest < 0.0, rest + step, rest)
+    rest = copysign(select(size < step, size, rest), a)
+    near = quotient < 2.0 ** (23 if a.dtype.itemsize == 4 else 52)
+    [result] = repeat(lambda left: (~near, (rem(left, b),)), (select(near, rest, a),), 1)
+    return result
 
 
 def remainder(a: Expr, b: Expr) -> Expr:
     """a - floor(a/b) b: the sign of b, as Python's %; a zero keeps the sign of a."""
     if a.dtype.kind in "ub":
         return rem(a, b)
-    part = rem(a, b)
+    part = fmod(a, b)
     return select(_crosses(part, b), part + b, part)
 
 
@@ -25,7 +40,7 @@ def floor_divide(a: Expr, b: Expr) -> Expr:
     """
     if a.dtype.kind in "ub":
         return a / b
-    part = rem(a, b)
+    part = fmod(a, b)
     if a.dtype.kind == "i":
         return select(_crosses(part, b), a / b - 1, a / b)
     # (a - part)/b is whole but for rounding (CPython's float_divmod reasons likewise).

@@ -10,6 +10,7 @@ from .family.pointwise import int_to_float, same
 from .op import also, composite, find
 
 DOUBLE, COMPLEX, INT64 = by_name("float64"), by_name("complex128"), by_name("int64")
+INF = float("inf")
 
 
 def no_bool(remedy):
@@ -307,10 +308,20 @@ lerp = pointwise(
 )
 
 
+# Exponents with kernels of their own: products, quotients and roots.
+_EXPONENTS = frozenset((-2, -1, -0.5, 0.5, 1, 2, 3))
+
+
 def _power(self, exponent):
+    known = exponent.value if getattr(exponent, "op", None) == "const" else None
     if self.dtype.kind in "iu":
-        return math.ipow(self, exponent)
-    return math.pow(self, exponent)
+        return math.ipow(self, exponent if known is None else known)
+    if known not in _EXPONENTS or self.dtype.kind != "f":
+        return math.pow(self, exponent)
+    if abs(known) == 0.5:  # as with any other exponent, zeros and infinities have no sign
+        self = ir.sqrt(ir.select(self.equals(-INF), ir.const(INF, self.dtype), self + 0.0))
+    base = 1.0 / self if known < 0 else self
+    return {0.5: base, 1: base, 2: base * base, 3: base * base * base}[abs(known)]
 
 
 def _pow_base(grad, self, exponent):
@@ -352,6 +363,7 @@ pow_ = pointwise(
         exponent=lambda grad, self, exponent, result: _pow_exponent(grad, self, exponent, result),
     ),
 )
+pow_.bakes_numbers = _EXPONENTS
 scalar_log = pointwise(
     "aten::scalar_log(Tensor self, Scalar value) -> Tensor",
     """The logarithm of a number, in the dtype and shape of a tensor.""",

@@ -5,16 +5,15 @@ from __future__ import annotations
 import operator
 
 from flambeau import ir, runtime
-from flambeau._base import numpy
 from flambeau.types import DType, Layout, by_name, contiguous, cpu, dense_like, layout
 
 from .arithmetic import copy
-from .family import opaque
+from .family import Steps
 from .family.launch import Slots, launch
 from .modes import defaults
 from .op import Op, composite
 
-INT64 = by_name("int64")
+INT64, FLOAT32, FLOAT64 = map(by_name, ("int64", "float32", "float64"))
 
 
 def new_layout(size, dtype: DType, device) -> Layout:
@@ -144,15 +143,6 @@ def strides_like(source: Layout, memory_format=None):
     return memory_format.strides(source.shape)
 
 
-@composite("aten::clone(Tensor self, *, MemoryFormat? memory_format=None) -> Tensor")
-def clone(self, memory_format):
-    """A copy with the same values; its gradient flows back to the original."""
-    made = self.layout
-    strides = strides_like(made, memory_format)
-    out = empty_strided(made.shape, strides, dtype=made.dtype, device=made.device)
-    return out.copy_(self)
-
-
 class Cast(Op):
     """A copy in another dtype; the tensor itself where nothing changes."""
 
@@ -160,20 +150,21 @@ class Cast(Op):
 
     def plan(self, args):
         tensor, dtype, force = args
-        source = tensor.layout
-        if source.dtype is dtype and not force:
+        if tensor.layout.dtype is dtype and not force:
             return lambda tensor, *_: tensor
+        return self.copier(args, dtype)
+
+    def copier(self, args, dtype):
+        """The launcher that copies the first argument."""
+        source = args[0].layout
         made = layout(source.shape, dense_like(source.shape, source.strides), dtype, source.device)
         slots = Slots()
         value = slots.tensor(source)
-        slots.skip()
-        slots.skip()
-        kernel = ir.Pointwise(
-            "cast",
-            [source.dtype],
-            [dtype],
-            (ir.cast(ir.cast(value, _inner(source.dtype)), _inner(dtype)),),
-        )
+        for _ in args[1:]:
+            slots.skip()
+        if dtype is not source.dtype:
+            value = ir.cast(ir.cast(value, _inner(source.dtype)), _inner(dtype))
+        kernel = ir.Pointwise(self.name, [source.dtype], [dtype], (value,))
         record = None
         if source.dtype.kind in "fc" and dtype.kind in "fc":
             record = self.recorder(args)
@@ -192,6 +183,33 @@ cast = Cast(
     method=False,
     function=False,
 )
+
+
+class Clone(Cast):
+    """A copy, with its dimensions in the same order."""
+
+    def plan(self, args):
+        return self.copier(args, args[0].layout.dtype)
+
+
+_clone = Clone(
+    "aten::_clone(Tensor self) -> Tensor",
+    """A copy with the same values.""",
+    dict(self=lambda grad: grad),
+    method=False,
+    function=False,
+)
+
+
+@composite("aten::clone(Tensor self, *, MemoryFormat? memory_format=None) -> Tensor")
+def clone(self, memory_format):
+    """A copy with the same values; its gradient flows back to the original."""
+    if memory_format is None or memory_format.preserves:
+        return _clone(self)
+    made = self.layout
+    strides = strides_like(made, memory_format)
+    out = empty_strided(made.shape, strides, dtype=made.dtype, device=made.device)
+    return out.copy_(self)
 
 
 @composite(
@@ -215,10 +233,10 @@ def filled_like(name, value, doc):
     def body(self, dtype, device, memory_format):
         source = self.layout
         made = dtype or source.dtype
-        strides = strides_like(source, memory_format)
-        if strides == contiguous(source.shape, made).strides:
+        if source.contiguous and (memory_format is None or memory_format.preserves):
             return full(source.shape, value if made.kind != "b" else bool(value), dtype=made,
                         device=device or source.device)  # fmt: skip
+        strides = strides_like(source, memory_format)
         out = empty_strided(source.shape, strides, dtype=made, device=device or source.device)
         return out.fill_(value)
 
@@ -249,13 +267,60 @@ def empty_like(self, dtype, device, memory_format):
     )
 
 
-iota = opaque(
-    "aten::_iota(int n, int step=1) -> Tensor",
-    """The int64 numbers 0, step, 2 step, …: `n` of them.""",
-    run=lambda n, step: numpy.arange(n, dtype=numpy.int64) * step,
-    method=False,
-    function=False,
-)
+class Placed(Op):
+    """A tensor whose elements follow from their places: ``value(position, dtype, *numbers)``, with
+    numbers that are known at run time only.
+    """
+
+    family = "create"
+    steps: tuple[int, ...] = (1,)  # of the position, along each dimension
+
+    def __init__(self, schema, doc, value):
+        text = f"aten::{schema}, ScalarType dtype, Device? device=None) -> Tensor"
+        super().__init__(text, doc, method=False, function=False)
+        self.value = value
+
+    def plan(self, args):
+        size, *numbers, dtype, device = args
+        made = new_layout(size, dtype, device)
+        if made.device.type == "meta":
+            return lambda *_: runtime.wrap(runtime.foreign(0, 0, None), made, 0)
+        steps, slots = Steps(made.device), Slots()
+        slots.skip()
+        given = [slots.number(type(n)) for n in numbers]
+        out = steps.result_as(made)
+        steps.pointwise(
+            lambda: self.value(ir.position, dtype, *given), [], [out], counter=(self.steps, 0)
+        )
+        return steps.launch("".join(slots.letters) + "--", (*slots.itemsizes, 0, 0), None)
+
+
+def _stepped(position, dtype, start, step):
+    """Integers are exact; else steps are taken in double precision."""
+    if start.dtype.kind == step.dtype.kind == "i":
+        return start + position * step
+    return rounded_twice(wide(start) + wide(position) * wide(step), dtype)
+
+
+def wide(number):
+    return ir.cast(number, FLOAT64)
+
+
+def rounded_twice(value, dtype):
+    """Half types are rounded by way of float32."""
+    return ir.cast(value, FLOAT32) if dtype.itemsize == 2 and dtype.kind == "f" else value
+
+
+stepped = Placed(
+    "_stepped(int[] size, Scalar start, Scalar step", """Numbers from `start`, `step` apart.""",
+    _stepped,
+)  # fmt: skip
+
+
+@composite("aten::_iota(int n, int step=1) -> Tensor", method=False, function=False)
+def iota(n, step):
+    """The int64 numbers 0, step, 2 step, …: `n` of them."""
+    return stepped((n,), 0, step, INT64)
 
 
 def _new(name, value, doc):

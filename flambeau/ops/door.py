@@ -73,6 +73,14 @@ def kinds(values):
 scope.update(kind=kind, kinds=kinds, lists=(list, tuple))
 
 
+def number_part(op, value):
+    """A number's part of a plan's key: its value where the plan is made for that."""
+    bakes = op.bakes_numbers
+    if not bakes:
+        return value.__class__
+    return value.__class__, value if bakes is True or value in bakes else None
+
+
 def part(op, argument, value):
     """One argument's part of a plan's key."""
     if argument.name in op.unkeyed:
@@ -80,14 +88,20 @@ def part(op, argument, value):
     if argument.is_tensor:
         if argument.list:
             return kinds(value)
-        return (
-            (value.__class__, value) if op.bakes_numbers and not is_tensor(value) else kind(value)
-        )
+        return number_part(op, value) if op.bakes_numbers and not is_tensor(value) else kind(value)
     if argument.type == "Scalar" and not argument.list:
-        return (value.__class__, value) if op.bakes_numbers else value.__class__
+        return number_part(op, value)
     if argument.type == "Generator":
         return None
     return tuple(value) if value.__class__ is list else value
+
+
+def _number_source(op, name):
+    """What `number_part` computes."""
+    if not op.bakes_numbers:
+        return f"{name}.__class__"
+    value = name if op.bakes_numbers is True else f"{name} if {name} in op.bakes_numbers else None"
+    return f"({name}.__class__, {value})"
 
 
 def _part_source(op, argument):
@@ -97,12 +111,11 @@ def _part_source(op, argument):
     if argument.is_tensor and argument.list:
         return f"(tuple([kind(t) for t in {name}]) if {name}.__class__ in lists else kinds({name}))"
     if argument.is_tensor:
-        other = (
-            f"({name}.__class__, {name}) if not is_tensor({name}) else " if op.bakes_numbers else ""
-        )
+        number = _number_source(op, name)
+        other = f"{number} if not is_tensor({name}) else " if op.bakes_numbers else ""
         return f"({name}.layout if {name}.__class__ is Tensor else {other}kind({name}))"
     if argument.type == "Scalar" and not argument.list:
-        return f"({name}.__class__, {name})" if op.bakes_numbers else f"{name}.__class__"
+        return _number_source(op, name)
     if argument.type == "Generator":
         return "None"
     if argument.list:
@@ -245,8 +258,22 @@ def make_composite(op, slow=None):
     lines.append(f"    if interpreters and state.stack: return perform(op, {tuple_of}{out})")
     if has_out:
         lines.append(f"    if out is not None: return into(op, {tuple_of}, out)")
-    lines.append(f"    return slow({tuple_of})")
-    return _compile(op, name, lines, {"into": into} | ({"slow": slow} if slow else {}))
+    if slow or op.gradients:
+        lines.append(f"    return slow({tuple_of})")
+        return _compile(op, name, lines, {"into": into} | ({"slow": slow} if slow else {}))
+    lines += [
+        "    try:",
+        f"        made = body(*normalise({call}))",
+        "    except Exception as error:",
+        f"        told = tell(op, {tuple_of}, error)",
+        "        if told is error: raise",
+        "        raise told from error",
+        "    if made.__class__ is not Tensor or made._base is not None:",
+        f"        op.own(made, {tuple_of})",
+        "    return made",
+    ]
+    found = {"body": op.body, "normalise": op.schema.normaliser(), "tell": facts.tell}
+    return _compile(op, name, lines, {"into": into} | found)
 
 
 def make_inplace(op):

@@ -3,11 +3,15 @@
 from flambeau import ir
 from flambeau.types import by_name
 
+from .extremes import aminmax
 from .facts import type_name
-from .family import indexed
+from .family import chain, indexed
+from .family.chain import viewed
 from .indexing import placed
 from .op import composite, find
 from .promotion import compute_type
+
+INT64 = by_name("int64")
 
 
 def _refuse(*args):
@@ -96,6 +100,23 @@ embedding = indexed(
 )
 
 
+def _build_one_hot(steps, self, num_classes):
+    shape = (*self.layout.shape, num_classes)
+    class_of = viewed(self, (*self.layout.shape, 1), (*self.layout.strides, 0))
+    along = [0] * self.layout.ndim + [1]
+    made = [steps.result(shape, INT64)]
+    steps.pointwise(lambda k: k.equals(ir.position), [class_of], made, counter=(along, 0))
+
+
+_one_hot = chain(
+    "aten::_one_hot(Tensor self, int num_classes) -> Tensor",
+    """Whether each element names a class (1 or 0), along a new last dimension.""",
+    build=_build_one_hot,
+    method=False,
+    function=False,
+)
+
+
 @composite("nn::one_hot(Tensor self, int num_classes=-1) -> Tensor")
 def one_hot(self, num_classes):
     """1 at the class that each element names, 0 elsewhere, along a new last dimension (int64)."""
@@ -108,11 +129,11 @@ def one_hot(self, num_classes):
         if num_classes <= 0:
             raise RuntimeError("Can not infer total number of classes from empty tensor.")
         return self.new_zeros((*self.layout.shape, num_classes))
-    if int(self.min()) < 0:
+    lowest, largest = (x.item() for x in aminmax(self))
+    if lowest < 0:
         raise RuntimeError("Class values must be non-negative.")
-    largest = int(self.max())
     if num_classes == -1:
         num_classes = largest + 1
     elif largest >= num_classes:
         raise RuntimeError("Class values must be smaller than num_classes.")
-    return self.unsqueeze(-1).eq(find("_iota").door(num_classes)).to(by_name("int64"))
+    return _one_hot(self, num_classes)

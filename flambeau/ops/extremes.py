@@ -146,24 +146,46 @@ aminmax = reduction(
 aminmax.exact_out = True
 
 
-def place_fold(greater, latest=False):
-    """The extreme value and its place: of equal ones the first, or the `latest`; nan counts as
-    most extreme."""
+def place_fold(greater):
+    """The extreme value and the place of the first such; nan counts as most extreme."""
 
     def fold(dtype):
-        start = (limits(dtype)[0 if greater else 1], dtype), (-1 if latest else LAST, INT64)
+        start = (limits(dtype)[0 if greater else 1], dtype), (LAST, INT64)
 
         def combine(a, b):
             (x, i), (y, j) = a, b
-            later = (j > i) if latest else (j < i)
+            before = j < i
             if dtype.kind == "b":
                 wins, ties = (y & ~x, ~(x ^ y)) if greater else (x & ~y, ~(x ^ y))
             else:
                 wins, ties = (y > x if greater else y < x), x.equals(y)
             if dtype.kind == "f":
                 wins, ties = wins | (is_nan(y) & ~is_nan(x)), ties | (is_nan(x) & is_nan(y))
-            take = wins | (ties & later)
+            take = wins | (ties & before)
             return ir.select(take, y, x), ir.select(take, j, i)
+
+        return Fold(start, lambda x: (x, ir.position), combine, lambda s, n: s)
+
+    return fold
+
+
+def _latest_fold(greater):
+    """The extreme value and the place of the last such, for a scan, which adds elements in order:
+    so the new one wins ties, and each step costs a comparison and two selections.
+    """
+
+    def fold(dtype):
+        start = (limits(dtype)[0 if greater else 1], dtype), (0, INT64)
+
+        def combine(a, b):
+            (x, i), (y, j) = a, b
+            if dtype.kind == "b":
+                take = y | ~x if greater else x | ~y
+            else:
+                take = y >= x if greater else y <= x
+            if dtype.kind == "f":
+                take = take | is_nan(y)
+            return larger(x, y) if greater else smaller(x, y), ir.select(take, j, i)
 
         return Fold(start, lambda x: (x, ir.position), combine, lambda s, n: s)
 
@@ -292,7 +314,7 @@ def _running(name, greater, doc):
     op = scan(
         f"aten::{name}(Tensor self, int dim) -> (Tensor values, Tensor indices)",
         doc,
-        fold=place_fold(greater, latest=True),
+        fold=_latest_fold(greater),
         dtype=_place_dtype(name),
         grad=dict(self=_prefix_grad),
         results=named(name, "values indices"),

@@ -4,6 +4,8 @@ from flambeau import runtime
 from flambeau._base import numpy
 from flambeau.types import channels_last, layout, looks_channels_last, row_major
 
+from .family import Buffer, Steps
+from .family.launch import Slots
 from .family.opaque import Opaque, ndarray
 from .family.reduction import wrap_dim
 from .modes import state
@@ -70,43 +72,48 @@ def _cat_gradients(grad, tensors_layout, dim):
         d = wrap_dim(dim, x.ndim)
         part = slice_(grad, d, start, start + x.shape[d], 1)
         start += x.shape[d]
-        if part.layout.dtype.kind == "c" and x.dtype.kind == "f":
-            part = part.real
-        grads.append(part if part.layout.dtype is x.dtype else part.to(x.dtype))
+        grads.append(_as_part(part, x.dtype))
     return grads
 
 
-class _Cat(Op):
-    """One block of memory, into which NumPy copies piece by piece."""
+def _as_part(grad, dtype):
+    """A part of the gradient in the dtype of the tensor that it belongs to."""
+    if grad.layout.dtype.kind == "c" and dtype.kind == "f":
+        grad = grad.real
+    return grad if grad.layout.dtype is dtype else grad.to(dtype)
 
-    family = "opaque"
+
+class _Join(Op):
+    """One block of memory, into which the tensors are copied: by one launch, or by NumPy where they
+    are many.
+    """
+
+    family = "joining"
     apart_out = True
 
     def plan(self, args):
         tensors, dim = args
         _check_cat(tensors, dim)
         layouts = [t.layout for t in tensors]
-        dtype = result_type(layouts)
         used = [i for i, x in enumerate(layouts) if x.shape != (0,)] or [0]
-        first = layouts[used[0]]
-        axis = wrap_dim(dim, first.ndim)
-        total = sum(layouts[i].shape[axis] for i in used)
+        axis = wrap_dim(dim, layouts[used[0]].ndim)
+        return self.joiner([layouts[i] for i in used], axis, used, self.rule(args).record)
+
+    def joiner(self, layouts, axis, used, record):
+        """The plan for tensors of these layouts, which are number `used` of the list."""
+        dtype, first = result_type(layouts), layouts[0]
+        total = sum(x.shape[axis] for x in layouts)
         shape = (*first.shape[:axis], total, *first.shape[axis + 1 :])
         last = all(map(looks_channels_last, layouts))
         strides = channels_last(shape) if last else row_major(shape)
         made = layout(shape, strides, dtype, first.device)
-        record = self.rule(args).record
-        device_is_meta = first.device.type == "meta"
+        if first.device.type == "meta":
+            return lambda *_: runtime.wrap(runtime.foreign(0, 0, None), made, 0)
+        copy = _by_launch if len(layouts) <= _MANY else _by_array
+        copied = copy(made, layouts, axis)
 
         def join(tensors, dim):
-            if device_is_meta:
-                return runtime.wrap(runtime.foreign(0, 0, None), made, 0)
-            out = runtime.wrap(runtime.empty(made.nbytes), made, 0)
-            if made.numel:
-                block = ndarray(out)
-                numpy.concatenate(
-                    [ndarray(tensors[i]) for i in used], axis, out=block, casting="unsafe"
-                )
+            out = copied(*[tensors[i] for i in used])
             if state.grad and any([t._node is not None for t in tensors]):
                 record(None, out, tensors, dim)
             return out
@@ -114,7 +121,33 @@ class _Cat(Op):
         return join
 
 
-cat = _Cat(
+_MANY = 16  # tensors from which a launch with a stage for each is not worth being compiled
+
+
+def _by_launch(made, layouts, axis):
+    slots, steps = Slots(), Steps(made.device)
+    for x in layouts:
+        slots.tensor(x)
+    out, start = steps.result_as(made), 0
+    for position, x in enumerate(layouts):
+        part = out.narrow(axis, start, start := start + x.shape[axis])
+        if x.numel:
+            steps.copy(part, Buffer(x, position))
+    return steps.launch("".join(slots.letters), tuple(slots.itemsizes), None)
+
+
+def _by_array(made, layouts, axis):
+    def join(*tensors):
+        out = runtime.wrap(runtime.empty(made.nbytes), made, 0)
+        if made.numel:
+            pieces = [ndarray(t).reshape(x.shape) for t, x in zip(tensors, layouts, strict=True)]
+            numpy.concatenate(pieces, axis, out=ndarray(out), casting="unsafe")
+        return out
+
+    return join
+
+
+cat = _Join(
     "aten::cat(Tensor[] tensors, int dim=0) -> Tensor",
     """Tensors one after the other along an existing dimension.""",
     dict(tensors=_cat_gradients),
@@ -136,20 +169,43 @@ def alias_of(name, source):
 concat, concatenate = alias_of("concat", cat), alias_of("concatenate", cat)
 
 
-@composite("aten::stack(Tensor[] tensors, int dim=0) -> Tensor", method=False)
-def stack(tensors, dim):
-    """Tensors of one shape along a new dimension."""
-    if not tensors:
-        raise RuntimeError("stack expects a non-empty TensorList")
-    shape = tensors[0].layout.shape
-    dim = wrap_dim(dim, len(shape) + 1)
-    for i, t in enumerate(tensors):
-        if t.layout.shape != shape:
-            raise RuntimeError(
-                f"stack expects each tensor to be equal size, but got {list(shape)} at entry 0 and "
-                f"{list(t.layout.shape)} at entry {i}"
-            )
-    return cat([t.unsqueeze(dim) for t in tensors], dim)
+class _Stack(_Join):
+    def plan(self, args):
+        tensors, dim = args
+        if not tensors:
+            raise RuntimeError("stack expects a non-empty TensorList")
+        shape = tensors[0].layout.shape
+        axis = wrap_dim(dim, len(shape) + 1)
+        for i, t in enumerate(tensors):
+            if t.layout.shape != shape:
+                raise RuntimeError(
+                    f"stack expects each tensor to be equal size, but got {list(shape)} at entry 0 "
+                    f"and {list(t.layout.shape)} at entry {i}"
+                )
+        layouts = [unsqueezed(t.layout, axis) for t in tensors]
+        return self.joiner(layouts, axis, range(len(tensors)), self.rule(args).record)
+
+
+def unsqueezed(source, axis):
+    """The layout with a dimension of size 1 at `axis`."""
+    shape, strides = source.shape, source.strides
+    step = shape[axis] * strides[axis] if axis < source.ndim else 1
+    return source.reshaped(
+        (*shape[:axis], 1, *shape[axis:]), (*strides[:axis], step, *strides[axis:])
+    )
+
+
+stack = _Stack(
+    "aten::stack(Tensor[] tensors, int dim=0) -> Tensor",
+    """Tensors of one shape along a new dimension.""",
+    dict(
+        tensors=lambda grad, tensors_layout, dim: [
+            _as_part(part, x.dtype)
+            for part, x in zip(grad.unbind(dim), tensors_layout, strict=True)
+        ]
+    ),
+    method=False,
+)
 
 
 def _joined(name, doc, prepare, join):

@@ -69,9 +69,16 @@ def _sin_and_cos(x):
     return first, ir.select(((octant + 2) & 4).differs(0), -second, second)
 
 
-def _uniform(word):
+def uniform_of(word):
     """24 bits of a word as a number in [0, 1)."""
     return ir.cast(word & 0xFFFFFF, FLOAT32) * 2.0**-24
+
+
+def normals_of(radius_word, angle_word, mean, std):
+    """Two normals of two words."""
+    radius = ir.sqrt(_log(1.0 - uniform_of(radius_word)) * -2.0)
+    sine, cosine = _sin_and_cos(uniform_of(angle_word) * (2 * math.pi))
+    return tuple(ir.fma(radius * wave, std, mean) for wave in (cosine, sine))
 
 
 class BoxMuller(Op):
@@ -85,9 +92,7 @@ class BoxMuller(Op):
         for _ in range(2):
             slots.tensor(layout(target.shape, target.strides, INT32, target.device))
         mean, std = (ir.cast(slots.number(float), FLOAT32) for _ in range(2))
-        radius = ir.sqrt(_log(1.0 - _uniform(ir.load(0, INT32))) * -2.0)
-        sine, cosine = _sin_and_cos(_uniform(ir.load(1, INT32)) * (2 * math.pi))
-        body = [ir.fma(radius * wave, std, mean) for wave in (cosine, sine)]
+        body = normals_of(ir.load(0, INT32), ir.load(1, INT32), mean, std)
         kernel = ir.Pointwise(self.name, [INT32, INT32], [FLOAT32, FLOAT32], body)
         return launch(kernel, slots, [target, target], (0, 1))
 

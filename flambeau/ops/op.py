@@ -34,9 +34,8 @@ class Op:
     mixes_devices = False  # whether tensor arguments may lie on different devices: copies
     exact_out = False  # whether `out` must have the result's dtype: no cast on the way
     apart_out = False  # whether `out` may not even be an argument itself: it is read out of order
-    bakes_numbers = (
-        False  # whether the values of numbers are part of the plan, not only their types
-    )
+    # Whether the values of numbers are part of the plan, not only their types; or which values.
+    bakes_numbers: bool | frozenset = False
 
     def __init__(self, schema: str, doc: str | None, gradients=None, *, method=True, function=True):
         self.text, self.doc = schema, doc
@@ -199,10 +198,17 @@ class Composite(Op):
             made = self._recorded(args)
         else:
             made = self.body(*args)
-        for t in made if isinstance(made, tuple) else (made,):
-            if getattr(t, "_base", None) is not None:
-                _own(t, args)
+        self.own(made, args)
         return made
+
+    def own(self, made, args):
+        """A view of memory that the body made itself is nobody's view: in-place changes are its
+        own.
+        """
+        for t in made if isinstance(made, tuple) else (made,):
+            base = getattr(t, "_base", None)
+            if base is not None and not _shared(base, args):
+                t._base = None
 
     def _recorded(self, args):
         set_grad(False)
@@ -216,11 +222,15 @@ class Composite(Op):
         return result
 
 
-def _own(result, args):
-    """A view of memory that the body made itself is nobody's view: in-place changes are its own."""
-    base = result._base
-    if not any(t is base or t._base is base for t in _tensors(args)):
-        result._base = None
+def _shared(base, args):
+    """Whether an argument is `base` or a view of it."""
+    for a in args:
+        if a is base or getattr(a, "_base", None) is base:
+            return True
+        if a.__class__ is tuple or a.__class__ is list:
+            if _shared(base, a):
+                return True
+    return False
 
 
 def _rounded_once(body):

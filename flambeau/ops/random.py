@@ -4,12 +4,23 @@ runtime's.
 
 import math
 
+from flambeau import runtime
 from flambeau._base import numpy
 from flambeau.runtime import random as streams
 from flambeau.types import by_name, contiguous, from_numpy
 
 from .family import opaque
 from .family.opaque import adopt, ndarray
+from .filling import (
+    BELOW,
+    BERNOULLI,
+    BETWEEN,
+    EXPONENTIAL,
+    NORMAL,
+    RECORD,
+    UNIFORM,
+    launcher,
+)
 from .memory import begin_write, forget, raw
 from .memory import memory as memory_of
 from .normals import fill_blocks
@@ -35,23 +46,41 @@ class Fill(Op):
 
     family = "random"
 
-    def __init__(self, schema, doc, draw):
+    def __init__(self, schema, doc, draw, kernel):
         super().__init__(
             f"aten::{schema}, *, Generator? generator=None) -> Tensor", doc, function=False
         )
-        self.draw = draw
+        self.draw, self.kernel = draw, kernel
         self.unkeyed = frozenset(a.name for a in self.schema.arguments[1:])
 
     def plan(self, args):
-        normalise, draw, name = self.schema.normalise, self.draw, self.name
-        meta = args[0].layout.device.type == "meta"
+        normalise, name, layout = self.schema.normaliser(), self.name, args[0].layout
+        if layout.device.type == "meta":
+            return lambda tensor, *_: begin_write(tensor, name) or tensor
+        kernel, plain = self.kernel, self._by_arrays(layout)
+        launch = None if kernel is None else launcher(kernel, layout)
+        if launch is None:
+            return plain
+        dtype = layout.dtype
 
         def fill(*raw_args):
-            tensor, *values, generator = normalise(raw_args)
+            tensor, *values, generator = normalise(*raw_args)
+            numbers = kernel.numbers(dtype, *values)
+            if numbers is None:
+                return plain(*raw_args)
             begin_write(tensor, name)
-            if meta:
-                return tensor
-            layout = tensor.layout
+            launch(tensor, stream_of(generator).tensor(_record), *numbers)
+            forget(tensor)
+            return tensor
+
+        return fill
+
+    def _by_arrays(self, layout):
+        normalise, draw, name = self.schema.normaliser(), self.draw, self.name
+
+        def fill(*raw_args):
+            tensor, *values, generator = normalise(*raw_args)
+            begin_write(tensor, name)
             if layout.contiguous and not layout.conj and not layout.neg:
                 target = memory_of(tensor)
                 made = draw(stream_of(generator), target, layout, *values)
@@ -70,15 +99,22 @@ class Fill(Op):
         return fill
 
 
-def fill(schema, doc, draw):
-    """Declares an in-place random fill: see `Fill`."""
-    return Fill(schema, doc, draw)
+def _record(address, nbytes, owner):
+    """A generator's record as a tensor, for launchers."""
+    return runtime.wrap(runtime.foreign(address, nbytes, owner), RECORD, 0)
+
+
+def fill(schema, doc, draw, kernel=None):
+    """Declares an in-place random fill: see `Fill`. `kernel` is the launch that replaces `draw`
+    where it can."""
+    return Fill(schema, doc, draw, kernel)
 
 
 fill(
     "uniform_(Tensor self, float from=0, float to=1",
     """Uniform numbers in [from, to).""",
     lambda stream, out, layout, low, high: stream.uniform(out.shape, low=low, high=high, out=out),
+    UNIFORM,
 )
 
 
@@ -109,6 +145,7 @@ fill(
     "normal_(Tensor self, float mean=0, float std=1",
     """Normal numbers of that mean and standard deviation.""",
     _normal,
+    NORMAL,
 )
 fill(
     "log_normal_(Tensor self, float mean=1, float std=2",
@@ -128,6 +165,7 @@ fill(
     "exponential_(Tensor self, float lambd=1",
     """Exponential numbers of rate `lambd`.""",
     lambda stream, out, layout, lambd: stream.exponential(out.shape, rate=lambd, out=out),
+    EXPONENTIAL,
 )
 fill(
     "geometric_(Tensor self, float p",
@@ -143,11 +181,13 @@ fill(
     "random_.to(Tensor self, int to",
     """Integers in [0, to).""",
     lambda stream, out, layout, to: stream.integers(0, to, out.shape, out.dtype),
+    BELOW,
 )
 fill(
     "random_.from(Tensor self, int from, int? to",
     """Integers in [from, to); `to` None means up to the largest.""",
     lambda stream, out, layout, low, high: stream.integers(low, high, out.shape, out.dtype),
+    BETWEEN,
 )
 
 
@@ -165,6 +205,7 @@ fill(
     "bernoulli_(Tensor self, float p=0.5",
     """Ones with probability `p`, else zeros.""",
     lambda stream, out, layout, p: stream.bernoulli(p, out.shape, out.dtype),
+    BERNOULLI,
 )
 
 bernoulli = opaque(

@@ -8,7 +8,7 @@ from flambeau import ir, runtime
 from flambeau._base import numpy
 from flambeau.types import by_name, contiguous
 
-from .creation import new_layout
+from .creation import Placed, new_layout, rounded_twice, stepped, wide
 from .facts import no_memory
 from .family import pointwise
 from .family.opaque import adopt
@@ -65,44 +65,87 @@ def made(schema, doc, run):
     return Made(f"aten::{schema}, ScalarType? dtype=None, Device? device=None) -> Tensor", doc, run)
 
 
-def _arange(dtype, start, end, step):
+def _spaced(position, dtype, start, end, step, count):
+    """Symmetric: both ends are exact, and the middle is approached from both."""
+    from_start = wide(start) + wide(step) * wide(position)
+    from_end = wide(end) - wide(step) * wide(count - 1 - position)
+    return rounded_twice(ir.select(position < (count >> 1), from_start, from_end), dtype)
+
+
+spaced = Placed(
+    "_spaced(int[] size, Scalar start, Scalar end, Scalar step, Scalar count",
+    """`count` numbers, `step` apart, from `start` to `end`.""",
+    _spaced,
+)
+diagonal = Placed(
+    "_diagonal(int[] size", """Ones on the diagonal.""",
+    lambda position, dtype: ir.cast(position.equals(0), dtype),
+)  # fmt: skip
+diagonal.steps = (1, -1)
+_RANGE = ", *, ScalarType? dtype=None, Device? device=None) -> Tensor"
+
+
+@composite(f"aten::arange(Scalar start, Scalar end, Scalar step{_RANGE}", method=False,
+           function=False)  # fmt: skip
+def arange(start, end, step, dtype, device):
+    """Numbers from `start` up to `end`."""
     if step == 0:
         raise RuntimeError("step must be nonzero")
     if not (math.isfinite(start) and math.isfinite(end)):
-        raise RuntimeError(f"unsupported range: {_text(start)} -> {_text(end)}")
+        raise RuntimeError(f"unsupported range: {start:g} -> {end:g}")
     if (step > 0 and end < start) or (step < 0 and end > start):
         raise RuntimeError("upper bound and lower bound inconsistent with step sign")
-    if all(isinstance(x, int) for x in (start, end, step)):
-        return numpy.arange(start, end, step, dtype=numpy.int64)
+    dtype = dtype or defaults.dtype
+    if start.__class__ is end.__class__ is step.__class__ is int:
+        return stepped((-((start - end) // step),), start, step, dtype, device)
     count = math.ceil((end - start) / step)
     if dtype.kind in "iu":
         start, step = int(start), int(step)
-    return start + numpy.arange(count, dtype=numpy.float64) * step
+    return stepped((count,), start, step, dtype, device)
 
 
-def _text(number):
-    return f"{number:g}"
-
-
-def _linspace(dtype, start, end, steps):
-    """Symmetric: both ends are exact, and the middle is approached from both. Integers are steps
-    between whole numbers."""
+@composite(f"aten::linspace(Scalar start, Scalar end, int steps{_RANGE}", method=False,
+           function=False)  # fmt: skip
+def linspace(start, end, steps, dtype, device):
+    """Equal steps, both ends included. Integers are steps between whole numbers."""
+    dtype = dtype or defaults.dtype
+    if dtype.kind == "c":
+        return _complex_spaced(start, end, steps, dtype, device)
     if dtype.kind in "iu":
         start, end = int(start), int(end)
     if steps < 0:
         raise RuntimeError("number of steps must be non-negative")
-    if steps == 1:
-        return numpy.array([start])
-    index = numpy.arange(steps)
     step = (end - start) / max(steps - 1, 1)
-    return numpy.where(index < steps // 2, start + step * index, end - step * (steps - 1 - index))
+    return spaced((steps,), start, end if steps > 1 else start, step, steps, dtype, device)
 
 
-def _eye(dtype, n, m):
+def _complex_spaced(start, end, steps, dtype, device):
+    parts = [
+        linspace(a, b, steps, dtype=dtype.to_real(), device=device)
+        for a, b in ((start.real, end.real), (start.imag, end.imag))
+    ]
+    return complex_(*parts)
+
+
+@composite(f"aten::eye(int n, int m{_RANGE}", method=False, function=False)
+def eye(n, m, dtype, device):
+    """Ones on the diagonal."""
     for name, size in (("n", n), ("m", m)):
         if size < 0:
             raise RuntimeError(f"{name} must be greater or equal to 0, got {size}")
-    return numpy.eye(n, m)
+    return diagonal((n, m), dtype or defaults.dtype, device)
+
+
+def _exponents(dtype, start, end, steps):
+    if dtype.kind in "iu":
+        start, end = int(start), int(end)
+    if steps < 0:
+        raise RuntimeError("number of steps must be non-negative")
+    index = numpy.arange(steps)
+    step = (end - start) / max(steps - 1, 1)
+    if steps == 1:
+        return numpy.array([start])
+    return numpy.where(index < steps // 2, start + step * index, end - step * (steps - 1 - index))
 
 
 def _triangle(pick):
@@ -117,25 +160,14 @@ def _triangle(pick):
     return indices
 
 
-arange = made(
-    "arange(Scalar start, Scalar end, Scalar step, *",
-    """Numbers from `start` up to `end`.""",
-    _arange,
-)
-linspace = made(
-    "linspace(Scalar start, Scalar end, int steps, *",
-    """Equal steps, both ends included.""",
-    _linspace,
-)
 logspace = made(
     "logspace(Scalar start, Scalar end, int steps, float base, *",
     """Powers of `base` with equal steps of the exponent.""",
     lambda dtype, start, end, steps, base: numpy.power(
         numpy.array(base, dtype=numpy.complex128 if base < 0 else numpy.float64),
-        _linspace(dtype, start, end, steps),
+        _exponents(dtype, start, end, steps),
     ),
 )
-eye = made("eye(int n, int m, *", """Ones on the diagonal.""", _eye)
 tril_indices = made(
     "tril_indices(int row, int col, int offset, *",
     """Where a lower triangle lies.""",

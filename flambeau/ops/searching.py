@@ -1,4 +1,4 @@
-"""Distinct elements, membership, places in sorted sequences, repetition by counts."""
+"""Membership, places in sorted sequences, equality of whole tensors."""
 
 from __future__ import annotations
 
@@ -6,135 +6,13 @@ from flambeau import ir, runtime
 from flambeau._base import numpy
 from flambeau.types import by_name, row_major
 
-from .family import Buffer, indexed, opaque
-from .family.indexed import along
-from .family.reduction import wrap_dim
+from .family import Buffer, Fold, chain, indexed, opaque
+from .family.indexed import along, vector
 from .op import composite
 from .promotion import compute_type, result_type
-from .sorting import ordered, sort
+from .sorting import ordered
 
-INT64, INT32 = by_name("int64"), by_name("int32")
-
-
-def _groups(array, axis):
-    """(distinct slices in order along `axis`, first places, inverse, counts) of an array."""
-    moved = numpy.moveaxis(array, axis, 0)
-    if not moved.size:
-        n = min(moved.shape[0], 1)
-        if moved.shape[0] and 0 in moved.shape[1:]:
-            raise RuntimeError(
-                "unique: There are 0 sized dimensions, and they aren't selected, so unique cannot "
-                "be applied"
-            )
-        return (
-            array[(slice(None),) * axis + (slice(n),)],
-            numpy.zeros(moved.shape[0], int),
-            numpy.zeros(n, int),
-        )
-    values, inverse, counts = numpy.unique(
-        array, axis=axis, return_inverse=True, return_counts=True
-    )
-    return values, inverse.reshape(-1), counts
-
-
-def _unique(array, dim):
-    values, inverse, counts = _groups(array, wrap_dim(dim, array.ndim))
-    return values, inverse.astype(numpy.int64), counts.astype(numpy.int64)
-
-
-unique_op = opaque(
-    "aten::_unique(Tensor self, int dim) -> (Tensor output, Tensor inverse, Tensor counts)",
-    """Distinct slices in rising order, the place of each input among them, and their counts.""",
-    run=_unique,
-    function=False,
-    method=False,
-)
-
-
-def _runs(values, order):
-    """(distinct elements, inverse, counts) of sorted values that were at the places `order`."""
-    fresh = numpy.ones(values.shape, bool)
-    fresh[1:] = values[1:] != values[:-1]
-    starts = numpy.flatnonzero(fresh)
-    inverse = numpy.empty(values.shape, numpy.int64)
-    inverse[order] = numpy.cumsum(fresh) - 1
-    return values[starts], inverse, numpy.diff(starts, append=values.size)
-
-
-_runs_of = opaque(
-    "aten::_runs(Tensor values, Tensor order) -> (Tensor output, Tensor inverse, Tensor counts)",
-    """Distinct elements of sorted ones, the place of each among them before they were sorted, and
-    their counts.
-    """,
-    run=_runs,
-    function=False,
-    method=False,
-)
-
-
-def _consecutive(array, dim):
-    axis = None if dim is None else wrap_dim(dim, array.ndim)
-    rows = array.reshape(-1) if axis is None else numpy.moveaxis(array, axis, 0)
-    n = rows.shape[0]
-    flat = rows.reshape(n, -1) if rows.size else numpy.zeros((n, 1))
-    fresh = numpy.ones(n, bool)
-    fresh[1:] = (flat[1:] != flat[:-1]).any(axis=1)
-    starts = numpy.flatnonzero(fresh)
-    counts = numpy.diff(numpy.append(starts, n))
-    inverse = numpy.cumsum(fresh) - 1
-    values = rows[starts]
-    if axis is None:
-        inverse = inverse.reshape(array.shape)
-    else:
-        values = numpy.moveaxis(values, 0, axis)
-    return values, inverse.astype(numpy.int64), counts.astype(numpy.int64)
-
-
-unique_consecutive_op = opaque(
-    "aten::_unique_consecutive(Tensor self, int? dim=None) -> (Tensor output, Tensor inverse, "
-    "Tensor counts)",
-    """As `_unique`, of neighbours only.""",
-    run=_consecutive,
-    function=False,
-    method=False,
-)
-
-
-def _chosen(results, return_inverse, return_counts):
-    picked = (
-        results[0],
-        *([results[1]] if return_inverse else ()),
-        *([results[2]] if return_counts else ()),
-    )
-    return picked if len(picked) > 1 else picked[0]
-
-
-@composite(
-    "aten::unique(Tensor self, bool sorted=True, bool return_inverse=False, bool "
-    "return_counts=False, int? dim=None)"
-    " -> Tensor"
-)
-def unique(self, sorted, return_inverse, return_counts, dim):
-    """The distinct elements (or slices along `dim`) in rising order; on demand also where each
-    input element is among
-    them, and how often each occurs."""
-    self = self.detach()
-    if dim is not None:
-        return _chosen(unique_op(self, dim), return_inverse, return_counts)
-    output, inverse, counts = _runs_of(*sort(self.reshape(-1), 0))
-    found = output, inverse.reshape(self.layout.shape), counts
-    return _chosen(found, return_inverse, return_counts)
-
-
-@composite(
-    "aten::unique_consecutive(Tensor self, bool return_inverse=False, bool return_counts=False, "
-    "int? dim=None) -> Tensor"
-)
-def unique_consecutive(self, return_inverse, return_counts, dim):
-    """The first of every run of equal elements (or slices along `dim`); on demand also inverse and
-    counts.
-    """
-    return _chosen(unique_consecutive_op(self.detach(), dim), return_inverse, return_counts)
+BOOL, INT64, INT32 = map(by_name, ("bool", "int64", "int32"))
 
 
 # Membership.
@@ -295,67 +173,25 @@ def unravel_index(indices, shape):
     )
 
 
-# Repetition by counts.
+# Equality of wholes.
 
 
-def _rows_of(repeats, n, output_size):
-    if (repeats < 0).any():
-        raise RuntimeError("repeats can not be negative")
-    return numpy.repeat(
-        numpy.arange(n),
-        numpy.broadcast_to(repeats.reshape(-1), (n,)) if repeats.size == 1 else repeats,
+def _build_equal(steps, self, other):
+    common = compute_type(result_type([self.layout, other.layout]))
+    fold = Fold(
+        ((True, BOOL),),
+        lambda a, b: (ir.cast(a, common).equals(ir.cast(b, common)),),
+        lambda a, b: (a[0] & b[0],),
+        lambda state, _: state,
     )
+    pair = [vector(self), vector(other)]
+    steps.reduce(fold, pair, tuple(range(pair[0].layout.ndim)), [steps.result((), BOOL)])
 
 
-_repeat_rows = opaque(
-    "aten::_repeat_rows(Tensor repeats, int n, int? output_size=None) -> Tensor",
-    """Each of the first n integers as often as `repeats` says.""",
-    run=_rows_of,
-    method=False,
-    function=False,
-)
-
-
-@composite(
-    "aten::repeat_interleave(Tensor self, Any repeats=None, int? dim=None, *, int? "
-    "output_size=None) -> Tensor"
-)
-def repeat_interleave(self, repeats, dim, output_size):
-    """Each element (or slice along `dim`) repeated: all equally often, or as `repeats` says for
-    each.
-
-    With one argument, that is `repeats`, and the result holds the indices.
-    """
-    if repeats is None:
-        if self.layout.ndim != 1:
-            raise RuntimeError("repeat_interleave only accept 1D vector as repeat")
-        if self.layout.dtype not in (INT64, INT32):
-            raise RuntimeError("repeats has to be Long or Int tensor")
-        return _repeat_rows(self, self.layout.shape[0], output_size)
-    if dim is None:
-        self, dim = self.reshape(-1), 0
-    d = wrap_dim(dim, self.layout.ndim)
-    if not self.layout.ndim:
-        self = self.reshape(1)
-    n = self.layout.shape[d]
-    if not hasattr(repeats, "layout"):
-        repeats = self.new_tensor(repeats, dtype=INT64)
-    if repeats.layout.ndim > 1:
-        raise RuntimeError("repeats must be 0-dim or 1-dim tensor")
-    if repeats.layout.numel not in (1, n) or (
-        repeats.layout.ndim == 1 and repeats.layout.shape[0] not in (1, n)
-    ):
-        raise RuntimeError(
-            "repeats must have the same size as input along dim, but got repeats.size(0) = "
-            f"{repeats.layout.shape[0]} and input.size({d}) = {n}"
-        )
-    return self.index_select(d, _repeat_rows(repeats, n, output_size))
-
-
-_equal = opaque(
+_equal = chain(
     "aten::_equal(Tensor self, Tensor other) -> Tensor",
     """Whether all elements are equal, as a 0-dim tensor.""",
-    run=lambda a, b: numpy.array(numpy.array_equal(a, b)),
+    build=_build_equal,
     method=False,
     function=False,
 )
@@ -366,7 +202,7 @@ def equal(self, other):
     """Whether two tensors have the same shape and equal elements: a Python bool."""
     if self.layout.shape != other.layout.shape:
         return False
-    return bool(_equal(self, other).item())
+    return not self.layout.numel or _equal(self, other).item()
 
 
 @composite("aten::is_same_size(Tensor self, Tensor other) -> bool")

@@ -23,7 +23,7 @@ NAN, NAN_PACKED = 0x7FF8 << 48, 0x7FC00000 << 32  # words of nan are not below t
 # Lines are sorted as words: see `runtime/native/sorting.py`.
 
 
-class _Lines:
+class Lines:
     """The lines of a buffer along a dimension, as words in scratch memory: `packed` ones hold the
     numbers of their elements, else these have memory of their own once the words are sorted.
     """
@@ -152,7 +152,7 @@ def _picking(schema, doc, find, descending=False):
     """
 
     def build(steps, self, dim, *args):
-        lines = _Lines(steps, self, dim, *args[:1] if descending else ())
+        lines = Lines(steps, self, dim, *args[:1] if descending else ())
         lines.pick(find(lines, *args))
 
     return indexed(schema, doc, build=build, grad=dict(self=_back), method=False, function=False)

@@ -254,16 +254,6 @@ def corrcoef(self):
 # Counting.
 
 
-def _range_of(values, low, high, name):
-    if low == high and values.size:
-        low, high = float(values.min()), float(values.max())
-    if not (math.isfinite(low) and math.isfinite(high)):
-        raise RuntimeError(f"{name}: range of [{low}, {high}] is not finite")
-    if low > high:
-        raise RuntimeError(f"{name}: max must be larger than min")
-    return (low - 1, high + 1) if low == high else (low, high)
-
-
 def _check_bins(name, kind, bins):
     if kind.kind != "f" or kind.itemsize < 4:
         raise NotImplementedError(f"\"{name}\" not implemented for '{type_name(from_numpy(kind))}'")
@@ -278,52 +268,6 @@ def _check_bins(name, kind, bins):
             raise RuntimeError(
                 f"torch.histogram(): bins must be > 0, but got {count} for dimension {d}"
             )
-
-
-def _histc(values, bins, low, high):
-    _check_bins("histogram_cpu", values.dtype, bins)
-    wide = values.astype(numpy.float64).ravel()
-    low, high = _range_of(wide, float(low), float(high), "torch.histc")
-    inside = wide[(wide >= low) & (wide <= high)]
-    kind = numpy.float64 if values.dtype == numpy.float64 else numpy.float32
-    # As PyTorch: the bin is found by arithmetic in the elements' own type, not by comparing with
-    # edges.
-    index = ((inside.astype(kind) - kind(low)) / (kind(high) - kind(low)) * kind(bins)).astype(
-        numpy.int64
-    )
-    return numpy.bincount(numpy.minimum(index, bins - 1), minlength=bins).astype(values.dtype)
-
-
-histc = opaque(
-    "aten::histc(Tensor self, int bins=100, Scalar min=0, Scalar max=0) -> Tensor",
-    """How many elements fall into each of `bins` equal bins of [min, max]; of all elements' range
-    where both are 0.""",
-    run=_histc,
-    real="aminmax_cpu",
-)
-
-
-def _bincount(values, weights, minlength):
-    if values.dtype.kind not in "iu":
-        kind = type_name(from_numpy(values.dtype))
-        raise NotImplementedError(f"\"bincount_cpu\" not implemented for '{kind}'")
-    if values.ndim != 1 or (values.size and values.min() < 0):
-        raise RuntimeError("bincount only supports 1-d non-negative integral inputs.")
-    if minlength < 0:
-        raise RuntimeError("minlength should be >= 0")
-    if weights is None:
-        return numpy.bincount(values, minlength=minlength).astype(numpy.int64)
-    if weights.shape != values.shape:
-        raise RuntimeError("weights should be 1-d and have the same length as input")
-    kind = numpy.float32 if weights.dtype == numpy.float32 else numpy.float64
-    return numpy.bincount(values, weights, minlength=minlength).astype(kind)
-
-
-bincount = opaque(
-    "aten::bincount(Tensor self, Tensor? weights=None, int minlength=0) -> Tensor",
-    """How often each of 0, 1, … occurs, or the sum of its `weights`.""",
-    run=_bincount,
-)
 
 
 def _edges(values, bins, limits, dtype):

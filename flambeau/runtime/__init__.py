@@ -20,7 +20,7 @@ from .core import (
     native,
     take_events,
 )
-from .native import FIXED, GOOD_MIDDLE, GUARD_KINDS, MIDDLE
+from .native import FIXED, GOOD_MIDDLE, GUARD_KINDS, IN_ORDER, IN_WORD, LISTED, MIDDLE
 from .order import order_kernel
 from .random import Generator, Stream, default_generator
 from .rows import Part, Rows, rows_stage
@@ -64,6 +64,9 @@ __all__ = [
     "GOOD_MIDDLE",
     "GUARD_KINDS",
     "Generator",
+    "IN_ORDER",
+    "IN_WORD",
+    "LISTED",
     "Launch",
     "MIDDLE",
     "Memory",

@@ -100,6 +100,46 @@ def nearest_inside(low, high, dtype):
     return low, high
 
 
+def check_uniform(dtype, low, high):
+    """Raise where `dtype` has no uniform numbers in [low, high)."""
+    if dtype.name not in DIGITS:
+        raise not_implemented("check_uniform_bounds", dtype)
+    largest = LARGEST[dtype.name]
+    for name, value in (("from", low), ("to", high)):
+        if not -largest <= value <= largest:
+            raise RuntimeError(f"{name} is out of bounds for {C_NAMES[dtype.name]}")
+    if not low <= high:
+        raise RuntimeError(
+            f"uniform_ expects to return a [from, to) range, but found from={number(low)} > "
+            f"to={number(high)}"
+        )
+    if not high - low <= largest:
+        raise RuntimeError(
+            f"uniform_ expects to-from <= "
+            f"std::numeric_limits<{SCALAR_NAMES[dtype.name]}>::max(), but found "
+            f"to={number(high)} and from={number(low)} which result in to-from to exceed the limit"
+        )
+
+
+def check_exponential(dtype, rate):
+    """Raise where `dtype` has no exponential numbers of that rate."""
+    if not rate > 0:
+        raise RuntimeError(f"exponential_ expects lambda > 0.0, but found lambda={number(rate)}")
+    if dtype.name not in DIGITS:
+        raise RuntimeError(
+            "Exponential distribution is a continuous probability distribution. dtype must be a "
+            f"floating point but you specified {SCALAR_NAMES[dtype.name]}"
+        )
+
+
+def check_bernoulli(dtype, p):
+    """Raise where `dtype` has no draws of probability `p`."""
+    if not 0 <= p <= 1:
+        raise RuntimeError(f"bernoulli_ expects p to be in [0, 1], but got p={number(p)}")
+    if dtype.kind == "c" or dtype.name in ("uint16", "uint32", "uint64"):
+        raise not_implemented("bernoulli_scalar_cpu_", dtype)
+
+
 def check_bounds(low, last, dtype):
     """Raise where `dtype` cannot hold `low` or `last`; warn where it cannot hold every integer
     between them.

@@ -30,11 +30,13 @@ from .draws import (
     INT64,
     INT64_MAX,
     INT64_MIN,
-    LARGEST,
     SCALAR_NAMES,
     array_and_view,
     as_integers,
+    check_bernoulli,
     check_bounds,
+    check_exponential,
+    check_uniform,
     check_weights,
     fused,
     nearest_inside,
@@ -42,9 +44,9 @@ from .draws import (
     number,
     rounded,
 )
-from .native import FUNCTIONS, TWISTER, translate
+from .native import FUNCTIONS, STAGES, TWISTER, translate
 
-_RECORD_BYTES = 5056
+RECORD_BYTES = 5056
 _WORDS = 624
 _SPARE, _HAS_SPARE = 5024, 5040  # where a record has the spare normal, and whether there is one
 _NATIVE = {
@@ -59,18 +61,20 @@ def _native() -> SimpleNamespace:
     """The functions of `native.twister`. They keep the interpreter's lock, so that threads may
     share a stream.
     """
+    names = [*_NATIVE, *STAGES]
     found = jit.compile(
-        TWISTER,
-        list(_NATIVE),
-        translate=lambda text: translate(text, list(_NATIVE)),
-        optimize=True,
+        TWISTER, names, translate=lambda text: translate(text, names), optimize=True
     )
-    return SimpleNamespace(
-        **{
-            name: ctypes.PYFUNCTYPE(None, *kinds)(place)
-            for (name, kinds), place in zip(_NATIVE.items(), found, strict=True)
-        }
-    )
+    places = dict(zip(names, found, strict=True))
+    functions = {
+        name: ctypes.PYFUNCTYPE(None, *kinds)(places[name]) for name, kinds in _NATIVE.items()
+    }
+    return SimpleNamespace(**functions, stages=places)
+
+
+def draw_stage(name: str) -> int:
+    """The address of a stage of `native.twister`, for launchers."""
+    return _native().stages[name]
 
 
 def applied(name, values):
@@ -102,11 +106,12 @@ class Stream:
     returned; shape and dtype are then its own. Complex results are pairs of real draws.
     """
 
-    __slots__ = ("__weakref__", "_address", "_record", "_seed")
+    __slots__ = ("__weakref__", "_address", "_record", "_seed", "_tensor")
 
     def __init__(self, seed: int = _DEFAULT_SEED):
-        self._record = bytearray(_RECORD_BYTES)
+        self._record = bytearray(RECORD_BYTES)
         self._address = ctypes.addressof(ctypes.c_char.from_buffer(self._record))
+        self._tensor = None
         self.manual_seed(seed)
 
     # ---- seeds and state ----
@@ -136,6 +141,14 @@ class Stream:
             self._seed = None
         return self._address
 
+    def tensor(self, make):
+        """What `make(address, bytes, owner)` gives for the record, made once and started."""
+        if self._tensor is None:
+            self._tensor = make(self._address, RECORD_BYTES, self._record)
+        if self._seed is not None:
+            self._started()
+        return self._tensor
+
     @property
     def _spare(self) -> float | None:
         """The second normal of a pair of which one was drawn."""
@@ -159,9 +172,9 @@ class Stream:
         state = numpy.asarray(state)
         if state.dtype != numpy.uint8:
             raise TypeError("RNG state must be a torch.ByteTensor")
-        if state.size != _RECORD_BYTES:
+        if state.size != RECORD_BYTES:
             raise RuntimeError(
-                f"Expected a CPUGeneratorImplState of size {_RECORD_BYTES} but found the input "
+                f"Expected a CPUGeneratorImplState of size {RECORD_BYTES} but found the input "
                 f"RNG state size to be {state.size}"
             )
         record = state.tobytes()
@@ -217,24 +230,7 @@ class Stream:
         """Uniform numbers in [`low`, `high`)."""
         result, target = array_and_view(shape, dtype, out)
         kind = target.dtype
-        if kind.name not in DIGITS:
-            raise not_implemented("check_uniform_bounds", kind)
-        largest = LARGEST[kind.name]
-        for name, value in (("from", low), ("to", high)):
-            if not -largest <= value <= largest:
-                raise RuntimeError(f"{name} is out of bounds for {C_NAMES[kind.name]}")
-        if not low <= high:
-            raise RuntimeError(
-                f"uniform_ expects to return a [from, to) range, but found from={number(low)} > "
-                f"to={number(high)}"
-            )
-        if not high - low <= largest:
-            raise RuntimeError(
-                f"uniform_ expects to-from <= "
-                f"std::numeric_limits<{SCALAR_NAMES[kind.name]}>::max(), but found "
-                f"to={number(high)} and from={number(low)} which result in to-from to exceed the "
-                f"limit"
-            )
+        check_uniform(kind, low, high)
         if kind == FLOAT64:
             span = float(high) - float(low)
             self._fill(target, lambda count: fused(self._uniform64(count), span, float(low)))
@@ -349,17 +345,7 @@ class Stream:
 
     def exponential(self, shape=(), dtype=FLOAT32, rate=1.0, out=None) -> numpy.ndarray:
         """Exponential numbers of that `rate`: -log(1 - u) / rate."""
-        if not rate > 0:
-            raise RuntimeError(
-                f"exponential_ expects lambda > 0.0, but found lambda={number(rate)}"
-            )
-        kind = numpy.dtype(dtype) if out is None else out.dtype
-        if kind.name not in DIGITS:
-            raise RuntimeError(
-                "Exponential distribution is a continuous probability distribution. dtype must be "
-                "a floating point but "
-                f"you specified {SCALAR_NAMES[kind.name]}"
-            )
+        check_exponential(numpy.dtype(dtype) if out is None else out.dtype, rate)
         factor = -1.0 / float(rate)
 
         def draw(count):
@@ -505,10 +491,7 @@ class Stream:
     def bernoulli(self, p=0.5, shape=(), dtype="bool") -> numpy.ndarray:
         """Ones with probability `p`, else zeros; a 53-bit uniform each."""
         dtype = numpy.dtype(dtype)
-        if not 0 <= p <= 1:
-            raise RuntimeError(f"bernoulli_ expects p to be in [0, 1], but got p={number(p)}")
-        if dtype.kind == "c" or dtype.name in ("uint16", "uint32", "uint64"):
-            raise not_implemented("bernoulli_scalar_cpu_", dtype)
+        check_bernoulli(dtype, p)
         # u < p for u = k / 2**53 is k < ceil(2**53 p), which spares the conversion.
         below = math.ceil(math.ldexp(float(p), 53))
 

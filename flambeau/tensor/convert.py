@@ -3,11 +3,23 @@ constructors.
 """
 
 import warnings
+from struct import error as StructError
+from struct import pack_into
 
 from flambeau import runtime
 from flambeau._base import numpy
 from flambeau.ops import adopt, find, modes
-from flambeau.types import DTYPES, PYTHON_TYPES, UNPROMOTED, by_name, cpu, layout, promote
+from flambeau.types import (
+    DTYPES,
+    PYTHON_TYPES,
+    STRUCT_LETTERS,
+    UNPROMOTED,
+    by_name,
+    contiguous,
+    cpu,
+    layout,
+    promote,
+)
 from flambeau.types import from_numpy as dtype_of_numpy
 
 from . import tensor as tensor_module
@@ -20,6 +32,7 @@ _SUPPORTED = (
     "uint16, uint8, and bool"
 )
 _NUMBERS = frozenset((bool, int, float, complex))
+_ELEMENTS = {bool: "b", int: "i", float: "f"}  # kinds of dtype by type of number
 INT64, UINT64, FLOAT64 = by_name("int64"), by_name("uint64"), by_name("float64")
 
 
@@ -197,7 +210,28 @@ def _checked_cast(values, dtype):
         return values.astype(dtype.numpy)
 
 
+def _from_numbers(data, dtype):
+    """A vector of numbers of one Python type; None where `dtype` does not hold them as they are."""
+    kinds = set(map(type, data))
+    kind = kinds.pop() if len(kinds) == 1 else None
+    if kind not in _ELEMENTS:
+        return None
+    dtype = dtype or _default_of(kind)
+    if dtype.kind != _ELEMENTS[kind] or dtype not in STRUCT_LETTERS:
+        return None
+    made = contiguous((len(data),), dtype)
+    storage = runtime.empty(made.nbytes)
+    try:
+        pack_into(f"{len(data)}{STRUCT_LETTERS[dtype]}", storage, 0, *data)
+    except (OverflowError, StructError):
+        return None
+    return runtime.wrap(storage, made, 0)
+
+
 def _from_sequence(data, dtype):
+    made = _from_numbers(data, dtype)
+    if made is not None:
+        return made
     kinds: set = set()
     _leaf_types(data, kinds)
     dtype = dtype or _infer(data, kinds)

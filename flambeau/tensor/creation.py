@@ -4,6 +4,7 @@ Every function takes `dtype`, `device`, `requires_grad`; `layout` and `pin_memor
 mean nothing here.
 """
 
+import functools
 import math
 
 from flambeau.ops import find, modes
@@ -16,6 +17,7 @@ _defaults = modes.defaults
 INT64 = by_name("int64")
 
 
+@functools.cache
 def _door(name):
     return find(name).door
 

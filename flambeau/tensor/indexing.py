@@ -15,10 +15,11 @@ from flambeau.types import by_name
 from .convert import _make, share, type_text
 from .tensor import Tensor
 
-INT64 = by_name("int64")
+BOOL, INT64 = by_name("bool"), by_name("int64")
+_NUMBERS = (bool, int, float, complex)
 interpreters = modes.interpreters
-_select, _slice, _unsqueeze, _index, _index_put = map(
-    find, ("select", "slice", "unsqueeze", "index", "index_put")
+_select, _slice, _unsqueeze, _index, _index_put, _masked_fill = map(
+    find, ("select", "slice", "unsqueeze", "index", "index_put", "masked_fill")
 )
 _row_plans = _select.plans
 _NO_INDEX = (
@@ -70,6 +71,9 @@ def set_item(self, index, value):
     if index is False:
         return
     kind = index.__class__
+    if kind is Tensor and value.__class__ in _NUMBERS and _is_mask(index.layout, self.layout):
+        _masked_fill.inplace(self, index, _value(self, value))
+        return
     if kind is int and self.layout.ndim:
         n = self.layout.shape[0]
         if not -n <= index < n:
@@ -88,6 +92,11 @@ def set_item(self, index, value):
     elif value.layout.dtype is not view.layout.dtype and value.layout.ndim == 0:
         value = value.to(view.layout.dtype)
     _index_put.inplace(view, key, value, False)
+
+
+def _is_mask(index, layout):
+    """Whether an index of that layout is a mask of all elements."""
+    return index.dtype is BOOL and index.shape == layout.shape and index.ndim > 0
 
 
 def _assign(view, value):

@@ -1,11 +1,12 @@
 """`Tensor`: a storage, a layout, an offset, and what autograd needs to know."""
 
+from struct import unpack_from
 from typing import TYPE_CHECKING, Any
 
 from flambeau import ops, runtime
 from flambeau._base import numpy
 from flambeau.ops import AccumulateGrad, Output, add_hook, adopt, find, modes, ndarray, no_device
-from flambeau.types import Device, DType, Layout, layout
+from flambeau.types import STRUCT_LETTERS, Device, DType, Layout, cpu, layout
 
 from .autograd import engine, hooks
 from .printing import tensor_repr
@@ -417,10 +418,14 @@ class Tensor:
 
     def item(self):
         """The one element as a Python number."""
-        if self.layout.numel != 1:
+        layout = self.layout
+        if layout.numel != 1:
             raise RuntimeError(
-                f"a Tensor with {self.layout.numel} elements cannot be converted to Scalar"
+                f"a Tensor with {layout.numel} elements cannot be converted to Scalar"
             )
+        letter = STRUCT_LETTERS.get(layout.dtype)
+        if letter is not None and layout.device is cpu and not layout.neg:
+            return unpack_from(letter, self.storage, self.offset * layout.itemsize)[0]
         return (
             ndarray(self).item()
             if self.dtype.name != "bfloat16"

@@ -1,7 +1,17 @@
 """What values are made of: element types, devices, layouts, op schemas."""
 
 from .device import Device, cpu, meta
-from .dtype import DTYPES, PYTHON_TYPES, UNPROMOTED, DType, by_name, can_cast, from_numpy, promote
+from .dtype import (
+    DTYPES,
+    PYTHON_TYPES,
+    STRUCT_LETTERS,
+    UNPROMOTED,
+    DType,
+    by_name,
+    can_cast,
+    from_numpy,
+    promote,
+)
 from .layout import (
     Layout,
     channels_last,
@@ -20,6 +30,7 @@ __all__ = [
     "DTYPES",
     "PLAIN",
     "PYTHON_TYPES",
+    "STRUCT_LETTERS",
     "TENSOR_TYPES",
     "UNPROMOTED",
     "Argument",

@@ -180,3 +180,13 @@ def can_cast(source: DType, target: DType) -> bool:
                 f"can_cast(): argument '{name}' must be torch.dtype, not {type(value).__name__}"
             )
     return source.category <= target.category
+
+
+# The letters of Python's `struct` for elements that it knows.
+STRUCT_LETTERS = {
+    by_name(name): letter
+    for name, letter in zip(
+        "bool uint8 int8 int16 int32 int64 float16 float32 float64".split(), "?Bbhiqefd",
+        strict=True,
+    )
+}  # fmt: skip

@@ -124,9 +124,13 @@ class Schema:
         """All arguments, in order and positional, brought to their types; PyTorch's TypeError where
         one does not fit.
         """
+        return (self._normalise or self.normaliser())(*args)
+
+    def normaliser(self):
+        """The function that `normalise` calls."""
         if self._normalise is None:
             self._normalise = _make_normalise(self)
-        return self._normalise(*args)
+        return self._normalise
 
 
 # Classes whose instances are tensors, told by the tensor layer: the check that is made most often

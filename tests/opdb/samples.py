@@ -167,15 +167,17 @@ _topk: X(3, 5), 1, True, 2
 kthvalue: X(3, 5), 2
 _kthvalue: X(3, 5), 1, 2
 _mode: X(3, 5), 1
-unique unique_consecutive _unique_consecutive: I(4, 9)
-_unique: I(4, 9), 0
-_runs: N(3, 1, 1, 2), N(1, 2, 3, 0)
+unique unique_consecutive: I(4, 9)
+_unique _unique_consecutive: I(4, 9), 0
+_distinct: N(3, 1, 1, 2), True, True, True
 _rows_where: X(3, 4), B(3, 4)
 searchsorted: X(5).sort()[0], X(3, 4)
 _searchsorted: X(5).sort()[0], X(3, 4), False, False, None
 bucketize: X(3, 4), X(5).sort()[0]
 isin _isin: I(9, 3, 4), I(9, 4)
 bincount: I(4, 9); I(4, 9), X(9)
+_tally: N(3, 1, 1, 2), 5
+_histc: X(9), 4, -1.0, 1.5
 histogram: X(9), 4
 histogram.bins_tensor: X(9), X(5).sort()[0]
 _histogram_edges: X(9), X(5).sort()[0], None, False
@@ -204,6 +206,8 @@ put: X(3, 4), N(1, 7, 3), X(3)
 masked_select: X(3, 4), B(3, 4)
 masked_scatter: X(3, 4), B(3, 4), X(12)
 repeat_interleave: X(3, 4), 2, 1; X(3), N(1, 0, 2)
+_repeat_each: X(3, 4), 2, 1
+_repeated: N(1, 0, 2), 3
 _repeat_rows: N(1, 0, 2), 3
 unravel_index: I(12, 5), (3, 4)
 _resample: X(3, 4), 1, I(4, 2, 3), U(2, 3), I(3, 2, 4), U(2, 4)
@@ -369,8 +373,9 @@ embedding_dense_backward: X(2, 4, 3), I(5, 2, 4), 5, 1
 embedding_renorm_: X(5, 3), I(5, 4), 0.7, 2.0
 embedding_bag: X(5, 3), I(5, 6), N(0, 2, 5); X(5, 3), I(5, 6), N(0, 2, 5), False, 1
 _bags: N(0, 2, 5), 6, False
-_bag_largest: X(6, 3), N(0, 0, 1, 1, 1, 2), B(6) | True, 3
-nn.one_hot: I(4, 5), 4
+_bag_largest: X(6, 3), I(6, 5), N(0, 0, 1, 1, 2), B(5) | True, 3
+_gathered_sum: X(6, 3), I(6, 5), N(0, 0, 1, 1, 2), X(5), B(5), 3
+nn.one_hot _one_hot: I(4, 5), 4
 nn.scaled_dot_product_attention: X(2, 3, 4), X(2, 5, 4), X(2, 5, 4); \
 X(2, 2, 3, 4), X(2, 2, 3, 4), X(2, 2, 3, 4), is_causal=True; \
 X(2, 3, 4), X(2, 5, 4), X(2, 5, 4), X(3, 5)
@@ -420,6 +425,9 @@ fft.fftfreq fft.rfftfreq: 5, 0.5
 _to_copy: X(3, 4), torch.float64, True
 arange: 1, 9, 2
 _iota: 5, 2
+_stepped: (5,), 2, 3, torch.int64
+_spaced: (5,), 0.5, 2.5, 0.5, 5, torch.float32
+_diagonal: (3, 4), torch.float32
 empty: (3, 4)
 empty_strided: (3, 4), (1, 3)
 eye: 3, 4

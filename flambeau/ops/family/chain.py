@@ -121,6 +121,7 @@ class Steps:
     def __init__(self, device):
         self.device = device
         self.rows: int | None = None
+        self.releases = True  # whether a long launch may let other Python threads run
         self.fresh: list[tuple[Layout | None, int]] = []
         self.cost = 0.0
         self._steps: list[Any] = []  # of _Step and _Call
@@ -217,7 +218,7 @@ class Steps:
         rows = self._common_rows() if self.rows is None else self.rows
         stages, works = self._by_rows(rows) if rows else self._one_by_one()
         outputs = tuple(f for f in self.fresh if not rows or f[0] is not None)
-        release = self.cost > RELEASE
+        release = self.releases and self.cost > RELEASE
         return runtime.launcher(
             runtime.Launch(letters, sizes, outputs, tuple(stages), release, record, fail, works)
         )

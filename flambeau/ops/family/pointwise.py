@@ -95,7 +95,10 @@ class Pointwise(Op):
                 values.append(v)
                 continue
             promoted = not self.promotes or a.name in self.promotes
-            if not is_tensor(v):
+            if not is_tensor(v) and self.bakes_numbers and v in self.bakes_numbers:
+                slots.skip()
+                values.append(ir.const(v, inner))
+            elif not is_tensor(v):
                 values.append(ir.cast(slots.number(type(v)), inner))
             else:
                 raw = slots.tensor(v.layout)

@@ -5,6 +5,8 @@ from importlib import import_module
 from .allocator import ALLOCATOR
 from .backward import BACKWARD
 from .guard import GUARD, GUARD_KINDS
+from .counting import COUNTING, IN_ORDER, IN_WORD, LISTED
+from .counting import KERNELS as COUNTS
 from .launch import HEAD, KINDS, LAUNCH
 from .pool import POOL
 from .products import PRODUCTS, ROUTINES
@@ -15,7 +17,7 @@ from .sequence import SEQUENCE
 from .sorting import FIXED, GOOD_MIDDLE, MIDDLE, SORTING
 from .sorting import KERNELS as ORDER
 from .tensors import TENSORS
-from .twister import FUNCTIONS, TWISTER
+from .twister import FUNCTIONS, STAGES, TWISTER
 
 CORE = "\n".join(
     (PYTHON, ALLOCATOR, POOL, TENSORS, RECORD, BACKWARD, ROWS, SEQUENCE, GUARD, LAUNCH)
@@ -31,17 +33,23 @@ def translate(source: str, exports: list[str]) -> str:
 
 __all__ = [
     "CORE",
+    "COUNTING",
+    "COUNTS",
     "FIXED",
     "FUNCTIONS",
     "GOOD_MIDDLE",
     "GUARD_KINDS",
     "HEAD",
+    "IN_ORDER",
+    "IN_WORD",
     "KINDS",
+    "LISTED",
     "MIDDLE",
     "ORDER",
     "PRODUCTS",
     "ROUTINES",
     "SORTING",
+    "STAGES",
     "TWISTER",
     "translate",
 ]

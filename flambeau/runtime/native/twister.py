@@ -14,6 +14,11 @@ def NAME(x: f64) -> f64: ...
 def apply_NAME(values: ptr, count: i64) -> None:
     for i in range(count):
         values[i] = NAME(values[i])
+
+# A stage. data: the values.
+def each_NAME(data: ptr, dims: ptr, scalars: ptr, low: i64, high: i64) -> i64:
+    apply_NAME(data[0] + 8 * low, high - low)
+    return 0
 """
 
 TWISTER = """
@@ -74,6 +79,20 @@ def draw(record: ptr, target: ptr, count: i64) -> None:
         record[LEFT] = (WORDS + 1 - place) | SEEDED
         record[NEXT] = place
 
+# A stage. data: a record, what the words are written to. dims: how many, from which byte on.
+def draw_words(data: ptr, dims: ptr, scalars: ptr, low: i64, high: i64) -> i64:
+    draw(data[0], data[1] + dims[1], dims[0])
+    return 0
+
+# A stage. data: a record, what is made: the numbers below dims[0] in random order.
+def shuffle(data: ptr, dims: ptr, scalars: ptr, low: i64, high: i64) -> i64:
+    order = data[1]
+    count = dims[0]
+    for i in range(count):
+        order[i] = i
+    permute(data[0], order, count)
+    return 0
+
 # Exchanges each of `count` elements of `order` with one from it on (Fisher and Yates; Durstenfeld,
 # CACM 7(7), 1964). Large ranges take two words for each exchange, high half first.
 def permute(record: ptr, order: ptr, count: i64) -> None:
@@ -95,4 +114,6 @@ def permute(record: ptr, order: ptr, count: i64) -> None:
             order[partner] = order[i]
             order[i] = moved
             i += 1
-""" + "".join(_APPLY.replace("NAME", name) for name in FUNCTIONS)
+"""
+STAGES = ("draw_words", "shuffle", *(f"each_{name}" for name in FUNCTIONS))
+TWISTER += "".join(_APPLY.replace("NAME", name) for name in FUNCTIONS)
