@@ -1,6 +1,6 @@
-"""Truncated Taylor series in some arguments, as one value: what derivatives in parameters of special
-functions are computed with, where no formula gives them (A. Griewank & A. Walther, Evaluating
-Derivatives, 2008, ch. 13).
+"""Truncated Taylor series in some arguments, as one value: what derivatives in parameters of
+special functions are computed with, where no formula gives them (A. Griewank & A. Walther,
+Evaluating Derivatives, 2008, ch. 13).
 
 A body that is written for `twofold.Numbers` runs on `Jets` unchanged.
 """

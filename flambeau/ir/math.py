@@ -21,6 +21,7 @@ from . import math_exponential as _exponential
 from . import math_gamma as _gamma
 from . import math_hypergeometric as _hypergeometric
 from . import math_integrals as _integrals
+from . import math_orders as _orders
 from . import math_polynomials as _polynomials
 from . import math_special as _special
 from . import math_trigonometric as _trigonometric
@@ -70,6 +71,11 @@ gammaincinv, gammainccinv = _beta.gammaincinv, _beta.gammainccinv
 hyp2f1 = _hypergeometric.hyp2f1
 expi, expn, lambertw = _integrals.expi, _integrals.expn, _integrals.lambertw
 ellipk, ellipe = _integrals.ellipk, _integrals.ellipe
+jv, yv, iv, kv = _orders.jv, _orders.yv, _orders.iv, _orders.kv
+ive, kve, struve = _orders.ive, _orders.kve, _orders.struve
+jv_slope, yv_slope, iv_slope = _orders.jv_slope, _orders.yv_slope, _orders.iv_slope
+kv_slope, ive_slope, kve_slope = _orders.kv_slope, _orders.ive_slope, _orders.kve_slope
+struve_slope = _orders.struve_slope
 betainc_slope = _beta.betainc_slope
 hyp2f1_slope = _hypergeometric.hyp2f1_slope
 zeta, polygamma = _zeta.zeta, _zeta.polygamma

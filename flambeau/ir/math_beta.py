@@ -90,8 +90,8 @@ def _outside(a: Expr, b: Expr) -> Expr:
 
 
 def betaln(a: Expr, b: Expr) -> Expr:
-    """Logarithm of |B(a, b)|. Where an argument is negative, errors count by the logarithms of gamma
-    that it consists of.
+    """Logarithm of |B(a, b)|. Where an argument is negative, errors count by the logarithms of
+    gamma that it consists of.
     """
     return value(betaln_body, a, b)
 
@@ -181,7 +181,7 @@ def _gamma_guess(a: Expr, p: Expr, q: Expr) -> Expr:
     return select((tail < -1.0) | (middle <= 0.0), tail, exponential.log(at_least(middle, 1e-300)))
 
 
-def _little_inverse(a: Expr, p: Expr, x: Expr, numbers: Numbers) -> Expr:
+def _little_inverse(a: Expr, p, x: Expr, numbers: Numbers) -> Expr:
     """x again, by x**a = p gamma(a + 1)/M, where M = 1 - x a/(a + 1) + … hardly depends on it."""
     a, wide = at_most(a, 0.5), numbers.of(at_most(x, 0.5))
     total = numbers.of(0.0)
@@ -190,7 +190,7 @@ def _little_inverse(a: Expr, p: Expr, x: Expr, numbers: Numbers) -> Expr:
         total = term * wide * numbers.ratio(1, n)
     series = numbers.of(1.0) - total * a
     up = numbers.sum(a, 1.0)
-    logarithm = numbers.log(numbers.of(p) / series) + log_gamma(numbers, up)
+    logarithm = numbers.log(p / series) + log_gamma(numbers, up)
     return numbers.plain(numbers.exp(logarithm / a))
 
 
@@ -219,7 +219,9 @@ def _inverse_gamma(a: Expr, y: Expr, upper: bool) -> Expr:
     density = exponential.exp(s * exponential.log(x) - x - lgamma(s))
     step = off / density
     x = select(abs(step) < 0.01, x * (1.0 - step), x)
-    x = select(lower & (s < 0.5) & (x < 0.5), _little_inverse(s, p, x, Numbers(precise)), x)
+    numbers = Numbers(precise)
+    exact = numbers.sum(-given, 1.0) if upper else numbers.of(given)
+    x = select((s < 0.5) & (x < 0.5), _little_inverse(s, exact, x, numbers), x)
     end_low, end_high = (0.0, INFINITY) if not upper else (INFINITY, 0.0)
     limit = select(y.equals(0.0), const(end_low, float64), end_high)
     limit = select(y.equals(0.0) | y.equals(1.0), limit, NAN)

@@ -96,7 +96,8 @@ def hyp2f1_body(numbers, a, b, c, x):
     direct = ends | (abs(lead(x)) <= 0.5)
     mirrored = ~direct & (lead(x) < 0.0)
     fading = ~direct & ~mirrored & (lead(c) < lead(a) + lead(b))
-    # Pfaff: (1 - x)**-a F(a, c - b; c; x/(x - 1)). Euler: (1 - x)**(c - a - b) F(c - a, c - b; c; x)
+    # Pfaff: (1 - x)**-a F(a, c - b; c; x/(x - 1)).
+    # Euler: (1 - x)**(c - a - b) F(c - a, c - b; c; x).
     d = 1.0 - x
     power = numbers.select(mirrored, -a, c - a - b)
     away = numbers.select(mirrored | fading, d, numbers.of(1.0))

@@ -8,10 +8,9 @@ from . import math_exponential as exponential
 from .loop import Expr, cast, const, float32, float64, rint, select, sqrt
 from .math_pieces import INFINITY, NAN, at_least, at_most, polynomial, scale
 from .repeat import repeat
-from .twofold import Numbers, Twofold
+from .twofold import Numbers
 
 STEPS = 400
-E_HIGH = 2.718281828459045
 
 
 def numbers_for(x: Expr) -> Numbers:

@@ -1,7 +1,10 @@
-"""Bessel and Airy functions (NIST DLMF 9, 10), each differentiable through its neighbours."""
+"""Bessel and Airy functions (NIST DLMF 9, 10), each differentiable through its neighbours; and
+beyond PyTorch, under SciPy's names, those of any real order and Struve's.
+"""
 
 from flambeau.ir import math
 
+from .hypergeometric import function, more, slope
 from .op import also
 from .special import i0, i1, over, special
 
@@ -81,4 +84,43 @@ airy_ai_prime = special(
     math.airy_ai_prime,
     "x",
     function=False,
+)
+
+
+def of_order(name, doc):
+    """A function of order and argument, differentiable in both: by Taylor series (see
+    `hypergeometric`).
+    """
+
+    slopes = slope(
+        name,
+        "v x",
+        dict(
+            v=lambda grad, v, x, orders: grad * slopes(v, x, more(orders, 0)),
+            x=lambda grad, v, x, orders: grad * slopes(v, x, more(orders, 1)),
+        ),
+    )
+    return function(
+        name,
+        doc,
+        "v x",
+        dict(
+            v=lambda grad, v, x: grad * slopes(v, x, [1, 0]),
+            x=lambda grad, v, x: grad * slopes(v, x, [0, 1]),
+        ),
+    )
+
+
+_ORDER = """ of real order v. Where it takes a recurrence, orders beyond 100,000 give nan."""
+jv = of_order("jv", """The Bessel function of the first kind""" + _ORDER)
+yv = of_order("yv", """The Bessel function of the second kind""" + _ORDER)
+iv = of_order("iv", """The modified Bessel function of the first kind""" + _ORDER)
+kv = of_order("kv", """The modified Bessel function of the second kind""" + _ORDER)
+ive = of_order("ive", """``exp(-abs(x))`` times `iv`.""")
+kve = of_order("kve", """``exp(x)`` times `kv`.""")
+struve = of_order(
+    "struve",
+    """Struve's function H of real order v > -3/2; nan for others. Digits are lost where v is above
+    100 and x between v/2 and v.
+    """,
 )

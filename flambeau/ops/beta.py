@@ -1,4 +1,4 @@
-"""The beta function and the incomplete one, and the inverses of incomplete gamma and beta functions.
+"""The beta function, the incomplete one, and the inverses of incomplete gamma and beta functions.
 Beyond PyTorch; names and arguments are SciPy's.
 """
 

@@ -26,7 +26,7 @@ expn = pointwise(
 )
 ellipk = special(
     "ellipk",
-    """The complete elliptic integral of the first kind of the parameter m; inf at 1, nan beyond.""",
+    """The complete elliptic integral of the first kind of the parameter m; nan above 1.""",
     lambda grad, m: grad * hyp2f1(1.5, 1.5, 2.0, m) * (_math.pi / 8),
     argument="m",
 )
@@ -38,8 +38,8 @@ ellipe = special(
 )
 lambertw = pointwise(
     "special::lambertw(Tensor z, int k=0) -> Tensor",
-    """The real solution w of ``w * exp(w) = z``: the greater one for branch k = 0, for -1 the other.
-    nan below -1/e, and for branch -1 above 0.
+    """The real solution w of ``w * exp(w) = z``: the greater one for branch k = 0, the other for
+    -1. nan below -1/e, and for branch -1 above 0.
     """,
     scalar=math.lambertw,
     dtype=int_to_float,
