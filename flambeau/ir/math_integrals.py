@@ -249,4 +249,6 @@ def lambertw(z: Expr, branch: int) -> Expr:
         w = select(z.equals(0.0), end, w)
     else:
         w = select(tiny, z - z * z, select(z < INFINITY, w, z))
-    return cast(select((off >= 0.0) & ((z <= 0.0) if branch else z.equals(z)), w, NAN), dtype)
+    return cast(
+        select((off >= 0.0) & (z <= 0.0) if branch else (off >= 0.0) | (z > 0.0), w, NAN), dtype
+    )

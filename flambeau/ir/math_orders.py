@@ -209,6 +209,7 @@ def _cylinder(numbers, v, x):
     lead = numbers.lead
     large_from = LARGE[numbers.precise]
     near = lead(x) <= large_from
+    steep = near | (lead(x) / lead(v) * lead(x) < 60.0)  # where the series of J does
     n, mu = _split(numbers, v)
     small = numbers.select(near, x, numbers.of(1.0))
     large = numbers.select(near, numbers.of(large_from), x)
@@ -218,16 +219,16 @@ def _cylinder(numbers, v, x):
     y, y_next = numbers.select(near, y, y_far), numbers.select(near, y_next, y_far_next)
     always = lead(x) > 0.0
     y, y_next, m = _upward(numbers, mu, n, x, y, y_next, -1, always)
-    j, k = _series(numbers, v, small, -1, near)
+    j, k = _series(numbers, v, numbers.select(steep, x, numbers.of(1.0)), -1, steep)
     below = lead(v) <= lead(x)
-    forward, _, _ = _upward(numbers, mu, n, large, j_far, j_far_next, -1, ~near & below)
-    beyond = ~near & ~below
+    forward, _, _ = _upward(numbers, mu, n, large, j_far, j_far_next, -1, ~steep & below)
+    beyond = ~steep & ~below
     above = numbers.select(beyond, v, numbers.of(large_from + 1.0))
     ratio = _ratio(numbers, above, numbers.select(beyond, x, numbers.of(large_from)), -1, beyond)
     decaying = 2.0 / (numbers.constant("pi") * x * (ratio * y - y_next))
     zero = const(0.0, float64)
-    j = numbers.select(near, j, numbers.select(below, forward, decaying))
-    return (j, select(near, k, select(below, zero, -m))), (y, m)
+    j = numbers.select(steep, j, numbers.select(below, forward, decaying))
+    return (j, select(steep, k, select(below, zero, -m))), (y, m)
 
 
 def _decaying(numbers, mu, x, wanted: Expr):
@@ -276,7 +277,7 @@ def _modified(numbers, v, x):
     )
     k_, k_next, m = _upward(numbers, mu, n, x, first, second, 1, lead(x) > 0.0)
     large_from = LARGE[numbers.precise]
-    near = lead(x) <= large_from
+    near = (lead(x) <= large_from) | (lead(x) / lead(v) * lead(x) < 400.0)
     i, k = _series(numbers, v, numbers.select(near, x, numbers.of(1.0)), 1, near)
     flat = ~near & (lead(x) > 1000.0) & (lead(v) * lead(v) < lead(x))
     steep = ~near & ~flat
@@ -465,16 +466,18 @@ def struve_body(numbers, v, x):
 
 
 def _function(body, doc):
+    """The function, and its derivatives in the order."""
+
     def function(v: Expr, x: Expr) -> Expr:
         return value(body, v, x)
 
-    def derivative(v: Expr, x: Expr, orders) -> Expr:
-        return slope(body, orders, v, x)
+    def derivative(v: Expr, x: Expr, order: int) -> Expr:
+        return slope(body, (order, 0), v, x)
 
     name = body.__name__.removesuffix("_body")
     function.__name__, function.__doc__ = name, doc
     derivative.__name__ = f"{name}_slope"
-    derivative.__doc__ = f"The derivative of `{name}` of these orders in v and x."
+    derivative.__doc__ = f"The derivative of `{name}` in v, of this order."
     return function, derivative
 
 
@@ -484,4 +487,13 @@ iv, iv_slope = _function(iv_body, "Modified Bessel function of the first kind, o
 ive, ive_slope = _function(ive_body, "exp(-|x|) times `iv`.")
 kv, kv_slope = _function(kv_body, "Modified Bessel function of the second kind, of real order v.")
 kve, kve_slope = _function(kve_body, "exp(x) times `kv`.")
-struve, struve_slope = _function(struve_body, "Struve's function H of order v > -3/2.")
+
+
+def struve(v: Expr, x: Expr) -> Expr:
+    """Struve's function H of order v > -3/2."""
+    return value(struve_body, v, x)
+
+
+def struve_slope(v: Expr, x: Expr, orders) -> Expr:
+    """The derivative of `struve` of these orders in v and x."""
+    return slope(struve_body, orders, v, x)

@@ -12,11 +12,11 @@ INFINITY, NAN = float("inf"), float("nan")
 source = numpy.random.default_rng(5)
 
 
-def uniform(low, high, count=12):
+def uniform(low, high, count=6):
     return source.uniform(low, high, count)
 
 
-def spread(low, high, count=12):
+def spread(low, high, count=6):
     """Evenly on a logarithmic scale."""
     return numpy.exp(source.uniform(numpy.log(low), numpy.log(high), count))
 
@@ -59,7 +59,7 @@ def beta_of_odds(a, b, u):
     return beta(a, b, 1 / (1 + mp.exp(-u)))
 
 
-orders = joined(uniform(0, 5), numpy.arange(12.0), uniform(-4, 40), uniform(0, 150))
+orders = joined(uniform(0, 5), numpy.arange(6.0), uniform(-4, 40), uniform(0, 150))
 places = joined(uniform(0, 30), uniform(0, 60), uniform(0, 60), uniform(0, 200))
 sides = joined(uniform(0, 9), spread(1e-2, 1e2)), joined(uniform(0, 9), spread(1e-2, 1e2))
 within = joined(uniform(0, 1), spread(1e-8, 1))
@@ -81,13 +81,16 @@ FUNCTIONS = {
         lambda *a: 1 / (1 + mp.exp(-inverse(beta_of_odds, -600, 600)(*a))),
         (*(s[::3] + 0.1 for s in sides), within[::3]),
     ),
-    "gammaincinv": (lambda *a: mp.exp(inverse(lower, -1700, 9)(*a)), (sides[0] + 0.02, within)),
+    "gammaincinv": (
+        lambda *a: mp.exp(inverse(lower, -1700, 9)(*a)),
+        (sides[0][::2] + 0.02, within[::2]),
+    ),
     "gammainccinv": (
         lambda a, y: mp.exp(inverse(upper, -1700, 9)(a, -y)),
-        (sides[0] + 0.02, within),
+        (sides[0][::2] + 0.02, within[::2]),
     ),
     "hyp2f1": (mp.hyp2f1, (*parameters, numpy.abs(parameters[0] + 0.5), near_one)),
-    "expn": (mp.expint, (numpy.arange(36) % 9 - 2, joined(uniform(0, 2), uniform(0, 9, 24)))),
+    "expn": (mp.expint, (numpy.arange(18) % 9 - 2, joined(uniform(0, 2), uniform(0, 9, 12)))),
     "expi": (mp.ei, (joined(uniform(-60, 0), uniform(0, 1), uniform(0, 80), [0.372507410781366]),)),
     "ellipk": (mp.ellipk, (elliptic,)),
     "ellipe": (mp.ellipe, (elliptic,)),
@@ -212,4 +215,4 @@ def test_any_arguments_end(name):
     grid = [g.ravel() for g in numpy.meshgrid(*[hard] * min(count, 2))]
     grid += [numpy.full_like(grid[0], 0.25)] * (count - len(grid))
     got = value(name, *grid)
-    assert numpy.isnan(got[numpy.isnan(sum(grid))]).all()
+    assert numpy.isnan(got[numpy.isnan(grid).any(0)]).all()
