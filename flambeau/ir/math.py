@@ -15,9 +15,13 @@ import builtins
 
 from . import math_arithmetic as _arithmetic
 from . import math_bessel as _bessel
+from . import math_beta as _beta
 from . import math_complex as _complex
 from . import math_exponential as _exponential
 from . import math_gamma as _gamma
+from . import math_hypergeometric as _hypergeometric
+from . import math_integrals as _integrals
+from . import math_orders as _orders
 from . import math_polynomials as _polynomials
 from . import math_special as _special
 from . import math_trigonometric as _trigonometric
@@ -62,6 +66,18 @@ airy_ai, airy_ai_prime = _bessel.airy_ai, _bessel.airy_ai_prime
 frexp = _exponential.frexp
 gammainc, gammaincc = _gamma.gammainc, _gamma.gammaincc
 gammainc_slope = _gamma.gammainc_slope
+betaln, betainc, betaincinv = _beta.betaln, _beta.betainc, _beta.betaincinv
+gammaincinv, gammainccinv = _beta.gammaincinv, _beta.gammainccinv
+hyp2f1 = _hypergeometric.hyp2f1
+expi, expn, lambertw = _integrals.expi, _integrals.expn, _integrals.lambertw
+ellipk, ellipe = _integrals.ellipk, _integrals.ellipe
+jv, yv, iv, kv = _orders.jv, _orders.yv, _orders.iv, _orders.kv
+ive, kve, struve = _orders.ive, _orders.kve, _orders.struve
+jv_slope, yv_slope, iv_slope = _orders.jv_slope, _orders.yv_slope, _orders.iv_slope
+kv_slope, ive_slope, kve_slope = _orders.kv_slope, _orders.ive_slope, _orders.kve_slope
+struve_slope = _orders.struve_slope
+betainc_slope = _beta.betainc_slope
+hyp2f1_slope = _hypergeometric.hyp2f1_slope
 zeta, polygamma = _zeta.zeta, _zeta.polygamma
 chebyshev_t, chebyshev_u = _polynomials.chebyshev_t, _polynomials.chebyshev_u
 chebyshev_v, chebyshev_w = _polynomials.chebyshev_v, _polynomials.chebyshev_w

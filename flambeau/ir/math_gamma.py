@@ -60,22 +60,26 @@ def _limits(a: Expr, x: Expr, usual: Expr, value: Expr, at_zero: float, at_end: 
 
 
 def _incomplete(a: Expr, x: Expr, upper: bool) -> Expr:
-    dtype, numbers = a.dtype, Numbers(a.dtype is not float32)
+    dtype, precise = a.dtype, a.dtype is not float32
     a, x = cast(a, float64), cast(x, float64)
     usual, s, y = _usual(a, x)
-    ratio = y / s
-    near = (s >= 30.0) & (ratio > 0.7) & (ratio < 1.3)
-    tail = ~near & (y > 1.1) & (y >= s)
-    front = _front(s, y)
-    below = front * _series(s, y, ~near & ~tail, numbers)
-    above = front * _fraction(s, y, tail, numbers)
-    if upper:
-        value = select(tail, above, 1.0 - below)
-        value = select((s < 1.0) & (y <= 1.1), _little(at_most(s, 1.0), at_most(y, 1.1)), value)
-    else:
-        value = select(tail, 1.0 - above, below)
-    value = select(near, _temme(s, y, upper), value)
+    value = gammainc_pair(s, y, precise)[upper]
     return cast(_limits(a, x, usual, value, float(upper), float(not upper)), dtype)
+
+
+def gammainc_pair(a: Expr, x: Expr, precise: bool) -> tuple[Expr, Expr]:
+    """(`gammainc`, `gammaincc`) in float64 for positive, finite arguments."""
+    numbers = Numbers(precise)
+    ratio = x / a
+    near = (a >= 30.0) & (ratio > 0.7) & (ratio < 1.3)
+    tail = ~near & (x > 1.1) & (x >= a)
+    front = _front(a, x)
+    below = front * _series(a, x, ~near & ~tail, numbers)
+    above = front * _fraction(a, x, tail, numbers)
+    upper = select(tail, above, 1.0 - below)
+    upper = select((a < 1.0) & (x <= 1.1), _little(at_most(a, 1.0), at_most(x, 1.1)), upper)
+    lower = select(tail, 1.0 - above, below)
+    return select(near, _temme(a, x, False), lower), select(near, _temme(a, x, True), upper)
 
 
 def _reciprocal(a: Expr, name: str) -> Expr:

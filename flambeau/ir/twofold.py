@@ -4,8 +4,38 @@ For recurrences and series that lose digits on the way (T. Dekker, Numer. Math. 
 X. Li & D. Bailey, ARITH 15, 2001).
 """
 
-from .loop import Expr, const, float64, fma, select
-from .math_pieces import fast_two_sum, two_product, two_sum
+import math
+
+from . import math_exponential as exponential
+from .loop import Expr, const, float64, fma, rint, select, sqrt
+from .math_pieces import (
+    at_least,
+    at_most,
+    fast_two_sum,
+    power_of_two,
+    scale,
+    split_log,
+    two_product,
+    two_sum,
+)
+
+# To some 120 bits: whole numbers over 10**36
+CONSTANTS = {
+    "log2": 693147180559945309417232121458176568,
+    "pi": 3141592653589793238462643383279502884,
+    "e": 2718281828459045235360287471352662498,
+    "euler": 577215664901532860606512090082402431,
+    "half_log_tau": 918938533204672741780329736405617640,
+}
+SHORT = 0.693147180559890330187045037746429443359375  # log 2 to 42 bits
+TERMS = 14  # of the exponential series, for arguments below 1/45
+
+
+def double(numerator: int, denominator: int = 1):
+    """A rational number as a sum of two float64."""
+    high = numerator / denominator
+    p, q = high.as_integer_ratio()
+    return high, (numerator * q - p * denominator) / (denominator * q)
 
 
 class Twofold:
@@ -60,6 +90,57 @@ class Twofold:
         return Twofold(self.high._lift(other)) / self
 
 
+def twofold(numerator: int, denominator: int = 1) -> Twofold:
+    """A rational constant."""
+    high, low = double(numerator, denominator)
+    return Twofold(const(high, float64), const(low, float64))
+
+
+def constant(name: str) -> Twofold:
+    return twofold(CONSTANTS[name], 10**36)
+
+
+def horner(x, numbers):
+    """numbers[0] + numbers[1] x + …"""
+    *rest, total = numbers
+    for number in reversed(rest):
+        total = total * x + number
+    return total
+
+
+def exp_parts(x: Twofold):
+    """(p, k) with exp(x) = p 2**k, for -1400 < x < 1400."""
+    k = rint(x.high * (1.0 / math.log(2)))
+    rest = twofold(CONSTANTS["log2"] * 2**60 - int(SHORT * 2**60) * 10**36, 2**60 * 10**36)
+    r = (Twofold(fma(k, -SHORT, x.high), x.low) - rest * k) * (1.0 / 16.0)
+    p = horner(r, [twofold(1, math.factorial(n)) for n in range(TERMS)])
+    for _ in range(4):
+        p = p * p
+    return p, k
+
+
+def log_twofold(x: Twofold) -> Twofold:
+    """log(x) for x > 0, with an absolute error of some 2**-100: a float64, and one step of
+    Newton's.
+    """
+    k, f = split_log(x.high)
+    y = exponential.log1p(f)
+    near, power = exp_parts(Twofold(-y))
+    half = rint(k * 0.5)
+    down = power_of_two(-half), power_of_two(half - k)
+    reduced = Twofold(x.high * down[0] * down[1], x.low * down[0] * down[1])
+    u = reduced * near * power_of_two(power) - 1.0
+    return constant("log2") * k + (u - u.high * u.high * 0.5 + y)
+
+
+def root(x: Twofold) -> Twofold:
+    """sqrt(x) for x >= 0."""
+    r = sqrt(x.high)
+    p, low = two_product(r, r)
+    rest = ((x.high - p) - low) + x.low
+    return Twofold(*fast_two_sum(r, rest / select(r > 0.0, r + r, 1.0)))
+
+
 class Numbers:
     """What to calculate in: float64, or where that is not `precise` enough numbers of twice the
     precision.
@@ -71,6 +152,8 @@ class Numbers:
 
     def of(self, x):
         """An expression, or a number, as one of these."""
+        if isinstance(x, Twofold):
+            return x
         x = const(x, float64)
         return Twofold(x) if self.precise else x
 
@@ -93,6 +176,10 @@ class Numbers:
         """The number to about the precision of float64."""
         return v.high if self.precise else v
 
+    def size(self, v) -> Expr:
+        """How much there is to lose: the absolute value."""
+        return abs(self.lead(v))
+
     def plain(self, v) -> Expr:
         """The number rounded to float64."""
         return v.high + v.low if self.precise else v
@@ -100,6 +187,39 @@ class Numbers:
     def scaled(self, v, factor: Expr):
         """The product with a power of two, which is exact."""
         return Twofold(v.high * factor, v.low * factor) if self.precise else v * factor
+
+    def constant(self, name: str):
+        """One of `CONSTANTS`."""
+        number = constant(name)
+        return number if self.precise else number.high
+
+    def ratio(self, numerator: int, denominator: int):
+        """A rational constant."""
+        number = twofold(numerator, denominator)
+        return number if self.precise else number.high
+
+    def exp_parts(self, v):
+        """(p, k) with exp(v) = p 2**k, p about 1; arguments beyond 1400 count as 1400."""
+        if not self.precise:
+            k, p = exponential.exp_fraction(at_most(at_least(v, -1400.0), 1400.0))
+            return p, k
+        inside = abs(v.high) < 1400.0
+        high = at_most(at_least(v.high, -1400.0), 1400.0)
+        return exp_parts(Twofold(high, select(inside, v.low, 0.0)))
+
+    def exp(self, v):
+        """e**v."""
+        if not self.precise:
+            return exponential.exp(v)
+        p, k = self.exp_parts(v)
+        return Twofold(scale(p.high, k), scale(p.low, k))
+
+    def log(self, v):
+        """Natural logarithm of a positive number."""
+        return log_twofold(v) if self.precise else exponential.log(v)
+
+    def sqrt(self, v):
+        return root(v) if self.precise else sqrt(v)
 
     def select(self, condition: Expr, yes, no):
         if not self.precise:

@@ -1,7 +1,12 @@
-"""Bessel and Airy functions (NIST DLMF 9, 10), each differentiable through its neighbours."""
+"""Bessel and Airy functions (NIST DLMF 9, 10), each differentiable through its neighbours; and
+beyond PyTorch, under SciPy's names, those of any real order and Struve's.
+"""
 
 from flambeau.ir import math
 
+from .family import pointwise
+from .family.pointwise import int_to_float
+from .hypergeometric import function, more, slope
 from .op import also
 from .special import i0, i1, over, special
 
@@ -81,4 +86,83 @@ airy_ai_prime = special(
     math.airy_ai_prime,
     "x",
     function=False,
+)
+
+
+def of_order(name, doc, neighbours):
+    """A function f of order v and argument x. `neighbours(f, x)` is its derivative in x, where f(k)
+    stands for that of order v + k; those in the order come from Taylor series.
+    """
+    slopes = pointwise(
+        f"special::_{name}_slope(Tensor|Scalar v, Tensor|Scalar x, int order) -> Tensor",
+        f"""The derivative of `{name}` in v, of this order.""",
+        scalar=getattr(math, f"{name}_slope"),
+        dtype=int_to_float,
+        grad=dict(
+            v=lambda grad, v, x, order: grad * slopes(v, x, order + 1),
+            x=lambda grad, v, x, order: grad * neighbours(lambda k: slopes(v + k, x, order), x),
+        ),
+        function=False,
+    )
+    made = function(
+        name,
+        doc,
+        "v x",
+        dict(
+            v=lambda grad, v, x: grad * slopes(v, x, 1),
+            x=lambda grad, v, x: grad * neighbours(lambda k: made(v + k, x), x),
+        ),
+    )
+    return made
+
+
+_ORDER = """ of real order v. Where it takes a recurrence, orders beyond 100,000 give nan."""
+jv = of_order(
+    "jv",
+    """The Bessel function of the first kind""" + _ORDER,
+    lambda f, x: (f(-1) - f(1)) * 0.5,
+)
+yv = of_order(
+    "yv",
+    """The Bessel function of the second kind""" + _ORDER,
+    lambda f, x: (f(-1) - f(1)) * 0.5,
+)
+iv = of_order(
+    "iv",
+    """The modified Bessel function of the first kind""" + _ORDER,
+    lambda f, x: (f(-1) + f(1)) * 0.5,
+)
+kv = of_order(
+    "kv",
+    """The modified Bessel function of the second kind""" + _ORDER,
+    lambda f, x: (f(-1) + f(1)) * -0.5,
+)
+ive = of_order(
+    "ive",
+    """``exp(-abs(x))`` times `iv`.""",
+    lambda f, x: (f(-1) + f(1)) * 0.5 - f(0) * x.sgn(),
+)
+kve = of_order(
+    "kve",
+    """``exp(x)`` times `kv`.""",
+    lambda f, x: f(0) - (f(-1) + f(1)) * 0.5,
+)
+struve_slope = slope(
+    "struve",
+    "v x",
+    dict(
+        v=lambda grad, v, x, orders: grad * struve_slope(v, x, more(orders, 0)),
+        x=lambda grad, v, x, orders: grad * struve_slope(v, x, more(orders, 1)),
+    ),
+)
+struve = function(
+    "struve",
+    """Struve's function H of real order v > -3/2; nan for others. Digits are lost where v is above
+    100 and x between v/2 and v.
+    """,
+    "v x",
+    dict(
+        v=lambda grad, v, x: grad * struve_slope(v, x, [1, 0]),
+        x=lambda grad, v, x: grad * struve_slope(v, x, [0, 1]),
+    ),
 )

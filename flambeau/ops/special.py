@@ -223,7 +223,7 @@ def polygamma(n, self):
 also(polygamma, "special.polygamma")
 
 
-def _gamma_density(a, x, order=0):
+def gamma_density(a, x, order=0):
     """The derivative of order `order` in a of x**(a - 1) exp(-x)/gamma(a), which is that of
     `gammainc` in x.
     """
@@ -243,7 +243,7 @@ def _incomplete_gamma(name, doc, sign):
         check=only("f", name),
         grad=dict(
             self=lambda grad, self, other: sign * grad * gammainc_slope(self, other, 1),
-            other=lambda grad, self, other: sign * grad * _gamma_density(self, other),
+            other=lambda grad, self, other: sign * grad * gamma_density(self, other),
         ),
     )
 
@@ -255,7 +255,7 @@ gammainc_slope = pointwise(
     dtype=int_to_float,
     grad=dict(
         self=lambda grad, self, other, order: grad * gammainc_slope(self, other, order + 1),
-        other=lambda grad, self, other, order: grad * _gamma_density(self, other, order),
+        other=lambda grad, self, other, order: grad * gamma_density(self, other, order),
     ),
     function=False,
 )

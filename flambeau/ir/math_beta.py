@@ -1,0 +1,286 @@
+"""The beta function, the incomplete beta function (NIST DLMF 5.12, 8.17), and the inverses of the
+incomplete gamma and beta functions.
+
+Bodies take `numbers` to calculate in, which may be jets: see `jet.value` and `jet.slope`.
+"""
+
+from . import math_exponential as exponential
+from .jet import rescaled, slope, value
+from .loop import Expr, cast, const, float32, float64, select, trunc
+from .math_gamma import gammainc_pair
+from .math_integrals import fraction
+from .math_pieces import INFINITY, NAN, at_least, at_most
+from .math_special import lgamma, ndtri
+from .repeat import repeat
+from .twofold import Numbers, horner
+
+LARGE = 20.0  # from here on Stirling's series has 100 bits
+# B_2k/(2 k (2 k - 1)) for k = 1, 2, …
+STIRLING = (
+    (1, 12), (-1, 360), (1, 1260), (-1, 1680), (1, 1188), (-691, 360360), (1, 156), (-3617, 122400),
+    (43867, 244188), (-174611, 125400), (77683, 5796), (-236364091, 1506960), (657931, 300),
+    (-3392780147, 93960),
+)  # fmt: skip
+FRACTION_STEPS = 20_000
+
+
+def stirling_rest(numbers, z):
+    """log gamma(z) - (z - 1/2) log z + z - log(2 pi)/2 for z >= `LARGE`."""
+    inverse = numbers.of(1.0) / z
+    return horner(inverse * inverse, [numbers.ratio(*c) for c in STIRLING]) * inverse
+
+
+def raised(numbers, z):
+    """(y, p): y = z + n >= `LARGE`, and p = z (z + 1) … (y - 1) = gamma(y)/gamma(z), for z > 0."""
+
+    def step(*parts):
+        z, product = numbers.unpack(parts)
+        return numbers.lead(z) < LARGE, numbers.pack(z + 1.0, product * z)
+
+    return numbers.unpack(repeat(step, numbers.pack(z, numbers.of(1.0)), int(LARGE)))
+
+
+def log_gamma(numbers, z):
+    """log gamma(z) for z > 0."""
+    y, product = raised(numbers, z)
+    value = (y - 0.5) * numbers.log(y) - y + numbers.constant("half_log_tau")
+    return value + stirling_rest(numbers, y) - numbers.log(product)
+
+
+def _log1p_over(numbers, u):
+    """log(1 + u)/u for u > 0."""
+    small = numbers.lead(u) < 2.0**-20
+    series = horner(u, [numbers.ratio((-1) ** k, k + 1) for k in range(6)])
+    return numbers.select(small, series, numbers.log(u + 1.0) / u)
+
+
+def log_beta(numbers, a, b):
+    """log B(a, b) for positive a and b."""
+    swap = numbers.lead(a) > numbers.lead(b)
+    p, q = numbers.select(swap, b, a), numbers.select(swap, a, b)
+
+    # gamma(q)/gamma(q + p), both raised alike
+    def step(*parts):
+        z, ratio = numbers.unpack(parts)
+        return numbers.lead(z) < LARGE, numbers.pack(z + 1.0, ratio * ((z + p) / z))
+
+    z, ratio = numbers.unpack(repeat(step, numbers.pack(q, numbers.of(1.0)), int(LARGE)))
+    u = p / z
+    above = z + p
+    gap = p - (u * (z - 0.5)) * _log1p_over(numbers, u) - p * numbers.log(above)
+    gap = gap + stirling_rest(numbers, z) - stirling_rest(numbers, above) + numbers.log(ratio)
+    return log_gamma(numbers, p) + gap
+
+
+def betaln_body(numbers, a, b):
+    """log |B(a, b)|."""
+    x, y = numbers.lead(a), numbers.lead(b)
+    usual = (x > 0.0) & (y > 0.0) & (x < INFINITY) & (y < INFINITY)
+    one = numbers.of(1.0)
+    inside = log_beta(numbers, numbers.select(usual, a, one), numbers.select(usual, b, one))
+    return numbers.select(usual, inside, numbers.of(_outside(x, y)))
+
+
+def _outside(a: Expr, b: Expr) -> Expr:
+    total = lgamma(a) + lgamma(b) - lgamma(a + b)
+    pole = a.equals(0.0) | b.equals(0.0)
+    endless = a.equals(INFINITY) | b.equals(INFINITY)
+    total = select(endless & (a > 0.0) & (b > 0.0), const(-INFINITY, float64), total)
+    return select(pole & (a >= 0.0) & (b >= 0.0), const(INFINITY, float64), total)
+
+
+def betaln(a: Expr, b: Expr) -> Expr:
+    """Logarithm of |B(a, b)|. Where an argument is negative, errors count by the logarithms of
+    gamma that it consists of.
+    """
+    return value(betaln_body, a, b)
+
+
+def betainc_pair(numbers, a, b, x):
+    """(I, 1 - I), the regularised incomplete beta functions, for positive a, b and 0 < x < 1."""
+    lead = numbers.lead
+    y = 1.0 - x
+    swap = lead(x) * (lead(a) + lead(b) + 2.0) > lead(a) + 1.0
+    p, q = numbers.select(swap, b, a), numbers.select(swap, a, b)
+    x, y = numbers.select(swap, y, x), numbers.select(swap, x, y)
+    power, k = numbers.exp_parts(p * numbers.log(x) + q * numbers.log(y) - log_beta(numbers, p, q))
+
+    def along(n):
+        return numbers.of(1.0)
+
+    def back(n):
+        m = trunc(n * 0.5)
+        odd = m.differs(n * 0.5)
+        up = p + m
+        above = numbers.select(odd, -up * (up + q), (q - m) * m)
+        twice = p + (m + m)
+        below = twice * numbers.select(odd, twice + 1.0, twice - 1.0)
+        return above * x / below
+
+    tail = fraction(numbers.of(1.0), along, back, lead(x) > 0.0, numbers, FRACTION_STEPS)
+    made = rescaled(numbers, power / (tail * p), k)
+    rest = 1.0 - made
+    return numbers.select(swap, rest, made), numbers.select(swap, made, rest)
+
+
+def _ends(numbers, a, b, x, inside, at_zero: float, at_one: float):
+    """`inside` with its limits, nan outside; for a body of betainc's arguments."""
+    p, q, t = (numbers.lead(v) for v in (a, b, x))
+    low = t.equals(0.0) | q.equals(0.0) | p.equals(INFINITY)
+    high = t.equals(1.0) | p.equals(0.0) | q.equals(INFINITY)
+    limit = select(low, const(at_zero, float64), at_one)
+    limit = select(low & high, const(NAN, float64), limit)
+    inside = numbers.select(low | high, numbers.of(limit), inside)
+    allowed = (p >= 0.0) & (q >= 0.0) & (t >= 0.0) & (t <= 1.0)
+    return numbers.select(allowed, inside, numbers.of(const(NAN, float64)))
+
+
+def betainc_body(numbers, a, b, x):
+    """The regularised incomplete beta function."""
+    p, q, t = (numbers.lead(v) for v in (a, b, x))
+    usual = (p > 0.0) & (q > 0.0) & (p < INFINITY) & (q < INFINITY) & (t > 0.0) & (t < 1.0)
+    safe = [numbers.select(usual, v, numbers.of(0.5)) for v in (a, b, x)]
+    return _ends(numbers, a, b, x, betainc_pair(numbers, *safe)[0], 0.0, 1.0)
+
+
+def betainc(a: Expr, b: Expr, x: Expr) -> Expr:
+    """Regularised incomplete beta function."""
+    return value(betainc_body, a, b, x)
+
+
+def betainc_slope(a: Expr, b: Expr, x: Expr, orders) -> Expr:
+    """The derivative of `betainc` of these orders in a, b and x."""
+    return slope(betainc_body, orders, a, b, x)
+
+
+def _search(evaluate, u: Expr, low: float, high: float) -> Expr:
+    """A zero between `low` and `high` of a rising function; `evaluate(u)` gives it and its
+    derivative. Newton's steps, and halving where these lead out of what is left.
+    """
+
+    def step(u, last, low, high):
+        f, slope = evaluate(u)
+        low, high = select(f < 0.0, u, low), select(f > 0.0, u, high)
+        following = u - f / slope
+        inside = (following > low) & (following < high)
+        following = select(f.equals(0.0), u, select(inside, following, (low + high) * 0.5))
+        return abs(u - last) > (abs(u) + 1.0) * 2.0**-48, [following, u, low, high]
+
+    first = [u, const(INFINITY, float64), const(low, float64), const(high, float64)]
+    return repeat(step, first, 90)[0]
+
+
+def _gamma_guess(a: Expr, p: Expr, q: Expr) -> Expr:
+    """About the logarithm of where `gammainc` is p = 1 - q."""
+    tail = (exponential.log(p) + lgamma(a + 1.0)) / a  # from x**a/gamma(a + 1) = p
+    quantile = select(p < q, ndtri(p), -ndtri(q))
+    cube = 1.0 - 1.0 / (9.0 * a) + quantile / (3.0 * exponential.exp(exponential.log(a) * 0.5))
+    middle = a * cube * cube * cube  # E. Wilson & M. Hilferty, 1931
+    far = at_least(-exponential.log(q) - lgamma(a), 1.0)
+    middle = select(a < 1.0, far, middle)
+    return select((tail < -1.0) | (middle <= 0.0), tail, exponential.log(at_least(middle, 1e-300)))
+
+
+def _little_inverse(a: Expr, p, x: Expr, numbers: Numbers) -> Expr:
+    """x again, by x**a = p gamma(a + 1)/M, where M = 1 - x a/(a + 1) + … hardly depends on it."""
+    a, wide = at_most(a, 0.5), numbers.of(at_most(x, 0.5))
+    total = numbers.of(0.0)
+    for n in range(18, 0, -1):
+        term = numbers.of(1.0) / numbers.sum(a, float(n)) - total
+        total = term * wide * numbers.ratio(1, n)
+    series = numbers.of(1.0) - total * a
+    up = numbers.sum(a, 1.0)
+    logarithm = numbers.log(p / series) + log_gamma(numbers, up)
+    return numbers.plain(numbers.exp(logarithm / a))
+
+
+def _inverse_gamma(a: Expr, y: Expr, upper: bool) -> Expr:
+    dtype, precise = a.dtype, a.dtype is not float32
+    a, y = cast(a, float64), cast(y, float64)
+    usual = (a > 0.0) & (a < INFINITY) & (y > 0.0) & (y < 1.0)
+    s, given = select(usual, a, 1.0), select(usual, y, 0.5)
+    p, q = (1.0 - given, given) if upper else (given, 1.0 - given)
+    lower = p <= q
+    wanted = exponential.log(select(lower, p, q))
+    sign = select(lower, const(1.0, float64), -1.0)
+
+    def evaluate(u, precise=False):
+        x = exponential.exp(u)
+        below, above = gammainc_pair(s, x, precise)
+        smaller = select(lower, below, above)
+        density = exponential.exp(s * u - x - lgamma(s))
+        f = exponential.log(smaller) - wanted
+        return f * sign, density / at_least(smaller, 1e-300)
+
+    u = _search(evaluate, at_most(at_least(_gamma_guess(s, p, q), -745.0), 709.0), -745.2, 709.7)
+    x = exponential.exp(u)
+    below, above = gammainc_pair(s, x, precise)
+    off = select(lower, below - p, q - above)
+    density = exponential.exp(s * exponential.log(x) - x - lgamma(s))
+    step = off / density
+    x = select(abs(step) < 0.01, x * (1.0 - step), x)
+    numbers = Numbers(precise)
+    exact = numbers.sum(-given, 1.0) if upper else numbers.of(given)
+    x = select((s < 0.5) & (x < 0.5), _little_inverse(s, exact, x, numbers), x)
+    end_low, end_high = (0.0, INFINITY) if not upper else (INFINITY, 0.0)
+    limit = select(y.equals(0.0), const(end_low, float64), end_high)
+    limit = select(y.equals(0.0) | y.equals(1.0), limit, NAN)
+    x = select(usual, x, select((a > 0.0) & (a < INFINITY), limit, const(NAN, float64)))
+    return cast(x, dtype)
+
+
+def gammaincinv(a: Expr, y: Expr) -> Expr:
+    """The x where `gammainc(a, x)` is y."""
+    return _inverse_gamma(a, y, False)
+
+
+def gammainccinv(a: Expr, y: Expr) -> Expr:
+    """The x where `gammaincc(a, x)` is y."""
+    return _inverse_gamma(a, y, True)
+
+
+def betaincinv(a: Expr, b: Expr, y: Expr) -> Expr:
+    """The x where `betainc(a, b, x)` is y."""
+    dtype, numbers = a.dtype, Numbers(a.dtype is not float32)
+    plain = Numbers(False)
+    a, b, y = (cast(v, float64) for v in (a, b, y))
+    finite = (a > 0.0) & (b > 0.0) & (a < INFINITY) & (b < INFINITY)
+    usual = finite & (y > 0.0) & (y < 1.0)
+    s, t, given = select(usual, a, 1.0), select(usual, b, 1.0), select(usual, y, 0.5)
+    # Of x and 1 - x, the one that is left of the mean is looked for.
+    right = given > betainc_pair(plain, s, t, s / (s + t))[0]
+    s, t = select(right, t, s), select(right, s, t)
+    p, q = select(right, 1.0 - given, given), select(right, given, 1.0 - given)
+    lower = p <= q
+    wanted = exponential.log(select(lower, p, q))
+    sign = select(lower, const(1.0, float64), -1.0)
+    scale = log_beta(plain, s, t)
+
+    def density(z):
+        return exponential.exp(s * exponential.log(z) + (t - 1.0) * exponential.log1p(-z) - scale)
+
+    def evaluate(u):
+        z = exponential.exp(u)
+        smaller = select(lower, *betainc_pair(plain, s, t, z))
+        return (exponential.log(smaller) - wanted) * sign, density(z) / at_least(smaller, 1e-300)
+
+    start = exponential.log(s / (s + t))
+    tail = (exponential.log(p * s) + scale) / s
+    z = exponential.exp(
+        _search(evaluate, at_least(select(tail < start, tail, start), -744.0), -745.2, 0.0)
+    )
+    wide = [numbers.of(v) for v in (s, t, z)]
+    below, above = betainc_pair(numbers, *wide)
+    whole = numbers.of(given)
+    rest = numbers.select(right, whole - 1.0, whole)  # the target of `below`, negated on the right
+    off = numbers.select(
+        lower,
+        below - numbers.select(right, -rest, rest),
+        numbers.select(right, whole, 1.0 - whole) - above,
+    )
+    step = off * (1.0 / density(z))
+    step = numbers.select(abs(numbers.lead(step)) < 0.01, step, numbers.of(0.0))
+    z = numbers.of(z) - step * z
+    x = numbers.plain(numbers.select(right, 1.0 - z, z))
+    limit = select(y.equals(0.0) | y.equals(1.0), y, NAN)
+    return cast(select(usual, x, select(finite, limit, const(NAN, float64))), dtype)
