@@ -1,0 +1,830 @@
+"""Maps between sets of numbers, with inverses and the logarithms of their Jacobians."""
+
+import copy
+import functools
+import math
+import operator
+from numbers import Number
+
+from flambeau.tensor import Size
+
+from . import constraints
+from .operations import broadcast_shapes, cat, cholesky, eye, finfo, full_like, pad, stack
+from .operations import logsigmoid, softplus, zeros_like
+from .utils import (
+    broadcast_all,
+    lazy_property,
+    sum_rightmost,
+    tril_matrix_to_vec,
+    vec_to_tril_matrix,
+)
+
+__all__ = [
+    "AbsTransform",
+    "AffineTransform",
+    "CatTransform",
+    "ComposeTransform",
+    "CorrCholeskyTransform",
+    "CumulativeDistributionTransform",
+    "ExpTransform",
+    "IndependentTransform",
+    "LowerCholeskyTransform",
+    "PositiveDefiniteTransform",
+    "PowerTransform",
+    "ReshapeTransform",
+    "SigmoidTransform",
+    "SoftmaxTransform",
+    "SoftplusTransform",
+    "StackTransform",
+    "StickBreakingTransform",
+    "TanhTransform",
+    "Transform",
+    "identity_transform",
+]
+
+
+class Transform:
+    """A differentiable map from `domain` to `codomain`.
+
+    A subclass says what `_call`, `_inverse` and `log_abs_det_jacobian` are, whether it is
+    `bijective`, and, for a bijective map of numbers, its `sign` (1 rising, -1 falling). With
+    ``cache_size=1``, the inverse of the latest result is the very argument, and costs nothing.
+    """
+
+    bijective = False
+    domain: constraints.Constraint
+    codomain: constraints.Constraint
+
+    def __init__(self, cache_size=0):
+        if cache_size not in (0, 1):
+            raise ValueError("cache_size must be 0 or 1")
+        self._cache_size = cache_size
+        self._inv = None
+        self._cached_x_y = (None, None)
+
+    def __getstate__(self):
+        return self.__dict__ | {"_inv": None}  # which refers to this transform again
+
+    @property
+    def event_dim(self):
+        """The number of dimensions of an event, where the map keeps it."""
+        if self.domain.event_dim == self.codomain.event_dim:
+            return self.domain.event_dim
+        raise ValueError("Please use either .domain.event_dim or .codomain.event_dim")
+
+    @property
+    def inv(self):
+        """The inverse map; its inverse is this object."""
+        if self._inv is None:
+            self._inv = _InverseTransform(self)
+        return self._inv
+
+    @property
+    def sign(self):
+        """The sign of the derivative, where it has one."""
+        raise NotImplementedError
+
+    def with_cache(self, cache_size=1):
+        """The same map, remembering its latest result."""
+        if self._cache_size == cache_size:
+            return self
+        new = copy.copy(self)
+        Transform.__init__(new, cache_size)
+        return new
+
+    def __eq__(self, other):
+        return self is other
+
+    def __call__(self, x):
+        return self._cached(self._call, x, 0)
+
+    def _inv_call(self, y):
+        return self._cached(self._inverse, y, 1)
+
+    def _cached(self, function, value, side):
+        if not self._cache_size:
+            return function(value)
+        if self._cached_x_y[side] is not value:
+            pair = (value, function(value))
+            self._cached_x_y = pair[::-1] if side else pair
+        return self._cached_x_y[1 - side]
+
+    def _call(self, x):
+        raise NotImplementedError
+
+    def _inverse(self, y):
+        raise NotImplementedError
+
+    def log_abs_det_jacobian(self, x, y):
+        """log |det dy/dx| of each event, given the argument and the result."""
+        raise NotImplementedError
+
+    def __repr__(self):
+        return self.__class__.__name__ + "()"
+
+    def forward_shape(self, shape):
+        """The shape of the result for an argument of that shape."""
+        return shape
+
+    def inverse_shape(self, shape):
+        """The shape of the argument for a result of that shape."""
+        return shape
+
+
+class _InverseTransform(Transform):
+    """The inverse of a transform, which keeps the cache for both."""
+
+    def __init__(self, transform):
+        super().__init__(transform._cache_size)
+        self._inv = transform
+
+    @constraints.dependent_property(is_discrete=False)
+    def domain(self):
+        return self._inv.codomain
+
+    @constraints.dependent_property(is_discrete=False)
+    def codomain(self):
+        return self._inv.domain
+
+    @property
+    def bijective(self):
+        return self._inv.bijective
+
+    @property
+    def sign(self):
+        return self._inv.sign
+
+    def __getstate__(self):
+        return self.__dict__
+
+    def with_cache(self, cache_size=1):
+        return self._inv.with_cache(cache_size).inv
+
+    def __eq__(self, other):
+        return isinstance(other, _InverseTransform) and self._inv == other._inv
+
+    def __repr__(self):
+        return f"{self.__class__.__name__}({self._inv!r})"
+
+    def __call__(self, x):
+        return self._inv._inv_call(x)
+
+    def log_abs_det_jacobian(self, x, y):
+        return -self._inv.log_abs_det_jacobian(y, x)
+
+    def forward_shape(self, shape):
+        return self._inv.inverse_shape(shape)
+
+    def inverse_shape(self, shape):
+        return self._inv.forward_shape(shape)
+
+
+def _with_event_dim(constraint, event_dim):
+    """The constraint for events of so many dimensions: at least its own."""
+    more = event_dim - constraint.event_dim
+    return constraints.independent(constraint, more) if more else constraint
+
+
+class ComposeTransform(Transform):
+    """Transforms one after the other, the first of `parts` first."""
+
+    def __init__(self, parts, cache_size=0):
+        super().__init__(cache_size)
+        self.parts = [part.with_cache(cache_size) for part in parts] if cache_size else parts
+
+    def __eq__(self, other):
+        return isinstance(other, ComposeTransform) and self.parts == other.parts
+
+    @constraints.dependent_property(is_discrete=False)
+    def domain(self):
+        if not self.parts:
+            return constraints.real
+        event_dim = self.parts[-1].codomain.event_dim
+        for part in reversed(self.parts):
+            event_dim += part.domain.event_dim - part.codomain.event_dim
+            event_dim = max(event_dim, part.domain.event_dim)
+        return _with_event_dim(self.parts[0].domain, event_dim)
+
+    @constraints.dependent_property(is_discrete=False)
+    def codomain(self):
+        if not self.parts:
+            return constraints.real
+        event_dim = self.parts[0].domain.event_dim
+        for part in self.parts:
+            event_dim += part.codomain.event_dim - part.domain.event_dim
+            event_dim = max(event_dim, part.codomain.event_dim)
+        return _with_event_dim(self.parts[-1].codomain, event_dim)
+
+    @lazy_property
+    def bijective(self):
+        return all(part.bijective for part in self.parts)
+
+    @lazy_property
+    def sign(self):
+        return math.prod(part.sign for part in self.parts)
+
+    @property
+    def inv(self):
+        if self._inv is None:
+            self._inv = ComposeTransform([part.inv for part in reversed(self.parts)])
+            self._inv._inv = self
+        return self._inv
+
+    def with_cache(self, cache_size=1):
+        return self if self._cache_size == cache_size else ComposeTransform(self.parts, cache_size)
+
+    def __call__(self, x):
+        for part in self.parts:
+            x = part(x)
+        return x
+
+    def log_abs_det_jacobian(self, x, y):
+        if not self.parts:
+            return zeros_like(x)
+        terms, event_dim = [], self.domain.event_dim
+        for part in self.parts:
+            after = y if part is self.parts[-1] else part(x)
+            change = part.log_abs_det_jacobian(x, after)
+            terms.append(sum_rightmost(change, event_dim - part.domain.event_dim))
+            event_dim += part.codomain.event_dim - part.domain.event_dim
+            x = after
+        return functools.reduce(operator.add, terms)
+
+    def forward_shape(self, shape):
+        for part in self.parts:
+            shape = part.forward_shape(shape)
+        return shape
+
+    def inverse_shape(self, shape):
+        for part in reversed(self.parts):
+            shape = part.inverse_shape(shape)
+        return shape
+
+    def __repr__(self):
+        return f"{self.__class__.__name__}(\n    " + ",\n    ".join(map(repr, self.parts)) + "\n)"
+
+
+identity_transform = ComposeTransform([])
+
+
+class IndependentTransform(Transform):
+    """A transform whose events have `reinterpreted_batch_ndims` more dimensions."""
+
+    def __init__(self, base_transform, reinterpreted_batch_ndims, cache_size=0):
+        super().__init__(cache_size)
+        self.base_transform = base_transform.with_cache(cache_size)
+        self.reinterpreted_batch_ndims = reinterpreted_batch_ndims
+
+    def with_cache(self, cache_size=1):
+        if self._cache_size == cache_size:
+            return self
+        return IndependentTransform(
+            self.base_transform, self.reinterpreted_batch_ndims, cache_size=cache_size
+        )
+
+    @constraints.dependent_property(is_discrete=False)
+    def domain(self):
+        return constraints.independent(self.base_transform.domain, self.reinterpreted_batch_ndims)
+
+    @constraints.dependent_property(is_discrete=False)
+    def codomain(self):
+        return constraints.independent(self.base_transform.codomain, self.reinterpreted_batch_ndims)
+
+    @property
+    def bijective(self):
+        return self.base_transform.bijective
+
+    @property
+    def sign(self):
+        return self.base_transform.sign
+
+    def _call(self, x):
+        _require_dims(x.shape, self.domain.event_dim)
+        return self.base_transform(x)
+
+    def _inverse(self, y):
+        _require_dims(y.shape, self.codomain.event_dim)
+        return self.base_transform.inv(y)
+
+    def log_abs_det_jacobian(self, x, y):
+        change = self.base_transform.log_abs_det_jacobian(x, y)
+        return sum_rightmost(change, self.reinterpreted_batch_ndims)
+
+    def __repr__(self):
+        return (
+            f"{self.__class__.__name__}({self.base_transform!r}, {self.reinterpreted_batch_ndims})"
+        )
+
+    def forward_shape(self, shape):
+        return self.base_transform.forward_shape(shape)
+
+    def inverse_shape(self, shape):
+        return self.base_transform.inverse_shape(shape)
+
+
+def _require_dims(shape, count):
+    if len(shape) < count:
+        raise ValueError("Too few dimensions on input")
+
+
+class ReshapeTransform(Transform):
+    """Events of shape `in_shape` in the shape `out_shape`, of as many elements."""
+
+    bijective = True
+
+    def __init__(self, in_shape, out_shape, cache_size=0):
+        super().__init__(cache_size)
+        self.in_shape, self.out_shape = Size(in_shape), Size(out_shape)
+        if self.in_shape.numel() != self.out_shape.numel():
+            raise ValueError("in_shape, out_shape have different numbers of elements")
+
+    @constraints.dependent_property
+    def domain(self):
+        return constraints.independent(constraints.real, len(self.in_shape))
+
+    @constraints.dependent_property
+    def codomain(self):
+        return constraints.independent(constraints.real, len(self.out_shape))
+
+    def _call(self, x):
+        return x.reshape(_exchanged(x.shape, self.in_shape, self.out_shape))
+
+    def _inverse(self, y):
+        return y.reshape(_exchanged(y.shape, self.out_shape, self.in_shape))
+
+    def log_abs_det_jacobian(self, x, y):
+        return x.new_zeros(_exchanged(x.shape, self.in_shape, ()))
+
+    def forward_shape(self, shape):
+        return _exchanged(shape, self.in_shape, self.out_shape)
+
+    def inverse_shape(self, shape):
+        return _exchanged(shape, self.out_shape, self.in_shape)
+
+
+def _exchanged(shape, old, new):
+    """`shape` with `new` in place of `old` at its end."""
+    _require_dims(shape, len(old))
+    cut = len(shape) - len(old)
+    if shape[cut:] != old:
+        raise ValueError(f"Shape mismatch: expected {shape[cut:]} but got {old}")
+    return shape[:cut] + new
+
+
+class _Plain(Transform):
+    """Without parameters: all of one class are equal."""
+
+    def __eq__(self, other):
+        return isinstance(other, type(self))
+
+
+class _Rising(_Plain):
+    """A rising bijection of real numbers."""
+
+    domain = constraints.real
+    bijective = True
+    sign = 1
+
+
+class ExpTransform(_Rising):
+    """y = exp(x)."""
+
+    codomain = constraints.positive
+
+    def _call(self, x):
+        return x.exp()
+
+    def _inverse(self, y):
+        return y.log()
+
+    def log_abs_det_jacobian(self, x, y):
+        return x
+
+
+def _clipped_sigmoid(x):
+    limits = finfo(x.dtype)
+    return x.sigmoid().clamp(min=limits.tiny, max=1.0 - limits.eps)
+
+
+class SigmoidTransform(_Rising):
+    """y = 1 / (1 + exp(-x)), kept inside (0, 1)."""
+
+    codomain = constraints.unit_interval
+
+    def _call(self, x):
+        return _clipped_sigmoid(x)
+
+    def _inverse(self, y):
+        limits = finfo(y.dtype)
+        y = y.clamp(min=limits.tiny, max=1.0 - limits.eps)
+        return y.log() - (-y).log1p()
+
+    def log_abs_det_jacobian(self, x, y):
+        return logsigmoid(x) + logsigmoid(-x)
+
+
+class SoftplusTransform(_Rising):
+    """y = log(1 + exp(x))."""
+
+    codomain = constraints.positive
+
+    def _call(self, x):
+        return softplus(x)
+
+    def _inverse(self, y):
+        return (-y).expm1().neg().log() + y
+
+    def log_abs_det_jacobian(self, x, y):
+        return logsigmoid(x)
+
+
+class TanhTransform(_Rising):
+    """y = tanh(x)."""
+
+    codomain = constraints.interval(-1.0, 1.0)
+
+    def _call(self, x):
+        return x.tanh()
+
+    def _inverse(self, y):
+        return y.atanh()
+
+    def log_abs_det_jacobian(self, x, y):
+        return _log_tanh_slope(x)
+
+
+def _log_tanh_slope(x):
+    """log(1 - tanh(x)**2), exact where tanh(x) rounds to 1."""
+    return 2 * (math.log(2.0) + logsigmoid(2 * x) - x)
+
+
+class AbsTransform(_Plain):
+    """y = |x|, whose inverse is the nonnegative one."""
+
+    domain = constraints.real
+    codomain = constraints.positive
+
+    def _call(self, x):
+        return x.abs()
+
+    def _inverse(self, y):
+        return y
+
+
+class PowerTransform(Transform):
+    """y = x ** exponent, for positive numbers."""
+
+    domain = constraints.positive
+    codomain = constraints.positive
+    bijective = True
+
+    def __init__(self, exponent, cache_size=0):
+        super().__init__(cache_size)
+        (self.exponent,) = broadcast_all(exponent)
+
+    @lazy_property
+    def sign(self):
+        return self.exponent.sign()
+
+    def __eq__(self, other):
+        return isinstance(other, PowerTransform) and _all_equal(self.exponent, other.exponent)
+
+    def _call(self, x):
+        return x.pow(self.exponent)
+
+    def _inverse(self, y):
+        return y.pow(1 / self.exponent)
+
+    def log_abs_det_jacobian(self, x, y):
+        return (self.exponent * y / x).abs().log()
+
+    def forward_shape(self, shape):
+        return broadcast_shapes(shape, self.exponent.shape)
+
+    inverse_shape = forward_shape
+
+
+def _all_equal(a, b):
+    equal = a == b
+    return equal if isinstance(equal, bool) else bool(equal.all())
+
+
+class AffineTransform(Transform):
+    """y = loc + scale * x, for events of `event_dim` dimensions; `loc` and `scale` are tensors or
+    numbers.
+    """
+
+    bijective = True
+
+    def __init__(self, loc, scale, event_dim=0, cache_size=0):
+        super().__init__(cache_size)
+        self.loc, self.scale, self._event_dim = loc, scale, event_dim
+
+    @property
+    def event_dim(self):
+        return self._event_dim
+
+    @constraints.dependent_property(is_discrete=False)
+    def domain(self):
+        return _with_event_dim(constraints.real, self.event_dim)
+
+    codomain = domain
+
+    def __eq__(self, other):
+        return (
+            isinstance(other, AffineTransform)
+            and _all_equal(self.loc, other.loc)
+            and _all_equal(self.scale, other.scale)
+        )
+
+    @property
+    def sign(self):
+        if isinstance(self.scale, Number):
+            return (self.scale > 0) - (self.scale < 0)
+        return self.scale.sign()
+
+    def _call(self, x):
+        return self.loc + self.scale * x
+
+    def _inverse(self, y):
+        return (y - self.loc) / self.scale
+
+    def log_abs_det_jacobian(self, x, y):
+        if isinstance(self.scale, Number):
+            change = full_like(x, math.log(abs(self.scale)))
+        else:
+            change = self.scale.abs().log().expand(x.shape)
+        return sum_rightmost(change, self.event_dim)
+
+    def forward_shape(self, shape):
+        shapes = (getattr(value, "shape", ()) for value in (self.loc, self.scale))
+        return broadcast_shapes(shape, *shapes)
+
+    inverse_shape = forward_shape
+
+
+class CorrCholeskyTransform(_Plain):
+    """Vectors of n (n - 1) / 2 numbers as Cholesky factors of n by n correlation matrices.
+
+    The tangents of the numbers are partial correlations; a row is a point of the half sphere that
+    they give step by step (Lewandowski, Kurowicka and Joe, Journal of Multivariate Analysis 100,
+    2009).
+    """
+
+    domain = constraints.real_vector
+    codomain = constraints.corr_cholesky
+    bijective = True
+
+    def _call(self, x):
+        eps = finfo(x.dtype).eps
+        r = vec_to_tril_matrix(x.tanh().clamp(-1 + eps, 1 - eps), diag=-1)
+        rest = (1 - r * r).sqrt().cumprod(-1)
+        unit = eye(r.shape[-1], dtype=r.dtype, device=r.device)
+        return (r + unit) * pad(rest[..., :-1], [1, 0], value=1)
+
+    def _inverse(self, y):
+        rest = pad(1 - (y * y).cumsum(-1)[..., :-1], [1, 0], value=1)
+        t = tril_matrix_to_vec(y, diag=-1) / tril_matrix_to_vec(rest, diag=-1).sqrt()
+        return t.atanh()
+
+    def log_abs_det_jacobian(self, x, y):
+        slope = _log_tanh_slope(x)
+        rest = vec_to_tril_matrix(slope, diag=-1).cumsum(-1).tril(-2)
+        return 0.5 * rest.sum((-2, -1)) + slope.sum(-1)
+
+    def forward_shape(self, shape):
+        _require_dims(shape, 1)
+        count = shape[-1]
+        n = round((0.25 + 2 * count) ** 0.5 + 0.5)
+        if n * (n - 1) // 2 != count:
+            raise ValueError("Input is not a flattened lower-diagonal number")
+        return shape[:-1] + (n, n)
+
+    def inverse_shape(self, shape):
+        _require_dims(shape, 2)
+        n = shape[-1]
+        if shape[-2] != n:
+            raise ValueError("Input is not square")
+        return shape[:-2] + (n * (n - 1) // 2,)
+
+
+class SoftmaxTransform(_Plain):
+    """y = exp(x) scaled to the sum 1; not bijective: adding a number to all of x changes nothing."""
+
+    domain = constraints.real_vector
+    codomain = constraints.simplex
+
+    def _call(self, x):
+        return x.softmax(-1)
+
+    def _inverse(self, y):
+        return y.log()
+
+    def forward_shape(self, shape):
+        _require_dims(shape, 1)
+        return shape
+
+    inverse_shape = forward_shape
+
+
+class StickBreakingTransform(_Plain):
+    """Vectors of n numbers as points of the simplex of n + 1: each takes its share, a sigmoid, of
+    what those before it left.
+    """
+
+    domain = constraints.real_vector
+    codomain = constraints.simplex
+    bijective = True
+
+    def _call(self, x):
+        z = _clipped_sigmoid(x - _log_left(x, x.shape[-1]))
+        return pad(z, [0, 1], value=1) * pad((1 - z).cumprod(-1), [1, 0], value=1)
+
+    def _inverse(self, y):
+        shares = y[..., :-1]
+        left = (1 - shares.cumsum(-1)).clamp(min=finfo(y.dtype).tiny)
+        return shares.log() - left.log() + _log_left(y, shares.shape[-1])
+
+    def log_abs_det_jacobian(self, x, y):
+        x = x - _log_left(x, x.shape[-1])
+        return (logsigmoid(-x) + y[..., :-1].log()).sum(-1)
+
+    def forward_shape(self, shape):
+        _require_dims(shape, 1)
+        return shape[:-1] + (shape[-1] + 1,)
+
+    def inverse_shape(self, shape):
+        _require_dims(shape, 1)
+        return shape[:-1] + (shape[-1] - 1,)
+
+
+def _log_left(like, n):
+    """log(n), ..., log(1): with it, equal shares come from zeros."""
+    return (n + 1 - like.new_ones(n).cumsum(-1)).log()
+
+
+class LowerCholeskyTransform(_Plain):
+    """Matrices as lower triangular ones with a positive diagonal, its exponentials."""
+
+    domain = constraints.independent(constraints.real, 2)
+    codomain = constraints.lower_cholesky
+
+    def _call(self, x):
+        return x.tril(-1) + x.diagonal(0, -2, -1).exp().diag_embed()
+
+    def _inverse(self, y):
+        return y.tril(-1) + y.diagonal(0, -2, -1).log().diag_embed()
+
+
+class PositiveDefiniteTransform(_Plain):
+    """Matrices as positive definite ones: y = L L^T with L by `LowerCholeskyTransform`."""
+
+    domain = constraints.independent(constraints.real, 2)
+    codomain = constraints.positive_definite
+
+    def _call(self, x):
+        factor = LowerCholeskyTransform()(x)
+        return factor @ factor.mT
+
+    def _inverse(self, y):
+        return LowerCholeskyTransform().inv(cholesky(y))
+
+
+def _require(holds, text):
+    if not holds:
+        raise AssertionError(text)
+
+
+class _Parts(Transform):
+    """Several transforms, each for its part of dimension `dim`: see `_split` and `_join`."""
+
+    def __init__(self, tseq, dim=0, cache_size=0):
+        _require(
+            all(isinstance(t, Transform) for t in tseq),
+            "All elements of tseq must be Transform instances",
+        )
+        super().__init__(cache_size)
+        self.transforms = [t.with_cache(cache_size) if cache_size else t for t in tseq]
+        self.dim = dim
+
+    def with_cache(self, cache_size=1):
+        if self._cache_size == cache_size:
+            return self
+        new = super().with_cache(cache_size)
+        new.transforms = [t.with_cache(cache_size) for t in self.transforms]
+        return new
+
+    def _check(self, name, value, length, length_name):
+        rank = value.dim()
+        _require(
+            -rank <= self.dim < rank,
+            f"dim {self.dim} out of range for {name} with {rank} dimensions",
+        )
+        size = value.shape[self.dim]
+        _require(
+            size == length, f"{name}.size({self.dim}) = {size} must equal {length_name} {length}"
+        )
+
+    def _call(self, x):
+        return self._join([t(part) for t, part in zip(self.transforms, self._split("x", x))])
+
+    def _inverse(self, y):
+        return self._join([t.inv(part) for t, part in zip(self.transforms, self._split("y", y))])
+
+    def _changes(self, x, y):
+        parts = zip(self.transforms, self._split("x", x), self._split("y", y))
+        return [t.log_abs_det_jacobian(x_part, y_part) for t, x_part, y_part in parts]
+
+    @property
+    def bijective(self):
+        return all(t.bijective for t in self.transforms)
+
+
+class CatTransform(_Parts):
+    """Transforms for slices of dimension `dim`, of the given `lengths` (1 by default)."""
+
+    def __init__(self, tseq, dim=0, lengths=None, cache_size=0):
+        super().__init__(tseq, dim, cache_size)
+        self.lengths = [1] * len(self.transforms) if lengths is None else list(lengths)
+        _require(
+            len(self.lengths) == len(self.transforms),
+            f"lengths ({len(self.lengths)}) must match transforms ({len(self.transforms)})",
+        )
+
+    @lazy_property
+    def event_dim(self):
+        return max(t.event_dim for t in self.transforms)
+
+    @lazy_property
+    def length(self):
+        return sum(self.lengths)
+
+    def _split(self, name, value):
+        self._check(name, value, self.length, "length")
+        return value.split(self.lengths, self.dim)
+
+    def _join(self, parts):
+        return cat(parts, self.dim)
+
+    def log_abs_det_jacobian(self, x, y):
+        changes = [
+            sum_rightmost(change, self.event_dim - t.event_dim)
+            for t, change in zip(self.transforms, self._changes(x, y))
+        ]
+        dim = (self.dim - x.dim() if self.dim >= 0 else self.dim) + self.event_dim
+        return cat(changes, dim) if dim < 0 else functools.reduce(operator.add, changes)
+
+    @constraints.dependent_property
+    def domain(self):
+        return constraints.cat([t.domain for t in self.transforms], self.dim, self.lengths)
+
+    @constraints.dependent_property
+    def codomain(self):
+        return constraints.cat([t.codomain for t in self.transforms], self.dim, self.lengths)
+
+
+class StackTransform(_Parts):
+    """Transforms for the positions along dimension `dim`."""
+
+    def _split(self, name, value):
+        self._check(name, value, len(self.transforms), "len(transforms)")
+        return value.unbind(self.dim)
+
+    def _join(self, parts):
+        return stack(parts, self.dim)
+
+    def log_abs_det_jacobian(self, x, y):
+        return stack(self._changes(x, y), self.dim)
+
+    @constraints.dependent_property
+    def domain(self):
+        return constraints.stack([t.domain for t in self.transforms], self.dim)
+
+    @constraints.dependent_property
+    def codomain(self):
+        return constraints.stack([t.codomain for t in self.transforms], self.dim)
+
+
+class CumulativeDistributionTransform(Transform):
+    """y = the probability, under a distribution of numbers, of at most x."""
+
+    bijective = True
+    codomain = constraints.unit_interval
+    sign = 1
+
+    def __init__(self, distribution, cache_size=0):
+        super().__init__(cache_size)
+        self.distribution = distribution
+
+    @property
+    def domain(self):
+        return self.distribution.support
+
+    def _call(self, x):
+        return self.distribution.cdf(x)
+
+    def _inverse(self, y):
+        return self.distribution.icdf(y)
+
+    def log_abs_det_jacobian(self, x, y):
+        return self.distribution.log_prob(x)
