@@ -1,6 +1,7 @@
 """Probability distributions: PyTorch's `torch.distributions`."""
 
-from . import constraints, transforms
+from . import constraints as constraints
+from . import transforms
 from .bernoulli import Bernoulli
 from .beta import Beta
 from .binomial import Binomial

@@ -43,10 +43,10 @@ class Bernoulli(FromProbabilities, ExponentialFamily):
     def log_prob(self, value):
         self._check(value)
         logits, value = broadcast_all(self.logits, value)
-        return -cross_entropy(logits, value, reduction="none")
+        return -cross_entropy(logits, value, reduction=0)
 
     def entropy(self):
-        return cross_entropy(self.logits, self.probs, reduction="none")
+        return cross_entropy(self.logits, self.probs, reduction=0)
 
     def enumerate_support(self, expand=True):
         values = arange(2, dtype=self._param.dtype, device=self._param.device)

@@ -1,19 +1,25 @@
 """The continuous Bernoulli distribution."""
 
-import math
-
 from . import constraints
 from .exp_family import ExponentialFamily
-from .operations import rand
+from .operations import logsigmoid, rand
 from .probabilities import FromProbabilities, either
-from .utils import clamp_probs, lazy_property, logits_to_probs
+from .utils import clamp_probs, lazy_property, log_complement, logits_to_probs
 
 __all__ = ["ContinuousBernoulli"]
 
 # B(2k) / (2k)! for k from 1 on, with B the Bernoulli numbers.
 _SERIES = [
-    (-1) ** (k + 1) * 2 * sum(n ** (-2 * k) for n in range(1, 60)) / (2 * math.pi) ** (2 * k)
-    for k in range(1, 13)
+    0.08333333333333333,
+    -0.001388888888888889,
+    3.306878306878307e-05,
+    -8.267195767195768e-07,
+    2.08767569878681e-08,
+    -5.284190138687493e-10,
+    1.3382536530684679e-11,
+    -3.3896802963225827e-13,
+    8.586062056277845e-15,
+    -2.174868698558062e-16,
 ]
 
 
@@ -55,7 +61,7 @@ class ContinuousBernoulli(FromProbabilities, ExponentialFamily):
     def _log_normalizer(self, x):
         series, small = self._by_series(0, x)
         large = x.abs().masked_fill(small, 1.0)  # the even function A(t) - t / 2
-        exact = large / 2 + (-(-large).expm1() / large).log()
+        exact = large / 2 + log_complement(-large) - large.log()
         return x / 2 + series.where(small, exact)
 
     @property
@@ -82,18 +88,21 @@ class ContinuousBernoulli(FromProbabilities, ExponentialFamily):
 
     def cdf(self, value):
         self._check(value)
-        return self._by_falling(value.clamp(0, 1), lambda x, t: (-t * x).expm1() / (-t).expm1())
+        x, t = value.clamp(0, 1), self._slope()
+        falling = (-t * x).expm1() / (-t).expm1()
+        rising = (t * (x - 1)).exp() * falling
+        return x.where(self.logits == 0, rising.where(self.logits > 0, falling))
 
     def icdf(self, value):
-        return self._by_falling(value, lambda u, t: -(u * (-t).expm1()).log1p() / t)
+        t = self._slope()
+        falling = -(value * (-t).expm1()).log1p() / t
+        log_odds = value.log() + t + log_complement(-t)  # log(value * (exp(t) - 1))
+        rising = -logsigmoid(-log_odds) / t
+        return value.where(self.logits == 0, rising.where(self.logits > 0, falling))
 
-    def _by_falling(self, value, function):
-        """``function(value, t)`` for a density that falls as exp(-t x); a rising one is that
-        mirrored, a flat one leaves the value."""
-        rising, flat = self.logits > 0, self.logits == 0
-        t = self.logits.abs().masked_fill(flat, 1.0)
-        result = function((1 - value).where(rising, value), t)
-        return value.where(flat, (1 - result).where(rising, result))
+    def _slope(self):
+        """|t|, with 1 for 0, where the density is flat."""
+        return self.logits.abs().masked_fill(self.logits == 0, 1.0)
 
     def entropy(self):
         return self._log_normalizer(self.logits) - self.logits * self.mean

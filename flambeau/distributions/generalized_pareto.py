@@ -50,7 +50,7 @@ class GeneralizedPareto(Distribution):
         return self.icdf(rand(shape, dtype=self.loc.dtype, device=self.loc.device))
 
     def _concentration_or_1(self):
-        """The concentration with 1 for 0, whose limits have formulas of their own; where it is 0."""
+        """The concentration with 1 for 0, where limits take over; where it is 0."""
         is_zero = self.concentration == 0
         return self.concentration.masked_fill(is_zero, 1.0), is_zero
 

@@ -51,4 +51,4 @@ class Geometric(FromProbabilities):
         return value * (-probs.masked_fill(certain, 0.0)).log1p() + self.probs.log()
 
     def entropy(self):
-        return cross_entropy(self.logits, self.probs, reduction="none") / self.probs
+        return cross_entropy(self.logits, self.probs, reduction=0) / self.probs

@@ -9,7 +9,6 @@ import math
 import warnings
 from collections.abc import Callable
 
-from . import constraints
 from .bernoulli import Bernoulli
 from .beta import Beta
 from .binomial import Binomial
@@ -67,9 +66,7 @@ def _dispatch(type_p, type_q):
     Closest is first by p, then by q; a warning says where q first would give another.
     """
     order_p, order_q = type_p.__mro__.index, type_q.__mro__.index
-    matches = [
-        (p, q) for p, q in _REGISTRY if issubclass(type_p, p) and issubclass(type_q, q)
-    ]
+    matches = [(p, q) for p, q in _REGISTRY if issubclass(type_p, p) and issubclass(type_q, q)]
     if not matches:
         return None
     left = min(matches, key=lambda m: (order_p(m[0]), order_q(m[1])))
@@ -122,9 +119,7 @@ def _binomial(p, q):
         raise NotImplementedError(
             "KL between Binomials where q.total_count > p.total_count is not implemented"
         )
-    return (p.total_count * _bernoulli(p, q)).masked_fill(
-        p.total_count > q.total_count, math.inf
-    )
+    return (p.total_count * _bernoulli(p, q)).masked_fill(p.total_count > q.total_count, math.inf)
 
 
 @_of_family(Categorical)
@@ -371,9 +366,7 @@ _LOG_DENSITIES = {
         - q.scale.log()
         - 0.5 * (p.variance + (p.mean - q.loc).square()) / q.scale.square()
     ),
-    Pareto: lambda p, q: (
-        q.alpha.log() + q.alpha * q.scale.log() - (q.alpha + 1) * _mean_log(p)
-    ),
+    Pareto: lambda p, q: q.alpha.log() + q.alpha * q.scale.log() - (q.alpha + 1) * _mean_log(p),
     Poisson: lambda p, q: p.mean * q.rate.log() - q.rate,  # of 0 and 1, whose factorials are 1
     Uniform: lambda p, q: -(q.high - q.low).log(),
 }
@@ -419,7 +412,9 @@ def _across(p, q):
     result = -p.entropy() - _LOG_DENSITIES[family](p, q)
     if isinstance(p, Uniform) or isinstance(q, Uniform):
         (p_low, p_high), (q_low, q_high) = _ends(p), _ends(q)
-        outside = (result.new_tensor(0.0) + p_low < q_low) | (result.new_tensor(0.0) + p_high > q_high)
+        outside = (result.new_tensor(0.0) + p_low < q_low) | (
+            result.new_tensor(0.0) + p_high > q_high
+        )
         return result.masked_fill(outside, math.inf)
     if isinstance(p, Pareto):  # whose mean and variance may be infinite
         return result.masked_fill(p.alpha <= (2 if isinstance(q, Normal) else 1), math.inf)

@@ -7,7 +7,7 @@ from .operations import ones_like, zeros_like
 from .transformed_distribution import TransformedDistribution
 from .transforms import AffineTransform, PowerTransform
 from .uniform import Uniform
-from .utils import broadcast_all, euler_constant
+from .utils import broadcast_all, euler_constant, log_complement
 
 __all__ = ["Kumaraswamy"]
 
@@ -55,7 +55,7 @@ class Kumaraswamy(TransformedDistribution):
 
     def _log_rest(self, value):
         """log(1 - value ** concentration1)."""
-        return (-(self.concentration1 * value.log()).expm1()).log()
+        return log_complement(self.concentration1 * value.log())
 
     def log_prob(self, value):
         self._check(value)

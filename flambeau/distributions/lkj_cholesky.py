@@ -5,7 +5,7 @@ import math
 from . import constraints
 from .beta import Beta
 from .distribution import Distribution
-from .operations import arange, cat, finfo, randn
+from .operations import arange, finfo, randn
 from .utils import broadcast_all
 
 __all__ = ["LKJCholesky"]
@@ -27,10 +27,10 @@ class LKJCholesky(Distribution):
             )
         self.dim = dim
         (self.concentration,) = broadcast_all(concentration)
-        steps = arange(dim - 1, dtype=self.concentration.dtype, device=self.concentration.device)
-        offset = cat([steps.new_zeros((1,)), steps])
-        marginal = self.concentration + 0.5 * (dim - 2)
-        self._beta = Beta(offset + 0.5, marginal.unsqueeze(-1) - 0.5 * offset)
+        # Of the first row, a single 1, any number would do.
+        row = arange(dim, dtype=self.concentration.dtype, device=self.concentration.device).clamp(1)
+        rest = self.concentration.unsqueeze(-1) + 0.5 * (dim - 1 - row)
+        self._beta = Beta(0.5 * row, rest)
         super().__init__(self.concentration.shape, (dim, dim), validate_args)
 
     def sample(self, sample_shape=()):

@@ -50,7 +50,11 @@ class LowRankMultivariateNormal(Distribution):
                 f"Incompatible batch shapes: loc {loc.shape}, cov_factor {cov_factor.shape}, "
                 f"cov_diag {cov_diag.shape}"
             ) from error
-        self.loc, self.cov_factor, self.cov_diag = columns[0][..., 0], columns[1], columns[2][..., 0]
+        self.loc, self.cov_factor, self.cov_diag = (
+            columns[0][..., 0],
+            columns[1],
+            columns[2][..., 0],
+        )
         self._unbroadcasted_cov_factor, self._unbroadcasted_cov_diag = cov_factor, cov_diag
         super().__init__(self.loc.shape[:-1], event_shape, validate_args)
 

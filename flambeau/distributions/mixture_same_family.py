@@ -35,9 +35,9 @@ class MixtureSameFamily(Distribution):
                     f"`mixture_distribution.batch_shape` ({mixture.batch_shape}) is not compatible "
                     f"with `component_distribution.batch_shape`({batch_shape})"
                 )
-        if mixture.param_shape[-1] != count:
+        if mixture.logits.shape[-1] != count:
             raise ValueError(
-                f"`mixture_distribution component` ({mixture.param_shape[-1]}) does not equal "
+                f"`mixture_distribution component` ({mixture.logits.shape[-1]}) does not equal "
                 f"`component_distribution.batch_shape[-1]` ({count})"
             )
         self._mixture_distribution, self._component_distribution = mixture, component

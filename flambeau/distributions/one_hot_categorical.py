@@ -50,7 +50,9 @@ class OneHotCategorical(OverCategories):
 
 
 class OneHotCategoricalStraightThrough(OneHotCategorical):
-    """One-hot draws with the gradient of their probabilities (Bengio, Léonard and Courville 2013)."""
+    """One-hot draws that have the gradient of their probabilities (Bengio, Léonard and Courville,
+    2013).
+    """
 
     has_rsample = True
 

@@ -20,8 +20,13 @@ class LogitRelaxedBernoulli(FromProbabilities):
     has_rsample = True
 
     def __init__(self, temperature, probs=None, logits=None, validate_args=None):
-        (self.temperature,) = broadcast_all(temperature)
+        (self._temperature,) = broadcast_all(temperature)
         self._take(validate_args, **either(probs, logits))
+
+    @property
+    def temperature(self):
+        """What the noisy logits are divided by; it belongs to no batch."""
+        return self._temperature
 
     def rsample(self, sample_shape=()):
         shape = self._extended_shape(sample_shape)

@@ -90,9 +90,9 @@ class TransformedDistribution(Distribution):
     def _if_falling(self, probability):
         """The other tail's probability where the transforms turn the order around."""
         sign = math.prod(transform.sign for transform in self.transforms)
-        if isinstance(sign, int) and sign == 1:
-            return probability
-        return sign * (probability - 0.5) + 0.5
+        if isinstance(sign, int):
+            return probability if sign > 0 else 1 - probability
+        return probability.where(sign > 0, 1 - probability)
 
     def cdf(self, value):
         for transform in reversed(self.transforms):

@@ -1,6 +1,5 @@
 """Maps between sets of numbers, with inverses and the logarithms of their Jacobians."""
 
-import copy
 import functools
 import math
 import operator
@@ -9,8 +8,26 @@ from numbers import Number
 from flambeau.tensor import Size
 
 from . import constraints
-from .operations import broadcast_shapes, cat, cholesky, eye, finfo, full_like, pad, stack
-from .operations import logsigmoid, softplus, zeros_like
+from .operations import (
+    broadcast_shapes,
+    cat,
+    cholesky,
+    eye,
+    finfo,
+    full_like,
+    logsigmoid,
+    pad,
+    softplus,
+    stack,
+)
+from .transform import (
+    ComposeTransform,
+    IndependentTransform,
+    Transform,
+    identity_transform,
+    require_dims,
+    with_event_dim,
+)
 from .utils import (
     broadcast_all,
     lazy_property,
@@ -41,290 +58,6 @@ __all__ = [
     "Transform",
     "identity_transform",
 ]
-
-
-class Transform:
-    """A differentiable map from `domain` to `codomain`.
-
-    A subclass says what `_call`, `_inverse` and `log_abs_det_jacobian` are, whether it is
-    `bijective`, and, for a bijective map of numbers, its `sign` (1 rising, -1 falling). With
-    ``cache_size=1``, the inverse of the latest result is the very argument, and costs nothing.
-    """
-
-    bijective = False
-    domain: constraints.Constraint
-    codomain: constraints.Constraint
-
-    def __init__(self, cache_size=0):
-        if cache_size not in (0, 1):
-            raise ValueError("cache_size must be 0 or 1")
-        self._cache_size = cache_size
-        self._inv = None
-        self._cached_x_y = (None, None)
-
-    def __getstate__(self):
-        return self.__dict__ | {"_inv": None}  # which refers to this transform again
-
-    @property
-    def event_dim(self):
-        """The number of dimensions of an event, where the map keeps it."""
-        if self.domain.event_dim == self.codomain.event_dim:
-            return self.domain.event_dim
-        raise ValueError("Please use either .domain.event_dim or .codomain.event_dim")
-
-    @property
-    def inv(self):
-        """The inverse map; its inverse is this object."""
-        if self._inv is None:
-            self._inv = _InverseTransform(self)
-        return self._inv
-
-    @property
-    def sign(self):
-        """The sign of the derivative, where it has one."""
-        raise NotImplementedError
-
-    def with_cache(self, cache_size=1):
-        """The same map, remembering its latest result."""
-        if self._cache_size == cache_size:
-            return self
-        new = copy.copy(self)
-        Transform.__init__(new, cache_size)
-        return new
-
-    def __eq__(self, other):
-        return self is other
-
-    def __call__(self, x):
-        return self._cached(self._call, x, 0)
-
-    def _inv_call(self, y):
-        return self._cached(self._inverse, y, 1)
-
-    def _cached(self, function, value, side):
-        if not self._cache_size:
-            return function(value)
-        if self._cached_x_y[side] is not value:
-            pair = (value, function(value))
-            self._cached_x_y = pair[::-1] if side else pair
-        return self._cached_x_y[1 - side]
-
-    def _call(self, x):
-        raise NotImplementedError
-
-    def _inverse(self, y):
-        raise NotImplementedError
-
-    def log_abs_det_jacobian(self, x, y):
-        """log |det dy/dx| of each event, given the argument and the result."""
-        raise NotImplementedError
-
-    def __repr__(self):
-        return self.__class__.__name__ + "()"
-
-    def forward_shape(self, shape):
-        """The shape of the result for an argument of that shape."""
-        return shape
-
-    def inverse_shape(self, shape):
-        """The shape of the argument for a result of that shape."""
-        return shape
-
-
-class _InverseTransform(Transform):
-    """The inverse of a transform, which keeps the cache for both."""
-
-    def __init__(self, transform):
-        super().__init__(transform._cache_size)
-        self._inv = transform
-
-    @constraints.dependent_property(is_discrete=False)
-    def domain(self):
-        return self._inv.codomain
-
-    @constraints.dependent_property(is_discrete=False)
-    def codomain(self):
-        return self._inv.domain
-
-    @property
-    def bijective(self):
-        return self._inv.bijective
-
-    @property
-    def sign(self):
-        return self._inv.sign
-
-    def __getstate__(self):
-        return self.__dict__
-
-    def with_cache(self, cache_size=1):
-        return self._inv.with_cache(cache_size).inv
-
-    def __eq__(self, other):
-        return isinstance(other, _InverseTransform) and self._inv == other._inv
-
-    def __repr__(self):
-        return f"{self.__class__.__name__}({self._inv!r})"
-
-    def __call__(self, x):
-        return self._inv._inv_call(x)
-
-    def log_abs_det_jacobian(self, x, y):
-        return -self._inv.log_abs_det_jacobian(y, x)
-
-    def forward_shape(self, shape):
-        return self._inv.inverse_shape(shape)
-
-    def inverse_shape(self, shape):
-        return self._inv.forward_shape(shape)
-
-
-def _with_event_dim(constraint, event_dim):
-    """The constraint for events of so many dimensions: at least its own."""
-    more = event_dim - constraint.event_dim
-    return constraints.independent(constraint, more) if more else constraint
-
-
-class ComposeTransform(Transform):
-    """Transforms one after the other, the first of `parts` first."""
-
-    def __init__(self, parts, cache_size=0):
-        super().__init__(cache_size)
-        self.parts = [part.with_cache(cache_size) for part in parts] if cache_size else parts
-
-    def __eq__(self, other):
-        return isinstance(other, ComposeTransform) and self.parts == other.parts
-
-    @constraints.dependent_property(is_discrete=False)
-    def domain(self):
-        if not self.parts:
-            return constraints.real
-        event_dim = self.parts[-1].codomain.event_dim
-        for part in reversed(self.parts):
-            event_dim += part.domain.event_dim - part.codomain.event_dim
-            event_dim = max(event_dim, part.domain.event_dim)
-        return _with_event_dim(self.parts[0].domain, event_dim)
-
-    @constraints.dependent_property(is_discrete=False)
-    def codomain(self):
-        if not self.parts:
-            return constraints.real
-        event_dim = self.parts[0].domain.event_dim
-        for part in self.parts:
-            event_dim += part.codomain.event_dim - part.domain.event_dim
-            event_dim = max(event_dim, part.codomain.event_dim)
-        return _with_event_dim(self.parts[-1].codomain, event_dim)
-
-    @lazy_property
-    def bijective(self):
-        return all(part.bijective for part in self.parts)
-
-    @lazy_property
-    def sign(self):
-        return math.prod(part.sign for part in self.parts)
-
-    @property
-    def inv(self):
-        if self._inv is None:
-            self._inv = ComposeTransform([part.inv for part in reversed(self.parts)])
-            self._inv._inv = self
-        return self._inv
-
-    def with_cache(self, cache_size=1):
-        return self if self._cache_size == cache_size else ComposeTransform(self.parts, cache_size)
-
-    def __call__(self, x):
-        for part in self.parts:
-            x = part(x)
-        return x
-
-    def log_abs_det_jacobian(self, x, y):
-        if not self.parts:
-            return zeros_like(x)
-        terms, event_dim = [], self.domain.event_dim
-        for part in self.parts:
-            after = y if part is self.parts[-1] else part(x)
-            change = part.log_abs_det_jacobian(x, after)
-            terms.append(sum_rightmost(change, event_dim - part.domain.event_dim))
-            event_dim += part.codomain.event_dim - part.domain.event_dim
-            x = after
-        return functools.reduce(operator.add, terms)
-
-    def forward_shape(self, shape):
-        for part in self.parts:
-            shape = part.forward_shape(shape)
-        return shape
-
-    def inverse_shape(self, shape):
-        for part in reversed(self.parts):
-            shape = part.inverse_shape(shape)
-        return shape
-
-    def __repr__(self):
-        return f"{self.__class__.__name__}(\n    " + ",\n    ".join(map(repr, self.parts)) + "\n)"
-
-
-identity_transform = ComposeTransform([])
-
-
-class IndependentTransform(Transform):
-    """A transform whose events have `reinterpreted_batch_ndims` more dimensions."""
-
-    def __init__(self, base_transform, reinterpreted_batch_ndims, cache_size=0):
-        super().__init__(cache_size)
-        self.base_transform = base_transform.with_cache(cache_size)
-        self.reinterpreted_batch_ndims = reinterpreted_batch_ndims
-
-    def with_cache(self, cache_size=1):
-        if self._cache_size == cache_size:
-            return self
-        return IndependentTransform(
-            self.base_transform, self.reinterpreted_batch_ndims, cache_size=cache_size
-        )
-
-    @constraints.dependent_property(is_discrete=False)
-    def domain(self):
-        return constraints.independent(self.base_transform.domain, self.reinterpreted_batch_ndims)
-
-    @constraints.dependent_property(is_discrete=False)
-    def codomain(self):
-        return constraints.independent(self.base_transform.codomain, self.reinterpreted_batch_ndims)
-
-    @property
-    def bijective(self):
-        return self.base_transform.bijective
-
-    @property
-    def sign(self):
-        return self.base_transform.sign
-
-    def _call(self, x):
-        _require_dims(x.shape, self.domain.event_dim)
-        return self.base_transform(x)
-
-    def _inverse(self, y):
-        _require_dims(y.shape, self.codomain.event_dim)
-        return self.base_transform.inv(y)
-
-    def log_abs_det_jacobian(self, x, y):
-        change = self.base_transform.log_abs_det_jacobian(x, y)
-        return sum_rightmost(change, self.reinterpreted_batch_ndims)
-
-    def __repr__(self):
-        return (
-            f"{self.__class__.__name__}({self.base_transform!r}, {self.reinterpreted_batch_ndims})"
-        )
-
-    def forward_shape(self, shape):
-        return self.base_transform.forward_shape(shape)
-
-    def inverse_shape(self, shape):
-        return self.base_transform.inverse_shape(shape)
-
-
-def _require_dims(shape, count):
-    if len(shape) < count:
-        raise ValueError("Too few dimensions on input")
 
 
 class ReshapeTransform(Transform):
@@ -364,7 +97,7 @@ class ReshapeTransform(Transform):
 
 def _exchanged(shape, old, new):
     """`shape` with `new` in place of `old` at its end."""
-    _require_dims(shape, len(old))
+    require_dims(shape, len(old))
     cut = len(shape) - len(old)
     if shape[cut:] != old:
         raise ValueError(f"Shape mismatch: expected {shape[cut:]} but got {old}")
@@ -526,7 +259,7 @@ class AffineTransform(Transform):
 
     @constraints.dependent_property(is_discrete=False)
     def domain(self):
-        return _with_event_dim(constraints.real, self.event_dim)
+        return with_event_dim(constraints.real, self.event_dim)
 
     codomain = domain
 
@@ -593,23 +326,23 @@ class CorrCholeskyTransform(_Plain):
         return 0.5 * rest.sum((-2, -1)) + slope.sum(-1)
 
     def forward_shape(self, shape):
-        _require_dims(shape, 1)
+        require_dims(shape, 1)
         count = shape[-1]
         n = round((0.25 + 2 * count) ** 0.5 + 0.5)
         if n * (n - 1) // 2 != count:
             raise ValueError("Input is not a flattened lower-diagonal number")
-        return shape[:-1] + (n, n)
+        return (*shape[:-1], n, n)
 
     def inverse_shape(self, shape):
-        _require_dims(shape, 2)
+        require_dims(shape, 2)
         n = shape[-1]
         if shape[-2] != n:
             raise ValueError("Input is not square")
-        return shape[:-2] + (n * (n - 1) // 2,)
+        return (*shape[:-2], n * (n - 1) // 2)
 
 
 class SoftmaxTransform(_Plain):
-    """y = exp(x) scaled to the sum 1; not bijective: adding a number to all of x changes nothing."""
+    """y = exp(x) scaled to the sum 1; not bijective: shifting all of x changes nothing."""
 
     domain = constraints.real_vector
     codomain = constraints.simplex
@@ -621,7 +354,7 @@ class SoftmaxTransform(_Plain):
         return y.log()
 
     def forward_shape(self, shape):
-        _require_dims(shape, 1)
+        require_dims(shape, 1)
         return shape
 
     inverse_shape = forward_shape
@@ -650,12 +383,12 @@ class StickBreakingTransform(_Plain):
         return (logsigmoid(-x) + y[..., :-1].log()).sum(-1)
 
     def forward_shape(self, shape):
-        _require_dims(shape, 1)
-        return shape[:-1] + (shape[-1] + 1,)
+        require_dims(shape, 1)
+        return (*shape[:-1], shape[-1] + 1)
 
     def inverse_shape(self, shape):
-        _require_dims(shape, 1)
-        return shape[:-1] + (shape[-1] - 1,)
+        require_dims(shape, 1)
+        return (*shape[:-1], shape[-1] - 1)
 
 
 def _log_left(like, n):

@@ -1,5 +1,6 @@
 """What distributions share: broadcasting of parameters, probabilities and logits, lazy values."""
 
+import math
 from functools import update_wrapper
 from numbers import Number
 
@@ -68,6 +69,14 @@ def probs_to_logits(probs, is_binary=False):
     """The inverse of `logits_to_probs`; finite, since probabilities are clamped first."""
     clamped = clamp_probs(probs)
     return clamped.log() - (-clamped).log1p() if is_binary else clamped.log()
+
+
+def log_complement(log_probability):
+    """log(1 - exp(x)) for x below 0, exact at both ends (Mächler, Rmpfr's log1mexp, 2012)."""
+    near_1 = log_probability > -math.log(2)
+    low = log_probability.masked_fill(near_1, -1.0)  # so that no branch has a gradient of nan
+    high = log_probability.masked_fill(~near_1, -0.5)
+    return (-high.expm1()).log().where(near_1, (-low.exp()).log1p())
 
 
 class lazy_property:

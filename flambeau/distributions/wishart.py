@@ -41,9 +41,7 @@ class Wishart(FromMatrix, ExponentialFamily):
         event_shape, n = matrix.shape[-2:], matrix.shape[-1]
         self.df = as_tensor(df, dtype=matrix.dtype, device=matrix.device).expand(batch_shape)
         if (self.df <= n - 1).any():
-            raise ValueError(
-                f"Value of df={df} expected to be greater than ndim - 1 = {n - 1}."
-            )
+            raise ValueError(f"Value of df={df} expected to be greater than ndim - 1 = {n - 1}.")
         if (self.df < n).any():
             warnings.warn(
                 "Low df values detected. Singular samples are highly likely to occur for "
@@ -62,7 +60,7 @@ class Wishart(FromMatrix, ExponentialFamily):
         }
 
     def _from_df(self, value):
-        return value.reshape(self._batch_shape + (1, 1))
+        return value.reshape((*self._batch_shape, 1, 1))
 
     @property
     def mean(self):
@@ -116,7 +114,7 @@ class Wishart(FromMatrix, ExponentialFamily):
         self._check(value)
         factor, n = self._unbroadcasted_scale_tril, self._event_shape[-1]
         power = (self.df - n - 1) / 2 * value.slogdet().logabsdet
-        trace = value.cholesky_solve(factor).diagonal(0, -2, -1).sum(-1)
+        trace = (self.precision_matrix * value).sum((-2, -1))
         return power - trace / 2 - self._log_normalizer_of(self.df, half_log_det(factor))
 
     def entropy(self):
