@@ -3,7 +3,7 @@
 from flambeau.tensor import engine
 
 from .distribution import Distribution
-from .utils import sum_rightmost
+from .utils import _sum_rightmost
 
 __all__ = ["ExponentialFamily"]
 
@@ -38,5 +38,5 @@ class ExponentialFamily(Distribution):
         result = result - self._mean_carrier_measure
         for param, slope in zip(params, slopes):
             product = param * slope
-            result = result - sum_rightmost(product, product.dim() - len(self._batch_shape))
+            result = result - _sum_rightmost(product, product.dim() - len(self._batch_shape))
         return result

@@ -26,7 +26,7 @@ from .half_normal import HalfNormal
 from .independent import Independent
 from .laplace import Laplace
 from .lowrank_multivariate_normal import LowRankMultivariateNormal
-from .multivariate_normal import MultivariateNormal, half_log_det, mahalanobis, solved
+from .multivariate_normal import MultivariateNormal, _batch_mahalanobis, half_log_det, solved
 from .normal import Normal
 from .one_hot_categorical import OneHotCategorical
 from .operations import full_like, softplus
@@ -34,11 +34,11 @@ from .pareto import Pareto
 from .poisson import Poisson
 from .transformed_distribution import TransformedDistribution
 from .uniform import Uniform
-from .utils import euler_constant, sum_rightmost
+from .utils import _sum_rightmost, euler_constant
 
 __all__ = ["kl_divergence", "register_kl"]
 
-_REGISTRY: dict[tuple[type, type], Callable] = {}
+_KL_REGISTRY: dict[tuple[type, type], Callable] = {}
 _FOUND: dict[tuple[type, type], Callable] = {}
 
 
@@ -53,7 +53,7 @@ def register_kl(type_p, type_q):
             raise TypeError(f"Expected {name} to be a Distribution subclass but got {kind}")
 
     def decorate(function):
-        _REGISTRY[type_p, type_q] = function
+        _KL_REGISTRY[type_p, type_q] = function
         _FOUND.clear()
         return function
 
@@ -66,19 +66,19 @@ def _dispatch(type_p, type_q):
     Closest is first by p, then by q; a warning says where q first would give another.
     """
     order_p, order_q = type_p.__mro__.index, type_q.__mro__.index
-    matches = [(p, q) for p, q in _REGISTRY if issubclass(type_p, p) and issubclass(type_q, q)]
+    matches = [(p, q) for p, q in _KL_REGISTRY if issubclass(type_p, p) and issubclass(type_q, q)]
     if not matches:
         return None
     left = min(matches, key=lambda m: (order_p(m[0]), order_q(m[1])))
     right = min(matches, key=lambda m: (order_q(m[1]), order_p(m[0])))
-    if _REGISTRY[left] is not _REGISTRY[right]:
+    if _KL_REGISTRY[left] is not _KL_REGISTRY[right]:
         warnings.warn(
             f"Ambiguous kl_divergence({type_p.__name__}, {type_q.__name__}). Please "
             f"register_kl({left[0].__name__}, {right[1].__name__})",
             RuntimeWarning,
             stacklevel=3,
         )
-    return _REGISTRY[left]
+    return _KL_REGISTRY[left]
 
 
 def kl_divergence(p, q):
@@ -169,7 +169,7 @@ def _exponential_family(p, q):
     result = q._log_normalizer(*q._natural_params) - value
     for p_param, q_param, slope in zip(params, q._natural_params, slopes):
         term = (q_param - p_param) * slope
-        result = result - sum_rightmost(term, term.dim() - result.dim())
+        result = result - _sum_rightmost(term, term.dim() - result.dim())
     return result
 
 
@@ -248,7 +248,7 @@ def _transformed(p, q):
 def _independent(p, q):
     if p.reinterpreted_batch_ndims != q.reinterpreted_batch_ndims:
         raise NotImplementedError
-    return sum_rightmost(kl_divergence(p.base_dist, q.base_dist), p.reinterpreted_batch_ndims)
+    return _sum_rightmost(kl_divergence(p.base_dist, q.base_dist), p.reinterpreted_batch_ndims)
 
 
 # Multivariate normal distributions: 2 KL = log(det Q / det P) + tr(Q^-1 P) + distance - n
@@ -285,7 +285,7 @@ def _to_multivariate_normal(p, q):
     _check_events(p, q, "Multivariate Normals")
     factor = q._unbroadcasted_scale_tril
     trace = sum(_square_sum(solved(factor, part)) for part in _spread(p))
-    distance = mahalanobis(factor, q.loc - p.loc)
+    distance = _batch_mahalanobis(factor, q.loc - p.loc)
     return 0.5 * (_log_det(q) - _log_det(p) + trace + distance - p.event_shape[0])
 
 

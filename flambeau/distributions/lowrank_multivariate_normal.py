@@ -2,9 +2,9 @@
 
 from . import constraints
 from .distribution import Distribution
-from .multivariate_normal import LOG_TAU, half_log_det, mahalanobis, product, solved
+from .multivariate_normal import LOG_TAU, _batch_mahalanobis, _batch_mv, half_log_det, solved
 from .operations import broadcast_tensors, cholesky
-from .utils import lazy_property, standard_normal
+from .utils import _standard_normal, lazy_property
 
 __all__ = ["LowRankMultivariateNormal"]
 
@@ -73,8 +73,8 @@ class LowRankMultivariateNormal(Distribution):
 
     def _mahalanobis(self, x):
         factor, diag = self._parts
-        projected = product(factor.mT / diag.unsqueeze(-2), x)
-        return (x.square() / diag).sum(-1) - mahalanobis(self._capacitance_tril, projected)
+        projected = _batch_mv(factor.mT / diag.unsqueeze(-2), x)
+        return (x.square() / diag).sum(-1) - _batch_mahalanobis(self._capacitance_tril, projected)
 
     def _half_inverse(self):
         """The matrix A of ``precision = D^-1 - A^T A``."""
@@ -120,9 +120,10 @@ class LowRankMultivariateNormal(Distribution):
     def rsample(self, sample_shape=()):
         shape = self._extended_shape(sample_shape)
         factor, diag = self._parts
-        common = standard_normal(shape[:-1] + factor.shape[-1:], self.loc)
-        own = standard_normal(shape, self.loc)
-        return self.loc + product(factor, common) + diag.sqrt() * own
+        options = self.loc.dtype, self.loc.device
+        common = _standard_normal(shape[:-1] + factor.shape[-1:], *options)
+        own = _standard_normal(shape, *options)
+        return self.loc + _batch_mv(factor, common) + diag.sqrt() * own
 
     def log_prob(self, value):
         self._check(value)

@@ -5,14 +5,14 @@ import math
 from . import constraints
 from .distribution import Distribution
 from .operations import broadcast_shapes, cholesky, cholesky_inverse, eye, solve_triangular
-from .utils import lazy_property, standard_normal
+from .utils import _standard_normal, lazy_property
 
 __all__ = ["MultivariateNormal"]
 
 LOG_TAU = math.log(2 * math.pi)
 
 
-def product(matrix, vector):
+def _batch_mv(matrix, vector):
     """The products of a batch of matrices and a batch of vectors."""
     return (matrix @ vector.unsqueeze(-1)).squeeze(-1)
 
@@ -24,7 +24,7 @@ def solved(factor, right):
     return solve_triangular(factor, right, upper=False)
 
 
-def mahalanobis(factor, x):
+def _batch_mahalanobis(factor, x):
     """|L^-1 x| ** 2 for lower triangular L [*batch, n, n] and vectors x [*more, *batch, n].
 
     The vectors of one matrix are the columns of one system, however many there are.
@@ -42,7 +42,7 @@ def half_log_det(factor):
     return factor.diagonal(0, -2, -1).log().sum(-1)
 
 
-def precision_to_scale_tril(precision):
+def _precision_to_scale_tril(precision):
     """The Cholesky factor of the inverse: L^-T is the flipped factor of the flipped matrix."""
     flipped = cholesky(precision.flip((-2, -1)))
     unit = eye(precision.shape[-1], dtype=precision.dtype, device=precision.device)
@@ -84,7 +84,7 @@ class FromMatrix(Distribution):
         name, matrix = self._given
         if name == "scale_tril":
             return matrix
-        return cholesky(matrix) if name == "covariance_matrix" else precision_to_scale_tril(matrix)
+        return cholesky(matrix) if name == "covariance_matrix" else _precision_to_scale_tril(matrix)
 
     def _for_batch(self, matrix):
         return matrix.expand(self._batch_shape + matrix.shape[-2:])
@@ -145,13 +145,13 @@ class MultivariateNormal(FromMatrix):
         return variance.expand(self._batch_shape + self._event_shape)
 
     def rsample(self, sample_shape=()):
-        eps = standard_normal(self._extended_shape(sample_shape), self.loc)
-        return self.loc + product(self._unbroadcasted_scale_tril, eps)
+        eps = _standard_normal(self._extended_shape(sample_shape), self.loc.dtype, self.loc.device)
+        return self.loc + _batch_mv(self._unbroadcasted_scale_tril, eps)
 
     def log_prob(self, value):
         self._check(value)
         factor = self._unbroadcasted_scale_tril
-        distance = mahalanobis(factor, value - self.loc)
+        distance = _batch_mahalanobis(factor, value - self.loc)
         return -0.5 * (self._event_shape[0] * LOG_TAU + distance) - half_log_det(factor)
 
     def entropy(self):

@@ -7,7 +7,7 @@ from flambeau.tensor import no_grad
 from . import constraints
 from .exp_family import ExponentialFamily
 from .operations import ndtr, ndtri, normal
-from .utils import standard_normal
+from .utils import _standard_normal
 
 __all__ = ["Normal"]
 
@@ -43,7 +43,7 @@ class Normal(ExponentialFamily):
             return normal(self.loc.expand(shape), self.scale.expand(shape))
 
     def rsample(self, sample_shape=()):
-        eps = standard_normal(self._extended_shape(sample_shape), self.loc)
+        eps = _standard_normal(self._extended_shape(sample_shape), self.loc.dtype, self.loc.device)
         return self.loc + eps * self.scale
 
     def log_prob(self, value):

@@ -5,7 +5,7 @@ import math
 from . import constraints
 from .chi2 import Chi2
 from .distribution import Distribution
-from .utils import standard_normal
+from .utils import _standard_normal
 
 __all__ = ["StudentT"]
 
@@ -40,7 +40,7 @@ class StudentT(Distribution):
         return variance.masked_fill(infinite, math.inf).masked_fill(undefined, math.nan)
 
     def rsample(self, sample_shape=()):
-        normal = standard_normal(self._extended_shape(sample_shape), self.df)
+        normal = _standard_normal(self._extended_shape(sample_shape), self.df.dtype, self.df.device)
         chi2 = self._chi2.rsample(sample_shape)
         return self.loc + self.scale * (normal * (chi2 / self.df).rsqrt())
 

@@ -7,7 +7,7 @@ import operator
 
 from . import constraints
 from .operations import zeros_like
-from .utils import lazy_property, sum_rightmost
+from .utils import _sum_rightmost, lazy_property
 
 
 class Transform:
@@ -212,7 +212,7 @@ class ComposeTransform(Transform):
         for part in self.parts:
             after = y if part is self.parts[-1] else part(x)
             change = part.log_abs_det_jacobian(x, after)
-            terms.append(sum_rightmost(change, event_dim - part.domain.event_dim))
+            terms.append(_sum_rightmost(change, event_dim - part.domain.event_dim))
             event_dim += part.codomain.event_dim - part.domain.event_dim
             x = after
         return functools.reduce(operator.add, terms)
@@ -275,7 +275,7 @@ class IndependentTransform(Transform):
 
     def log_abs_det_jacobian(self, x, y):
         change = self.base_transform.log_abs_det_jacobian(x, y)
-        return sum_rightmost(change, self.reinterpreted_batch_ndims)
+        return _sum_rightmost(change, self.reinterpreted_batch_ndims)
 
     def __repr__(self):
         return (

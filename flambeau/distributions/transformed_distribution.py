@@ -9,7 +9,7 @@ from . import constraints
 from .distribution import Distribution
 from .independent import Independent
 from .transforms import ComposeTransform, Transform
-from .utils import sum_rightmost
+from .utils import _sum_rightmost
 
 __all__ = ["TransformedDistribution"]
 
@@ -82,10 +82,10 @@ class TransformedDistribution(Distribution):
             x = transform.inv(y)
             change = transform.log_abs_det_jacobian(x, y)
             event_dim += transform.domain.event_dim - transform.codomain.event_dim
-            result = result - sum_rightmost(change, event_dim - transform.domain.event_dim)
+            result = result - _sum_rightmost(change, event_dim - transform.domain.event_dim)
             y = x
         base = self.base_dist.log_prob(y)
-        return result + sum_rightmost(base, event_dim - len(self.base_dist.event_shape))
+        return result + _sum_rightmost(base, event_dim - len(self.base_dist.event_shape))
 
     def _if_falling(self, probability):
         """The other tail's probability where the transforms turn the order around."""

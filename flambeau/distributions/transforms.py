@@ -29,9 +29,9 @@ from .transform import (
     with_event_dim,
 )
 from .utils import (
+    _sum_rightmost,
     broadcast_all,
     lazy_property,
-    sum_rightmost,
     tril_matrix_to_vec,
     vec_to_tril_matrix,
 )
@@ -287,7 +287,7 @@ class AffineTransform(Transform):
             change = full_like(x, math.log(abs(self.scale)))
         else:
             change = self.scale.abs().log().expand(x.shape)
-        return sum_rightmost(change, self.event_dim)
+        return _sum_rightmost(change, self.event_dim)
 
     def forward_shape(self, shape):
         shapes = (getattr(value, "shape", ()) for value in (self.loc, self.scale))
@@ -501,7 +501,7 @@ class CatTransform(_Parts):
 
     def log_abs_det_jacobian(self, x, y):
         changes = [
-            sum_rightmost(change, self.event_dim - t.event_dim)
+            _sum_rightmost(change, self.event_dim - t.event_dim)
             for t, change in zip(self.transforms, self._changes(x, y))
         ]
         dim = (self.dim - x.dim() if self.dim >= 0 else self.dim) + self.event_dim

@@ -6,7 +6,7 @@ from numbers import Number
 
 from flambeau.tensor import Tensor, enable_grad
 
-from .operations import arange, broadcast_tensors, finfo, get_default_dtype, tensor
+from .operations import arange, broadcast_tensors, empty, finfo, get_default_dtype, tensor
 
 __all__ = [
     "broadcast_all",
@@ -42,12 +42,15 @@ def broadcast_all(*values):
     )
 
 
-def standard_normal(shape, like):
-    """Standard normal numbers, of the dtype and on the device of `like`."""
-    return like.new_empty(shape).normal_()
+# The names with an underscore below are PyTorch's too: packages import them.
 
 
-def sum_rightmost(value, count):
+def _standard_normal(shape, dtype, device):
+    """Standard normal numbers."""
+    return empty(shape, dtype=dtype, device=device).normal_()
+
+
+def _sum_rightmost(value, count):
     """The sum over the last `count` dimensions."""
     return value.flatten(-count).sum(-1) if count else value
 
