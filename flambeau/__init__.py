@@ -49,6 +49,7 @@ _SUBMODULES = (
     "autograd",
     "backends",
     "cuda",
+    "distributions",
     "fft",
     "func",
     "linalg",
