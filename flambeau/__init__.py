@@ -45,6 +45,7 @@ inf, nan, pi, e = _math.inf, _math.nan, _math.pi, _math.e
 # Names whose packages are imported on first use, so that `import flambeau` stays quick.
 _LATER = {"save": "files", "load": "files"}
 _SUBMODULES = (
+    "_C",
     "accelerator",
     "autograd",
     "backends",
@@ -54,6 +55,7 @@ _SUBMODULES = (
     "linalg",
     "nn",
     "optim",
+    "overrides",
     "serialization",
     "special",
     "utils",

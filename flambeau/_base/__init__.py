@@ -5,11 +5,12 @@ from .errors import explain
 from .handle import RemovableHandle
 from .knobs import DECLARATIONS, Knobs, knobs
 from .lazy import numpy
-from .names import missing, nearest, public_name
+from .names import PACKAGE, missing, nearest, public_name
 
 __all__ = [
     "DECLARATIONS",
     "Knobs",
+    "PACKAGE",
     "RemovableHandle",
     "explain",
     "knobs",

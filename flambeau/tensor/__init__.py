@@ -12,6 +12,7 @@ from . import (
     formats,
     indexing,
     inplace,
+    overrides,
     printing,
     settings,
     several,
@@ -29,6 +30,7 @@ from .accelerator import (
     synchronize,
 )
 from .autograd import anomaly, engine, grad_mode
+from .borders import TypedStorage, UntypedStorage
 from .convert import as_tensor, from_numpy, tensor
 from .methods import door_of, function_of, inplace_of, install, public
 from .strided import strided
@@ -63,6 +65,7 @@ ops.bind_tape(_fit, anomaly.note)
 for _part in (creation, convert, indexing, borders, several):
     _part.install()
 install()
+overrides.install()
 ops.aten = ops.Namespace("aten", door_of)
 PUBLIC = {
     name: getattr(part, name)
@@ -94,6 +97,8 @@ __all__ = [
     "PUBLIC",
     "Size",
     "Tensor",
+    "TypedStorage",
+    "UntypedStorage",
     "as_tensor",
     "checkpoint",
     "from_numpy",
@@ -123,6 +128,7 @@ __all__ = [
     "mps",
     "openmp",
     "no_grad",
+    "overrides",
     "public",
     "set_grad_enabled",
     "strided",
