@@ -53,6 +53,7 @@ _SUBMODULES = (
     "fft",
     "func",
     "linalg",
+    "multiprocessing",
     "nn",
     "optim",
     "overrides",

@@ -9,7 +9,7 @@ import pickle
 import types
 
 from flambeau.nn import Parameter
-from flambeau.tensor import Size, Tensor, TypedStorage, UntypedStorage, formats
+from flambeau.tensor import Size, Tensor, TypedStorage, UntypedStorage, formats, sharing
 from flambeau.types import Device, DType
 
 from .allowed import NAME_OF_STORAGE
@@ -32,13 +32,6 @@ class _Global:
 Global = functools.cache(_Global)
 _UTILS = "torch._utils"
 _BYTES = Global("torch.storage", "UntypedStorage")
-
-
-def root(storage):
-    """The storage that owns the memory: `.data` makes others on the same block."""
-    while isinstance(getattr(storage, "owner", None), type(storage)):
-        storage = storage.owner
-    return storage
 
 
 class Writing:
@@ -110,7 +103,7 @@ class Writing:
         if layout.device.type == "meta":
             args = (layout.dtype, layout.shape, layout.strides, wants_grad)
             return "_rebuild_meta_tensor_no_storage", args
-        untyped = UntypedStorage.of(root(tensor.storage))
+        untyped = UntypedStorage.of(sharing.root(tensor.storage))
         known = layout.dtype.name in NAME_OF_STORAGE
         stored = TypedStorage(untyped, layout.dtype) if known else untyped
         hooks: collections.OrderedDict = collections.OrderedDict()
@@ -124,7 +117,7 @@ class Writing:
     def persistent_id(self, value):
         if not isinstance(value, TypedStorage | UntypedStorage):
             return None
-        storage = root(value.memory)
+        storage = sharing.root(value.memory)
         key = self._keys.get(id(storage))
         typed = isinstance(value, TypedStorage)
         itemsize = value.dtype.itemsize if typed else 1

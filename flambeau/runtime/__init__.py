@@ -34,6 +34,7 @@ _NATIVE = frozenset(
         "configure_nodes",
         "empty",
         "empty_cache",
+        "exchange",
         "foreign",
         "get_num_threads",
         "log_events",

@@ -16,6 +16,7 @@ from . import (
     printing,
     settings,
     several,
+    sharing,
     windows,
 )
 from .accelerator import (
@@ -62,7 +63,7 @@ ops.bind_doors(
     },
 )
 ops.bind_tape(_fit, anomaly.note)
-for _part in (creation, convert, indexing, borders, several):
+for _part in (creation, convert, indexing, borders, several, sharing):
     _part.install()
 install()
 overrides.install()
@@ -131,6 +132,7 @@ __all__ = [
     "overrides",
     "public",
     "set_grad_enabled",
+    "sharing",
     "strided",
     "synchronize",
     "transforms",

@@ -420,9 +420,6 @@ class Tensor:
             return self
         raise no_device(device)
 
-    def share_memory_(self):
-        return self
-
     # Values out.
 
     def item(self):
