@@ -1,5 +1,6 @@
 """Files: PyTorch's formats, written in one step and read without running code; safetensors."""
 
+from . import hub
 from .allowed import add_safe_globals, clear_safe_globals, get_safe_globals, safe_globals
 from .location import default_restore_location, location_tag, register_package
 from .safe import load_safetensors, save_safetensors
@@ -11,6 +12,7 @@ __all__ = [
     "default_restore_location",
     "get_safe_globals",
     "get_unsafe_globals_in_checkpoint",
+    "hub",
     "load",
     "load_safetensors",
     "location_tag",

@@ -20,6 +20,7 @@ from .core import (
     native,
     take_events,
 )
+from .jit import host
 from .native import FIXED, GOOD_MIDDLE, MIDDLE
 from .order import order_kernel
 from .random import Generator, Stream, default_generator
@@ -73,6 +74,7 @@ __all__ = [
     "bind",
     "default_generator",
     "gemm_kernel",
+    "host",
     "lapack",
     "launcher",
     "memory",

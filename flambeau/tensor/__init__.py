@@ -4,6 +4,7 @@ from flambeau import ops, runtime
 from flambeau.ops import modes
 
 from . import (
+    accelerator,
     borders,
     chance,
     convert,
@@ -17,18 +18,8 @@ from . import (
     settings,
     several,
     sharing,
+    switches,
     windows,
-)
-from .accelerator import (
-    cudnn,
-    current_accelerator,
-    device_count,
-    is_available,
-    manual_seed_all,
-    mkldnn,
-    mps,
-    openmp,
-    synchronize,
 )
 from .autograd import anomaly, engine, grad_mode
 from .borders import TypedStorage, UntypedStorage
@@ -70,7 +61,17 @@ overrides.install()
 ops.aten = ops.Namespace("aten", door_of)
 PUBLIC = {
     name: getattr(part, name)
-    for part in (creation, chance, convert, settings, borders, several, windows, differences)
+    for part in (
+        creation,
+        chance,
+        convert,
+        settings,
+        borders,
+        several,
+        windows,
+        differences,
+        switches,
+    )
     for name in part.PUBLIC
 }
 PUBLIC |= convert.LEGACY | {"range": creation.range_, "resize_as_": borders.resize_as}
@@ -96,6 +97,7 @@ from .autograd import (
 
 __all__ = [
     "PUBLIC",
+    "accelerator",
     "Size",
     "Tensor",
     "TypedStorage",
@@ -104,9 +106,6 @@ __all__ = [
     "checkpoint",
     "from_numpy",
     "tensor",
-    "cudnn",
-    "current_accelerator",
-    "device_count",
     "door_of",
     "anomaly",
     "enable_grad",
@@ -121,19 +120,13 @@ __all__ = [
     "graph",
     "inference_mode",
     "inplace_of",
-    "is_available",
     "is_grad_enabled",
     "is_inference_mode_enabled",
-    "manual_seed_all",
-    "mkldnn",
-    "mps",
-    "openmp",
     "no_grad",
     "overrides",
     "public",
     "set_grad_enabled",
     "sharing",
     "strided",
-    "synchronize",
     "transforms",
 ]

@@ -217,6 +217,7 @@ class UntypedStorage:
     def cpu(self):
         return self
 
+    untyped = cpu
     is_cuda = False
 
     def resize_(self, nbytes):

@@ -91,6 +91,24 @@ def is_shared(self) -> bool:
     return block_of(self.storage) is not None
 
 
+def from_file(filename, shared=False, nbytes=0):
+    """A storage on the first `nbytes` bytes of a file. With `shared`, what is written to it reaches
+    the file, which is made as long as that.
+    """
+    path = os.fspath(filename)
+    access = mmap.ACCESS_WRITE if shared else mmap.ACCESS_COPY
+    with open(path, ("r+b" if os.path.exists(path) else "w+b") if shared else "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if shared and size < nbytes:
+            os.truncate(file.fileno(), nbytes)
+        elif size < nbytes:
+            raise RuntimeError(f"{path} has {size} bytes, fewer than {nbytes}")
+        if not nbytes:
+            return UntypedStorage(0)
+        array = numpy.frombuffer(mmap.mmap(file.fileno(), nbytes, access=access), numpy.uint8)
+    return UntypedStorage.of(runtime.foreign(array.ctypes.data, nbytes, array))
+
+
 _received: weakref.WeakValueDictionary = weakref.WeakValueDictionary()  # storages by file
 
 
@@ -129,5 +147,6 @@ def rebuilt(cls, storage, layout, offset, requires_grad, attributes):
 def install():
     """Puts the methods on the classes."""
     Tensor.share_memory_, Tensor.is_shared = share_memory_, is_shared
+    UntypedStorage.from_file = staticmethod(from_file)
     UntypedStorage.share_memory_ = lambda self: (share(self.memory), self)[1]
     UntypedStorage.is_shared = lambda self: block_of(self.memory) is not None
