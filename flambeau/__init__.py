@@ -8,6 +8,7 @@ appear here on first use.
 import math as _math
 import sys as _sys
 
+from flambeau._base import VERSION as _VERSION
 from flambeau._base import missing as _missing
 from flambeau.ops import registry as _registry
 from flambeau.tensor import (
@@ -30,7 +31,7 @@ from flambeau.types import DType as dtype
 from flambeau.types import can_cast
 from flambeau.types import promote as promote_types
 
-__version__ = "0.1.0"
+__version__ = _VERSION
 
 for _dtype in _dtypes:
     globals()[_dtype.name] = _dtype
@@ -45,19 +46,29 @@ inf, nan, pi, e = _math.inf, _math.nan, _math.pi, _math.e
 # Names whose packages are imported on first use, so that `import flambeau` stays quick.
 _LATER = {"compile": "graph", "load": "files", "save": "files"}
 _SUBMODULES = (
+    "_C",
     "accelerator",
     "autograd",
     "backends",
     "cuda",
+    "distributed",
     "distributions",
     "fft",
     "func",
+    "hub",
+    "jit",
     "linalg",
+    "multiprocessing",
     "nn",
     "optim",
+    "overrides",
+    "random",
     "serialization",
     "special",
+    "storage",
+    "torch_version",
     "utils",
+    "version",
 )
 __getattr__ = _missing(
     globals(), submodules=_SUBMODULES, find=function_of, more=_registry, later=_LATER

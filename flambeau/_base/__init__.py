@@ -1,16 +1,24 @@
 """The ground everything else stands on: knobs, errors, and which line of the user called this."""
 
+from . import absent, annotations
 from .caller import user_frame, user_line
 from .errors import explain
 from .handle import RemovableHandle
 from .knobs import DECLARATIONS, Knobs, knobs
 from .lazy import numpy
-from .names import missing, nearest, public_name
+from .names import PACKAGE, missing, nearest, public_name
+from .version import TORCH_VERSION, VERSION, TorchVersion
 
 __all__ = [
     "DECLARATIONS",
     "Knobs",
+    "PACKAGE",
     "RemovableHandle",
+    "TORCH_VERSION",
+    "TorchVersion",
+    "VERSION",
+    "absent",
+    "annotations",
     "explain",
     "knobs",
     "missing",

@@ -1,7 +1,8 @@
 """Libraries behind the ops, as programs ask for them: PyTorch's `torch.backends`."""
 
 from flambeau._base import missing
-from flambeau.tensor import cudnn, mkldnn, mps, openmp
 
-__all__ = ["cudnn", "mkldnn", "mps", "openmp"]
+from . import cpu, cuda, cudnn, mkl, mkldnn, mps, openmp, opt_einsum
+
 __getattr__ = missing(globals())
+__all__ = ["cpu", "cuda", "cudnn", "mkl", "mkldnn", "mps", "openmp", "opt_einsum"]

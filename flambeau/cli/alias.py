@@ -13,16 +13,19 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 import flambeau
-from flambeau._base import nearest
+from flambeau._base import TORCH_VERSION, nearest
 
 ALIAS = "torch"
 
 
 def install() -> None:
-    """From now on, imports of torch and its modules give flambeau's. Idempotent."""
+    """From now on, imports of torch and its modules give flambeau's, and its version is that of the
+    PyTorch which it stands for. Idempotent.
+    """
     if not any(isinstance(finder, AliasFinder) for finder in sys.meta_path):
         sys.meta_path.insert(0, AliasFinder())
     sys.modules[ALIAS] = flambeau
+    flambeau.__version__ = TORCH_VERSION
 
 
 class AliasFinder(MetaPathFinder):

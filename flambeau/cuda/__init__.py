@@ -1,9 +1,19 @@
 """CUDA devices: PyTorch's `torch.cuda`. None is there."""
 
+from flambeau._base import absent as _absent
 from flambeau._base import missing
-from flambeau.tensor import device_count, is_available, manual_seed_all, synchronize
+from flambeau.tensor import accelerator as _made
 
-__all__ = ["device_count", "is_available", "manual_seed_all", "synchronize"]
+is_initialized = is_bf16_supported = _absent.is_initialized
+is_available, device_count, current_device = (
+    _made.is_available,
+    _made.device_count,
+    _made.synchronize,
+)
+empty_cache = ipc_collect = _made.empty_cache
+manual_seed, manual_seed_all = _made.manual_seed, _made.manual_seed_all
+max_memory_allocated = max_memory_reserved = memory_reserved = _made.memory_allocated
+memory_allocated, synchronize = _made.memory_allocated, _made.synchronize
 _GRAPHS = (
     "CUDAGraph",
     "graph",
@@ -12,3 +22,19 @@ _GRAPHS = (
     "make_graphed_callables",
 )
 __getattr__ = missing(globals(), later=dict.fromkeys(_GRAPHS, "flambeau.graph"))
+__all__ = [
+    "current_device",
+    "device_count",
+    "empty_cache",
+    "ipc_collect",
+    "is_available",
+    "is_bf16_supported",
+    "is_initialized",
+    "manual_seed",
+    "manual_seed_all",
+    "max_memory_allocated",
+    "max_memory_reserved",
+    "memory_allocated",
+    "memory_reserved",
+    "synchronize",
+]

@@ -10,6 +10,7 @@ import warnings
 import weakref
 from multiprocessing import connection as channels
 
+from .fetch import described
 from .transport import receive
 from .worker import work
 
@@ -72,7 +73,8 @@ class Worker:
         # when the other is gone.
         tasks.close()
         results.close()
-        self.outstanding = 0
+        self.number = worker_id
+        self.owed: dict[int, object] = {}  # the keys of the tasks that are out, by their numbers
         self.active = True
 
     def close(self) -> None:
@@ -86,11 +88,18 @@ class Worker:
         pid, code = self.process.pid, self.process.exitcode
         if code is not None and code < 0:
             name = signal.strsignal(-code) or f"signal {-code}"
-            return f"DataLoader worker (pid {pid}) is killed by signal: {name}. "
+            return f"DataLoader worker (pid {pid}) is killed by signal: {name}. \n  {self.task()}"
         return (
             f"DataLoader worker (pid {pid}) exited unexpectedly with exit code {code}. Details are "
             "lost due to multiprocessing. Rerunning with num_workers=0 may give better error trace."
+            f"\n  {self.task()}"
         )
+
+    def task(self) -> str:
+        """What the worker is at: tasks are done in the order in which they were given."""
+        keys = next(iter(self.owed.values()), None)
+        doing = "had nothing to load" if keys is None else f"was loading {described(keys)}"
+        return f"worker {self.number} {doing}"
 
 
 def _stop(workers, owner):
@@ -123,13 +132,17 @@ class Crew:
             self.workers.append(Worker(context, plan, worker_id, base_seed))
 
     def give(self, worker_id: int, task) -> None:
-        """Hand `task` to a worker; `WorkerDied` if it is dead."""
+        """Hand `task` to a worker: a number, None where no answer is wanted, and what to load.
+        `WorkerDied` if it is dead.
+        """
         worker = self.workers[worker_id]
         try:
             worker.tasks.send(task)
         except OSError:
             raise WorkerDied(worker.describe_death()) from None
-        worker.outstanding += 1
+        number, keys = task
+        if number is not None:
+            worker.owed[number] = keys
 
     def collect(self, timeout: float):
         """The number of a task that some worker has done, that worker, and a function that gives
@@ -139,7 +152,7 @@ class Crew:
         batch is dead.
         """
         deadline = time.monotonic() + timeout if timeout > 0 else None
-        owing = {worker.results: worker for worker in self.workers if worker.outstanding}
+        owing = {worker.results: worker for worker in self.workers if worker.owed}
         sentinels = {worker.process.sentinel: worker for worker in owing.values()}
         while True:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
@@ -156,5 +169,5 @@ class Crew:
                 number, value = receive(worker.results)
             except (EOFError, OSError):
                 raise WorkerDied(worker.describe_death()) from None
-            worker.outstanding -= 1
+            del worker.owed[number]
             return number, worker, value

@@ -50,11 +50,16 @@ class _Noting:
 
     def __exit__(self, kind, error, trace):
         if isinstance(error, Exception):
-            what = f"dataset[{self.keys[0]!r}]" if self.single else _several(self.keys)
+            what = described(self.keys[0] if self.single else self.keys)
             error.add_note(f"This was raised while loading {what}.")
 
 
-def _several(keys):
+def described(keys) -> str:
+    """What is loaded for a key, or for the list of keys of a batch."""
+    if not isinstance(keys, list):
+        return "the next sample" if keys is None else f"dataset[{keys!r}]"
+    if keys and keys[0] is None:
+        return f"the next {len(keys)} samples"
     shown = ", ".join(repr(key) for key in keys[:8])
     return f"the batch of dataset[{shown}{', ...' if len(keys) > 8 else ''}]"
 

@@ -326,11 +326,10 @@ class _CrewIterator(_Iterator):
 
     def _clear(self):
         """Take what a pass left early has still to come, and tell the workers to begin anew."""
-        while any(worker.outstanding for worker in self._crew.workers):  # of a pass left early
+        while any(worker.owed for worker in self._crew.workers):  # of a pass left early
             self._collect()
-        for worker_id, worker in enumerate(self._crew.workers):
+        for worker_id in range(len(self._crew.workers)):
             self._crew.give(worker_id, (None, Restart()))
-            worker.outstanding -= 1  # it has no answer
 
     def _give_one(self):
         """Hand the next keys to the next worker that still has samples, if there are both."""
@@ -368,7 +367,9 @@ class _CrewIterator(_Iterator):
     def _collect(self):
         answer = self._crew.collect(self._timeout)
         if answer is None:
-            raise RuntimeError(f"DataLoader timed out after {self._timeout} seconds")
+            tasks = (f"  {worker.task()}" for worker in self._crew.workers if worker.owed)
+            first_line = f"DataLoader timed out after {self._timeout} seconds"
+            raise RuntimeError("\n".join((first_line, *tasks)))
         return answer
 
     def _receive(self):

@@ -4,74 +4,44 @@ NAME/data.pkl   NAME/byteorder   NAME/data/0, /1, …   NAME/version
 """
 
 import io
-import mmap as mmap_
-import os
-import pickle
+import struct
 import sys
-import tempfile
 import zipfile
+import zlib
 
 from flambeau import runtime
 from flambeau._base import numpy
-from flambeau.types import Device
 
-from .pickled import Unpickler, dumps
+from .allowed import BYTES
+from .pickled import dumps
+from .unpickled import load_one
 
 ALIGNMENT = 64
-_HEADER = 30  # bytes of a zip member's local header before its name
+SIGNATURE = b"PK\x03\x04"
+_HEADER = 30  # bytes of a member's local header before its name
+_DAMAGE = (
+    zipfile.BadZipFile,
+    EOFError,
+    NotImplementedError,
+    OSError,
+    OverflowError,
+    struct.error,
+    ValueError,
+)
 
 
-def save(obj, f, pickle_module=None, pickle_protocol=2, _use_new_zipfile_serialization=True):
-    """Writes `obj` to the path or binary file `f`, in a format that PyTorch reads.
-
-    A path is written in one step: whoever reads it sees the old file or the whole new one, also
-    after a crash or on a
-    full disk. Raises OSError where the file cannot be written.
-    """
-    if not hasattr(f, "write") and not isinstance(f, str | os.PathLike):
-        raise AttributeError(
-            "expected 'f' to be string, path, or a file-like object with a 'write' attribute"
-        )
-    data, storages = dumps(obj, pickle_protocol)
-    if hasattr(f, "write"):
-        _write(f, "archive", data, storages)
-        return
-    path = os.fspath(f)
-    name = os.path.splitext(os.path.basename(path))[0] or "archive"
-    folder = os.path.dirname(os.path.abspath(path))
-    if not os.path.isdir(folder):
-        raise RuntimeError(f"Parent directory {os.path.dirname(path) or '.'} does not exist.")
-    handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{os.path.basename(path)}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            _write(file, name, data, storages)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-
-
-def _umask():
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def _write(file, name, data, storages):
+def write(obj, file, name, protocol, pickle_module):
+    """Writes `obj` to the binary file `file`, under the folder `name` of the archive."""
+    data, storages = dumps(obj, protocol, pickle_module)
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
         archive.writestr(f"{name}/data.pkl", data)
         archive.writestr(f"{name}/.format_version", "1")
         archive.writestr(f"{name}/.storage_alignment", str(ALIGNMENT))
         archive.writestr(f"{name}/byteorder", sys.byteorder)
-        for key, storage in enumerate(storages):
+        for key, (storage, _) in storages.items():
             info = zipfile.ZipInfo(f"{name}/data/{key}", (1980, 1, 1, 0, 0, 0))
             _align(info, archive)
-            archive.writestr(
-                info, memoryview(storage).cast("B")[: storage.nbytes] if storage.nbytes else b""
-            )
+            archive.writestr(info, memoryview(storage).cast("B") if storage.nbytes else b"")
         archive.writestr(f"{name}/version", "3\n")
 
 
@@ -82,126 +52,122 @@ def _align(info, archive):
     info.extra = b"FB" + gap.to_bytes(2, "little") + b"Z" * gap
 
 
-def load(
-    f, map_location=None, pickle_module=None, *, weights_only=None, mmap=None, **pickle_load_args
-):
-    """What `save` wrote, or PyTorch did, from the path or binary file `f`.
+class Archive:
+    """A file of the zip format, open for reading. RuntimeError where it is damaged.
 
-    By default only tensors, containers and plain values are built, and no code of the file runs;
-    `weights_only=False`
-    lifts that. `map_location` must name a device that is there. `mmap` maps the file instead of
-    reading it. Raises
-    RuntimeError or `pickle.UnpicklingError` for files that are damaged or of another kind.
+    `mapped` is the same file as a map of memory, which storages then lie in; else they are read and
+    compared with their checksums.
     """
-    _check_location(map_location)
-    weights_only = pickle_module is None if weights_only is None else weights_only
-    if not isinstance(f, str | os.PathLike):
-        if not hasattr(f, "read"):
-            raise AttributeError(
-                f"'{type(f).__name__}' object has no attribute 'read': a path or a file is wanted"
-            )
-        if mmap:
-            raise ValueError("f must be a file path in order to use the mmap argument")
-        return _read(f, weights_only, None)
-    path = os.fspath(f)
-    with open(path, "rb") as file:
-        if mmap and os.path.getsize(path):
-            mapped = mmap_.mmap(file.fileno(), 0, access=mmap_.ACCESS_COPY)
-            return _read(io.BytesIO(mapped), weights_only, mapped)
-        return _read(file, weights_only, None)
 
-
-def _check_location(where):
-    if where is not None and not callable(where) and not isinstance(where, str | Device | dict):
-        raise TypeError(f"map_location must be a device, a function or a dict, not {where!r}")
-    if isinstance(where, str | Device):
-        device = Device(where)
-        if device.type not in ("cpu", "meta"):
+    def __init__(self, file, mapped=None):
+        self.file, self.mapped = file, mapped
+        self.size = file.seek(0, io.SEEK_END)
+        try:
+            with zipfile.ZipFile(file) as archive:
+                self.members = {info.filename: info for info in archive.infolist()}
+        except _DAMAGE as error:
             raise RuntimeError(
-                f"Attempting to deserialize object on a {device.type} device, but none is there"
+                f"PytorchStreamReader failed reading zip archive: {error}\n"
+                "  the file is damaged, or no file of torch.save's zip format"
+            ) from None
+        if sum(info.file_size for info in self.members.values()) > self.size:
+            raise RuntimeError(
+                "PytorchStreamReader failed reading zip archive: its members unpack to more than "
+                "its size"
             )
-
-
-def _read(file, weights_only, mapped):
-    try:
-        archive = zipfile.ZipFile(file)
-    except zipfile.BadZipFile as error:
-        raise RuntimeError(
-            f"PytorchStreamReader failed reading zip archive: {error}\n"
-            "  the file is damaged, or no file of torch.save's zip format"
-        ) from None
-    with archive:
-        members = {info.filename: info for info in archive.infolist()}
-        pickles = [name for name in members if name.count("/") == 1 and name.endswith("/data.pkl")]
-        if len(pickles) != 1:
+        found = [name for name in self.members if name.partition("/")[2] == "data.pkl"]
+        if len(found) != 1:
             raise RuntimeError("PytorchStreamReader failed locating file data.pkl: file not found")
-        name = pickles[0].removesuffix("/data.pkl")
-        order = (
-            _member(archive, members, f"{name}/byteorder")
-            if f"{name}/byteorder" in members
-            else b""
-        )
-        if order and order.decode().strip() != sys.byteorder:
-            raise RuntimeError(
-                f"the file was written on a machine of other byte order: {order.decode()!r}"
-            )
-        made: dict = {}
+        self.name = found[0].removesuffix("/data.pkl")
+        if f"{self.name}/constants.pkl" in self.members:
+            raise RuntimeError("the file is a TorchScript archive, which torch.jit.load reads")
+        order = f"{self.name}/byteorder"
+        self.byteorder = sys.byteorder
+        if order in self.members:
+            self.byteorder = self.read(order).decode(errors="replace").strip()
+        if self.byteorder not in ("little", "big"):
+            raise RuntimeError(f"Unknown endianness type: {self.byteorder!r}")
 
-        def storage_of(key, dtype, numel):
+    def _find(self, name):
+        """(member, where its bytes start); stored members only, so that no small file unpacks into
+        a huge one.
+        """
+        info = self.members.get(name)
+        if info is None:
+            raise RuntimeError(f"PytorchStreamReader failed locating file {name}: file not found")
+        if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
+            raise RuntimeError(f"{name} is compressed, which files of torch.save never are")
+        if info.header_offset < 0:  # as zipfile makes it where the directory is damaged
+            raise RuntimeError(f"PytorchStreamReader failed reading file {name}: it is not there")
+        self.file.seek(info.header_offset)
+        header = self.file.read(_HEADER)
+        start = info.header_offset + _HEADER + sum(struct.unpack("<HH", header[26:30].ljust(4)))
+        if header[:4] != SIGNATURE or start + info.file_size > self.size:
+            raise RuntimeError(f"PytorchStreamReader failed reading file {name}: it is not there")
+        return info, start
+
+    def read(self, name: str) -> bytearray:
+        """A member's bytes."""
+        content = bytearray(self.members[name].file_size if name in self.members else 0)
+        self._read_into(name, memoryview(content))
+        return content
+
+    def _read_into(self, name, view):
+        info, start = self._find(name)
+        self.file.seek(start)
+        done = 0
+        while done < len(view):
+            count = self.file.readinto(view[done:])
+            if not count:
+                raise RuntimeError(f"PytorchStreamReader failed reading file {name}: it ends early")
+            done += count
+        if info.CRC and zlib.crc32(view) != info.CRC:  # 0: PyTorch was told not to compute it
+            raise RuntimeError(f"PytorchStreamReader failed reading file {name}: bad checksum")
+
+    def storage(self, key: str):
+        """The storage of that key."""
+        name = f"{self.name}/data/{key}"
+        info, start = self._find(name)
+        if self.mapped is not None:
+            block = numpy.frombuffer(self.mapped, numpy.uint8, info.file_size, start)
+            return runtime.foreign(block.ctypes.data, block.nbytes, block)
+        storage = runtime.empty(info.file_size)
+        if info.file_size:
+            self._read_into(name, memoryview(storage).cast("B"))
+        return storage
+
+
+def read(file, mapped, placement, weights_only, pickle_module, **options):
+    """What was saved in the binary file `file`; `placement` brings storages to their devices."""
+    archive = Archive(file, mapped)
+    foreign_order = archive.byteorder != sys.byteorder
+    made: dict = {}
+
+    def storage_of(dtype, key, location, count):
+        dtype = None if dtype is BYTES else dtype
+        itemsize = dtype.itemsize if dtype else 1
+
+        def memory():
             if key not in made:
-                made[key] = _storage(archive, members, f"{name}/data/{key}", mapped)
-            if numel * dtype.itemsize > made[key].nbytes:
+                made[key] = archive.storage(key)
+                if foreign_order:
+                    swap(made[key], dtype)
+            if count * itemsize > made[key].nbytes:
                 raise RuntimeError(
-                    f"storage {key} should hold {numel} elements, but has {made[key].nbytes} bytes"
+                    f"storage {key} should hold {count} elements, but has {made[key].nbytes} bytes"
                 )
             return made[key]
 
-        stream = io.BytesIO(_member(archive, members, pickles[0]))
-        try:
-            return Unpickler(stream, storage_of, weights_only).load()
-        except (
-            EOFError,
-            IndexError,
-            KeyError,
-            UnicodeDecodeError,
-            AttributeError,
-            ValueError,
-        ) as error:
-            raise pickle.UnpicklingError(
-                f"the file's pickle is damaged: {type(error).__name__}: {error}"
-            ) from None
+        return placement.stored(memory, dtype, location, count * itemsize)
+
+    stream = io.BytesIO(archive.read(f"{archive.name}/data.pkl"))
+    return load_one(stream, storage_of, weights_only, pickle_module, **options)
 
 
-def _member(archive, members, name):
-    """A member's bytes; stored members only, so that no small file unpacks into a huge one."""
-    info = members.get(name)
-    if info is None:
-        raise RuntimeError(f"PytorchStreamReader failed locating file {name}: file not found")
-    if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
-        raise RuntimeError(f"{name} is compressed, which files of torch.save never are")
-    try:
-        return archive.read(info)
-    except (zipfile.BadZipFile, EOFError, OSError) as error:
-        raise RuntimeError(f"PytorchStreamReader failed reading file {name}: {error}") from None
-
-
-def _storage(archive, members, name, mapped):
-    if mapped is not None and name in members:
-        start = _start(mapped, members[name].header_offset)
-        block = numpy.frombuffer(mapped, numpy.uint8, members[name].file_size, start)
-        return runtime.foreign(block.ctypes.data, block.nbytes, block)
-    content = _member(archive, members, name)
-    storage = runtime.empty(len(content))
-    if content:
-        memoryview(storage).cast("B")[: len(content)] = content
-    return storage
-
-
-def _start(mapped, header):
-    lengths = mapped[header + 26 : header + 30]
-    return (
-        header
-        + _HEADER
-        + int.from_bytes(lengths[:2], "little")
-        + int.from_bytes(lengths[2:], "little")
-    )
+def swap(storage, dtype):
+    """Turns the bytes of each element round: the file is from a machine of other byte order."""
+    if dtype is None:
+        raise RuntimeError("the file is from a machine of other byte order, and has untyped bytes")
+    width = dtype.itemsize // 2 if dtype.kind == "c" else dtype.itemsize
+    array = numpy.ndarray(storage.nbytes // width, f"V{width}", storage).view(f"u{width}")
+    array.byteswap(inplace=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Any
 
-from flambeau.tensor import Tensor
+from flambeau.tensor import Tensor, overrides
 
 from . import operations as ops
 
@@ -43,6 +43,8 @@ class Parameter(Tensor, metaclass=_ParameterMeta):
     ``data`` is shared, not copied; ``requires_grad`` is True by default. Integer data need
     ``requires_grad=False``.
     """
+
+    __torch_function__ = overrides.disabled_torch_function
 
     def __new__(cls, data: Tensor | None = None, requires_grad: bool = True) -> Parameter:
         if data is None:

@@ -9,7 +9,7 @@ import keyword
 
 from flambeau.types import TENSOR_TYPES, cpu
 
-from . import facts, modes
+from . import facts, modes, overrides
 
 MISSING = type("Missing", (), {"__repr__": lambda self: "<not given>"})()
 
@@ -25,6 +25,10 @@ scope: dict = {
     "MISSING": MISSING,
     "INPLACE": modes.INPLACE,
     "state": modes.state,
+    "taking": overrides.taking,
+    "Overridden": overrides.Overridden,
+    "overloaded": overrides.overloaded,
+    "overridden": overrides.performed,
 }
 
 
@@ -48,12 +52,15 @@ _NUMBERS = {float: float, int: int, bool: bool, complex: complex, type(None): No
 
 def kind(value):
     """The key of an argument in tensor position that is no plain Tensor: a subclass, a number, or
-    None.
+    None. `Overridden` where its class takes over.
     """
-    try:
-        return _NUMBERS[value.__class__]
-    except KeyError:
-        pass
+    cls = value.__class__
+    if cls in overrides.plain:
+        return value.layout
+    if cls in _NUMBERS:
+        return _NUMBERS[cls]
+    if modes.state.overrides and overrides.takes_over(cls):
+        raise overrides.Overridden
     if is_tensor(value):
         return value.layout
     if isinstance(value, bool | int | float | complex):
@@ -235,6 +242,7 @@ def make(op, slow=None):
     lines += [
         "    try:",
         f"        plan = plans[{', '.join(keys)},]",
+        f"    except Overridden: return overridden(op, {tuple_of}, None)",
         "    except (KeyError, TypeError, AttributeError):",
         f"        return slow({tuple_of})",
         f"    return plan({call})",
@@ -258,6 +266,7 @@ def make_composite(op, slow=None):
     lines.append(f"    if interpreters and state.stack: return perform(op, {tuple_of}{out})")
     if has_out:
         lines.append(f"    if out is not None: return into(op, {tuple_of}, out)")
+    lines += _look(tuple_of, None)
     if slow or op.gradients:
         lines.append(f"    return slow({tuple_of})")
         return _compile(op, name, lines, {"into": into} | ({"slow": slow} if slow else {}))
@@ -276,6 +285,12 @@ def make_composite(op, slow=None):
     return _compile(op, name, lines, {"into": into} | found)
 
 
+def _look(tuple_of, target):
+    """Lines for doors without keys: whether a class takes over."""
+    found = f"overloaded({tuple_of})"
+    return [f"    if taking and {found}: return overridden(op, {tuple_of}, {target})"]
+
+
 def make_inplace(op):
     """The door of `name_`: as the op's own, with the result written into `self`."""
     parameters, names, aliases = signature(op, out=False)
@@ -286,12 +301,13 @@ def make_inplace(op):
     lines = [f"def {name}({parameters}):", *_prelude(op, aliases, names)]
     lines.append(f"    if interpreters and state.stack: return perform(op, {tuple_of}, INPLACE)")
     if not hasattr(op, "plan_inplace"):
-        lines.append(f"    return write_back(op, {tuple_of})")
+        lines += [*_look(tuple_of, "INPLACE"), f"    return write_back(op, {tuple_of})"]
         return _compile(op, name, lines, {})
     plans = op.inplace_plans
     lines += [
         "    try:",
         f"        plan = plans[{', '.join(keys)},]",
+        f"    except Overridden: return overridden(op, {tuple_of}, INPLACE)",
         "    except (KeyError, TypeError, AttributeError):",
         f"        plan = inplace_plan(op, plans, {tuple_of})",
     ]

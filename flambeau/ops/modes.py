@@ -14,6 +14,7 @@ class _State(threading.local):
     inference = False
     asked_grad = False  # in inference mode, what the user set grad mode to
     anomaly = False
+    overrides = True  # whether classes may take over ops: see `overrides`
     saved_hooks: tuple = ()
     stack: tuple = ()  # this thread's interpreters, innermost last
 

@@ -10,7 +10,7 @@ import functools
 from flambeau import runtime
 from flambeau.types import PLAIN, Schema
 
-from . import door, facts
+from . import door, facts, overrides
 from .modes import set_grad, state
 from .promotion import FLOAT, HALVES
 from .tape import Rule
@@ -135,6 +135,8 @@ class Op:
         try:
             return self._planned(raw)
         except Exception as error:
+            if isinstance(error, overrides.Overridden | TypeError) and overrides.overloaded(raw):
+                return overrides.performed(self, raw, None)
             told = facts.tell(self, raw, error)
             if told is error:
                 raise

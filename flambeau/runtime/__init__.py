@@ -20,6 +20,7 @@ from .core import (
     native,
     take_events,
 )
+from .jit import host
 from .native import FIXED, GOOD_MIDDLE, GUARD_KINDS, IN_ORDER, IN_WORD, LISTED, MIDDLE
 from .order import order_kernel
 from .random import Generator, Stream, default_generator
@@ -35,6 +36,7 @@ _NATIVE = frozenset(
         "configure_nodes",
         "empty",
         "empty_cache",
+        "exchange",
         "foreign",
         "get_num_threads",
         "log_events",
@@ -81,6 +83,7 @@ __all__ = [
     "bind",
     "default_generator",
     "gemm_kernel",
+    "host",
     "lapack",
     "launcher",
     "memory",

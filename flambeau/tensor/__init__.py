@@ -4,6 +4,7 @@ from flambeau import ops, runtime
 from flambeau.ops import modes
 
 from . import (
+    accelerator,
     borders,
     chance,
     convert,
@@ -12,23 +13,16 @@ from . import (
     formats,
     indexing,
     inplace,
+    overrides,
     printing,
     settings,
     several,
+    sharing,
+    switches,
     windows,
 )
-from .accelerator import (
-    cudnn,
-    current_accelerator,
-    device_count,
-    is_available,
-    manual_seed_all,
-    mkldnn,
-    mps,
-    openmp,
-    synchronize,
-)
 from .autograd import anomaly, engine, grad_mode
+from .borders import TypedStorage, UntypedStorage
 from .convert import as_tensor, from_numpy, tensor
 from .methods import door_of, function_of, inplace_of, install, public
 from .strided import strided
@@ -60,13 +54,24 @@ ops.bind_doors(
     },
 )
 ops.bind_tape(_fit, anomaly.note)
-for _part in (creation, convert, indexing, borders, several):
+for _part in (creation, convert, indexing, borders, several, sharing):
     _part.install()
 install()
+overrides.install()
 ops.aten = ops.Namespace("aten", door_of)
 PUBLIC = {
     name: getattr(part, name)
-    for part in (creation, chance, convert, settings, borders, several, windows, differences)
+    for part in (
+        creation,
+        chance,
+        convert,
+        settings,
+        borders,
+        several,
+        windows,
+        differences,
+        switches,
+    )
     for name in part.PUBLIC
 }
 PUBLIC |= convert.LEGACY | {"range": creation.range_, "resize_as_": borders.resize_as}
@@ -92,15 +97,15 @@ from .autograd import (
 
 __all__ = [
     "PUBLIC",
+    "accelerator",
     "Size",
     "Tensor",
+    "TypedStorage",
+    "UntypedStorage",
     "as_tensor",
     "checkpoint",
     "from_numpy",
     "tensor",
-    "cudnn",
-    "current_accelerator",
-    "device_count",
     "door_of",
     "anomaly",
     "enable_grad",
@@ -115,17 +120,13 @@ __all__ = [
     "graph",
     "inference_mode",
     "inplace_of",
-    "is_available",
     "is_grad_enabled",
     "is_inference_mode_enabled",
-    "manual_seed_all",
-    "mkldnn",
-    "mps",
-    "openmp",
     "no_grad",
+    "overrides",
     "public",
     "set_grad_enabled",
+    "sharing",
     "strided",
-    "synchronize",
     "transforms",
 ]

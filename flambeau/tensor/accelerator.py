@@ -1,5 +1,9 @@
 """What programs ask about CUDA before they use it."""
 
+import contextlib
+
+from flambeau.runtime import host
+
 
 def is_available() -> bool:
     """Whether a CUDA device can be used: no."""
@@ -24,29 +28,32 @@ def current_accelerator(check_available: bool = False) -> None:
     """The device that programs should prefer to the CPU: there is none."""
 
 
-class Backend:
-    """A library that PyTorch may use: programs ask for it and set its switches, which do nothing.
-
-    ``torch.backends.cudnn.benchmark = True`` is such a switch.
-    """
-
-    def __init__(self, name: str, available: bool = False, **switches):
-        self._name, self._available = name, available
-        self.__dict__.update(switches)
-
-    def __repr__(self):
-        return f"<backend {self._name}: {'used' if self._available else 'not there'}>"
-
-    def is_available(self) -> bool:
-        """Whether the library is used."""
-        return self._available
-
-    def is_built(self) -> bool:
-        """As `is_available`."""
-        return self._available
+def manual_seed(seed: int) -> None:
+    """Seeds the stream of the current CUDA device: there is none."""
 
 
-cudnn = Backend("cudnn", enabled=False, benchmark=False, deterministic=False, allow_tf32=False)
-mps = Backend("mps")
-mkldnn = Backend("mkldnn")
-openmp = Backend("openmp")
+def empty_cache() -> None:
+    """Gives memory that waits for use back to CUDA: there is none."""
+
+
+def memory_allocated(device=None) -> int:
+    """Bytes of a CUDA device that tensors take: none."""
+    return 0
+
+
+@contextlib.contextmanager
+def switches(*values, **named):
+    """A with block with other switches of a library that is not there."""
+    yield
+
+
+class Switch:
+    """Where a program sets what a library may do, which has no effect without the library."""
+
+    def __init__(self, **values):
+        self.__dict__.update(values)
+
+
+def get_cpu_capability() -> str:
+    """The vectors that kernels use, as PyTorch names them: AVX512, AVX2 or DEFAULT."""
+    return {64: "AVX512", 32: "AVX2"}.get(host().vector_bytes, "DEFAULT")

@@ -217,9 +217,7 @@ class UntypedStorage:
     def cpu(self):
         return self
 
-    def is_shared(self):
-        return False
-
+    untyped = cpu
     is_cuda = False
 
     def resize_(self, nbytes):
@@ -647,7 +645,6 @@ def members():
         "__reversed__": reversed_,
         "__array_priority__": 1000,
         "is_pinned": lambda self, device=None: False,
-        "is_shared": lambda self: False,
         "is_set_to": is_set_to,
         "T": property(_t, doc=_t.__doc__),
         "mT": _matrix_property("mT", "The transpose of the last two dimensions.", False, True),

@@ -260,6 +260,7 @@ class fork_rng:
 PUBLIC = (
     "Generator",
     "default_generator",
+    "fork_rng",
     "get_rng_state",
     "initial_seed",
     "manual_seed",

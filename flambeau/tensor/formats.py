@@ -75,6 +75,13 @@ class MemoryLayout:
     def __repr__(self):
         return f"torch.{self.name}"
 
+    def __eq__(self, other):
+        # Where a program compares ``tensor.layout``, which here says more, with one of these.
+        return self is other or (self.name == "strided" and isinstance(other, Layout))
+
+    def __hash__(self):
+        return hash(self.name)
+
     def __reduce__(self):
         return _layout_by_name, (self.name,)
 

@@ -2,10 +2,11 @@
 use.
 """
 
+import functools
 import numbers
 
 from flambeau._base import numpy
-from flambeau.ops import registry
+from flambeau.ops import overrides, registry
 
 from .convert import as_tensor
 from .overloads import packet
@@ -87,6 +88,7 @@ INPLACE_OPERATORS = {
 }
 
 
+@functools.cache
 def door_of(name):
     """The Python function of all ops of that name."""
     declared = registry[name]
@@ -134,7 +136,7 @@ def _tolerant(op):
         self, other = raw[:2]
         if not isinstance(self, Tensor):
             raise TypeError(f"{op.name}(): argument 'input' must be Tensor, not {type(self)}")
-        if not isinstance(other, Tensor | numbers.Number):
+        if not isinstance(other, Tensor | numbers.Number) and not overrides.overloaded((other,)):
             if not isinstance(other, numpy.ndarray):
                 return NotImplemented
             raw = (raw[0], as_tensor(other), *raw[2:])
@@ -146,6 +148,8 @@ def _tolerant(op):
 def _guarded(door):
     def method(self, other):
         if other.__class__ is not Tensor and not isinstance(other, Tensor | numbers.Number):
+            if overrides.overloaded((other,)):
+                return door(self, other)
             if not isinstance(other, numpy.ndarray):
                 return NotImplemented
             other = as_tensor(other)

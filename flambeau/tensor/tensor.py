@@ -5,7 +5,17 @@ from typing import TYPE_CHECKING, Any
 
 from flambeau import ops, runtime
 from flambeau._base import numpy
-from flambeau.ops import AccumulateGrad, Output, add_hook, adopt, find, modes, ndarray, no_device
+from flambeau.ops import (
+    AccumulateGrad,
+    Output,
+    add_hook,
+    adopt,
+    find,
+    modes,
+    ndarray,
+    no_device,
+    overrides,
+)
 from flambeau.types import STRUCT_LETTERS, Device, DType, Layout, cpu, layout
 
 from .autograd import engine, hooks
@@ -411,9 +421,6 @@ class Tensor:
             return self
         raise no_device(device)
 
-    def share_memory_(self):
-        return self
-
     # Values out.
 
     def item(self):
@@ -553,6 +560,7 @@ def find_constructor():
 
 
 def _represent(tensor):
+    kind = type(tensor)
     made = layout(tensor.layout.shape, tensor.layout.strides, tensor.layout.dtype)
     node = tensor.grad_fn
     if tensor.layout.device.type == "meta":
@@ -567,5 +575,6 @@ def _represent(tensor):
         grad_fn_name=None if node is None else node.name(),
         device=str(tensor.layout.device),
         default_dtype=modes.defaults.dtype.name,
+        class_name="tensor" if kind in overrides.plain else kind.__name__,
         extra=[s for i in modes.state.stack if hasattr(i, "suffixes") for s in i.suffixes(tensor)],
     )

@@ -270,6 +270,19 @@ def py_foreign(module: ptr, arguments: ptr, count: i64) -> ptr:
         decref(owner)
     return self
 
+# Swaps the memory of two storages, with what keeps it alive.
+def py_exchange(module: ptr, arguments: ptr, count: i64) -> ptr:
+    if count != 2 or not is_storage(arguments[0]) or not is_storage(arguments[1]):
+        return error(address(PyExc_TypeError), "exchange takes two Storages")
+    a = arguments[0]
+    b = arguments[1]
+    for i in range(S_PTR, S_BLOCK + 1):
+        if i != S_VERSION:
+            word = a[i]
+            a[i] = b[i]
+            b[i] = word
+    return new_none()
+
 def py_memory(module: ptr, unused: ptr) -> ptr:
     values = PyTuple_New(6)
     if values == 0:

@@ -374,6 +374,7 @@ def py_make_launcher(module: ptr, kept: ptr) -> ptr:
 methods: table = [
     ("empty", py_empty, METH_O, 0),
     ("foreign", py_foreign, METH_FASTCALL, 0),
+    ("exchange", py_exchange, METH_FASTCALL, 0),
     ("memory", py_memory, METH_NOARGS, 0),
     ("reset_peak", py_reset_peak, METH_NOARGS, 0),
     ("empty_cache", py_empty_cache, METH_NOARGS, 0),

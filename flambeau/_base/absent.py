@@ -1,0 +1,19 @@
+"""What programs ask of parts of PyTorch that are not here, before they use them."""
+
+
+def is_available() -> bool:
+    """Whether it is there: no."""
+    return False
+
+
+def is_initialized() -> bool:
+    """Whether it was started: no."""
+    return False
+
+
+def version() -> None:
+    """The version of the library, which is not there."""
+
+
+def log_usage(event: str) -> None:
+    """Notes that a part of the API is used: PyTorch counts it, flambeau does not."""

@@ -1,0 +1,51 @@
+"""Marks for TorchScript's compiler on functions and values: as long as Python runs them, they mean
+nothing.
+"""
+
+from typing import Any, Final
+
+__all__ = [
+    "Final",
+    "annotate",
+    "export",
+    "ignore",
+    "is_scripting",
+    "is_tracing",
+    "script_if_tracing",
+    "unused",
+]
+
+
+def is_scripting() -> bool:
+    """Whether this code runs in TorchScript: no."""
+    return False
+
+
+def is_tracing() -> bool:
+    """Whether a trace for TorchScript is being taken: no."""
+    return False
+
+
+def annotate(the_type: Any, the_value: Any) -> Any:
+    """`the_value`, said to be of `the_type`."""
+    return the_value
+
+
+def export(fn: Any) -> Any:
+    """Decorator: a method that is compiled with its module."""
+    return fn
+
+
+def unused(fn: Any) -> Any:
+    """Decorator: a function that compiled code does not call."""
+    return fn
+
+
+def script_if_tracing(fn: Any) -> Any:
+    """Decorator: a function that a trace compiles."""
+    return fn
+
+
+def ignore(drop: Any = False, **options: Any) -> Any:
+    """Decorator, with or without arguments: a function that compiled code leaves to Python."""
+    return drop if callable(drop) else lambda fn: fn

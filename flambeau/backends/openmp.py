@@ -1,0 +1,8 @@
+"""OpenMP, which is not used: the threads are flambeau's own."""
+
+from flambeau._base import absent as _absent
+from flambeau._base import missing
+
+is_available = _absent.is_available
+__getattr__ = missing(globals())
+__all__ = ["is_available"]

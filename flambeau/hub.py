@@ -1,0 +1,18 @@
+"""Models that folders offer: PyTorch's `torch.hub`."""
+
+from flambeau._base import missing
+from flambeau.files import hub as _hub
+
+download_url_to_file, get_dir, load = _hub.download_url_to_file, _hub.get_dir, _hub.load
+load_state_dict_from_url, set_dir = _hub.load_state_dict_from_url, _hub.set_dir
+help, list = _hub.describe, _hub.entries
+__getattr__ = missing(globals())
+__all__ = [
+    "download_url_to_file",
+    "get_dir",
+    "help",
+    "list",
+    "load",
+    "load_state_dict_from_url",
+    "set_dir",
+]

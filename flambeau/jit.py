@@ -1,0 +1,11 @@
+"""Marks for TorchScript, which Python ignores: what there is of PyTorch's `torch.jit`."""
+
+from flambeau._base import annotations as _annotations
+from flambeau._base import missing
+
+Final, annotate, export = _annotations.Final, _annotations.annotate, _annotations.export
+ignore, unused = _annotations.ignore, _annotations.unused
+is_scripting, is_tracing = _annotations.is_scripting, _annotations.is_tracing
+script_if_tracing = _annotations.script_if_tracing
+__getattr__ = missing(globals())
+__all__ = [*_annotations.__all__]
