@@ -43,11 +43,13 @@ inf, nan, pi, e = _math.inf, _math.nan, _math.pi, _math.e
 
 
 # Names whose packages are imported on first use, so that `import flambeau` stays quick.
-_LATER = {"save": "files", "load": "files"}
+_LATER = {"save": "files", "load": "files", "GradScaler": "amp"}
 _SUBMODULES = (
     "accelerator",
+    "amp",
     "autograd",
     "backends",
+    "cpu",
     "cuda",
     "fft",
     "func",

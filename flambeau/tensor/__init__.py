@@ -4,6 +4,7 @@ from flambeau import ops, runtime
 from flambeau.ops import modes
 
 from . import (
+    autocast,
     borders,
     chance,
     convert,
@@ -66,7 +67,17 @@ install()
 ops.aten = ops.Namespace("aten", door_of)
 PUBLIC = {
     name: getattr(part, name)
-    for part in (creation, chance, convert, settings, borders, several, windows, differences)
+    for part in (
+        autocast,
+        creation,
+        chance,
+        convert,
+        settings,
+        borders,
+        several,
+        windows,
+        differences,
+    )
     for name in part.PUBLIC
 }
 PUBLIC |= convert.LEGACY | {"range": creation.range_, "resize_as_": borders.resize_as}
@@ -95,6 +106,7 @@ __all__ = [
     "Size",
     "Tensor",
     "as_tensor",
+    "autocast",
     "checkpoint",
     "from_numpy",
     "tensor",

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from flambeau.tensor import Tensor, engine, function, is_grad_enabled
+from flambeau.tensor import Tensor, autocast, engine, function, is_grad_enabled
 
 from .. import operations as ops
 
@@ -356,6 +356,12 @@ def recurrent_layer(
     `weights` are w_ih, w_hh, b_ih, b_hh, w_hr, the last three perhaps None. Returns the output's
     rows and the last states.
     """
+    if autocast.is_autocast_enabled("cpu"):
+        if mode != "GRU":  # which mixes its products with states of float32
+            x, *given = (autocast.lowered(t) for t in (x, *states, *weights))
+            states, weights = given[: len(states)], given[len(states) :]
+        with autocast.autocast("cpu", enabled=False):
+            return recurrent_layer(mode, x, states, weights, sizes, reverse)
     if is_grad_enabled():
         if any(t is not None and t.requires_grad for t in (x, *states, *weights)):
             return _Layer.apply(mode, tuple(sizes), reverse, len(states), x, *states, *weights)
