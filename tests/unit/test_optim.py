@@ -280,3 +280,35 @@ def test_step_hooks_and_closure():
         loss = optimizer.step(closure)
     assert order == ["pre", "closure", "post"]
     assert loss.item() == 3 and parameter.tolist() == [-2]
+
+
+@pytest.mark.parametrize(
+    "name", ["ASGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop"]
+)
+def test_differentiable_steps_have_the_gradients_of_their_formulas(name):
+    start = flambeau.tensor(START.tolist(), dtype=flambeau.float64, requires_grad=True)
+
+    def trained(x):
+        parameter = x.clone()
+        optimizer = getattr(optim, name)([parameter], lr=0.1, differentiable=True)
+        for _ in range(3):
+            parameter.grad = (parameter - 1) ** 3
+            optimizer.step()
+        return parameter
+
+    assert flambeau.autograd.gradcheck(trained, start)
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW"])
+def test_learning_rates_are_differentiable(name):
+    rate = flambeau.tensor(0.1, dtype=flambeau.float64, requires_grad=True)
+
+    def trained(lr):
+        parameter = flambeau.tensor(START.tolist(), dtype=flambeau.float64).requires_grad_().clone()
+        optimizer = getattr(optim, name)([parameter], lr=lr, differentiable=True)
+        for _ in range(3):
+            parameter.grad = (parameter - 1) * 2
+            optimizer.step()
+        return parameter
+
+    assert flambeau.autograd.gradcheck(trained, rate)
