@@ -44,12 +44,14 @@ inf, nan, pi, e = _math.inf, _math.nan, _math.pi, _math.e
 
 
 # Names whose packages are imported on first use, so that `import flambeau` stays quick.
-_LATER = {"compile": "graph", "load": "files", "save": "files"}
+_LATER = {"GradScaler": "amp", "compile": "graph", "load": "files", "save": "files"}
 _SUBMODULES = (
     "_C",
     "accelerator",
+    "amp",
     "autograd",
     "backends",
+    "cpu",
     "cuda",
     "distributed",
     "distributions",

@@ -21,7 +21,9 @@ _GRAPHS = (
     "is_current_stream_capturing",
     "make_graphed_callables",
 )
-__getattr__ = missing(globals(), later=dict.fromkeys(_GRAPHS, "flambeau.graph"))
+__getattr__ = missing(
+    globals(), submodules=("amp",), later=dict.fromkeys(_GRAPHS, "flambeau.graph")
+)
 __all__ = [
     "current_device",
     "device_count",

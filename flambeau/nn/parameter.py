@@ -53,6 +53,9 @@ class Parameter(Tensor, metaclass=_ParameterMeta):
             return Tensor._make_subclass(cls, data, requires_grad)
         return _parameter_from_custom(data, requires_grad)
 
+    def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
+        return "Parameter containing:\n" + super().__repr__()
+
     def __deepcopy__(self, memo: dict) -> Parameter:
         if id(self) in memo:
             return memo[id(self)]
@@ -114,12 +117,12 @@ class UninitializedTensorMixin:
 
     cls_to_become: type = Tensor
 
-    def materialize(self, shape: Any, device: Any = None, dtype: Any = None) -> Any:
-        """Return a real parameter or buffer of the given shape, with uninitialised values."""
-        data = ops.empty(shape, device=device or self.device, dtype=dtype or self.dtype)
-        if self.cls_to_become is Parameter:
-            return Parameter(data, self.requires_grad)
-        return data
+    def materialize(self, shape: Any, device: Any = None, dtype: Any = None) -> None:
+        """Become a real parameter or buffer of that shape, with uninitialised values: the same
+        object, which an optimizer may hold already.
+        """
+        self.data = ops.empty(shape, device=device or self.device, dtype=dtype or self.dtype)
+        self.__class__ = self.cls_to_become  # type: ignore[assignment]
 
     @property
     def shape(self) -> Any:
@@ -139,6 +142,13 @@ class UninitializedTensorMixin:
     def __repr__(self, *, tensor_contents: Any = None) -> str:
         return f"<{type(self).__name__}>"
 
+    def __deepcopy__(self, memo: dict) -> Any:
+        make, given = self.__reduce_ex__(4)
+        return memo.setdefault(id(self), make(*given))
+
+    def __reduce_ex__(self, protocol: Any) -> tuple:
+        return type(self), (self.requires_grad, self.device, self.dtype)
+
 
 class UninitializedParameter(UninitializedTensorMixin, Parameter):  # type: ignore[misc]
     """A parameter whose shape is found at the first forward call of its lazy module."""
@@ -149,13 +159,6 @@ class UninitializedParameter(UninitializedTensorMixin, Parameter):  # type: igno
         cls, requires_grad: bool = True, device: Any = None, dtype: Any = None
     ) -> UninitializedParameter:
         return Tensor._make_subclass(cls, ops.empty(0, device=device, dtype=dtype), requires_grad)
-
-    def __deepcopy__(self, memo: dict) -> UninitializedParameter:
-        if id(self) in memo:
-            return memo[id(self)]
-        copy = type(self)(self.requires_grad, self.data.device, self.data.dtype)
-        memo[id(self)] = copy
-        return copy
 
 
 class UninitializedBuffer(UninitializedTensorMixin, Tensor):  # type: ignore[misc]

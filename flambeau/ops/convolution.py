@@ -546,3 +546,24 @@ def _declare(rank):
 conv1d, conv_transpose1d = _declare(1)
 conv2d, conv_transpose2d = _declare(2)
 conv3d, conv_transpose3d = _declare(3)
+
+
+@composite("aten::conv_tbc(Tensor self, Tensor weight, Tensor bias, int pad=0) -> Tensor")
+def conv_tbc(self, weight, bias, pad):
+    """The convolution over the first dimension of self [T, B, C] with weight [K, C, O]."""
+    if self.layout.ndim != 3 or weight.layout.ndim != 3:
+        what = "Input" if self.layout.ndim != 3 else "Weight"
+        dims = (
+            "time, batch, in_channels"
+            if what == "Input"
+            else ("kernel_width, input_channels, output_channels")
+        )
+        raise RuntimeError(f"{what} must have 3 dims: {dims}.")
+    if bias.layout.ndim != 1:
+        raise RuntimeError("Bias must be 1-D")
+    if self.layout.shape[2] != weight.layout.shape[1]:
+        raise RuntimeError("Input dim 2 (input channels) is not == dim 1 in the weight tensor")
+    if weight.layout.shape[2] != bias.layout.shape[0]:
+        raise RuntimeError("Bias size must equal dim 2 in the weight tensor (output channels).")
+    made = conv1d(self.permute(1, 2, 0), weight.permute(2, 1, 0), bias, 1, pad)
+    return made.permute(2, 0, 1)

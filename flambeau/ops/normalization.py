@@ -629,7 +629,7 @@ def _batch_norm(input, weight, bias, running_mean, running_var, training, moment
     dims = (0, *range(2, ndim))
     out, mean, scale, variance = normalize_over(input, w, b, dims, eps)
     count = folded(input.layout, dims)
-    if running_mean is not None or running_var is not None:
+    if count and (running_mean is not None or running_var is not None):
         _track(running_mean, mean, momentum)
         _track(running_var, variance.detach() * (count / max(count - 1, 1)), momentum)
     return out, mean.reshape(-1), scale.reshape(-1)

@@ -74,4 +74,4 @@ class Adagrad(PerParameter):
         rate = number(group["lr"]) / (1 + (step - 1) * group["lr_decay"])
         total = state["sum"]
         total.addcmul_(gradient, gradient, value=1)
-        parameter.addcdiv_(gradient, total.sqrt().add_(group["eps"]), value=-rate)
+        parameter.addcdiv_(gradient, total.sqrt() + group["eps"], value=-rate)

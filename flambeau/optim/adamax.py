@@ -68,6 +68,6 @@ class Adamax(PerParameter):
         if group["weight_decay"] != 0:
             gradient = gradient.add(parameter, alpha=group["weight_decay"])
         average.lerp_(gradient, 1 - beta1)
-        largest.copy_(largest.mul_(beta2).maximum(gradient.abs().add_(group["eps"])))
+        largest = state["exp_inf"] = (largest * beta2).maximum(gradient.abs() + group["eps"])
         step_size = number(group["lr"]) / (1 - beta1**step)
         parameter.addcdiv_(average, largest, value=-step_size)

@@ -44,14 +44,14 @@ def sgd_(
         )
         return buffer
     if weight_decay != 0:
-        gradient = gradient.add(parameter, alpha=weight_decay)
+        gradient = gradient + parameter.clone() * weight_decay
     if momentum != 0:
         if buffer is None:
             buffer = gradient.detach().clone()
         else:
             buffer.mul_(momentum).add_(gradient, alpha=1 - dampening)
         gradient = gradient.add(buffer, alpha=momentum) if nesterov else buffer
-    parameter.add_(gradient, alpha=-lr)
+    parameter.sub_(gradient * lr)
     return buffer
 
 
@@ -81,18 +81,21 @@ def adam_(
         )  # fmt: skip
         return
     if weight_decay != 0:
-        gradient = gradient.add(parameter, alpha=weight_decay)
+        gradient = gradient + parameter.clone() * weight_decay
     if shrink != 1:
         parameter.mul_(shrink)
     average.lerp_(gradient, 1 - beta1)
     square.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
     if maximum is not None:
-        maximum.copy_(maximum.maximum(square))
-        square = maximum
-    denominator = (square.sqrt() / correction).add_(eps)
-    parameter.addcdiv_(average, denominator, value=-step_size)
+        square = maximum.copy_(maximum.clone().maximum(square))
+    denominator = square.sqrt() / correction + eps
+    parameter.sub_(average / denominator * step_size)
 
 
-def number(value: Any) -> float:
-    """A hyper-parameter as a Python number; it may be given as a tensor."""
-    return value.item() if isinstance(value, Tensor) else value
+def number(value: Any) -> Any:
+    """A hyper-parameter as a Python number; it may be given as a tensor, which it stays where the
+    update is differentiated by it.
+    """
+    if not isinstance(value, Tensor) or (value.requires_grad and is_grad_enabled()):
+        return value
+    return value.item()

@@ -428,6 +428,8 @@ class PerParameter(Optimizer):
                 state = self.state[parameter]
                 if not state:
                     state.update(self._begin(parameter, group))
+                # The update saves these for backward, and the next one changes them in place.
+                state.update({k: v.clone() for k, v in state.items() if isinstance(v, Tensor)})
                 gradient = -parameter.grad if group.get("maximize") else parameter.grad
                 self._update(parameter, gradient, state, group)
 

@@ -81,7 +81,7 @@ class RMSprop(PerParameter):
             root = square.addcmul(mean, mean, value=-1).sqrt_()
         else:
             root = square.sqrt()
-        root.add_(group["eps"])
+        root = root + group["eps"]
         if group["momentum"] > 0:
             buffer = state["momentum_buffer"]
             buffer.mul_(group["momentum"]).addcdiv_(gradient, root)

@@ -5,6 +5,7 @@ from flambeau.ops import modes
 
 from . import (
     accelerator,
+    autocast,
     borders,
     chance,
     convert,
@@ -62,6 +63,7 @@ ops.aten = ops.Namespace("aten", door_of)
 PUBLIC = {
     name: getattr(part, name)
     for part in (
+        autocast,
         creation,
         chance,
         convert,
@@ -103,6 +105,7 @@ __all__ = [
     "TypedStorage",
     "UntypedStorage",
     "as_tensor",
+    "autocast",
     "checkpoint",
     "from_numpy",
     "tensor",

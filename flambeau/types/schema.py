@@ -282,7 +282,8 @@ def _bool(schema, argument, value):
 def _scalar(schema, argument, value):
     if type(value) in PYTHON_TYPES:
         return value
-    if hasattr(value, "item"):
+    # Of a tensor that requires grad, the gradient would be lost.
+    if hasattr(value, "item") and not getattr(value, "requires_grad", False):
         return value.item()
     for kind in (bool, numbers.Integral, numbers.Real, numbers.Complex):
         if isinstance(value, kind):

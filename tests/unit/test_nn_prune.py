@@ -5,6 +5,7 @@ import pytest
 
 import flambeau
 from flambeau import nn
+from flambeau.nn import functional as F
 from flambeau.nn.utils import prune
 
 
@@ -198,3 +199,101 @@ def test_states_of_pruned_modules_load():
     target.load_state_dict(source.state_dict())
     x = flambeau.randn(2, 4)
     np.testing.assert_array_equal(array(target(x)), array(source(x)))
+
+
+def shrunk(model, shape, *inputs, exact=True):
+    """(parameters before and after, the largest change of a result)."""
+    for _ in range(3):  # so that running statistics are not trivial
+        model(flambeau.randn(shape))
+    x = flambeau.randn(shape)
+    sizes = [sum(p.numel() for p in model.parameters())]
+    before = model.eval()(x)
+    assert prune.shrink(model, *inputs, exact=exact) is model
+    sizes.append(sum(p.numel() for p in model.parameters()))
+    after = model(x)
+    model.train()(x).sum().backward()
+    return *sizes, (before - after).abs().max().item()
+
+
+def test_shrink_removes_channels_of_linear_chains():
+    inner = nn.Sequential(nn.Linear(8, 6), nn.PReLU(6))
+    model = nn.Sequential(
+        nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Sigmoid(), nn.Dropout(0.1), inner, nn.Linear(6, 2)
+    )
+    prune.ln_structured(model[0], "weight", 0.5, 2, 0)
+    prune.ln_structured(inner[0], "weight", 2, 2, 0)
+    weight = model[5].weight
+    before, after, change = shrunk(model, (5, 4))
+    assert (before, after) == (40 + 16 + 54 + 6 + 14, 20 + 8 + 20 + 4 + 10)
+    assert change < 1e-6
+    assert model[5].weight is weight and not prune.is_pruned(model)
+    assert repr(model[0]) == repr(nn.Linear(4, 4)) and model[1].num_features == 4
+
+
+def image_model():
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(8, 8, 3, groups=8),
+        nn.Conv2d(8, 6, 1, padding=1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(6 * 6 * 6, 5),
+    )
+    for layer in (model[0], model[5]):
+        prune.ln_structured(layer, "weight", 0.5, 2, 0)
+    return model
+
+
+def test_shrink_is_exact_unless_told_otherwise():
+    model = image_model()
+    _, _, change = shrunk(model, (2, 3, 12, 12))
+    # The convolution behind pads with zeros, which a channel that is not 0 shows at the border.
+    assert (model[0].out_channels, model[5].out_channels) == (8, 3)
+    assert model[8].in_features == 3 * 36 and change < 1e-5
+    model = image_model()
+    shrunk(model, (2, 3, 12, 12), exact=False)
+    assert (model[0].out_channels, model[4].groups, model[5].in_channels) == (4, 4, 4)
+    assert model(flambeau.ones(1, 3, 12, 12)).shape == (1, 5)
+
+
+class Branching(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(1, 8, 3), nn.Conv2d(8, 6, 3)
+        self.side, self.head = nn.Conv2d(6, 6, 1), nn.Linear(6 * 16, 12)
+        self.out = nn.Linear(12, 3)
+
+    def forward(self, x):
+        x = F.max_pool2d(F.relu(self.first(x)), 2)
+        x = F.relu(self.second(x))
+        x = x + self.side(x)
+        x = F.relu(self.head(x.flatten(1)))
+        return self.out(F.dropout(x, training=self.training))
+
+
+@pytest.mark.parametrize("calls", [True, False])
+def test_shrink_finds_layers_by_a_call(calls):
+    model = Branching()
+    for layer in (model.first, model.second, model.side, model.head):
+        prune.ln_structured(layer, "weight", 0.5, 2, 0)
+    inputs = (flambeau.randn(2, 1, 14, 14),) * calls
+    _, _, change = shrunk(model, (2, 1, 14, 14), *inputs)
+    assert change < 1e-6
+    found = [layer.weight.shape[0] for layer in (model.first, model.second, model.side, model.head)]
+    # Results that are read twice, and sums of two, stay as they are.
+    assert found == ([4, 6, 6, 6] if calls else [8, 6, 6, 12])
+
+
+def test_shrink_removes_what_nobody_reads_and_leaves_shared_weights():
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))
+    prune.ln_structured(model[4], "weight", 2, 2, 1)
+    assert shrunk(model, (2, 3))[1] == 16 + 10 + 6
+    shared = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3), nn.Linear(3, 3))
+    shared[1].weight = shared[0].weight
+    with flambeau.no_grad():
+        shared[0].weight[1] = 0
+    before, after, _ = shrunk(shared, (2, 3))
+    assert before == after

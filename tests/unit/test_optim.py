@@ -158,6 +158,25 @@ def test_rprop():
     np.testing.assert_allclose(run("Rprop", lr=0.3), x, rtol=1e-12)
 
 
+def test_sparse_adam_changes_only_rows_with_a_gradient():
+    layer = flambeau.nn.Embedding(5, 2, sparse=True).double()
+    start = layer.weight.detach().numpy().copy()
+    optimizer = optim.SparseAdam(layer.parameters(), lr=0.1, betas=(0.8, 0.9))
+    m, v, x = np.zeros((5, 2)), np.zeros((5, 2)), start.copy()
+    for step, row in enumerate([1, 3, 1], 1):
+        optimizer.zero_grad()
+        (layer(flambeau.tensor([row])) ** 2).sum().backward()
+        optimizer.step()
+        g = 2 * x[row]
+        m[row] = 0.8 * m[row] + 0.2 * g
+        v[row] = 0.9 * v[row] + 0.1 * g * g
+        rate = 0.1 * math.sqrt(1 - 0.9**step) / (1 - 0.8**step)
+        x[row] -= rate * m[row] / (np.sqrt(v[row]) + 1e-8)
+    np.testing.assert_allclose(layer.weight.detach().numpy(), x, rtol=1e-12)
+    np.testing.assert_array_equal(layer.weight.detach().numpy()[[0, 2, 4]], start[[0, 2, 4]])
+    assert optimizer.state_dict()["state"][0]["step"] == 3
+
+
 def test_lbfgs_finds_the_minimum_of_rosenbrocks_valley():
     x = flambeau.tensor([-1.2, 1.0], dtype=flambeau.float64, requires_grad=True)
     optimizer = optim.LBFGS([x], max_iter=60, line_search_fn="strong_wolfe")
@@ -261,3 +280,35 @@ def test_step_hooks_and_closure():
         loss = optimizer.step(closure)
     assert order == ["pre", "closure", "post"]
     assert loss.item() == 3 and parameter.tolist() == [-2]
+
+
+@pytest.mark.parametrize(
+    "name", ["ASGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop"]
+)
+def test_differentiable_steps_have_the_gradients_of_their_formulas(name):
+    start = flambeau.tensor(START.tolist(), dtype=flambeau.float64, requires_grad=True)
+
+    def trained(x):
+        parameter = x.clone()
+        optimizer = getattr(optim, name)([parameter], lr=0.1, differentiable=True)
+        for _ in range(3):
+            parameter.grad = (parameter - 1) ** 3
+            optimizer.step()
+        return parameter
+
+    assert flambeau.autograd.gradcheck(trained, start)
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW"])
+def test_learning_rates_are_differentiable(name):
+    rate = flambeau.tensor(0.1, dtype=flambeau.float64, requires_grad=True)
+
+    def trained(lr):
+        parameter = flambeau.tensor(START.tolist(), dtype=flambeau.float64).requires_grad_().clone()
+        optimizer = getattr(optim, name)([parameter], lr=lr, differentiable=True)
+        for _ in range(3):
+            parameter.grad = (parameter - 1) * 2
+            optimizer.step()
+        return parameter
+
+    assert flambeau.autograd.gradcheck(trained, rate)

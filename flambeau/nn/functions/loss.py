@@ -32,6 +32,12 @@ def reduction_code(reduction: str, size_average: Any = None, reduce: Any = None)
     """The number that ops take for a reduction: none 0, mean 1, sum 2."""
     if size_average is not None or reduce is not None:
         reduction = reduction_name(size_average, reduce)
+    if reduction == "elementwise_mean":
+        warnings.warn(
+            "reduction='elementwise_mean' is deprecated. Please use reduction='mean' instead.",
+            stacklevel=3,
+        )
+        reduction = "mean"
     code = REDUCTION.get(reduction)
     if code is None:
         raise ValueError(f"{reduction} is not a valid value for reduction")
@@ -321,6 +327,13 @@ def poisson_nll_loss(
     return ops.poisson_nll_loss(input, target, log_input, full, eps, code)
 
 
+def _one_missing(whole: Any, part: Any) -> bool:
+    """Whether two shapes are equal but for one dimension, which is 1 in the second."""
+    return len(whole) == len(part) and [b for a, b in zip(whole, part, strict=True) if a != b] == [
+        1
+    ]
+
+
 def gaussian_nll_loss(
     input: Tensor,
     target: Tensor,
@@ -341,7 +354,7 @@ def gaussian_nll_loss(
     if spread.size() != input.size():
         if input.size()[:-1] == spread.size():
             spread = spread.unsqueeze(-1)
-        elif not (input.size()[:-1] == spread.size()[:-1] and spread.size(-1) == 1):
+        elif not _one_missing(input.size(), spread.size()):
             raise ValueError("var is of incorrect size")
     if reduction not in ("none", "mean", "sum"):
         raise ValueError(f"{reduction} is not valid")

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from flambeau.tensor import Tensor, engine, forward, function, is_grad_enabled
+from flambeau.tensor import Tensor, autocast, engine, forward, function, is_grad_enabled
 
 from .. import operations as ops
 
@@ -195,6 +195,12 @@ def recurrent_layer(
     `weights` are w_ih, w_hh, b_ih, b_hh, w_hr, the last three perhaps None. Returns the output's
     rows and the last states.
     """
+    if autocast.is_autocast_enabled("cpu"):
+        if mode != "GRU":  # which mixes its products with states of float32
+            x, *given = (autocast.lowered(t) for t in (x, *states, *weights))
+            states, weights = given[: len(states)], given[len(states) :]
+        with autocast.autocast("cpu", enabled=False):
+            return recurrent_layer(mode, x, states, weights, sizes, reverse)
     tensors = [t for t in (x, *states, *weights) if t is not None]
     if x.dtype.itemsize == 2:
         first = [t.float() for t in states]

@@ -1,5 +1,6 @@
 """The layers, one file per family, under PyTorch's module paths."""
 
+from . import utils as utils
 from .activation import (
     CELU,
     ELU,
@@ -30,6 +31,9 @@ from .activation import (
     Tanhshrink,
     Threshold,
 )
+from .adaptive import (
+    AdaptiveLogSoftmaxWithLoss,
+)
 from .attention import (
     MultiheadAttention,
 )
@@ -37,6 +41,9 @@ from .batchnorm import (
     BatchNorm1d,
     BatchNorm2d,
     BatchNorm3d,
+    LazyBatchNorm1d,
+    LazyBatchNorm2d,
+    LazyBatchNorm3d,
     SyncBatchNorm,
 )
 from .channelshuffle import (
@@ -57,6 +64,12 @@ from .conv import (
     ConvTranspose1d,
     ConvTranspose2d,
     ConvTranspose3d,
+    LazyConv1d,
+    LazyConv2d,
+    LazyConv3d,
+    LazyConvTranspose1d,
+    LazyConvTranspose2d,
+    LazyConvTranspose3d,
 )
 from .distance import (
     CosineSimilarity,
@@ -82,10 +95,14 @@ from .instancenorm import (
     InstanceNorm1d,
     InstanceNorm2d,
     InstanceNorm3d,
+    LazyInstanceNorm1d,
+    LazyInstanceNorm2d,
+    LazyInstanceNorm3d,
 )
 from .linear import (
     Bilinear,
     Identity,
+    LazyLinear,
     Linear,
     NonDynamicallyQuantizableLinear,
 )
@@ -100,6 +117,7 @@ from .loss import (
     HuberLoss,
     KLDivLoss,
     L1Loss,
+    LinearCrossEntropyLoss,
     LinearCrossEntropyOptions,
     MarginRankingLoss,
     MSELoss,
@@ -195,6 +213,21 @@ from .upsampling import (
 )
 
 __all__ = [
+    "LinearCrossEntropyLoss",
+    "LazyLinear",
+    "LazyConvTranspose3d",
+    "LazyConvTranspose2d",
+    "LazyConvTranspose1d",
+    "LazyConv3d",
+    "LazyConv2d",
+    "LazyConv1d",
+    "LazyInstanceNorm3d",
+    "LazyInstanceNorm2d",
+    "LazyInstanceNorm1d",
+    "LazyBatchNorm3d",
+    "LazyBatchNorm2d",
+    "LazyBatchNorm1d",
+    "AdaptiveLogSoftmaxWithLoss",
     "CELU",
     "ELU",
     "GELU",

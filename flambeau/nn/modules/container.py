@@ -5,14 +5,14 @@ from __future__ import annotations
 import operator
 import warnings
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any
 
 from flambeau.tensor import Tensor
 
 from ..parameter import Parameter
-from .module import Module, _indent
+from .module import Module, _indent, typename
 
 
 def _place(index: Any, size: int) -> int:
@@ -300,14 +300,14 @@ class ModuleDict(Module):
             self[key] = module
 
 
-def _describe(value: Any) -> str:
-    """How a parameter container prints one entry."""
+def _describe(value: Any, kind_of: Callable[[Tensor], Any] = lambda tensor: tensor.dtype) -> str:
+    """How a parameter container prints one entry; `kind_of` is what it says of a tensor's type."""
     if not isinstance(value, Tensor):
         return f"Object of type: {type(value).__name__}"
     size = "x".join(str(length) for length in value.size())
     device = "" if str(value.device) == "cpu" else f" ({value.device})"
     kind = "Parameter" if isinstance(value, Parameter) else "Tensor"
-    return f"{kind} containing: [{value.dtype} of size {size}{device}]"
+    return f"{kind} containing: [{kind_of(value)} of size {size}{device}]"
 
 
 class ParameterList(Module):
@@ -470,7 +470,7 @@ class ParameterDict(Module):
             self[key] = value
 
     def extra_repr(self) -> str:
-        return "\n".join(f"  ({key}): {_describe(value)}" for key, value in self.items())
+        return "\n".join(f"  ({key}): {_describe(value, typename)}" for key, value in self.items())
 
     def __call__(self, input: Any) -> Any:
         raise RuntimeError("ParameterDict should not be called.")

@@ -10,7 +10,8 @@ from flambeau.tensor import Tensor, no_grad
 
 from .. import init
 from .. import operations as ops
-from ..parameter import Parameter
+from ..parameter import Parameter, UninitializedParameter
+from .lazy import LazyModuleMixin
 from .module import Module
 from .tuples import _pair, _reverse_repeat_tuple, _single, _triple
 
@@ -83,16 +84,18 @@ class _ConvNd(Module):
         self.groups = groups
         self.padding_mode = padding_mode
         self._reversed_padding_repeated_twice = _both_sides(padding, kernel_size, dilation)
-        if transposed:
-            shape = (in_channels, out_channels // groups, *kernel_size)
-        else:
-            shape = (out_channels, in_channels // groups, *kernel_size)
-        self.weight = Parameter(ops.empty(shape, device=device, dtype=dtype))
+        self.weight = Parameter(ops.empty(self._weight_shape(), device=device, dtype=dtype))
         if bias:
             self.bias = Parameter(ops.empty(out_channels, device=device, dtype=dtype))
         else:
             self.register_parameter("bias", None)
         self.reset_parameters()
+
+    def _weight_shape(self) -> tuple:
+        outer, inner = self.out_channels, self.in_channels
+        if self.transposed:
+            outer, inner = inner, outer
+        return (outer, inner // self.groups, *self.kernel_size)
 
     def reset_parameters(self) -> None:
         """Uniform in ±1/sqrt(fan-in)."""
@@ -368,3 +371,126 @@ class ConvTranspose3d(_ConvTransposeNd):
 
     _operation = "conv_transpose3d"
     __init__ = _transposed_init(_triple)
+
+
+class _LazyConvXdMixin(LazyModuleMixin, _ConvNd):
+    """A convolution that takes its number of input channels from the first input."""
+
+    def reset_parameters(self) -> None:
+        """As the class's it becomes, as soon as there is something to reset."""
+        if not self.has_uninitialized_params() and self.in_channels != 0:
+            super().reset_parameters()
+
+    def _await_channels(self, out_channels: int, bias: bool, device: Any, dtype: Any) -> None:
+        self.out_channels = out_channels
+        self.weight = UninitializedParameter(device=device, dtype=dtype)
+        if bias:
+            self.bias = UninitializedParameter(device=device, dtype=dtype)
+
+    def initialize_parameters(self, input: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Take the number of channels from the input, which may be without a batch."""
+        axes = len(self.kernel_size)
+        if input.dim() not in (axes + 1, axes + 2):
+            raise RuntimeError(
+                f"Expected {axes + 1}D (unbatched) or {axes + 2}D (batched) input to "
+                f"{type(self).__name__}, but got input of size: {input.shape}"
+            )
+        self.in_channels = input.shape[-axes - 1]
+        if self.in_channels % self.groups != 0:
+            raise ValueError("in_channels must be divisible by groups")
+        if not self.has_uninitialized_params():
+            return
+        self.weight.materialize(self._weight_shape())
+        if self.bias is not None:
+            self.bias.materialize((self.out_channels,))
+        self.reset_parameters()
+
+
+def _lazy_init(eager: type) -> Callable:
+    """The constructor of a lazy convolution: that of `eager`, without the input channels."""
+
+    def __init__(
+        self: Any,
+        out_channels: int,
+        kernel_size: Any,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: str = "zeros",
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        eager.__init__(  # type: ignore[misc]
+            self, 0, 0, kernel_size, stride, padding, dilation, groups, False, padding_mode
+        )
+        self._await_channels(out_channels, bias, device, dtype)
+
+    return __init__
+
+
+def _lazy_transposed_init(eager: type) -> Callable:
+    """The constructor of a lazy transposed convolution."""
+
+    def __init__(
+        self: Any,
+        out_channels: int,
+        kernel_size: Any,
+        stride: Any = 1,
+        padding: Any = 0,
+        output_padding: Any = 0,
+        groups: int = 1,
+        bias: bool = True,
+        dilation: Any = 1,
+        padding_mode: str = "zeros",
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        sizes = (kernel_size, stride, padding, output_padding)
+        eager.__init__(self, 0, 0, *sizes, groups, False, dilation, padding_mode)  # type: ignore[misc]
+        self._await_channels(out_channels, bias, device, dtype)
+
+    return __init__
+
+
+class LazyConv1d(_LazyConvXdMixin, Conv1d):
+    """A Conv1d that takes `in_channels` from the first input."""
+
+    cls_to_become = Conv1d
+    __init__ = _lazy_init(Conv1d)
+
+
+class LazyConv2d(_LazyConvXdMixin, Conv2d):
+    """A Conv2d that takes `in_channels` from the first input."""
+
+    cls_to_become = Conv2d
+    __init__ = _lazy_init(Conv2d)
+
+
+class LazyConv3d(_LazyConvXdMixin, Conv3d):
+    """A Conv3d that takes `in_channels` from the first input."""
+
+    cls_to_become = Conv3d
+    __init__ = _lazy_init(Conv3d)
+
+
+class LazyConvTranspose1d(_LazyConvXdMixin, ConvTranspose1d):
+    """A ConvTranspose1d that takes `in_channels` from the first input."""
+
+    cls_to_become = ConvTranspose1d
+    __init__ = _lazy_transposed_init(ConvTranspose1d)
+
+
+class LazyConvTranspose2d(_LazyConvXdMixin, ConvTranspose2d):
+    """A ConvTranspose2d that takes `in_channels` from the first input."""
+
+    cls_to_become = ConvTranspose2d
+    __init__ = _lazy_transposed_init(ConvTranspose2d)
+
+
+class LazyConvTranspose3d(_LazyConvXdMixin, ConvTranspose3d):
+    """A ConvTranspose3d that takes `in_channels` from the first input."""
+
+    cls_to_become = ConvTranspose3d
+    __init__ = _lazy_transposed_init(ConvTranspose3d)

@@ -8,7 +8,7 @@ from typing import Any
 from flambeau.tensor import Tensor
 
 from .. import functional as F
-from .batchnorm import _NormBase
+from .batchnorm import _LazyNormBase, _NormBase
 
 
 class _InstanceNorm(_NormBase):
@@ -79,6 +79,14 @@ class InstanceNorm1d(_InstanceNorm):
             raise ValueError(f"expected 2D or 3D input (got {input.dim()}D input)")
 
 
+class LazyInstanceNorm1d(_LazyNormBase, _InstanceNorm):
+    """An InstanceNorm1d that takes `num_features` from the first input."""
+
+    cls_to_become = InstanceNorm1d
+    _check_input_dim = InstanceNorm1d._check_input_dim
+    _get_no_batch_dim = InstanceNorm1d._get_no_batch_dim
+
+
 class InstanceNorm2d(_InstanceNorm):
     """Instance normalisation of (N, C, H, W) or (C, H, W)."""
 
@@ -90,6 +98,14 @@ class InstanceNorm2d(_InstanceNorm):
             raise ValueError(f"expected 3D or 4D input (got {input.dim()}D input)")
 
 
+class LazyInstanceNorm2d(_LazyNormBase, _InstanceNorm):
+    """An InstanceNorm2d that takes `num_features` from the first input."""
+
+    cls_to_become = InstanceNorm2d
+    _check_input_dim = InstanceNorm2d._check_input_dim
+    _get_no_batch_dim = InstanceNorm2d._get_no_batch_dim
+
+
 class InstanceNorm3d(_InstanceNorm):
     """Instance normalisation of (N, C, D, H, W) or (C, D, H, W)."""
 
@@ -99,3 +115,11 @@ class InstanceNorm3d(_InstanceNorm):
     def _check_input_dim(self, input: Tensor) -> None:
         if input.dim() not in (4, 5):
             raise ValueError(f"expected 4D or 5D input (got {input.dim()}D input)")
+
+
+class LazyInstanceNorm3d(_LazyNormBase, _InstanceNorm):
+    """An InstanceNorm3d that takes `num_features` from the first input."""
+
+    cls_to_become = InstanceNorm3d
+    _check_input_dim = InstanceNorm3d._check_input_dim
+    _get_no_batch_dim = InstanceNorm3d._get_no_batch_dim

@@ -221,6 +221,16 @@ class ModuleState:
         return _IncompatibleKeys(report.missing, report.unexpected)
 
 
+def consume_prefix_in_state_dict_if_present(state_dict: dict, prefix: str) -> None:
+    """Take a prefix off the names of a state dict, in place: ``module.`` of DataParallel."""
+    for table in (state_dict, getattr(state_dict, "_metadata", None) or {}):
+        for key in list(table):
+            if key.startswith(prefix):
+                table[key[len(prefix) :]] = table.pop(key)
+            elif table is not state_dict and key == prefix.rstrip("."):
+                table[""] = table.pop(key)
+
+
 def _load(
     module: Any, state: dict, prefix: str, metadata: Any, assign: bool, report: _Report
 ) -> None:

@@ -15,6 +15,7 @@ from flambeau.tensor import Tensor
 
 from .. import operations as ops
 from ..modules import Module
+from . import channels
 from .convert_parameters import parameters_to_vector
 
 # --- amounts and dimensions ----------------------------------------------------------------------
@@ -495,3 +496,27 @@ def is_pruned(module: Module) -> bool:
         for each in module.modules()
         for hook in each._forward_pre_hooks.values()
     )
+
+
+def shrink(module: Module, *inputs: Any, exact: bool = True) -> Module:
+    """Make a pruned model smaller: remove channels that are zero, or that nobody reads.
+
+    First, pruning is made permanent (`remove`). Then output channels of linear and convolutional
+    layers whose weights are all zero are taken out, with what belongs to them in normalisations and
+    depthwise convolutions behind, and in the inputs of the next layer. What bias and normalisation
+    make of such a channel is a constant, which goes into the next layer's bias. So results in
+    evaluation stay the same, to rounding. A channel for which that cannot be (the next layer pads
+    with zeros, or has no bias) stays; with ``exact=False`` it goes, too.
+
+    Layers are found within ``Sequential``. With `inputs`, the module is called with them once, and
+    layers are found by what its ``forward`` does; those whose results are read twice stay.
+
+    Parameters remain the same objects, without gradients; an optimizer that has state for them must
+    be made anew. Returns the module.
+    """
+    for each in module.modules():
+        hooks = [h for h in each._forward_pre_hooks.values() if isinstance(h, BasePruningMethod)]
+        for hook in hooks:
+            remove(each, str(hook._tensor_name))
+    channels.cut(module, inputs, exact)
+    return module

@@ -14,6 +14,7 @@ import weakref
 from flambeau._base import user_line
 from flambeau.ops import Packed, interpreting, modes, modified, perform_plainly
 
+from ..autocast import present_autocast
 from ..chance import get_rng_state, set_rng_state
 from ..tensor import Tensor
 from . import engine, hooks
@@ -130,6 +131,7 @@ class _Part:
 
     def __init__(self, function, args, kwargs, context, random):
         self.function, self.context, self.random = function, context, random
+        self.autocast = present_autocast()
         self.numbers: list = []  # weak: only what still stands in a graph is worth recomputing
         self.descriptions: list = []
         self.found = weakref.WeakKeyDictionary()  # by backward: tensors by number
@@ -188,7 +190,12 @@ class _Part:
 
         args, kwargs = self._arguments()
         with saved_tensors_hooks(pack, lambda tensor: tensor), enable_grad(), self.watched(1):
-            with contextlib.suppress(_Stop), _drawing_from(self.random), self.context:
+            with (
+                contextlib.suppress(_Stop),
+                _drawing_from(self.random),
+                self.autocast,
+                self.context,
+            ):
                 self.function(*args, **kwargs)
         self._compare(again)
 
@@ -320,7 +327,7 @@ class CheckpointFunction(Function):
     @staticmethod
     def forward(ctx, run_function, preserve_rng_state, *args):
         check_backward_validity(args)
-        ctx.run_function = run_function
+        ctx.run_function, ctx.autocast = run_function, present_autocast()
         ctx.random = get_rng_state() if preserve_rng_state else None
         ctx.save_for_backward(*[a if isinstance(a, Tensor) else None for a in args])
         ctx.others = [None if isinstance(a, Tensor) else a for a in args]
@@ -333,7 +340,7 @@ class CheckpointFunction(Function):
             raise RuntimeError(INCOMPATIBLE)
         args = tuple(o if t is None else t for t, o in zip(ctx.saved_tensors, ctx.others))
         copies = detach_variable(args)
-        with enable_grad(), _drawing_from(ctx.random):
+        with enable_grad(), _drawing_from(ctx.random), ctx.autocast:
             outputs = ctx.run_function(*copies)
         outputs = (outputs,) if isinstance(outputs, Tensor) else outputs
         wanted = [

@@ -1,0 +1,175 @@
+"""Lazy modules, and what torch.nn has besides layers: fusion, gradients of convolutions, masks."""
+
+import copy
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+
+import flambeau as torch
+from flambeau import nn
+from flambeau.nn.attention import SDPBackend, sdpa_kernel
+from flambeau.nn.attention.bias import causal_lower_right, causal_upper_left
+
+PAIRS = [
+    (nn.LazyLinear, (3,), nn.Linear, (4, 3), (2, 4)),
+    (nn.LazyConv1d, (6, 3), nn.Conv1d, (4, 6, 3), (2, 4, 5)),
+    (nn.LazyConv2d, (6, 3, 2), nn.Conv2d, (4, 6, 3, 2), (2, 4, 5, 5)),
+    (nn.LazyConv3d, (6, 2), nn.Conv3d, (4, 6, 2), (2, 4, 3, 3, 3)),
+    (nn.LazyConvTranspose1d, (6, 3), nn.ConvTranspose1d, (4, 6, 3), (2, 4, 5)),
+    (nn.LazyConvTranspose2d, (6, 3), nn.ConvTranspose2d, (4, 6, 3), (2, 4, 5, 5)),
+    (nn.LazyConvTranspose3d, (6, 2), nn.ConvTranspose3d, (4, 6, 2), (2, 4, 3, 3, 3)),
+    (nn.LazyBatchNorm1d, (), nn.BatchNorm1d, (4,), (3, 4)),
+    (nn.LazyBatchNorm2d, (), nn.BatchNorm2d, (4,), (3, 4, 2, 2)),
+    (nn.LazyBatchNorm3d, (), nn.BatchNorm3d, (4,), (3, 4, 2, 2, 2)),
+    (nn.LazyInstanceNorm1d, (), nn.InstanceNorm1d, (4, 1e-5, 0.1, True, True), (3, 4, 2)),
+    (nn.LazyInstanceNorm2d, (), nn.InstanceNorm2d, (4, 1e-5, 0.1, True, True), (3, 4, 2, 2)),
+    (nn.LazyInstanceNorm3d, (), nn.InstanceNorm3d, (4, 1e-5, 0.1, True, True), (3, 4, 2, 2, 2)),
+]
+
+
+@pytest.mark.parametrize("lazy, lazily, eager, eagerly, shape", PAIRS)
+def test_a_lazy_module_becomes_the_eager_one(lazy, lazily, eager, eagerly, shape):
+    module = lazy(*lazily)
+    assert module.has_uninitialized_params()
+    assert "Uninitialized" in repr(next(iter(module.state_dict().values())))
+    parameters = list(module.parameters())
+    x = torch.randn(shape)
+    for candidate in (copy.deepcopy(module), pickle.loads(pickle.dumps(module)), module):
+        torch.manual_seed(1)
+        result = candidate(x)
+        torch.manual_seed(1)
+        expected = eager(*eagerly)
+        assert type(candidate) is eager and repr(candidate) == repr(expected)
+        assert torch.equal(result, expected(x))
+    assert all(a is b for a, b in zip(parameters, module.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("lazy, lazily, eager, eagerly, shape", PAIRS)
+def test_loading_gives_shapes(lazy, lazily, eager, eagerly, shape):
+    source, module, x = eager(*eagerly).eval(), lazy(*lazily).eval(), torch.randn(shape)
+    module.load_state_dict(source.state_dict())
+    assert not module.has_uninitialized_params()
+    assert torch.equal(module(x), source(x))
+    assert repr(module) == repr(source)
+
+
+def test_lazy_errors():
+    with pytest.raises(RuntimeError, match=r"Expected 3D \(unbatched\) or 4D \(batched\) input to"):
+        nn.LazyConv2d(2, 3)(torch.ones(3, 3))
+    with pytest.raises(ValueError, match="must be divisible by groups"):
+        nn.LazyConv1d(4, 1, groups=2)(torch.ones(1, 3, 4))
+    with pytest.raises(RuntimeError, match="Can't access the shape of an uninitialized"):
+        nn.LazyLinear(2).weight.shape  # noqa: B018
+    with pytest.raises(RuntimeError, match="Can't access the shape"):
+        nn.Linear(2, 2).load_state_dict(nn.LazyLinear(2).state_dict())
+
+    class Forgetful(nn.modules.lazy.LazyModuleMixin, nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.UninitializedParameter()
+
+        def initialize_parameters(self, x):
+            pass
+
+    with pytest.raises(RuntimeError, match="Forgetful has not been fully initialized"):
+        Forgetful()(torch.ones(1))
+
+
+def test_adaptive_softmax_is_a_distribution():
+    module = nn.AdaptiveLogSoftmaxWithLoss(32, 20, [4, 10], head_bias=True)
+    x, target = torch.randn(12, 32), torch.randint(20, (12,))
+    log_prob = module.log_prob(x)
+    np.testing.assert_allclose(log_prob.exp().sum(1).tolist(), 1, rtol=1e-5)
+    output, loss = module(x, target)
+    picked = log_prob.gather(1, target[:, None]).squeeze(1)
+    np.testing.assert_allclose(output.tolist(), picked.tolist(), rtol=1e-5)
+    assert loss.item() == pytest.approx(-picked.mean().item(), rel=1e-5)
+    assert torch.equal(module.predict(x), log_prob.argmax(1))
+    assert module(x[0], target[0]).output.item() == pytest.approx(picked[0].item(), rel=1e-5)
+    with pytest.raises(RuntimeError, match=r"Target values should be in \[0, 19\]"):
+        module(x, target + 20)
+    with pytest.raises(ValueError, match="cutoffs should be a sequence of unique"):
+        nn.AdaptiveLogSoftmaxWithLoss(8, 20, [10, 4])
+
+
+def test_linear_cross_entropy_loss_is_both():
+    module = nn.LinearCrossEntropyLoss(4, 5, bias=True, label_smoothing=0.1)
+    x, target = torch.randn(6, 4), torch.randint(5, (6,))
+    both = nn.CrossEntropyLoss(label_smoothing=0.1)(module.linear(x), target)
+    assert module(x, target).item() == pytest.approx(both.item(), rel=1e-5)
+    assert list(module.state_dict()) == ["linear.weight", "linear.bias"]
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_gradients_of_convolutions(rank):
+    options = {"stride": 2, "padding": 1, "dilation": 1, "groups": 2}
+    x = torch.randn(2, 4, *[6] * rank, dtype=torch.float64, requires_grad=True)
+    w = torch.randn(6, 2, *[3] * rank, dtype=torch.float64, requires_grad=True)
+    y = getattr(nn.functional, f"conv{rank}d")(x, w, **options)
+    g = torch.randn_like(y)
+    of_x, of_w = torch.autograd.grad(y, [x, w], g)
+    found = getattr(nn.grad, f"conv{rank}d_input")(x.shape, w, g, **options)
+    np.testing.assert_allclose(found.tolist(), of_x.tolist(), atol=1e-12)
+    found = getattr(nn.grad, f"conv{rank}d_weight")(x, w.shape, g, **options)
+    np.testing.assert_allclose(found.tolist(), of_w.tolist(), atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "layer, norm, shape, options",
+    [
+        (nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4), (2, 3, 5, 5), ()),
+        (nn.ConvTranspose1d(3, 4, 3), nn.BatchNorm1d(4, affine=False), (2, 3, 5), (True,)),
+        (nn.Linear(3, 4), nn.BatchNorm1d(4), (6, 3), ()),
+    ],
+)
+def test_fusion_keeps_results(layer, norm, shape, options):
+    for _ in range(3):
+        norm(layer(torch.randn(shape)))
+    fuse = nn.utils.fuse_linear_bn_eval if type(layer) is nn.Linear else nn.utils.fuse_conv_bn_eval
+    with pytest.raises(AssertionError, match="only for eval"):
+        fuse(layer, norm, *options)
+    x = torch.randn(shape)
+    both, fused = norm.eval()(layer.eval()(x)), fuse(layer, norm, *options)(x)
+    np.testing.assert_allclose(fused.tolist(), both.tolist(), rtol=1e-4, atol=1e-5)
+
+
+def test_skip_init_and_memory_format():
+    layer = nn.utils.skip_init(nn.Conv2d, 2, 3, 3)
+    assert layer.weight.shape == (3, 2, 3, 3) and not layer.weight.is_meta
+    nn.utils.convert_conv2d_weight_memory_format(layer, torch.channels_last)
+    assert layer.weight.is_contiguous(memory_format=torch.channels_last)
+    with pytest.raises(RuntimeError, match="must support a 'device' arg"):
+        nn.utils.skip_init(nn.ReLU)
+
+
+def test_causal_masks():
+    assert causal_upper_left(2, 4).tolist() == [[True] + [False] * 3, [True] * 2 + [False] * 2]
+    q, k = torch.randn(1, 2, 4), torch.randn(1, 4, 4)
+    mask = causal_lower_right(2, 4)
+    assert mask.tolist() == [[True] * 3 + [False], [True] * 4]
+    with sdpa_kernel([SDPBackend.MATH]):
+        found = nn.functional.scaled_dot_product_attention(q, k, k, mask)
+    scores = (q.numpy() @ k.numpy().transpose(0, 2, 1) / 2)[0]
+    weights = np.where(mask.numpy(), np.exp(scores), 0)
+    weights /= weights.sum(1, keepdims=True)
+    np.testing.assert_allclose(found[0].numpy(), weights @ k[0].numpy(), rtol=1e-5)
+
+
+def test_prefixes_are_consumed():
+    state = nn.DataParallel(nn.Sequential(nn.Linear(2, 2))).state_dict()
+    nn.modules.utils.consume_prefix_in_state_dict_if_present(state, "module.")
+    assert list(state) == ["0.weight", "0.bias"]
+    assert list(state._metadata) == ["", "0"]
+
+
+@pytest.mark.parity
+def test_every_module_agrees_with_pytorch():
+    pytest.importorskip("torch")
+    from module_page import rows_of
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        different = {name: found for name, (_, found) in rows_of([]).items() if found}
+    assert set(different) <= {"CrossMapLRN2d", "SyncBatchNorm"}, different
