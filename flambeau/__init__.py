@@ -45,12 +45,15 @@ inf, nan, pi, e = _math.inf, _math.nan, _math.pi, _math.e
 # Names whose packages are imported on first use, so that `import flambeau` stays quick.
 _LATER = {"save": "files", "load": "files"}
 _SUBMODULES = (
+    "_C",
     "accelerator",
     "autograd",
     "backends",
     "cuda",
     "fft",
     "func",
+    "functional",
+    "fx",
     "linalg",
     "nn",
     "optim",

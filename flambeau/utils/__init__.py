@@ -2,5 +2,5 @@
 
 from flambeau._base import missing
 
-__getattr__ = missing(globals(), submodules=("checkpoint", "data", "dlpack"))
+__getattr__ = missing(globals(), submodules=("_pytree", "checkpoint", "data", "dlpack"))
 __all__ = ["checkpoint", "data", "dlpack"]
