@@ -169,6 +169,11 @@ class Tracer(TracerBase):
         self.scope = Scope("", None)
         self.module_stack: dict[str, tuple[str, Any]] = {}
         self.example_inputs: Any = None
+        # names of what the root module has, by identity
+        self._parameter_names: dict[int, str] = {}
+        self._buffer_names: dict[int, str] = {}
+        self._constants: dict[int, str] = {}
+        self.tensor_attrs: dict[int, str] = {}
 
     # --- what is recorded -----------------------------------------------------------------------
 
@@ -377,18 +382,21 @@ class Tracer(TracerBase):
 
     def _look_at_root(self) -> None:
         """Where modules, parameters, buffers and plain tensors are."""
-        modules = dict(self.root.named_modules(remove_duplicate=True))
-        self.submodule_paths = {module: name for name, module in modules.items()}
-        named = self.root.named_parameters
-        self._parameter_names = {id(p): name for name, p in named()}
-        self._buffer_names = {id(b): name for name, b in self.root.named_buffers()}
-        self._constants: dict[int, str] = {}
-        self.tensor_attrs = dict(self._buffer_names)
-        for path, module in modules.items():
-            for name, value in vars(module).items():
-                if issubclass(type(value), Tensor) and id(value) not in self._parameter_names:
-                    full = f"{path}.{name}" if path else name
-                    self.tensor_attrs.setdefault(id(value), full)
+        self.submodule_paths = {}
+        self._parameter_names, self._buffer_names = {}, {}
+        self._constants = {}
+        self.tensor_attrs = {}
+        for path, module in self.root.named_modules():
+            self.submodule_paths[module] = path
+            start = path + "." if path else ""
+            for name, value in module._parameters.items():
+                self._parameter_names.setdefault(id(value), start + name)
+            for name, value in module._buffers.items():
+                self._buffer_names.setdefault(id(value), start + name)
+            for name, value in module.__dict__.items():
+                if issubclass(type(value), Tensor) and name not in module._parameters:
+                    self.tensor_attrs.setdefault(id(value), start + name)
+        self.tensor_attrs |= self._buffer_names
 
     @contextmanager
     def _recording(self, function: types.FunctionType) -> Iterator[None]:
@@ -433,8 +441,9 @@ class Tracer(TracerBase):
         """Parameters are instance attributes as well: hidden, they are asked of __getattr__."""
         for module in self.root.modules():
             attributes = module.__dict__
-            hidden = [*module._parameters.items()]
-            hidden += module._buffers.items() if self.proxy_buffer_attributes else ()
+            hidden = list(module._parameters.items())
+            if self.proxy_buffer_attributes:
+                hidden += module._buffers.items()
             for name, value in hidden:
                 if value is not None and attributes.get(name) is value:
                     del attributes[name]

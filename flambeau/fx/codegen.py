@@ -92,14 +92,24 @@ _custom_builtins: dict[str, _CustomBuiltin] = {
 
 
 class PythonCode(NamedTuple):
-    """A program as text, and what its global names stand for.
-
-    `lineno_map` maps lines of `src` to positions of nodes in the graph.
-    """
+    """A program as text, and what its global names stand for."""
 
     src: str
     globals: dict[str, Any]
-    lineno_map: dict[int, int]
+    lines: tuple[str, ...] = ()  # of the body
+    ends: tuple[int, ...] = ()  # where in `lines` the text of each node ends
+    start: int = 0  # the line of `src` that is the first of the body
+
+    @property
+    def lineno_map(self) -> dict[int, int]:
+        """For each line of `src` the position of its node in the graph."""
+        found: dict[int, int] = {}
+        line, begin = self.start, 0
+        for place, end in enumerate(self.ends):
+            count = sum(text.count("\n") for text in self.lines[begin:end])
+            found |= dict.fromkeys(range(line, line + count), place)
+            line, begin = line + count, end
+        return found
 
 
 def format_target(base: str, target: str) -> str:
@@ -154,13 +164,13 @@ class CodeGen:
         nodes = list(nodes)
         body = _Body(self, root_module, namespace, last_uses(nodes))
         lines: list[str] = []
-        counter: list[int] = []  # where in `lines` each node's own text ends
+        ends: list[int] = []
         trace: str | None = None
         for node in nodes:
             if verbose:
                 trace = _say_where(node, trace, lines)
             body.emit(node, lines)
-            counter.append(len(lines))
+            ends.append(len(lines))
         if not lines:
             lines.append("pass\n")
         if self._body_transformer is not None:
@@ -176,18 +186,7 @@ class CodeGen:
         indented = "\n".join("    " + line for line in text.split("\n"))
         source = f"\n{wrapped}\n\n{prologue}\n{indented}"
         start = source.count("\n", 0, len(source) - len(indented)) + 1
-        return PythonCode(source, body.globals, _line_map(lines, counter, start))
-
-
-def _line_map(lines: list[str], ends: list[int], line: int) -> dict[int, int]:
-    found: dict[int, int] = {}
-    start = 0
-    for place, end in enumerate(ends):
-        count = sum(text.count("\n") for text in lines[start:end])
-        for each in range(line, line + count):
-            found[each] = place
-        line, start = line + count, end
-    return found
+        return PythonCode(source, body.globals, tuple(lines), tuple(ends), start)
 
 
 def last_uses(nodes: list[Node]) -> dict[Node, list[Node]]:

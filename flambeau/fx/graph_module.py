@@ -25,14 +25,22 @@ _numbers = itertools.count()
 AROUND = 3  # lines that an error shows before the line where it happened
 
 
-def _compiled(code: PythonCode) -> tuple[Any, str]:
-    """The function that the text defines, and the file name under which tracebacks find it."""
-    filename = f"<eval_with_key>.{next(_numbers)}"
-    lines = [line + "\n" for line in code.src.split("\n")]
-    linecache.cache[filename] = (len(code.src), None, lines, filename)
-    space = dict(code.globals)
-    exec(compile(code.src, filename, "exec"), space)
-    return space["forward"], filename
+class _Forward:
+    """A class's `forward` until somebody looks at it: only then the text is compiled."""
+
+    def __init__(self, code: PythonCode):
+        self.code = code
+        self.filename = f"<eval_with_key>.{next(_numbers)}"
+
+    def __get__(self, instance: Any, owner: Any) -> Any:
+        code, filename = self.code, self.filename
+        lines = [line + "\n" for line in code.src.split("\n")]
+        linecache.cache[filename] = (len(code.src), None, lines, filename)
+        space = dict(code.globals)
+        exec(compile(code.src, filename, "exec"), space)
+        own = next(each for each in owner.__mro__ if each.__dict__.get("forward") is self)
+        own.forward = function = space["forward"]
+        return function if instance is None else function.__get__(instance, owner)
 
 
 def _copy_attr(source: nn.Module, target: nn.Module, path: str) -> None:
@@ -50,7 +58,9 @@ def _copy_attr(source: nn.Module, target: nn.Module, path: str) -> None:
 
 
 def _assign(module: nn.Module, field: str, value: Any) -> None:
-    if isinstance(value, Tensor) and not isinstance(value, nn.Parameter):
+    if isinstance(value, nn.Module):
+        module._modules[field] = value
+    elif isinstance(value, Tensor) and not isinstance(value, nn.Parameter):
         module.register_buffer(field, value)
     else:
         setattr(module, field, value)
@@ -76,7 +86,6 @@ class GraphModule(nn.Module):
     """
 
     _graph: Graph
-    _code: str
 
     def __new__(cls, *args: Any, **kwargs: Any) -> GraphModule:
         base = next(each for each in cls.__mro__ if not each.__dict__.get("_own_class", False))
@@ -132,7 +141,7 @@ class GraphModule(nn.Module):
     @property
     def code(self) -> str:
         """The program as Python, as of the last `recompile`."""
-        return self._code
+        return type(self)._printed.src  # type: ignore[attr-defined]
 
     def recompile(self) -> PythonCode:
         """Prints the graph as Python again and makes that this module's `forward`."""
@@ -142,10 +151,9 @@ class GraphModule(nn.Module):
             self._in_spec = codegen.pytree_info.in_spec
             self._out_spec = codegen.pytree_info.out_spec
         code = self._graph.python_code("self")
-        self.__dict__["_code"] = code.src
-        self.__dict__["_lineno_map"] = code.lineno_map
         previous = own.__dict__.get("_filename")
-        own.forward, own._filename = _compiled(code)  # type: ignore[attr-defined]
+        own.forward = made = _Forward(code)  # type: ignore[assignment, attr-defined]
+        own._filename, own._printed = made.filename, code  # type: ignore[attr-defined]
         if previous is None:
             weakref.finalize(self, _forget, own)
         else:
@@ -169,13 +177,13 @@ class GraphModule(nn.Module):
             trace = trace.tb_next
         if line is None:
             return
-        lines = self._code.split("\n")
+        lines = self.code.split("\n")
         shown = "\n".join([*lines[max(0, line - AROUND) : line], "~~~ <--- HERE"])
         note = (
             f"Call using an FX-traced Module, line {line} of the traced Module's generated "
             f"forward function:\n{shown}"
         )
-        place = self._lineno_map.get(line)
+        place = type(self)._printed.lineno_map.get(line)  # type: ignore[attr-defined]
         node = next(itertools.islice(self._graph.nodes, place, None), None) if place else None
         if node is not None and node.stack_trace:
             note += f"\nrecorded at\n  {node.stack_trace}"
@@ -258,7 +266,7 @@ class GraphModule(nn.Module):
 
     def __str__(self) -> str:
         hint = "To see more debug info, please use `graph_module.print_readable()`"
-        return f"{super().__repr__()}\n{self._code}\n# {hint}"
+        return f"{super().__repr__()}\n{self.code}\n# {hint}"
 
     def __repr__(self) -> str:
         return super().__repr__()
@@ -287,8 +295,8 @@ class GraphModule(nn.Module):
             lines += [_declaration(kind, name, value) for name, value in values.items()]
         lines.append(f"self.load_state_dict(torch.load(r'{path / 'state_dict.pt'}'))")
         body = "\n".join(f"        {line}" for line in lines)
-        code = self._code.replace("\n", "\n    ")
-        extra = _imports(self._graph.python_code("self"))
+        code = self.code.replace("\n", "\n    ")
+        extra = _imports(type(self)._printed)  # type: ignore[attr-defined]
         text = (
             f"{imports}\n{extra}\nfrom torch.nn import *\n\n\nclass {module_name}(torch.nn.Module)"
             f":\n    def __init__(self):\n        super().__init__()\n{body}\n{code}\n"

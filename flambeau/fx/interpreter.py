@@ -173,7 +173,6 @@ class _TransformerTracer(Tracer):
     def __init__(self, graph: Graph):
         super().__init__()
         self.graph = graph
-        self.tensor_attrs: dict[int, str] = {}
 
     def is_leaf_module(self, _: nn.Module, __: str) -> bool:
         return True
