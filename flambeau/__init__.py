@@ -57,6 +57,8 @@ _SUBMODULES = (
     "distributions",
     "fft",
     "func",
+    "functional",
+    "fx",
     "hub",
     "jit",
     "linalg",

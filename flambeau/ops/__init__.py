@@ -63,7 +63,16 @@ from . import (
 )
 from .calls import Namespace
 from .creation import no_device
-from .door import OVERLAP, call, check_overlap, check_places, inplace_plan
+from .door import (
+    OVERLAP,
+    announced,
+    call,
+    check_overlap,
+    check_places,
+    generated,
+    inplace_plan,
+    listeners,
+)
 from .door import bind as bind_doors
 from .door import plainly as perform_plainly
 from .facts import c_name, type_name
@@ -153,6 +162,7 @@ __all__ = [
     "add_hook",
     "adopt",
     "alone",
+    "announced",
     "bind_doors",
     "bind_tape",
     "broadcast",
@@ -169,8 +179,10 @@ __all__ = [
     "find",
     "forget_plans",
     "fused",
+    "generated",
     "inplace_plan",
     "kind_of",
+    "listeners",
     "modes",
     "overrides",
     "modified",

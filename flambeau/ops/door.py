@@ -224,6 +224,19 @@ def _compile(op, name, lines, extra):
     function.__doc__ = op.doc
     function.__module__ = "torch"
     function.__qualname__ = name
+    return function if "slow" in extra else announced(function)
+
+
+# The public functions that were generated, and who wants to hear of new ones: who watches calls.
+generated: list = []
+listeners: list = []
+
+
+def announced(function):
+    """The function, after all listeners have heard of it."""
+    generated.append(function)
+    for listener in listeners:
+        listener(function)
     return function
 
 

@@ -11,7 +11,7 @@ from .convolution import crop, fold_windows, output_size, windows, zero_pad
 from .creation import iota
 from .family import Fold, opaque, reduction
 from .family.opaque import adopt
-from .op import composite, find
+from .op import also, composite, find
 from .views import slice_
 
 INT64 = by_name("int64")
@@ -417,6 +417,8 @@ def _declare_adaptive_average(rank):
 adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d = map(
     _declare_adaptive_average, (1, 2, 3)
 )
+also(avg_pool1d, "avg_pool1d")
+also(adaptive_avg_pool1d, "adaptive_avg_pool1d")
 
 
 # Pooling whose windows are no strided view: gathered by index; the flat positions of the largest

@@ -92,7 +92,7 @@ INPLACE_OPERATORS = {
 def door_of(name):
     """The Python function of all ops of that name."""
     declared = registry[name]
-    return declared[0].door if len(declared) == 1 else packet(name, declared)
+    return declared[0].door if len(declared) == 1 else packet(name)
 
 
 def function_of(name):

@@ -2,13 +2,18 @@
 schema fits.
 """
 
+import functools
 import inspect
 
+from flambeau.ops import announced, registry
 
-def packet(name, declared):
+
+@functools.cache
+def packet(name):
     """A function that calls the op whose signature takes the arguments, remembered by their
     types.
     """
+    declared = registry[name]
     chosen: dict = {}
 
     def function(*args, **kwargs):
@@ -23,7 +28,7 @@ def packet(name, declared):
     function.__name__ = function.__qualname__ = name
     function.__doc__ = "\n\n".join(op.doc or "" for op in declared)
     function.__module__ = "torch"
-    return function
+    return announced(function)
 
 
 def _kind(value):

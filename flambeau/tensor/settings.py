@@ -195,7 +195,15 @@ def get_num_threads() -> int:
     return runtime.get_num_threads()
 
 
+def _assert(condition, message):
+    """Raises AssertionError with `message` where `condition` is false: an assertion that traced
+    programs record.
+    """
+    assert condition, message
+
+
 PUBLIC = (
+    "_assert",
     "get_num_threads",
     "set_num_threads",
     "finfo",

@@ -1,5 +1,6 @@
 """What values are made of: element types, devices, layouts, op schemas."""
 
+from . import pytree
 from .device import Device, cpu, meta
 from .dtype import (
     DTYPES,
@@ -51,6 +52,7 @@ __all__ = [
     "looks_channels_last",
     "meta",
     "promote",
+    "pytree",
     "row_major",
     "Schema",
 ]

@@ -2,5 +2,7 @@
 
 from flambeau._base import missing
 
-__getattr__ = missing(globals(), submodules=("checkpoint", "data", "dlpack", "tensorboard"))
+__getattr__ = missing(
+    globals(), submodules=("_pytree", "checkpoint", "data", "dlpack", "tensorboard")
+)
 __all__ = ["checkpoint", "data", "dlpack", "tensorboard"]
