@@ -81,8 +81,11 @@ def histogram(tag: str, values, bins, max_bins=None) -> bytes:
     # An empty bin before the first marks where that begins.
     first, last = filled[0], filled[-1] + 1
     kept = [0, *counts[first:last].tolist()]
-    facts = (array.min(), array.max(), array.size, array.sum(), array @ array)
-    return raw_histogram(tag, *map(float, facts), limits[first : last + 1].tolist(), kept)
+    low, high, count, total, squares = map(
+        float, (array.min(), array.max(), array.size, array.sum(), array @ array)
+    )
+    bounds = limits[first : last + 1].tolist()
+    return raw_histogram(tag, low, high, count, total, squares, bounds, kept)
 
 
 def raw_histogram(tag, low, high, count, total, squares, limits, counts) -> bytes:

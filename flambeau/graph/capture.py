@@ -13,7 +13,7 @@ from typing import Any
 
 from flambeau import ir, runtime
 from flambeau._base import user_line
-from flambeau.ops import Work, modes, perform_plainly
+from flambeau.ops import Work, modes, perform_plainly, record_of
 from flambeau.tensor import Tensor
 from flambeau.types import by_name
 
@@ -54,6 +54,7 @@ class Capture:
 
     def __enter__(self):
         self._thread = threading.get_ident()
+        record_of()  # made before, so that the program finds it
         self._start = runtime.empty(0).serial
         self._interpreting = modes.interpreting(self)
         self._interpreting.__enter__()

@@ -100,6 +100,7 @@ from .matrices import LinAlgError
 from .modes import INPLACE, interpreting
 from .op import Composite, Op, composite, explain, find, forget_plans, registry
 from .promotion import result_type
+from .random import record_of
 from .shapes import conjugate_of_scalar
 from .tape import (
     FREED,
@@ -187,6 +188,7 @@ __all__ = [
     "overrides",
     "modified",
     "next_order",
+    "record_of",
     "refuse_inference",
     "ndarray",
     "no_device",

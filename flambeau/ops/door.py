@@ -95,7 +95,8 @@ def part(op, argument, value):
     if argument.is_tensor:
         if argument.list:
             return kinds(value)
-        return number_part(op, value) if op.bakes_numbers and not is_tensor(value) else kind(value)
+        is_number = value is None or isinstance(value, bool | int | float | complex)
+        return number_part(op, value) if op.bakes_numbers and is_number else kind(value)
     if argument.type == "Scalar" and not argument.list:
         return number_part(op, value)
     if argument.type == "Generator":

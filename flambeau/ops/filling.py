@@ -97,7 +97,7 @@ def launcher(kernel: FillKernel, layout: Layout):
         return None
     # Threads share a stream, so that the interpreter's lock is kept.
     drawing.steps.releases = False
-    letters = "m" + "".join(drawing.slots.letters[1:])
+    letters = "mm" + "".join(drawing.slots.letters[2:])
     return drawing.steps.launch(letters, tuple(drawing.slots.itemsizes), None)
 
 

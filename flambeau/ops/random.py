@@ -69,7 +69,7 @@ class Fill(Op):
             if numbers is None:
                 return plain(*raw_args)
             begin_write(tensor, name)
-            launch(tensor, stream_of(generator).tensor(_record), *numbers)
+            launch(tensor, record_of(generator), *numbers)
             forget(tensor)
             return tensor
 
@@ -99,9 +99,15 @@ class Fill(Op):
         return fill
 
 
+def record_of(generator=None):
+    """The record of a generator, or of the default one, as a tensor, for launchers."""
+    return stream_of(generator).tensor(_record)
+
+
 def _record(address, nbytes, owner):
-    """A generator's record as a tensor, for launchers."""
-    return runtime.wrap(runtime.foreign(address, nbytes, owner), RECORD, 0)
+    memory = runtime.foreign(address, nbytes, owner)
+    memory.version = 0  # also where it is made in inference mode: it belongs to all modes
+    return runtime.wrap(memory, RECORD, 0)
 
 
 def fill(schema, doc, draw, kernel=None):

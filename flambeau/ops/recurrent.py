@@ -102,7 +102,7 @@ def _product(steps, a: Buffer, b: Buffer, out: Buffer) -> None:
         places[4] = steps.scratch((nbytes // out.dtype.itemsize,), out.dtype)
     else:
         stages = [product_stage(out.layout, a.layout, b.layout)]
-    for kernel, data, dims, total, _ in stages:
+    for kernel, data, dims, total, *_ in stages:
         steps.call(kernel, [places[k] for k in data], dims, total, cost)
 
 

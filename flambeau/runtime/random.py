@@ -122,6 +122,8 @@ class Stream:
         if not INT64_MIN <= seed < 1 << 64:
             raise ValueError("Overflow when unpacking long long")
         self._seed: int | None = seed % (1 << 64)  # None once the record starts from it
+        if self._tensor is not None:  # programs may read the record without asking here
+            self._started()
 
     def seed(self) -> int:
         """Start anew from 53 bits of the operating system's entropy, and return them."""

@@ -431,7 +431,8 @@ class Tensor:
                 f"a Tensor with {layout.numel} elements cannot be converted to Scalar"
             )
         letter = STRUCT_LETTERS.get(layout.dtype)
-        if letter is not None and layout.device is cpu and not layout.neg:
+        watched = modes.interpreters and modes.state.stack
+        if letter is not None and layout.device is cpu and not layout.neg and not watched:
             return unpack_from(letter, self.storage, self.offset * layout.itemsize)[0]
         return (
             ndarray(self).item()
