@@ -10,9 +10,9 @@ from flambeau.types import by_name
 from .family import Buffer, Steps
 
 FLOAT32, INT64 = by_name("float32"), by_name("int64")
-# Cycles of one core, for a vector of channels: to bring a tile there and back, and a filter there.
-SPREAD, BACK, FILTER = 370, 240, 600
-SPREAD_SLOPE = 330
+# Cycles of one core, for a vector of channels: to bring a tile into the basis and back, a filter
+# there, and a tile of the slope.
+SPREAD, BACK, FILTER, SPREAD_SLOPE = 370, 240, 600, 330
 TASKS = 16  # that are enough to keep threads busy
 DIRECT = 1.25  # cycles of the direct kernel for each vector of products
 GIGAHERTZ = 3.0
@@ -28,38 +28,41 @@ class Tiling(NamedTuple):
 
 
 def tiling(x, w, bias, out, groups, axes) -> Tiling | None:
-    """The best tiling, None where the convolution has none or the direct kernel is faster.
-
-    The error is about twice that of direct sums of 16 channels, and nearer for more.
-    """
+    """The best tiling, None where the convolution has none or the direct kernel is faster. How it
+    is cut may depend on the number of threads, as results do not; whether, on shapes alone."""
     if not _has_tiles(x, out, groups, axes):
         return None
     lanes = kernels.host().vector_bytes // 4
-    channels, rows, images = x.shape[1], out.shape[1], x.shape[0]
-    down, across = axes
+    channels, inputs, outputs = x.shape[1], x.shape[1] // lanes, out.shape[1] // lanes
     tile_rows, tiles = (-(-axis.places // winograd.STEP) for axis in axes)
-    inputs, outputs, threads = channels // lanes, rows // lanes, runtime.get_num_threads()
-    group = _vectors(outputs)
-    vectors = -(-down.places * across.places // lanes)
-    direct = 9 * DIRECT * channels * rows * images * vectors
-    once = FILTER * channels * outputs / threads
+    group, count, threads = _vectors(outputs), x.shape[0] * tile_rows, runtime.get_num_threads()
+
+    def cycles(tiles, padded, outputs):
+        products = winograd.POINTS * channels * outputs * padded
+        return tiles * (SPREAD * inputs + BACK * outputs) + products
+
+    filters = FILTER * channels * outputs
+    work = filters + cycles(count * tiles, 1.1 * count * tiles, outputs)
+    if work > 0.9 * _direct(x, out, axes):
+        return None
     best = None
     room = min(winograd.MOST_TILES, _room(inputs, lanes) // 4 * 4)
-    for block in range(1, min(room // tiles, images * tile_rows) + 1):
-        blocks = -(-images * tile_rows // block)
-        padded = -(-block * tiles // 4) * 4
-        for parts in (1, 2, 4, outputs // group):
-            if parts * group > outputs:
-                continue
+    for block in range(1, min(room // tiles, count) + 1):
+        blocks, padded = -(-count // block), -(-block * tiles // 4) * 4
+        for parts in {p for p in (1, 2, 4, outputs // group) if p * group <= outputs}:
             made = -(-outputs // (parts * group)) * group
-            each = block * tiles * (SPREAD * inputs + BACK * made)
-            each += winograd.POINTS * channels * made * (padded + 4)
-            cycles = once + -(-blocks * parts // threads) * each
-            if best is None or cycles < best.cycles:
-                best = Tiling(block, parts, cycles)
-    if best is None or best.cycles * threads > 0.9 * direct:
-        return None
-    return best._replace(cycles=best.cycles * threads)
+            each = cycles(block * tiles, padded + 4, made)
+            found = filters + -(-blocks * parts // threads) * threads * each
+            if best is None or found < best.cycles:
+                best = Tiling(block, parts, found)
+    return best
+
+
+def _direct(x, out, axes) -> float:
+    """Cycles of the direct kernel."""
+    lanes = kernels.host().vector_bytes // 4
+    vectors = -(-axes[0].places * axes[1].places // lanes)
+    return 9 * DIRECT * x.shape[1] * out.shape[1] * x.shape[0] * vectors
 
 
 def _has_tiles(x, out, groups, axes) -> bool:
@@ -185,12 +188,9 @@ def cutting(x, grad, out, groups, axes) -> Cutting | None:
         return None
     lanes = kernels.host().vector_bytes // 4
     channels, rows, images = x.shape[1], grad.shape[1], x.shape[0]
-    down, across = axes
     tile_rows, tiles = (-(-axis.places // winograd.STEP) for axis in axes)
     inputs, outputs, count = channels // lanes, rows // lanes, images * tile_rows
     groups = outputs // _vectors(outputs)
-    vectors = -(-down.places * across.places // lanes)
-    direct = 9 * DIRECT * channels * rows * images * vectors
     best = None
     for parts in (p for p in (1, 2, 4, 8, 16) if groups % p == 0):
         block = min(_room(inputs + outputs // parts, lanes) // tiles, count)
@@ -205,7 +205,7 @@ def cutting(x, grad, out, groups, axes) -> Cutting | None:
         cycles *= 1 + 2 / (parts * chunks)  # threads wait for the last task
         if best is None or cycles < best.cycles:
             best = Cutting(block, parts, chunks, cycles)
-    return None if best is None or best.cycles > 0.9 * direct else best
+    return None if best is None or best.cycles > 0.9 * _direct(x, grad, axes) else best
 
 
 def filtered_sums(steps: Steps, x, grad, out, groups, axes, cut: Cutting) -> Buffer:
