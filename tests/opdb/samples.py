@@ -157,6 +157,7 @@ _normalize_rows_backward: X(64, 8), X(64, 8), X(64, 1), P(64, 1), X(8), 32
 _normalize_even_backward: X(3, 4), X(3, 4), X(3, 1), P(3, 1), X(3, 1), (1,)
 _rms_normalize: X(3, 4), X(4), (1,), 1e-5
 _normalize_by: X(3, 4), X(4), P(4), X(4), X(4), 1e-5
+_normalize_by_channel: X(3, 4), X(4), P(4), X(4), X(4), 1e-5
 _normalize_backward: X(3, 4), X(3, 4), X(3, 1), P(3, 1), X(4), (1,)
 _rms_normalize_backward: X(3, 4), X(3, 4), P(3, 1), X(4), (1,)
 _normalize_weight_sums: X(3, 4), X(3, 4), X(3, 1), P(3, 1), (4,)
