@@ -19,7 +19,7 @@ import struct
 
 from flambeau.runtime import jit
 
-from . import sweep, winograd
+from . import sweep, winograd, winograd_sums
 from .build import host
 from .target import Target
 from .windows import DIMS, MOST_TAPS, TAPS, Function, Pack, Shape, Survey
@@ -324,10 +324,11 @@ class _Dot(Function):
 
 
 class _Contract(_Correlate):
-    """The kernel: data are [out, x, grad]."""
+    """The kernel: data are [out, x, grad, flag]; for the flag see `_Correlate`."""
 
     def write(self, name) -> str:
         code = self.code
+        stop = self._stop()
         bytes_of_panel = (PANEL_VECTORS + MOST_TAPS * SPARE) * self.bytes
         panel = code.stack(f"[{bytes_of_panel} x i8]")
         table = code.stack(f"[{self.table.size} x i8]")
@@ -373,7 +374,7 @@ class _Contract(_Correlate):
 
             self.loop(0, total, self.dim("PANEL"), span)
 
-        self.loop("%lo", "%hi", 1, task)
+        self.loop("%lo", stop, 1, task)
         code.do("ret i64 0")
         return self.text(
             f"define i64 @{name}(ptr %data, ptr %dims, ptr %scalars, i64 %lo, i64 %hi)"
@@ -445,8 +446,9 @@ def module(kernel: str, shape: tuple, target: Target, name: str) -> str:
 
 def _functions(kernel, shape, target) -> list:
     """The functions of a kernel's module; the last one is the kernel."""
-    if kernel not in _KERNELS:
-        return winograd.functions(kernel, shape, target)
+    for family in (winograd, winograd_sums):
+        if kernel in family.KERNELS:
+            return family.functions(kernel, shape, target)
     parts: list = []
     if kernel in ("correlate", "contract"):
         parts += [Survey(shape, target), Pack(shape, target)]

@@ -5,11 +5,13 @@ product for each of 36 points, so that 16 results of a channel take 36 multiplic
 (Winograd 1980; Lavin, Gray 2016). The basis is that of polynomials' values at the points 0, +-5/8,
 +-3/2 and infinity: the usual 0, +-1, +-2 doubles the error (Barabasz et al. 2020 on the choice).
 
-Lanes are channels. A task takes some rows of tiles: `_Spread` brings them into the basis, 16
-channels at a time, `_Product` multiplies, `_Gather` comes back. `_Weights` runs before, once.
+Lanes are channels. A task takes some rows of tiles: `Spread` brings them into the basis, a vector
+of channels at a time, `_Product` multiplies, `_Gather` comes back. The weights are brought there
+before, once, or, where only one task needs them, by that task. `winograd_sums` has the gradient
+for the weights.
 
-Results that are not finite make `_Main` set a flag: one nan or infinity spreads over its tile, and
-transforms overflow earlier than the convolution does. The caller then runs the direct kernel.
+Results that are not finite set a flag: one nan or infinity spreads over its tile, and transforms
+overflow earlier than the convolution does. The caller then runs the direct kernel.
 """
 
 from typing import NamedTuple
@@ -45,6 +47,12 @@ DIMS = (
     "W_CHANNEL",
     "BIAS",  # 1 where there is one
     "LATE",  # 1: each task brings the weights into the basis that it needs, group by group
+    # the gradient for the weights; OUT is its slope, W its result
+    "OUTPUTS",  # vectors of output channels of a part
+    "CHUNKS",  # ranges of rows of tiles, each with sums of its own
+    "SUMS_CHUNK",
+    "SUMS_POINT",
+    "SUMS_CHANNEL",
 )
 _INDEX = {name: index for index, name in enumerate(DIMS)}
 SIDE = 6  # of a tile
@@ -69,7 +77,9 @@ def heights(target: Target) -> tuple[int, ...]:
     return (12, 8, 4) if target.masks else (6, 4, 2)
 
 
-class _Function(Function):
+class Words(Function):
+    """The words of these kernels."""
+
     def dim(self, name: str) -> str:
         return self.code.number("%dims", _INDEX[name])
 
@@ -126,13 +136,44 @@ class _Function(Function):
         count = self.code.add(self.code.mul(vectors, self.dim("SPACE")), 1)
         return self.code.mul(count, self.bytes)
 
+    def clear(self, pointer, count) -> None:
+        """Zeros in `count` bytes."""
+
+        def vector(k):
+            at = self.code.at(pointer, k)
+            self.code.do(f"store {self.vector} zeroinitializer, ptr {at}, align {self.bytes}")
+
+        self.loop(0, count, self.bytes, vector)
+
+    def tile_row(self, number):
+        """(image, row in it) of a row of tiles."""
+        rows = self.dim("TILE_ROWS")
+        return self.quotient(number, rows), self.remainder(number, rows)
+
+    def sum_finite(self, values, finite) -> str:
+        """`finite`, or nan where one of the values is not finite."""
+        for value in values:
+            finite = self.fma(0.0, value, finite)
+        return finite
+
+    def all_finite(self, finite) -> str:
+        fine = self.code.value(f"fcmp ord {self.vector} {finite}, {finite}")
+        name = f"llvm.vector.reduce.and.v{self.lanes}i1"
+        return self.code.call("i1", name, f"{self.mask} {fine}")
+
+    def raise_flag(self, fine, flag) -> None:
+        """Sets the flag unless `fine`."""
+        bad = self.code.value(f"xor i1 {fine}, true")
+        store = f"store atomic i64 1, ptr {flag} monotonic, align 8"
+        self.when(bad, lambda: self.code.do(store))
+
     def point_weights(self) -> str:
         """Bytes of the weights of a group at one point, and a vector more for the same reason."""
         wide = self.lanes * self.bytes * self.shape.vectors
         return self.code.add(self.code.mul(self.dim("CHANNELS"), wide), self.bytes)
 
 
-class _Filter(_Function):
+class _Filter(Words):
     """``void filter(ptr made, ptr w, i64 lo, i64 hi, ptr dims)``: the weights in the basis. `made`
     has, for each group of output channels and each point, a row of `vectors` vectors for each
     input channel; `lo` and `hi` count input channels, through all vectors of output channels."""
@@ -184,7 +225,7 @@ class _Filter(_Function):
         return [*found, last]
 
 
-class _Weights(_Function):
+class _Weights(Words):
     """The kernel before: data are [made, w, flag]. Clears the flag."""
 
     def write(self, name) -> str:
@@ -202,25 +243,35 @@ class _Weights(_Function):
         )
 
 
-class _Spread(_Function):
+class Spread(Words):
     """``void spread(ptr lines, ptr tiles, ptr x, i64 row, i64 first, ptr dims)``: the tiles of one
     row of an image `x`, in the basis, as number `first` and following of `tiles`."""
 
+    name, side = "spread", SIDE
+    channels, height, width, channel, row = (
+        "CHANNELS", "HEIGHT_IN", "WIDTH_IN", "X_CHANNEL", "X_ROW",
+    )  # fmt: skip
+
+    def padding(self):
+        """Rows above and columns before."""
+        return self.dim("TOP"), self.dim("LEFT")
+
     def write(self) -> str:
-        code = self.code
-        point = self.point_bytes(self.dim("CHANNELS"))
-        top = code.sub(code.mul("%row", STEP), self.dim("TOP"))
+        code, side = self.code, self.side
+        point = self.point_bytes(self.dim(self.channels))
+        above, self.before = self.padding()
+        top = code.sub(code.mul("%row", STEP), above)
         pitch = code.mul(self.dim("PITCH"), self.bytes)
         beside = code.mul(self.dim("SPACE"), self.bytes)
 
         def channels(c):
-            plane = code.at("%x", code.mul(code.mul(c, self.lanes), self.dim("X_CHANNEL")))
+            plane = code.at("%x", code.mul(code.mul(c, self.lanes), self.dim(self.channel)))
 
             def line(k):
                 y = code.add(top, k)
                 target = code.at("%lines", code.mul(k, pitch))
-                inside = code.value(f"icmp ult i64 {y}, {self.dim('HEIGHT_IN')}")
-                source = code.at(plane, code.mul(y, self.dim("X_ROW")))
+                inside = code.value(f"icmp ult i64 {y}, {self.dim(self.height)}")
+                source = code.at(plane, code.mul(y, self.dim(self.row)))
                 code.branch(
                     inside,
                     lambda: self._fill(target, source),
@@ -228,35 +279,35 @@ class _Spread(_Function):
                     [],
                 )
 
-            self.loop(0, SIDE, 1, line)
+            self.loop(0, side, 1, line)
             target = code.at("%tiles", code.mul(c, beside))
             target = code.at(target, code.mul("%first", self.bytes))
 
             def tile(t):
                 start = code.at("%lines", code.mul(t, STEP * self.bytes))
-                lines = [code.at(start, code.mul(k, pitch)) for k in range(SIDE)]
+                lines = [code.at(start, code.mul(k, pitch)) for k in range(side)]
                 table = [
-                    [self.loaded(code.at(at, k * self.bytes)) for at in lines] for k in range(SIDE)
+                    [self.loaded(code.at(at, k * self.bytes)) for at in lines] for k in range(side)
                 ]
                 # By columns and then by rows: point 6 * row + column.
-                table = self.both_ways(table, self._transform)
+                table = self.both_ways(table, self.transform)
                 at = code.at(target, code.mul(t, self.bytes))
                 self.stored([v for row in table for v in row], at, point)
 
             self.loop(0, self.dim("TILES"), 1, tile)
 
-        self.loop(0, self.dim("CHANNELS"), 1, channels)
+        self.loop(0, self.dim(self.channels), 1, channels)
         code.do("ret void")
         return self.text(
-            "define internal void @spread"
+            f"define internal void @{self.name}"
             "(ptr %lines, ptr %tiles, ptr %x, i64 %row, i64 %first, ptr %dims)"
         )
 
     def _fill(self, target, source):
         """A row of the input, with channels as lanes, behind its padding."""
         code = self.code
-        width, apart = self.dim("WIDTH_IN"), self.dim("X_CHANNEL")
-        target = code.at(target, code.mul(self.dim("LEFT"), self.bytes))
+        width, apart = self.dim(self.width), self.dim(self.channel)
+        target = code.at(target, code.mul(self.before, self.bytes))
 
         def vector(x):
             mask = self.first(code.sub(width, x))
@@ -270,14 +321,10 @@ class _Spread(_Function):
         return []
 
     def _clear(self, target):
-        def column(x):
-            at = self.code.at(target, self.code.mul(x, self.bytes))
-            self.code.do(f"store {self.vector} zeroinitializer, ptr {at}, align {self.bytes}")
-
-        self.loop(0, self.dim("PITCH"), 1, column)
+        self.clear(target, self.code.mul(self.dim("PITCH"), self.bytes))
         return []
 
-    def _transform(self, d):
+    def transform(self, d):
         """Six values as the coefficients by which the points' products count."""
         squares, both = NEAR**2 + FAR**2, (NEAR * FAR) ** 2
         found = [self.fma(both, d[0], self.fma(-squares, d[2], d[4]))]
@@ -288,7 +335,7 @@ class _Spread(_Function):
         return [*found, self.fma(both, d[1], self.fma(-squares, d[3], d[5]))]
 
 
-class _Product(_Function):
+class _Product(Words):
     """``void productN(ptr tiles, ptr weights, ptr out, i64 first, ptr dims)``: the sums over a
     block of channels from vector `first` on, for N tiles at one point, added to those before."""
 
@@ -340,7 +387,7 @@ class _Product(_Function):
         )
 
 
-class _Gather(_Function):
+class _Gather(Words):
     """``i1 gather(ptr lines, ptr sums, ptr out, ptr bias, i64 row, i64 first, ptr dims)``: the
     results of one row of tiles, for a vector of output channels; whether all are finite."""
 
@@ -361,8 +408,7 @@ class _Gather(_Function):
             start = code.at("%lines", code.mul(t, STEP * self.bytes))
             for x, column in enumerate(columns):
                 results = [self.sum(value, bias) for value in column]
-                for value in results:
-                    finite = self.fma(0.0, value, finite)
+                finite = self.sum_finite(results, finite)
                 self.stored(results, code.at(start, x * self.bytes), pitch)
             return [finite]
 
@@ -370,8 +416,7 @@ class _Gather(_Function):
         top = code.mul("%row", STEP)
         left = code.smaller(code.sub(self.dim("HEIGHT"), top), STEP)
         self.loop(0, left, 1, lambda y: self._store(y, top, pitch))
-        fine = code.value(f"fcmp ord {self.vector} {finite}, {finite}")
-        fine = code.call("i1", f"llvm.vector.reduce.and.v{self.lanes}i1", f"{self.mask} {fine}")
+        fine = self.all_finite(finite)
         code.do(f"ret i1 {fine}")
         return self.text(
             "define internal i1 @gather"
@@ -406,7 +451,7 @@ class _Gather(_Function):
         ]
 
 
-class _Main(_Function):
+class _Main(Words):
     """The kernel: data are [out, x, weights in the basis, flag, w, bias]."""
 
     def write(self, name) -> str:
@@ -427,7 +472,7 @@ class _Main(_Function):
         bias = code.value(f"select i1 {given}, ptr {bias}, ptr {none}")
         self.start = bias, code.mul(self.dim("BIAS"), self.bytes)
         whole = code.mul(code.mul(self.dim("PITCH"), SIDE), self.bytes)
-        self._clear(self.lines, whole)
+        self.clear(self.lines, whole)
 
         def task(t):
             part, block = self.remainder(t, self.dim("PARTS")), self.quotient(t, self.dim("PARTS"))
@@ -435,7 +480,7 @@ class _Main(_Function):
             count = code.smaller(self.dim("BLOCK"), code.sub(self.dim("ROWS"), start))
 
             def spread(k):
-                image, row = self._row(code.add(start, k))
+                image, row = self.tile_row(code.add(start, k))
                 source = code.at(x, code.mul(image, self.dim("X_IMAGE")))
                 first = code.mul(k, self.dim("TILES"))
                 code.do(
@@ -462,18 +507,6 @@ class _Main(_Function):
         return self.text(
             f"define i64 @{name}(ptr %data, ptr %dims, ptr %scalars, i64 %lo, i64 %hi)"
         )
-
-    def _clear(self, pointer, count):
-        def at(k):
-            here = self.code.at(pointer, k)
-            self.code.do(f"store {self.vector} zeroinitializer, ptr {here}, align {self.bytes}")
-
-        self.loop(0, count, self.bytes, at)
-
-    def _row(self, number):
-        """(image, row in it) of a row of tiles."""
-        rows = self.dim("TILE_ROWS")
-        return self.quotient(number, rows), self.remainder(number, rows)
 
     def _group(self, made, w, group, part):
         """The weights of a group, in the basis: all are there, or they are made in memory that
@@ -541,17 +574,19 @@ class _Main(_Function):
         sums = code.at(self.sums, code.mul(code.mul(side, self.dim("SPACE")), self.bytes))
 
         def back(k):
-            image, row = self._row(code.add(start, k))
+            image, row = self.tile_row(code.add(start, k))
             target = code.at(plane, code.mul(image, self.dim("OUT_IMAGE")))
             first = code.mul(k, self.dim("TILES"))
             fine = code.value(
                 f"call i1 @gather(ptr {self.rows}, ptr {sums}, ptr {target}, ptr {bias}, "
                 f"i64 {row}, i64 {first}, ptr %dims)"
             )
-            bad = code.value(f"xor i1 {fine}, true")
-            self.when(bad, lambda: code.do(f"store atomic i64 1, ptr {flag} monotonic, align 8"))
+            self.raise_flag(fine, flag)
 
         self.loop(0, count, 1, back)
+
+
+KERNELS = ("winograd", "winograd_weights")
 
 
 def functions(kernel: str, shape: Basis, target: Target) -> list[Function]:
@@ -561,7 +596,7 @@ def functions(kernel: str, shape: Basis, target: Target) -> list[Function]:
     products = [_Product(shape, target, height) for height in heights(target)]
     return [
         _Filter(shape, target),
-        _Spread(shape, target),
+        Spread(shape, target),
         *products,
         _Gather(shape, target),
         _Main(shape, target),

@@ -386,7 +386,10 @@ def _build_sums(steps, input, slope, size, stride, padding, dilation, groups):
     ]  # fmt: skip
     if len(axes) == 1:
         axes.insert(0, reading(1, 1, 1, 1, 0, 1))
-    contract(steps, x, planes(g), out, groups, axes)
+    operands = x, planes(g), out, groups, axes
+    cut = winograd.cutting(*operands)
+    flag = cut and winograd.filtered_sums(steps, *operands, cut)
+    contract(steps, *operands, flag)
     if out is not made:
         steps.pointwise(lambda v: v, [out], [made])
 

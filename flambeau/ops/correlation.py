@@ -206,8 +206,9 @@ def _launch(steps, name, shape, data, dims, total, work):
     steps.call(kernels.kernel(name, shape), data, dims, total, cost)
 
 
-def contract(steps, x: Planes, grad: Planes, out: Buffer, groups, axes) -> None:
-    """out[o, c, *taps] = the sums of grad times windows over images and places."""
+def contract(steps, x: Planes, grad: Planes, out: Buffer, groups, axes, flag=None) -> None:
+    """out[o, c, *taps] = the sums of grad times windows over images and places. With a `flag`:
+    only where it is set."""
     down, across = axes
     shape = kernels.Shape(x.buffer.dtype, _step(x, across), False)
     size, rows, images = x.itemsize, grad.shape[1] // groups, x.shape[0]
@@ -224,8 +225,10 @@ def contract(steps, x: Planes, grad: Planes, out: Buffer, groups, axes) -> None:
         shape = shape._replace(taps=(len(down.taps), len(across.taps)))
     chunks = min(-(-images // together), -(-2 * TASKS // tasks))
     chunks = max(1, min(chunks, x.buffer.layout.nbytes // max(out.layout.nbytes, 1)))
+    chunks = 1 if flag else chunks
     weights = out.layout.numel
     values |= dict(
+        GUARD=int(flag is not None),
         BLOCK=block,
         ROWS=rows,
         OUT_GROUP=rows * channels * taps * size,
@@ -240,8 +243,8 @@ def contract(steps, x: Planes, grad: Planes, out: Buffer, groups, axes) -> None:
     )
     sums = steps.scratch((chunks, weights), x.buffer.dtype) if chunks > 1 else out
     dims = kernels.descriptor(values, [t for _, t in down.taps], [t for _, t in across.taps])
-    data = [sums, x.buffer, grad.buffer]
-    work = images * groups * rows * channels * taps * places
+    data = [sums, x.buffer, grad.buffer, *([] if flag is None else [flag])]
+    work = 0 if flag else images * groups * rows * channels * taps * places
     _launch(steps, name, shape, data, dims, tasks * chunks, work)
     if chunks > 1:
         flat = Buffer(out.layout.reshaped((1, weights), (weights, 1)), out.source)

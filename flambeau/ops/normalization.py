@@ -11,6 +11,7 @@ from flambeau import ir
 from flambeau.types import by_name
 
 from .family import Buffer, Fold, chain, fused
+from .family.chain import viewed
 from .family.launch import expand as expand_layout
 from .op import composite
 from .promotion import compute_type
@@ -589,6 +590,42 @@ def _per_channel(p, ndim):
     return None if p is None else p.reshape((1, -1) + (1,) * (ndim - 2))
 
 
+def _build_by_channel(steps, x, mean, variance, weight, bias, eps):
+    shape, given = x.layout.shape, [b for b in (mean, variance, weight, bias) if b is not None]
+    wide = any(b.dtype is FLOAT64 for b in given)
+    inner = FLOAT64 if wide else compute_type(x.dtype)
+    rest = (1,) * (len(shape) - 2)
+    rows = [
+        viewed(b, (1, *b.layout.shape, *rest), (0, *b.layout.strides, *(0 for _ in rest)))
+        for b in given
+    ]
+
+    def body(v, m, s, *more):
+        v, m, s, *more = (ir.cast(y, inner) for y in (v, m, s, *more))
+        scale = 1.0 / ir.sqrt(s + eps)
+        scale = scale if weight is None else scale * more.pop(0)
+        out = (v - m) * scale
+        return out if bias is None else out + more.pop(0)
+
+    steps.pointwise(body, [x, *rows], [steps.result(shape, x.dtype)])
+
+
+def _by_channel(input, mean, variance, weight, bias, eps):
+    rows = (_per_channel(p, input.layout.ndim) for p in (mean, variance, weight, bias))
+    return normalize_by(input, *rows, eps).to(input.layout.dtype)
+
+
+normalize_by_channel = chain(
+    "aten::_normalize_by_channel(Tensor self, Tensor mean, Tensor variance, Tensor? weight, "
+    "Tensor? bias, float eps) -> Tensor",
+    """`_normalize_by` with one element for each channel: without the views that it takes there.""",
+    build=_build_by_channel,
+    body=_by_channel,
+    method=False,
+    function=False,
+)
+
+
 def _track(running, fresh, momentum):
     """running = (1 - momentum) * running + momentum * fresh, in place."""
     if running is not None:
@@ -608,24 +645,24 @@ def _check_channels(input, **named):
 
 
 def _batch_norm(input, weight, bias, running_mean, running_var, training, momentum, eps):
-    """(result, mean, scale): batch normalisation; updates the running statistics in training."""
+    """(result, mean, scale): batch normalisation; updates the running statistics in training. None
+    for what is not computed."""
     ndim = input.layout.ndim
     if ndim < 2 and not input.layout.numel:  # no batch: PyTorch passes it through
-        return input.clone(), input.new_zeros((0,)), input.new_zeros((0,))
+        return input.clone(), None, None
     _check_channels(
         input, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias
     )
-    w, b = _per_channel(weight, ndim), _per_channel(bias, ndim)
     if not training:
         if running_mean is None or running_var is None:
             raise RuntimeError(
                 "Expected running_mean and running_var to be defined when training=False"
             )
-        out = normalize_by(
-            input, _per_channel(running_mean, ndim), _per_channel(running_var, ndim), w, b, eps
-        )
-        empty = input.new_zeros((0,))
-        return out.to(input.layout.dtype), empty, empty
+        given = running_mean, running_var, weight, bias
+        lines = all(p is None or p.layout.ndim == 1 for p in given)
+        plain = lines and input.layout.contiguous and input.layout.dtype.kind == "f"
+        return (normalize_by_channel if plain else _by_channel)(input, *given, eps), None, None
+    w, b = _per_channel(weight, ndim), _per_channel(bias, ndim)
     dims = (0, *range(2, ndim))
     out, mean, scale, variance = normalize_over(input, w, b, dims, eps)
     count = folded(input.layout, dims)
@@ -658,7 +695,8 @@ def batch_norm(
 )
 def native_batch_norm(input, weight, bias, running_mean, running_var, training, momentum, eps):
     """`batch_norm`, the means, and the reciprocal deviations."""
-    results = _batch_norm(input, weight, bias, running_mean, running_var, training, momentum, eps)
+    found = _batch_norm(input, weight, bias, running_mean, running_var, training, momentum, eps)
+    results = tuple(input.new_zeros((0,)) if y is None else y for y in found)
     return _as_input(input, weight, results)
 
 

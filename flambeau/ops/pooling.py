@@ -8,13 +8,12 @@ from flambeau._base import numpy
 from flambeau.types import by_name
 
 from .convolution import crop, fold_windows, output_size, windows, zero_pad
-from .creation import iota
-from .family import Fold, opaque, reduction
+from .family import Fold, chain, opaque, reduction
 from .family.opaque import adopt
 from .op import also, composite, find
 from .views import slice_
 
-INT64 = by_name("int64")
+INT32, INT64 = by_name("int32"), by_name("int64")
 
 
 def _lowest(dtype):
@@ -139,6 +138,21 @@ class _Windows:
             for v in (p, max(p, (o - 1) * s + d * (k - 1) + 1 - n - p))
         )
 
+    @property
+    def covers(self) -> bool:
+        """Whether windows that do not overlap cover the input exactly."""
+        sizes = zip(self.spatial, self.kernel, self.out, strict=True)
+        return not any(self.frame) and all(n == k * o for n, k, o in sizes)
+
+    def repeated(self, grad):
+        """Each element at all places of its window, where windows cover the input."""
+        lead = grad.layout.shape[:2]
+        ones, every = (
+            [n for pair in zip(self.out, apart, strict=True) for n in pair]
+            for apart in ((1,) * len(self.out), self.kernel)
+        )
+        return grad.reshape((*lead, *ones)).expand((*lead, *every)).reshape((*lead, *self.spatial))
+
     def view(self, x, value):
         if any(self.frame):
             x = zero_pad(x, self.frame, value)
@@ -160,18 +174,37 @@ class _Windows:
 
     def flat(self, positions):
         """Positions inside windows as flat positions in the input's plane."""
-        rank, total = len(self.kernel), None
-        rest = positions
-        coordinates = []
-        for k in reversed(self.kernel):
-            coordinates.append(rest.remainder(k))
-            rest = rest.div(k, rounding_mode="floor")
-        for d, inside in enumerate(reversed(coordinates)):
-            steps = iota(self.out[d], self.stride[d]).to(positions.layout.device)
-            steps = steps.sub(self.padding[d])
-            place = inside * self.dilation[d] + steps.reshape((-1,) + (1,) * (rank - 1 - d))
-            total = place if total is None else total * self.spatial[d] + place
-        return total
+        sizes = self.kernel, self.stride, self.padding, self.dilation
+        return window_places(positions, self.spatial, *sizes)
+
+
+def _build_places(steps, positions, spatial, kernel, stride, padding, dilation):
+    apart = [math.prod(spatial[d + 1 :]) for d in range(len(spatial))]
+    starts = [s * a for s, a in zip(stride, apart, strict=True)]
+    first = -sum(p * a for p, a in zip(padding, apart, strict=True))
+    lead = [0] * (positions.layout.ndim - len(spatial))
+
+    def body(inside):
+        rest, place = ir.cast(inside, INT32), ir.position
+        for k, d, a in reversed([*zip(kernel, dilation, apart, strict=True)]):
+            whole = rest / ir.const(k, INT32)
+            inside = ir.cast(rest - whole * ir.const(k, INT32), INT64)
+            place = place + inside * (d * a)
+            rest = whole
+        return place
+
+    out = steps.result(positions.layout.shape, INT64)
+    steps.pointwise(body, [positions], [out], counter=([*lead, *starts], first))
+
+
+window_places = chain(
+    "aten::_window_places(Tensor positions, int[] spatial, int[] kernel, int[] stride, "
+    "int[] padding, int[] dilation) -> Tensor",
+    """Positions inside windows as flat positions in the plane that the windows lie in.""",
+    build=_build_places,
+    method=False,
+    function=False,
+)
 
 
 def _geometry(name, x, kernel_size, stride, padding, dilation, ceil_mode, rank):
@@ -198,11 +231,7 @@ def _max_backward(
     grad_values, self_layout, positions, kernel_size, stride, padding, dilation, ceil_mode
 ):
     w = _Windows(self_layout.shape[2:], kernel_size, stride, padding, dilation, ceil_mode)
-    rank, count = len(kernel_size), math.prod(kernel_size)
-    place = iota(count).reshape((1, 1, *kernel_size) + (1,) * rank)
-    hit = positions.reshape((*positions.layout.shape[:2], *(1,) * rank, *w.out)).eq(place)
-    spread = grad_values.reshape((*grad_values.layout.shape[:2], *(1,) * rank, *w.out)) * hit
-    return w.back(spread, self_layout.shape)
+    return _spread_back(grad_values, self_layout, w.flat(positions), len(kernel_size))
 
 
 @composite(
@@ -304,6 +333,8 @@ def sum_pool(self, kernel_size, stride, padding, ceil_mode):
 def _sum_backward(grad, layout, kernel_size, stride, padding, ceil_mode):
     rank = len(stride)
     w = _Windows(layout.shape[2:], kernel_size, stride, padding, (1,) * rank, ceil_mode)
+    if kernel_size == stride and w.covers:
+        return w.repeated(grad)
     spread = grad.reshape((*grad.layout.shape[:2], *(1,) * rank, *w.out))
     return w.back(spread.expand((*grad.layout.shape[:2], *kernel_size, *w.out)), layout.shape)
 
@@ -429,7 +460,8 @@ def _spread_back(grad, layout, indices, rank):
     """Gradients of chosen elements, added at their flat places."""
     lead = layout.shape[:-rank]
     flat = grad.new_zeros((*lead, math.prod(layout.shape[-rank:])))
-    return flat.scatter_add(-1, indices.flatten(-rank), grad.flatten(-rank)).reshape(layout.shape)
+    flat.scatter_add_(-1, indices.flatten(-rank), grad.flatten(-rank))
+    return flat.reshape(layout.shape)
 
 
 def _cells(n, out):

@@ -171,6 +171,7 @@ _normalize_rows_backward: X(64, 8), X(64, 8), X(64, 1), P(64, 1), X(8), 32
 _normalize_even_backward: X(3, 4), X(3, 4), X(3, 1), P(3, 1), X(3, 1), (1,)
 _rms_normalize: X(3, 4), X(4), (1,), 1e-5
 _normalize_by: X(3, 4), X(4), P(4), X(4), X(4), 1e-5
+_normalize_by_channel: X(3, 4), X(4), P(4), X(4), X(4), 1e-5
 _normalize_backward: X(3, 4), X(3, 4), X(3, 1), P(3, 1), X(4), (1,)
 _rms_normalize_backward: X(3, 4), X(3, 4), P(3, 1), X(4), (1,)
 _normalize_weight_sums: X(3, 4), X(3, 4), X(3, 1), P(3, 1), (4,)
@@ -349,6 +350,7 @@ convolution: X(2, 3, 5, 6), X(4, 3, 3, 3), None, (1, 1), (1, 1), (1, 1), False, 
 nn.avg_pool1d max_pool1d nn.max_pool1d_with_indices: X(2, 3, 6), 2; X(2, 3, 7), 3, 2, 1
 nn.avg_pool2d max_pool2d nn.max_pool2d_with_indices: X(2, 3, 4, 6), 2; X(3, 5, 6), 3, 2, 1
 nn.avg_pool3d max_pool3d nn.max_pool3d_with_indices: X(2, 1, 4, 4, 2), 2
+_window_places: N(1, 0, 1), (6,), (2,), (2,), (0,), (1,)
 _max_pool: X(2, 4, 6), (2,), (2,), (0,), (1,), False
 _sum_pool: X(2, 4, 6), (2,), (2,), (0,), False
 nn.adaptive_avg_pool1d nn.adaptive_max_pool1d: X(2, 3, 7), 3

@@ -13,9 +13,15 @@ EPS = numpy.finfo(numpy.float32).eps
 def preferred(monkeypatch):
     """Every convolution that can goes by tiles, however small."""
     monkeypatch.setattr(winograd, "DIRECT", 1e9)
-    convolution.convolution.plans.clear()
+    forget()
     yield
-    convolution.convolution.plans.clear()
+    forget()
+
+
+def forget():
+    """Makes the next convolutions be planned anew."""
+    for op in (convolution.convolution, convolution.weight_sums):
+        op.plans.clear()
 
 
 def sums(x, w, padding=(0, 0)):
@@ -40,11 +46,11 @@ def close(found, expected, channels, factor=8.0):
     assert numpy.abs(found - expected).max() <= factor * EPS * channels**0.5 * scale
 
 
-def tiled(monkeypatch, run):
+def tiled(monkeypatch, run, name="filtered"):
     """The result of `run`, which must go by tiles."""
     calls = []
-    real = winograd.filtered
-    monkeypatch.setattr(winograd, "filtered", lambda *a: calls.append(a) or real(*a))
+    real = getattr(winograd, name)
+    monkeypatch.setattr(winograd, name, lambda *a: calls.append(a) or real(*a))
     result = run()
     assert calls
     return result
@@ -84,6 +90,55 @@ def test_gradient_for_the_input(padding, monkeypatch):
     )
     turned = w.transpose(1, 0, 2, 3)[:, :, ::-1, ::-1]
     close(found.numpy(), sums(slope, turned, [2 - p for p in padding]), 32)
+
+
+def weight_gradient(x, slope, padding):
+    w = torch.zeros(slope.shape[1], x.shape[1], 3, 3, requires_grad=True)
+    (found,) = torch.autograd.grad(torch.conv2d(x, w, padding=padding), w, slope)
+    return found
+
+
+def contracted(x, slope, padding):
+    """The gradient for the weight as sums over images and places, in float64."""
+    x = numpy.pad(x.astype("d"), ((0, 0), (0, 0), *((p, p) for p in padding)))
+    height, width = slope.shape[2:]
+    parts = [
+        numpy.einsum("nchw,nohw->oc", x[:, :, i : i + height, j : j + width], slope)
+        for i in range(3)
+        for j in range(3)
+    ]
+    return numpy.stack(parts, -1).reshape(slope.shape[1], x.shape[1], 3, 3)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_gradient_for_the_weight(shape, monkeypatch):
+    images, channels, height, width, outputs, padding = shape
+    size = [n + 2 * p - 2 for n, p in zip((height, width), padding, strict=True)]
+    x, slope = draw(images, channels, height, width), draw(images, outputs, *size, seed=1)
+    found = tiled(
+        monkeypatch,
+        lambda: weight_gradient(torch.from_numpy(x), torch.from_numpy(slope), padding),
+        "filtered_sums",
+    )
+    close(found.numpy(), contracted(x, slope, padding), images * size[0] * size[1])
+
+
+def test_gradient_for_the_weight_of_a_transposed_convolution():
+    x, w = draw(2, 16, 7, 9), torch.zeros(16, 32, 3, 3, requires_grad=True)
+    y = torch.nn.functional.conv_transpose2d(torch.from_numpy(x), w, padding=1)
+    slope = draw(*y.shape, seed=1)
+    (found,) = torch.autograd.grad(y, w, torch.from_numpy(slope))
+    close(found.numpy(), contracted(slope, x, (1, 1)), 2 * 63)
+
+
+def test_a_slope_that_is_not_finite_stays_at_its_channel():
+    x, slope = draw(2, 16, 12, 12), draw(2, 16, 12, 12, seed=1)
+    expected = contracted(x, slope, (1, 1))
+    slope[1, 3, 5, 6] = numpy.inf
+    found = weight_gradient(torch.from_numpy(x), torch.from_numpy(slope), (1, 1)).numpy()
+    assert not numpy.isfinite(found[3]).any()
+    others = numpy.arange(16) != 3
+    assert numpy.allclose(found[others], expected[others], atol=1e-3)
 
 
 def test_operands_that_are_not_dense(monkeypatch):
@@ -126,15 +181,17 @@ def test_what_is_not_finite_stays_in_its_windows(value):
 def test_threads_do_not_matter():
     x, w = torch.from_numpy(draw(5, 32, 20, 20)), torch.from_numpy(draw(32, 32, 3, 3))
     before = torch.get_num_threads()
+    runs = (lambda: torch.conv2d(x, w, padding=1), lambda: weight_gradient(x, x, (1, 1)))
     found = []
     try:
         for count in (1, 2, 3):
             torch.set_num_threads(count)
-            convolution.convolution.plans.clear()
-            found.append(torch.conv2d(x, w, padding=1).numpy())
+            forget()
+            found.append([run().numpy() for run in runs])
     finally:
         torch.set_num_threads(before)
-    assert (found[0] == found[1]).all() and (found[0] == found[2]).all()
+    for results in zip(*found, strict=True):
+        assert all((y == results[0]).all() for y in results)
 
 
 def test_the_error_is_near_that_of_float32_sums():
