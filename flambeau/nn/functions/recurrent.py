@@ -201,7 +201,7 @@ def recurrent_layer(
         wide = [None if t is None else t.float() for t in weights]
         found = recurrent_layer(mode, x.float(), first, wide, sizes, reverse)
         return tuple(each.to(x.dtype) for each in found)
-    if forward.level_of(tensors) is not None:
+    if x.is_complex() or forward.level_of(tensors) is not None:
         return _by_parts(mode, x, states, weights, sizes, reverse)
     if is_grad_enabled() and any(t.requires_grad for t in tensors):
         return _Layer.apply(mode, tuple(sizes), reverse, len(states), x, *states, *weights)
