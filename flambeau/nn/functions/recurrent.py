@@ -147,17 +147,18 @@ class _Layer(function.Function):
         d_hidden = None
         if needs[1]:
             d_hidden = ops.addmm(first[0], _of_first_steps(theirs, sizes, reverse), weights[1])
-        needed = needs[1 + count :]
+        d_w_ih, d_w_hh, d_b_ih, d_b_hh, d_w_hr = needs[1 + count :]
+        sums = ours.sum(0) if d_b_ih or (d_b_hh and theirs is ours) else None
         return (
             *[None] * 4,
             ours.mm(weights[0]) if needs[0] else None,
             d_hidden,
             *first[1:],
-            ours.t().mm(x) if needed[0] else None,
-            theirs.t().mm(kept[0]) if needed[1] else None,
-            ours.sum(0) if needed[2] else None,
-            theirs.sum(0) if needed[3] else None,
-            projected.t().mm(kept[3]) if needed[4] else None,
+            ours.t().mm(x) if d_w_ih else None,
+            theirs.t().mm(kept[0]) if d_w_hh else None,
+            sums if d_b_ih else None,
+            (sums.clone() if theirs is ours else theirs.sum(0)) if d_b_hh else None,
+            projected.t().mm(kept[3]) if d_w_hr else None,
         )
 
 
