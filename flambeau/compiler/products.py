@@ -49,6 +49,7 @@ PRODUCT = (
     "DOWN",  # tasks along the rows
     "SLIVERS",
     "TASK_SLIVERS",
+    "PACK",  # the kernel with which tasks pack their slivers; 0: they are packed
 )  # then for each output and each further input: offset, step between rows, between columns
 
 
@@ -159,17 +160,24 @@ class _Pack(_Function):
         size = code.mul(self.rows, self.pitch)
         width = form.lanes * form.vectors
 
+        def place(s, number):
+            """The first element of a vector of columns, and how many columns are there."""
+            v, j = self.quotient(number, form.sums), self.remainder(number, form.sums)
+            at = code.smaller(code.add(code.mul(s, width), code.mul(v, form.lanes)), columns)
+            source = code.at(matrix, code.mul(at, self.column))
+            left = code.smaller(code.sub(columns, at), form.lanes)
+            return code.at(source, code.mul(each, j)), left
+
         def sliver(s):
             target = code.at(packed, code.mul(s, size))
-            places = []
-            for v in range(form.vectors):
-                at = code.add(code.mul(s, width), v * form.lanes)
-                left = code.sub(columns, code.smaller(at, columns))
-                start = code.at(matrix, code.mul(code.smaller(at, columns), self.column))
-                for j in range(form.sums):
-                    source = code.at(start, code.mul(each, j))
-                    places.append((source, code.smaller(left, form.lanes)))
-            self._adjacent(places, target) if self.adjacent else self._turned(places, target)
+            if self.adjacent:
+                self._adjacent([place(s, number) for number in range(form.across)], target)
+                return
+
+            def vector(number):
+                self._turned(*place(s, number), code.at(target, code.mul(number, self.bytes)))
+
+            self.loop(0, form.across, 1, vector)
 
         self.loop("%lo", "%hi", 1, sliver)
         code.do("ret i64 0")
@@ -189,37 +197,34 @@ class _Pack(_Function):
 
         self.loop(0, self.rows, 1, line, [("ptr", target)])
 
-    def _turned(self, places, target):
+    def _turned(self, source, left, target):
         """Squares of the matrix are transposed in registers, the rows that are left gathered."""
         code, lanes = self.code, self.form.lanes
         whole = code.mul(self.quotient(self.rows, lanes), lanes)
-        for number, (source, left) in enumerate(places):
-            first = code.at(target, number * self.bytes)
-            some = code.less(0, left)
-            here = code.value(f"select i1 {some}, i64 {whole}, i64 0")
-            last = code.sub(left, 1)
-            lines = [
-                code.at(source, code.mul(code.smaller(j, last), self.column)) for j in range(lanes)
-            ]
+        whole = code.value(f"select i1 {code.less(0, left)}, i64 {whole}, i64 0")
+        last = code.sub(left, 1)
+        lines = [
+            code.at(source, code.mul(code.smaller(j, last), self.column)) for j in range(lanes)
+        ]
 
-            def square(k, target, lines=lines):
-                offset = code.mul(k, self.row)
-                rows = []
-                for line in lines:
-                    at = code.at(line, offset)
-                    rows.append(code.value(f"load {self.vector}, ptr {at}, align {self.size}"))
-                for j, value in enumerate(self._transposed(rows)):
-                    self._put(value, code.at(target, j * self.pitch))
-                return [code.at(target, lanes * self.pitch)]
+        def square(k, target):
+            offset = code.mul(k, self.row)
+            rows = []
+            for line in lines:
+                at = code.at(line, offset)
+                rows.append(code.value(f"load {self.vector}, ptr {at}, align {self.size}"))
+            for j, value in enumerate(self._transposed(rows)):
+                self._put(value, code.at(target, j * self.pitch))
+            return [code.at(target, lanes * self.pitch)]
 
-            (first,) = self.loop(0, here, lanes, square, [("ptr", first)])
-            mask = self.lanes.mask(left)
+        (target,) = self.loop(0, whole, lanes, square, [("ptr", target)])
+        mask = self.lanes.mask(left)
 
-            def line(k, target, source=source, mask=mask):
-                self._put(self._gathered(code.at(source, code.mul(k, self.row)), mask), target)
-                return [code.at(target, self.pitch)]
+        def line(k, target):
+            self._put(self._gathered(code.at(source, code.mul(k, self.row)), mask), target)
+            return [code.at(target, self.pitch)]
 
-            self.loop(here, self.rows, 1, line, [("ptr", first)])
+        self.loop(whole, self.rows, 1, line, [("ptr", target)])
 
     def _transposed(self, rows):
         """Vectors as the rows of a square, transposed: blocks beside the diagonal change places."""
@@ -400,18 +405,16 @@ class _Finish(_Function):
 class _Product(_Function):
     """The kernel over tasks [lo, hi): blocks of rows, and behind each other for the next slivers.
     Data are [packed, a, *outputs, *further inputs]; where `a` is null, all sums are zero. If tasks
-    are to pack their slivers, there is the right matrix at the end of the data, and what `pack`
-    reads at the end of the descriptor."""
-
-    def __init__(self, form, packs=False):
-        super().__init__(form)
-        self.packs = packs
+    pack their slivers, the right matrix is at the end of the data, and what the packing kernel
+    reads is at the end of the descriptor."""
 
     def write(self, name) -> str:
         code, form = self.code, self.form
-        m, _, k, group, following, a_row, a_column, task, down, slivers, wide = (
+        m, _, k, group, following, a_row, a_column, task, down, slivers, wide, packing = (
             self.dim(PRODUCT, name) for name in PRODUCT
         )
+        packs = code.value(f"icmp ne i64 {packing}, 0")
+        right = code.stack("[2 x ptr]", 8)
         packed, a = self.pointer(0), self.pointer(1)
         missing = code.value(f"icmp eq ptr {a}, null")
         count = code.value(f"select i1 {missing}, i64 0, i64 {k}")
@@ -425,8 +428,7 @@ class _Product(_Function):
             end = code.smaller(code.mul(code.add(first, number), task), m)
             s = code.mul(self.quotient(at, down), wide)
             last = code.smaller(code.add(s, wide), slivers)
-            if self.packs:
-                self._pack(packed, s, last)
+            code.branch(packs, lambda: self._pack(packing, right, s, last), list, [])
 
             def sliver(s):
                 right = code.at(packed, code.mul(s, pitch))
@@ -454,13 +456,14 @@ class _Product(_Function):
         code.do("ret i64 0")
         return self.text(f"i64 @{name}(ptr %data, ptr %dims, ptr %scalars, i64 %lo, i64 %hi)")
 
-    def _pack(self, packed, first, last):
+    def _pack(self, kernel, data, first, last):
         code, count = self.code, len(self.form.ways)
-        right = code.stack("[2 x ptr]", 8)
-        code.do(f"store ptr {packed}, ptr {right}, align 8")
-        code.do(f"store ptr {self.pointer(2 + count)}, ptr {code.at(right, 8)}, align 8")
+        for k, index in enumerate((0, 2 + count)):
+            code.do(f"store ptr {self.pointer(index)}, ptr {code.at(data, 8 * k)}, align 8")
         dims = code.at("%dims", 8 * (len(PRODUCT) + 3 * count))
-        code.do(f"call i64 @pack(ptr {right}, ptr {dims}, ptr null, i64 {first}, i64 {last})")
+        pointer = code.value(f"inttoptr i64 {kernel} to ptr")
+        code.do(f"call i64 {pointer}(ptr {data}, ptr {dims}, ptr null, i64 {first}, i64 {last})")
+        return []
 
     def _tile(self, rows):
         code, chosen = self.code, "@tile1"
@@ -485,20 +488,19 @@ def _address(key: str, functions, target: Target) -> int:
 _addresses: dict[tuple, int] = {}
 
 
-def _kernel(form: Form, does: str, adjacent: bool = False) -> int:
-    """The kernel that packs, multiplies, or packs and multiplies ("both"); `adjacent`: the right
-    matrix has columns that are neighbours."""
-    key = (form.epilogue.key, *form[1:], does, adjacent)
+def _kernel(form: Form, adjacent: bool | None = None) -> int:
+    """The kernel that multiplies; or the one that packs, where it is said whether columns are
+    `adjacent`."""
+    key: tuple = (form.epilogue.key, *form[1:])
+    if adjacent is not None:
+        key = (form.dtype, form.sums, form.vectors, form.target, adjacent)
     if key not in _addresses:
-        texts = []
-        if does == "pack":
-            texts = [_Pack(form, adjacent).write("NAME")]
-        else:
+        if adjacent is None:
             texts = [_Tile(form, r + 1).write() for r in range(form.rows)]
-            texts += [_Finish(form).write(), _Product(form, does == "both").write("NAME")]
-        if does == "both":
-            texts.append(_Pack(form, adjacent).write("pack"))
-        _addresses[key] = _address("product", texts, form.target)
+            texts += [_Finish(form).write(), _Product(form).write("NAME")]
+        else:
+            texts = [_Pack(form, adjacent).write("NAME")]
+        _addresses[key] = _address("product" if adjacent is None else "pack", texts, form.target)
     return _addresses[key]
 
 
@@ -513,7 +515,7 @@ def pack(form: Form, k: int, n: int, strides: Sequence[int]) -> Stage:
     """
     total = form.slivers(n)
     grain = max(1, round(PIECE * total / max(form.packed_bytes(k, n) / 16.0, 1.0)))
-    kernel = _kernel(form, "pack", strides[1] == 1)
+    kernel = _kernel(form, strides[1] == 1)
     return Stage(kernel, (0, 1), _pack_dims(form, k, n, strides), total, min(grain, total))
 
 
@@ -547,7 +549,7 @@ def multiply(
     tasks = -(-m // task)
     wide = slivers if rows_only else min(slivers, max(1, slivers * tasks // TASKS))
     words = [m, n, k, group, group * k * size, down * size, across * size]
-    words += [task, tasks, slivers, wide]
+    words += [task, tasks, slivers, wide, _kernel(form, right[1] == 1) if right else 0]
     kernel = form.epilogue
     dtypes = [*kernel.outputs, *kernel.inputs[form.sums :]]
     for dtype, numbers in zip(dtypes, others, strict=True):
@@ -555,10 +557,7 @@ def multiply(
     total = tasks * -(-slivers // wide) if m and n else 0
     grain = max(1, min(total, round(PIECE * total / max(1.0, m * n * k * form.sums / RATE))))
     dims = struct.pack(f"{len(words)}q", *words)
-    count = 2 + len(others)
     if right:
-        address, count = _kernel(form, "both", right[1] == 1), count + 1
         dims += _pack_dims(form, k, n, right)
-    else:
-        address = _kernel(form, "multiply")
-    return Stage(address, tuple(range(count)), dims, total, grain)
+    count = 2 + len(others) + bool(right)
+    return Stage(_kernel(form), tuple(range(count)), dims, total, grain)

@@ -323,7 +323,7 @@ also(outer, "ger")
 
 
 class Linear(Op):
-    """``input @ weight.T + bias`` in one launch: the bias is spread, then BLAS adds the product."""
+    """``input @ weight.T + bias`` in one launch."""
 
     family = "contraction"
 
@@ -354,12 +354,10 @@ class Linear(Op):
             return _linear_by_parts
         rows = contiguous((math.prod(x.shape[:-1]), k), x.dtype)
         flipped = weight.reshaped((k, n), (weight.strides[1], weight.strides[0]))
-        if (
-            not x.contiguous
-            or blas_form(flipped) is None
-            or (bias is not None and bias.shape != (n,))
-        ):
+        if blas_form(flipped) is None or (bias is not None and bias.shape != (n,)):
             return _linear_by_parts
+        if not x.contiguous:
+            return lambda input, weight, bias: linear(input.contiguous(), weight, bias)
         out = contiguous((*x.shape[:-1], n), x.dtype)
         flat = contiguous((rows.shape[0], n), x.dtype)
         stages, outputs = _stages(flat, rows, flipped, bias)

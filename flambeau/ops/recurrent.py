@@ -24,7 +24,8 @@ from .family.chain import viewed
 from .family.product import blas_form, packed_stages, packs, product_stage
 from .op import composite
 
-RATE = 40.0  # multiplications that one core does in a nanosecond, roughly
+LAYER_TYPES = ("float32", "float64")
+RATE = 50.0  # multiplications that one core does in a nanosecond, roughly
 
 
 class _Rows(NamedTuple):
@@ -38,7 +39,9 @@ class _Rows(NamedTuple):
 class _Loop:
     """The steps of a layer: phases, each a product with packed weights and its epilogue."""
 
-    def __init__(self, steps, sizes, backwards):
+    def __init__(self, steps, dtype, sizes, backwards):
+        if dtype.name not in LAYER_TYPES:
+            raise NotImplementedError(f"recurrent layers are not implemented for {dtype.name}")
         self.steps, self.batch = steps, sizes[0]
         starts = itertools.accumulate(sizes, initial=0)
         self.order = list(zip(starts, sizes, strict=False))
@@ -144,7 +147,7 @@ class _Layer:
     def __init__(self, steps, gates, x, hidden, w_ih, w_hh, b_ih, b_hh, sizes, reverse):
         dtype, rows = x.dtype, x.layout.shape[0]
         self.steps, self.count, self.w_hh = steps, gates, _readable(steps, w_hh)
-        self.loop = _Loop(steps, sizes, reverse)
+        self.loop = _Loop(steps, dtype, sizes, reverse)
         self.hidden = steps.dense(hidden)
         self.width = w_hh.layout.shape[0] // gates
         self.output = steps.result((rows, hidden.layout.shape[1]), dtype)
@@ -238,7 +241,9 @@ def _build_rnn(steps, x, hidden, w_ih, w_hh, b_ih, b_hh, relu, sizes, reverse):
 def _build_lstm_back(
     steps, grad, grad_last, grad_cell, gates, cells, w_hh, w_hr, sizes, reverse
 ):  # fmt: skip
-    loop, dtype = _Loop(steps, sizes, not reverse), grad.dtype
+    dtype = grad.dtype
+    loop = _Loop(steps, dtype, sizes, not reverse)
+    grad, gates, cells = (steps.dense(b) for b in (grad, gates, cells))
     grads = _Rows(steps.result(gates.layout.shape, dtype))
     carry, state = _state(steps, grad_last), _state(steps, grad_cell)
     shape = grad.layout.shape if w_hr is not None else (0, *grad.layout.shape[1:])
@@ -256,7 +261,7 @@ def _build_lstm_back(
             slope * keep,
         )
 
-    outside = [_Rows(steps.dense(grad)), carry]
+    outside = [_Rows(grad), carry]
     inputs = [state, *_blocks(gates, 4), _Rows(cells)]
     outputs = [*_blocks(grads.buffer, 4), state]
     following = grads._replace(moves="follows")
@@ -282,7 +287,8 @@ def _build_lstm_back(
 
 
 def _build_gru_back(steps, grad, grad_last, gates, more, before, w_hh, sizes, reverse):
-    loop, shape = _Loop(steps, sizes, not reverse), gates.layout.shape
+    loop, shape = _Loop(steps, grad.dtype, sizes, not reverse), gates.layout.shape
+    grad, gates, more, before = (steps.dense(b) for b in (grad, gates, more, before))
     ours, theirs = (_Rows(steps.result(shape, grad.dtype)) for _ in range(2))
     carry = _state(steps, grad_last)
 
@@ -293,7 +299,7 @@ def _build_gru_back(steps, grad, grad_last, gates, more, before, w_hh, sizes, re
         d_update = total * (before - candidate) * update * (1 - update)
         return d_reset, d_update, inner, d_reset, d_update, inner * reset, total * update
 
-    inputs = [_Rows(steps.dense(grad)), carry, *_blocks(gates, 3), _Rows(more), _Rows(before)]
+    inputs = [_Rows(grad), carry, *_blocks(gates, 3), _Rows(more), _Rows(before)]
     outputs = [*_blocks(ours.buffer, 3), *_blocks(theirs.buffer, 3), carry]
     weight = _readable(steps, w_hh).turned()
     loop.phase(theirs._replace(moves="follows"), weight, 1, body, inputs, outputs)
@@ -301,7 +307,8 @@ def _build_gru_back(steps, grad, grad_last, gates, more, before, w_hh, sizes, re
 
 
 def _build_rnn_back(steps, grad, grad_last, output, w_hh, relu, sizes, reverse):
-    loop, dtype = _Loop(steps, sizes, not reverse), grad.dtype
+    dtype = grad.dtype
+    loop = _Loop(steps, dtype, sizes, not reverse)
     grads, zero = _Rows(steps.result(output.layout.shape, dtype)), ir.const(0, dtype)
     carry = _state(steps, grad_last)
 

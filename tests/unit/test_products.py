@@ -8,6 +8,7 @@ import pytest
 import flambeau as torch
 from flambeau import ir
 from flambeau.compiler import products
+from flambeau.compiler.target import Target
 from flambeau.types import by_name
 
 
@@ -79,6 +80,21 @@ def test_epilogue_reads_and_writes_in_every_way(n):
     run(stage, [packed, a, turned, other, bias, scale, turned], 2)
     np.testing.assert_allclose(turned.T, expected, rtol=1e-12)
     np.testing.assert_allclose(other, a @ b[1], rtol=1e-12)
+
+
+@pytest.mark.parametrize("target", [Target(32, True, False), Target(16, False, False)])
+@pytest.mark.parametrize("name", ["float32", "float64"])
+def test_narrower_processors(name, target):
+    rng, dtype, (m, n, k) = np.random.default_rng(2), by_name(name), (29, 23, 19)
+    a, b = rng.standard_normal((m, k)).astype(name), rng.standard_normal((n, k)).astype(name)
+    kernel = ir.Pointwise("plain", [dtype], [dtype], (ir.load(0, dtype),))
+    form = products.form(kernel, n)._replace(target=target)
+    packed, out = aligned(form.packed_bytes(k, n)), np.zeros((m, n), name)
+    left = aligned(form.left().packed_bytes(k, m))
+    run(products.pack(form.left(), k, m, (1, k, 0)), [left, a])
+    stage = products.multiply(form, (m, n, k), None, ((0, n, 1),), right=(1, k, 0))
+    run(stage, [packed, left, out, b])
+    np.testing.assert_allclose(out, a.astype("f8") @ b.T, **tolerance(name))
 
 
 def test_sums_without_left_matrix_are_zero():

@@ -147,17 +147,18 @@ class _Layer(function.Function):
         d_hidden = None
         if needs[1]:
             d_hidden = ops.addmm(first[0], _of_first_steps(theirs, sizes, reverse), weights[1])
-        needed = needs[1 + count :]
+        d_w_ih, d_w_hh, d_b_ih, d_b_hh, d_w_hr = needs[1 + count :]
+        sums = ours.sum(0) if d_b_ih or (d_b_hh and theirs is ours) else None
         return (
             *[None] * 4,
             ours.mm(weights[0]) if needs[0] else None,
             d_hidden,
             *first[1:],
-            ours.t().mm(x) if needed[0] else None,
-            theirs.t().mm(kept[0]) if needed[1] else None,
-            ours.sum(0) if needed[2] else None,
-            theirs.sum(0) if needed[3] else None,
-            projected.t().mm(kept[3]) if needed[4] else None,
+            ours.t().mm(x) if d_w_ih else None,
+            theirs.t().mm(kept[0]) if d_w_hh else None,
+            sums if d_b_ih else None,
+            (sums.clone() if theirs is ours else theirs.sum(0)) if d_b_hh else None,
+            projected.t().mm(kept[3]) if d_w_hr else None,
         )
 
 
@@ -207,7 +208,7 @@ def recurrent_layer(
         wide = [None if t is None else t.float() for t in weights]
         found = recurrent_layer(mode, x.float(), first, wide, sizes, reverse)
         return tuple(each.to(x.dtype) for each in found)
-    if forward.level_of(tensors) is not None:
+    if x.is_complex() or forward.level_of(tensors) is not None:
         return _by_parts(mode, x, states, weights, sizes, reverse)
     if is_grad_enabled() and any(t.requires_grad for t in tensors):
         return _Layer.apply(mode, tuple(sizes), reverse, len(states), x, *states, *weights)
