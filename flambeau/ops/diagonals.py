@@ -6,7 +6,7 @@ from flambeau import ir
 from flambeau._base import numpy
 from flambeau.types import by_name
 
-from .family import chain, opaque
+from .family import chain, fixed, opaque
 from .family.reduction import wrap_dim
 from .joining import cat
 from .op import composite
@@ -232,7 +232,7 @@ _PLACES = {
 }
 
 
-@composite('nn::pad(Tensor input, int[] pad, str mode="constant", float? value=None) -> Tensor')
+@fixed('nn::pad(Tensor input, int[] pad, str mode="constant", float? value=None) -> Tensor')
 def pad(input, pad, mode, value):
     """The tensor with something before and behind it along the last dimensions.
 

@@ -3,6 +3,7 @@
 import math
 
 from .convolution import both_sides, crop, fold_windows, output_size, windows, zero_pad
+from .family import fixed
 from .op import composite
 
 
@@ -137,7 +138,7 @@ def col2im(self, output_size, kernel_size, dilation, padding, stride):
     return image if self.layout.ndim == 3 else image.squeeze(0)
 
 
-@composite("aten::pixel_shuffle(Tensor self, int upscale_factor) -> Tensor", method=False)
+@fixed("aten::pixel_shuffle(Tensor self, int upscale_factor) -> Tensor", method=False)
 def pixel_shuffle(self, upscale_factor):
     """[…, C * r * r, H, W] as […, C, H * r, W * r]."""
     r, shape = upscale_factor, self.layout.shape
@@ -205,7 +206,7 @@ def _channel_shuffle(self, groups):
     return split.transpose(1, 2).clone().reshape(shape)
 
 
-@composite("aten::channel_shuffle(Tensor self, int groups) -> Tensor", method=False)
+@fixed("aten::channel_shuffle(Tensor self, int groups) -> Tensor", method=False)
 def channel_shuffle(self, groups):
     """The channels of [N, C, …], seen as `groups` rows, read by columns."""
     return _channel_shuffle(self, groups)

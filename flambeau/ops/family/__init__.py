@@ -1,6 +1,7 @@
 """Families: how ops of one kind turn arguments into plans."""
 
 from .chain import Buffer, Chain, Steps, chain
+from .fixed import Fixed, fixed
 from .fused import Fused, fused
 from .indexed import Indexed, Scatter, indexed, scatter
 from .opaque import Opaque, opaque
@@ -11,6 +12,7 @@ from .view import View, view
 __all__ = [
     "Buffer",
     "Chain",
+    "Fixed",
     "Fold",
     "Fused",
     "Indexed",
@@ -21,6 +23,7 @@ __all__ = [
     "Steps",
     "View",
     "chain",
+    "fixed",
     "fused",
     "indexed",
     "opaque",
