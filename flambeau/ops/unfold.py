@@ -4,7 +4,6 @@ import math
 
 from .convolution import both_sides, crop, fold_windows, output_size, windows, zero_pad
 from .family import fixed
-from .op import composite
 
 
 def _pairs(*values):
@@ -41,7 +40,7 @@ def _blocks(spatial, kernel, dilation, padding, stride):
     )
 
 
-@composite(
+@fixed(
     "nn::im2col(Tensor self, int[2] kernel_size, int[2] dilation, int[2] padding, int[2] stride) "
     "-> Tensor",
     grad=dict(
@@ -86,7 +85,7 @@ def im2col(self, kernel_size, dilation, padding, stride):
     return columns if self.layout.ndim == 4 else columns.squeeze(0)
 
 
-@composite(
+@fixed(
     "nn::col2im(Tensor self, int[2] output_size, int[2] kernel_size, int[2] dilation, int[2] "
     "padding, int[2] stride)"
     " -> Tensor",
@@ -162,7 +161,7 @@ def pixel_shuffle(self, upscale_factor):
     return moved.clone().reshape((*lead, c // (r * r), h * r, w * r))
 
 
-@composite("aten::pixel_unshuffle(Tensor self, int downscale_factor) -> Tensor", method=False)
+@fixed("aten::pixel_unshuffle(Tensor self, int downscale_factor) -> Tensor", method=False)
 def pixel_unshuffle(self, downscale_factor):
     """[…, C, H * r, W * r] as […, C * r * r, H, W]: the inverse of `pixel_shuffle`."""
     r, shape = downscale_factor, self.layout.shape
@@ -212,7 +211,7 @@ def channel_shuffle(self, groups):
     return _channel_shuffle(self, groups)
 
 
-@composite("aten::native_channel_shuffle(Tensor self, int groups) -> Tensor", method=False)
+@fixed("aten::native_channel_shuffle(Tensor self, int groups) -> Tensor", method=False)
 def native_channel_shuffle(self, groups):
     """The same as `channel_shuffle`."""
     return _channel_shuffle(self, groups)

@@ -704,4 +704,14 @@ def flatten(self, start_dim, end_dim):
     return self.reshape((*shape[:start], math.prod(shape[start : end + 1]), *shape[end + 1 :]))
 
 
+def channels_behind(x):
+    """[N, C, …] as [N, …, C], the way channels-last tensors lie."""
+    return x.permute((0, *range(2, x.layout.ndim), 1))
+
+
+def channels_before(x):
+    """[N, …, C] as [N, C, …]."""
+    return x.permute((0, x.layout.ndim - 1, *range(1, x.layout.ndim - 1)))
+
+
 __all__ = ["BOOL", "as_strided", "expand", "reshape", "select", "slice_", "view_strides"]

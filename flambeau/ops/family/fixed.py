@@ -10,8 +10,8 @@ import functools
 from flambeau import runtime
 
 from .. import door
-from ..modes import interpreting
-from ..op import Composite, Op, is_tensor
+from ..modes import interpreting, state
+from ..op import Composite, Op, is_tensor, needs_grad
 
 
 class Fixed(Composite):
@@ -31,9 +31,13 @@ class Fixed(Composite):
         with interpreting(noted):
             made = self.body(*args)
         run = noted.function(made) or self.body
+        recording = bool(self.gradients)
 
         def plan(*args):
-            made = run(*args)
+            if recording and state.grad and needs_grad(args):
+                made = self.recorded(run, args)
+            else:
+                made = run(*args)
             if made.__class__ is tuple or made._base is not None:
                 self.own(made, args)
             return made
@@ -57,8 +61,8 @@ def _distinct(args, seen):
 
 
 class _Noted:
-    """An interpreter that notes what is performed, as lines of a function. Tensors are variables,
-    everything else is a constant.
+    """An interpreter that notes what is performed, as lines of a function. Tensors that arguments
+    and ops give are variables, everything else is a constant.
     """
 
     def __init__(self, args):
@@ -74,6 +78,7 @@ class _Noted:
             with interpreting(self):
                 return op.body(*op.schema.normalise(args))
         given = args if target is not None else op.schema.normalise(args)
+        self.fails |= target is not None and id(args[0]) not in self.names
         made = door.plainly(op, given, target)
         plan = op.plans.get(op.key(given)) if target is None else None
         if plan is None:
@@ -97,21 +102,20 @@ class _Noted:
             return f"({', '.join(map(self._use, value))},)"
         if not is_tensor(value):
             return self._constant(value)
-        name = self.names.get(id(value))
-        self.fails |= name is None
-        return name or ""
+        return self.names.get(id(value)) or self._constant(value)
 
     def _constant(self, value):
         self.constants.append(value)
         return f"c{len(self.constants) - 1}"
 
     def function(self, made):
-        """The function of what was noted, which returns `made`; None where a tensor came from
-        elsewhere.
+        """The function of what was noted, which returns `made`; None where that is a tensor that
+        came from elsewhere, or one was written to.
         """
-        result = self._use(made)
-        if self.fails or not self.lines:
+        parts = made if isinstance(made, tuple | list) else (made,)
+        if self.fails or not all(id(t) in self.names for t in parts):
             return None
+        result = self._use(made)
         parameters = ", ".join(f"a{i}" for i in range(len(self.parameters)))
         unpacked = [
             f"{target} = a{i}" for i, target in enumerate(self.parameters) if target != f"a{i}"
@@ -133,6 +137,6 @@ def _perform(op, target, *args):
     return door.plainly(op, args, target)
 
 
-def fixed(schema: str, **options):
-    """Decorator: declares the function as a fixed composite."""
-    return lambda body: Fixed(schema, body, **options)
+def fixed(schema: str, *, grad=None, **options):
+    """Decorator: declares the function as a fixed composite, as `composite` does."""
+    return lambda body: Fixed(schema, body, grad, **options)
