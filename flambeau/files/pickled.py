@@ -11,6 +11,7 @@ import contextlib
 import importlib
 import io
 import pickle
+from typing import Any
 
 from flambeau.nn import Parameter
 from flambeau.tensor import Size, Tensor, strided
@@ -139,11 +140,12 @@ class Pickler(pickle._Pickler):
 
     dispatch = dict(pickle._Pickler.dispatch)  # type: ignore[misc]
     dispatch[type(save_global)] = save_global  # type: ignore[assignment]
-    dispatch[type] = lambda self, value: (
-        self.save_global(value)
-        if value not in (type(None), type(NotImplemented), type(...))
-        else self.save_type(value)
-    )
+
+    def _save_class(self: Any, value: type) -> None:
+        singular = value in (type(None), type(NotImplemented), type(...))
+        (self.save_type if singular else self.save_global)(value)
+
+    dispatch[type] = _save_class
 
 
 def dumps(value, protocol=2):

@@ -10,7 +10,7 @@ from flambeau.types import by_name, looks_channels_last
 from .convolution import crop, fold_windows, output_size, windows, zero_pad
 from .creation import iota
 from .family import Fold, fixed, opaque, reduction
-from .family.opaque import adopt
+from .family.arrays import adopt
 from .op import composite
 from .promotion import compute_type
 from .upsample import Taps, resample

@@ -16,7 +16,7 @@ from .family.launch import broadcast
 from .family.reduction import wrap_dim
 from .family.view import View
 from .joining import alias_of, cat, checked, stack
-from .op import composite, is_tensor, registry
+from .op import composite, find, is_tensor, registry
 from .promotion import result_type
 from .views import expand, reshape, slice_
 
@@ -533,7 +533,7 @@ def block_diag(tensors):
         before, after = (b.new_zeros((height, k), dtype=dtype) for k in (left, width - left - n))
         rows.append(cat([before, b.to(dtype), after], 1))
         left += n
-    return cat(rows, 0) if rows else None
+    return cat(rows, 0) if rows else find("empty").door((1, 0))
 
 
 @fixed("aten::combinations(Tensor self, int r=2, bool with_replacement=False) -> Tensor")

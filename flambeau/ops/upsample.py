@@ -14,7 +14,7 @@ from flambeau._base import numpy
 from flambeau.types import looks_channels_last
 
 from .family import fixed
-from .family.opaque import adopt
+from .family.arrays import adopt
 from .family.pointwise import type_name
 from .promotion import HALVES, compute_type
 from .views import channels_before, channels_behind

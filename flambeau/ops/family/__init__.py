@@ -1,12 +1,12 @@
 """Families: how ops of one kind turn arguments into plans."""
 
+from .arrays import Opaque, opaque
 from .chain import Buffer, Chain, Steps, chain
-from .fixed import Fixed, fixed
-from .fused import Fused, fused
 from .indexed import Indexed, Scatter, indexed, scatter
-from .opaque import Opaque, opaque
 from .pointwise import Pointwise, pointwise
 from .reduction import Fold, Reduction, reduction, scan
+from .sequence import Fixed, fixed
+from .tracing import Fused, fused
 from .view import View, view
 
 __all__ = [
