@@ -9,7 +9,7 @@ import _thread
 import ctypes
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from flambeau._base import numpy
 from flambeau.ir import Kernel, count, evaluate, other, parts, position, state, topological
@@ -226,7 +226,7 @@ def _params(kernel: Kernel, scalars):
     """The run-time scalars that the kernel reads, by slot."""
     roots = [e for group in kernel.values() for v in group for e in parts(v)]
     roots += [kernel.check] if kernel.check is not None else []
-    types = {"i": ctypes.c_int64, "f": ctypes.c_double}
+    types: dict[str, Any] = {"i": ctypes.c_int64, "f": ctypes.c_double}
     return {
         e.value: types[e.dtype.kind].from_address(scalars + 8 * e.value).value
         for e in topological(roots)

@@ -417,6 +417,12 @@ class Kernel:
 
     __slots__ = ("_key", "check", "inputs", "name", "outputs", "places")
     kind = "kernel"
+    # What kernels of some kinds have besides.
+    body: Any
+    init: Any
+    element: Any
+    combine: Any
+    finish: Any
 
     def __init__(self, name, inputs, outputs):
         self.name, self.inputs, self.outputs = name, tuple(inputs), tuple(outputs)

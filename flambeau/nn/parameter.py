@@ -22,7 +22,7 @@ class _ParameterMeta(type):
 
 
 def _rebuild_parameter(data: Tensor, requires_grad: bool, backward_hooks: Any) -> Parameter:
-    parameter = Parameter(data, requires_grad)
+    parameter: Any = Parameter(data, requires_grad)
     if backward_hooks:
         parameter._backward_hooks = backward_hooks
     return parameter
@@ -116,6 +116,9 @@ class UninitializedTensorMixin:
     """What parameters of lazy modules share: a dtype and a device, and no shape yet."""
 
     cls_to_become: type = Tensor
+    device: Any
+    dtype: Any
+    requires_grad: bool
 
     def materialize(self, shape: Any, device: Any = None, dtype: Any = None) -> None:
         """Become a real parameter or buffer of that shape, with uninitialised values: the same

@@ -91,8 +91,8 @@ from .family import (
     scan,
     view,
 )  # fmt: skip
+from .family.arrays import adopt, ndarray
 from .family.launch import Work, broadcast, expand
-from .family.opaque import adopt, ndarray
 from .family.pointwise import can_write, check_target
 from .family.reduction import wrap_dim, wrap_dims
 from .family.view import register

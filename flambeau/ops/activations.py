@@ -7,7 +7,7 @@ from flambeau.ir import math
 
 from .arithmetic import masked, real_only
 from .facts import type_name
-from .family import fused, pointwise
+from .family import fixed, fused, pointwise
 from .op import also, composite, find
 
 ROOT_HALF, ROOT_TWO_OVER_PI = _math.sqrt(0.5), _math.sqrt(2 / _math.pi)
@@ -331,7 +331,7 @@ prelu_kernel = pointwise(
 )
 
 
-@composite("aten::prelu(Tensor self, Tensor weight) -> Tensor")
+@fixed("aten::prelu(Tensor self, Tensor weight) -> Tensor")
 def prelu(self, weight):
     """leaky_relu with a learned slope, for all elements or for each channel (dimension 1)."""
     if self.layout.dtype is not weight.layout.dtype:
@@ -359,7 +359,7 @@ def prelu(self, weight):
     return prelu_kernel(self, weight)
 
 
-@composite("nn::glu(Tensor self, int dim=-1) -> Tensor")
+@fixed("nn::glu(Tensor self, int dim=-1) -> Tensor")
 def glu(self, dim):
     """The first half along `dim` times the logistic function of the second."""
     if self.layout.ndim == 0:

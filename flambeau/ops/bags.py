@@ -9,9 +9,9 @@ from flambeau.types import by_name
 
 from .embedding import embedding
 from .family import indexed
+from .family.arrays import ndarray
 from .family.chain import viewed
 from .family.indexed import along
-from .family.opaque import ndarray
 from .op import composite, find
 from .promotion import compute_type
 

@@ -7,7 +7,7 @@ from flambeau.types import Layout, by_name, contiguous
 
 from .arithmetic import conj_of
 from .facts import c_name, type_name
-from .family import opaque
+from .family import fixed, opaque
 from .family.launch import expand
 from .family.product import BLAS_TYPES, blas_form, packed_stages, packs, product_stage
 from .op import Op, also, composite
@@ -140,7 +140,7 @@ integer_product = opaque(
 )
 
 
-@composite("aten::dot(Tensor self, Tensor tensor) -> Tensor")
+@fixed("aten::dot(Tensor self, Tensor tensor) -> Tensor")
 def dot(self, tensor):
     """The sum of the products of two vectors' elements."""
     for x in (self, tensor):
@@ -163,13 +163,13 @@ def dot(self, tensor):
     return mm(self.unsqueeze(0), tensor.unsqueeze(1)).reshape(())
 
 
-@composite("aten::vdot(Tensor self, Tensor other) -> Tensor")
+@fixed("aten::vdot(Tensor self, Tensor other) -> Tensor")
 def vdot(self, other):
     """As `dot`, with the first vector conjugated."""
     return dot(self.conj(), other)
 
 
-@composite("aten::mv(Tensor self, Tensor vec) -> Tensor")
+@fixed("aten::mv(Tensor self, Tensor vec) -> Tensor")
 def mv(self, vec):
     """The product of a matrix and a vector."""
     if self.ndim != 2 or vec.ndim != 1:
@@ -182,7 +182,7 @@ def mv(self, vec):
     return mm(self, vec.unsqueeze(1)).squeeze(1)
 
 
-@composite("aten::matmul(Tensor self, Tensor other) -> Tensor")
+@fixed("aten::matmul(Tensor self, Tensor other) -> Tensor")
 def matmul(self, other):
     """The matrix product; vectors, and leading dimensions as broadcast batches."""
     left, right = self.layout.ndim, other.layout.ndim
@@ -311,7 +311,7 @@ for _op in (addmm, addmv, addr, baddbmm, addbmm):
     _op.inplace_form = True
 
 
-@composite("aten::outer(Tensor self, Tensor vec2) -> Tensor")
+@fixed("aten::outer(Tensor self, Tensor vec2) -> Tensor")
 def outer(self, vec2):
     """All products of an element of one vector with one of the other."""
     if self.ndim != 1 or vec2.ndim != 1:

@@ -6,7 +6,7 @@ from flambeau import ir
 from flambeau._base import numpy
 from flambeau.types import by_name
 
-from .family import chain, opaque
+from .family import chain, fixed, opaque
 from .family.reduction import wrap_dim
 from .joining import cat
 from .op import composite
@@ -15,7 +15,7 @@ from .views import diagonal, select, slice_
 INT64, BOOL = by_name("int64"), by_name("bool")
 
 
-@composite("aten::trace(Tensor self) -> Tensor")
+@fixed("aten::trace(Tensor self) -> Tensor")
 def trace(self):
     """The sum of a matrix's diagonal."""
     if self.layout.ndim != 2:
@@ -23,7 +23,7 @@ def trace(self):
     return diagonal(self).sum()
 
 
-@composite(
+@fixed(
     "aten::diag_embed(Tensor self, int offset=0, int dim1=-2, int dim2=-1) -> Tensor",
     grad=dict(self=lambda grad, offset, dim1, dim2: grad.diagonal(offset, dim1, dim2)),
 )
@@ -42,7 +42,7 @@ def diag_embed(self, offset, dim1, dim2):
     return out
 
 
-@composite("aten::diag(Tensor self, int diagonal=0) -> Tensor")
+@fixed("aten::diag(Tensor self, int diagonal=0) -> Tensor")
 def diag(self, diagonal):
     """A matrix with the vector on its diagonal; of a matrix, a copy of its diagonal."""
     if self.layout.ndim == 1:
@@ -52,7 +52,7 @@ def diag(self, diagonal):
     return self.diagonal(diagonal).clone()
 
 
-@composite("aten::diagflat(Tensor self, int offset=0) -> Tensor")
+@fixed("aten::diagflat(Tensor self, int offset=0) -> Tensor")
 def diagflat(self, offset):
     """A matrix with all elements, in row-major order, on its diagonal."""
     return diag_embed(self.reshape(-1), offset)
@@ -90,7 +90,7 @@ tril = _triangle("tril", 1, """The lower triangle, zeros above it.""")
 triu = _triangle("triu", -1, """The upper triangle, zeros below it.""")
 
 
-@composite("aten::vander(Tensor x, int? N=None, bool increasing=False) -> Tensor", method=False)
+@fixed("aten::vander(Tensor x, int? N=None, bool increasing=False) -> Tensor", method=False)
 def vander(x, N, increasing):
     """The matrix whose columns are powers of a vector."""
     if x.layout.ndim != 1:
@@ -109,7 +109,7 @@ def vander(x, N, increasing):
     return cat([c.unsqueeze(1) for c in columns], 1)
 
 
-@composite("linalg::vander(Tensor x, *, int? N=None) -> Tensor")
+@fixed("linalg::vander(Tensor x, *, int? N=None) -> Tensor")
 def linalg_vander(x, N):
     """The matrix whose columns are rising powers of the last dimension."""
     x = x if x.layout.ndim else x.reshape(1)
@@ -187,7 +187,7 @@ def _check_pad(self, pad):
         )
 
 
-@composite(
+@fixed(
     "aten::constant_pad_nd(Tensor self, int[] pad, Scalar value=0) -> Tensor",
     method=False,
     grad=dict(self=lambda grad, pad: constant_pad_nd(grad, tuple(-p for p in pad), 0)),
@@ -232,7 +232,7 @@ _PLACES = {
 }
 
 
-@composite('nn::pad(Tensor input, int[] pad, str mode="constant", float? value=None) -> Tensor')
+@fixed('nn::pad(Tensor input, int[] pad, str mode="constant", float? value=None) -> Tensor')
 def pad(input, pad, mode, value):
     """The tensor with something before and behind it along the last dimensions.
 

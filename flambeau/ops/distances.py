@@ -7,8 +7,8 @@ from flambeau._base import numpy
 from flambeau.ir import math as scalar
 
 from .family import Fold, chain
+from .family.arrays import adopt
 from .family.launch import broadcast
-from .family.opaque import adopt
 from .family.pointwise import type_name
 from .op import composite
 from .promotion import compute_type

@@ -4,6 +4,7 @@ import math
 
 from .arithmetic import conj_of
 from .contraction import bmm, matmul, mm
+from .family import fixed
 from .family.reduction import wrap_dim
 from .op import composite, find
 from .promotion import result_type
@@ -199,7 +200,7 @@ def _next_pair(operands, sizes, wanted):
     return best[1:]
 
 
-@composite("aten::einsum(str equation, Tensor[] tensors) -> Tensor", method=False)
+@fixed("aten::einsum(str equation, Tensor[] tensors) -> Tensor", method=False)
 def einsum(equation, tensors):
     """Products of elements whose subscripts agree, summed over the subscripts that the result does
     not have.
@@ -294,7 +295,7 @@ def tensordot(a, b, dims):
     return product.reshape([x.shape[d] for d in left] + [y.shape[d] for d in right])
 
 
-@composite("aten::inner(Tensor self, Tensor other) -> Tensor")
+@fixed("aten::inner(Tensor self, Tensor other) -> Tensor")
 def inner(self, other):
     """The sum of products over the last dimension of both."""
     if not self.layout.ndim or not other.layout.ndim:
@@ -326,7 +327,7 @@ def linalg_cross(input, other, dim):
     return after(input) * before(other) - before(input) * after(other)
 
 
-@composite("aten::cross(Tensor self, Tensor other, int? dim=None) -> Tensor")
+@fixed("aten::cross(Tensor self, Tensor other, int? dim=None) -> Tensor")
 def cross(self, other, dim):
     """The vector product along `dim`; without it, along the first dimension of size 3."""
     if dim is None:

@@ -8,9 +8,9 @@ from flambeau.types import meta
 from .creation import make_empty
 from .facts import tell
 from .family import Buffer
+from .family.arrays import ndarray
 from .family.indexed import At, IndexedSteps, finish, viewed
 from .family.launch import Slots, broadcast, expand
-from .family.opaque import ndarray
 from .family.pointwise import check_target, type_name
 from .masks import Chosen, masked_fill
 from .modes import state

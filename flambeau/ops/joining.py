@@ -5,8 +5,8 @@ from flambeau._base import numpy
 from flambeau.types import channels_last, layout, looks_channels_last, row_major
 
 from .family import Buffer, Steps
+from .family.arrays import Opaque, ndarray
 from .family.launch import Slots
-from .family.opaque import Opaque, ndarray
 from .family.reduction import wrap_dim
 from .modes import state
 from .op import Op, composite

@@ -5,8 +5,7 @@ from flambeau.ir import math
 from flambeau.types import by_name
 
 from .facts import type_name
-from .family import pointwise
-from .family.pointwise import same, to_bool
+from .family.pointwise import pointwise, same, to_bool
 from .op import composite, find
 
 BOOL = by_name("bool")

@@ -6,7 +6,7 @@ from flambeau import ir
 from flambeau.types import by_name
 
 from .facts import type_name
-from .family import fused, pointwise
+from .family import fixed, fused, pointwise
 from .op import composite, find
 
 INT64 = by_name("int64")
@@ -201,7 +201,7 @@ def triplet_margin_loss(anchor, positive, negative, margin, p, eps, swap, reduct
     return reduce((margin + near - far).clamp(min=0), reduction)
 
 
-@composite(
+@fixed(
     "aten::pairwise_distance(Tensor x1, Tensor x2, float p=2, float eps=1e-06, "
     "bool keepdim=False) -> Tensor",
            method=False)  # fmt: skip
@@ -210,7 +210,7 @@ def pairwise_distance(x1, x2, p, eps, keepdim):
     return find("linalg.vector_norm").door(x1 - x2 + eps, p, (-1,), keepdim)
 
 
-@composite(
+@fixed(
     "aten::cosine_similarity(Tensor x1, Tensor x2, int dim=1, float eps=1e-08) -> Tensor",
     method=False,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flambeau._base import numpy
 
 from . import door
-from .family.opaque import ndarray
+from .family.arrays import ndarray
 from .modes import check_unversioned, state
 
 

@@ -3,6 +3,7 @@ default dtype.
 """
 
 import threading
+from typing import Any
 
 from flambeau import runtime
 from flambeau._base import explain
@@ -13,7 +14,7 @@ class _State(threading.local):
     grad: bool | None = True  # None, which is off, where inference mode turned it off
     inference = False
     asked_grad = False  # in inference mode, what the user set grad mode to
-    anomaly = False
+    anomaly: Any = False  # or the `detect_anomaly` that is in force
     overrides = True  # whether classes may take over ops: see `overrides`
     saved_hooks: tuple = ()
     stack: tuple = ()  # this thread's interpreters, innermost last

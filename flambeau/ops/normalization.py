@@ -8,9 +8,9 @@ bias lie; each is a view, `normalize_over`, and a view.
 import math
 
 from flambeau import ir
-from flambeau.types import by_name
+from flambeau.types import by_name, looks_channels_last
 
-from .family import Buffer, Fold, chain, fused
+from .family import Buffer, Fold, chain, fixed, fused
 from .family.chain import viewed
 from .family.launch import expand as expand_layout
 from .op import composite
@@ -18,6 +18,7 @@ from .promotion import compute_type
 from .reductions import folded
 from .softmax import reduced, sum_fold
 from .statistics import moments
+from .views import channels_before, channels_behind
 
 FLOAT64 = by_name("float64")
 
@@ -463,7 +464,7 @@ def _last_dims(name, input, normalized_shape, **parameters):
     return tuple(range(len(shape) - len(size), len(shape)))
 
 
-@composite(
+@fixed(
     "aten::native_layer_norm(Tensor input, int[] normalized_shape, Tensor? weight, Tensor? bias, "
     "float eps)"
     " -> (Tensor, Tensor, Tensor)",
@@ -482,7 +483,7 @@ def _as_input(input, weight, results):
     return tuple(r.to(input.layout.dtype) for r in results)
 
 
-@composite(
+@fixed(
     "aten::layer_norm(Tensor input, int[] normalized_shape, Tensor? weight=None, Tensor? "
     "bias=None, float eps=1e-05, "
     "bool cudnn_enable=True) -> Tensor",
@@ -498,7 +499,7 @@ def layer_norm(input, normalized_shape, weight, bias, eps, cudnn_enable):
 _EPSILON = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23, "float64": 2.0**-52}
 
 
-@composite(
+@fixed(
     "aten::rms_norm(Tensor input, int[] normalized_shape, Tensor? weight=None, float? eps=None) -> "
     "Tensor",
     method=False,
@@ -545,7 +546,7 @@ def _groups(input, groups, weight, bias):
     return folded_input, *(None if p is None else p.reshape(size) for p in (weight, bias))
 
 
-@composite(
+@fixed(
     "aten::group_norm(Tensor input, int num_groups, Tensor? weight=None, Tensor? bias=None, float "
     "eps=1e-05, "
     "bool cudnn_enabled=True) -> Tensor",
@@ -558,7 +559,7 @@ def group_norm(input, num_groups, weight, bias, eps, cudnn_enabled):
     return normalize_over(x, w, b, (2, 3), eps)[0].reshape(input.layout.shape)
 
 
-@composite(
+@fixed(
     "aten::native_group_norm(Tensor input, Tensor? weight, Tensor? bias, int N, int C, int HxW, "
     "int group, float eps)"
     " -> (Tensor, Tensor, Tensor)",
@@ -664,7 +665,13 @@ def _batch_norm(input, weight, bias, running_mean, running_var, training, moment
         return (normalize_by_channel if plain else _by_channel)(input, *given, eps), None, None
     w, b = _per_channel(weight, ndim), _per_channel(bias, ndim)
     dims = (0, *range(2, ndim))
-    out, mean, scale, variance = normalize_over(input, w, b, dims, eps)
+    if looks_channels_last(input.layout):
+        last = [None if p is None else p.reshape((*(1,) * (ndim - 1), -1)) for p in (weight, bias)]
+        over = tuple(range(ndim - 1))
+        out, mean, scale, variance = normalize_over(channels_behind(input), *last, over, eps)
+        out = channels_before(out)
+    else:
+        out, mean, scale, variance = normalize_over(input, w, b, dims, eps)
     count = folded(input.layout, dims)
     if count and (running_mean is not None or running_var is not None):
         _track(running_mean, mean, momentum)

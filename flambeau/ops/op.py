@@ -196,8 +196,8 @@ class Composite(Op):
 
     def _planned(self, raw):
         args = self.schema.normalise(raw)
-        if self.gradients and state.grad and any(t._node is not None for t in _tensors(args)):
-            made = self._recorded(args)
+        if self.gradients and state.grad and needs_grad(args):
+            made = self.recorded(self.body, args)
         else:
             made = self.body(*args)
         self.own(made, args)
@@ -212,10 +212,11 @@ class Composite(Op):
             if base is not None and not _shared(base, args):
                 t._base = None
 
-    def _recorded(self, args):
+    def recorded(self, body, args):
+        """The result of `body` as one node, with the gradients declared."""
         set_grad(False)
         try:
-            result = self.body(*args)
+            result = body(*args)
         finally:
             set_grad(True)
         if any(result is a for a in args):
@@ -249,6 +250,11 @@ def _rounded_once(body):
         return made.to(half)
 
     return run
+
+
+def needs_grad(args) -> bool:
+    """Whether one of the tensors among the arguments has a node."""
+    return any([t._node is not None for t in _tensors(args)])
 
 
 def _tensors(args):

@@ -1,17 +1,19 @@
 """Pooling: folds over the windows that `convolution.windows` views."""
 
-import itertools
+import functools
 import math
 
 from flambeau import ir
 from flambeau._base import numpy
-from flambeau.types import by_name
+from flambeau.types import by_name, looks_channels_last
 
 from .convolution import crop, fold_windows, output_size, windows, zero_pad
-from .family import Fold, chain, opaque, reduction
-from .family.opaque import adopt
-from .op import also, composite, find
-from .views import slice_
+from .family import Fold, chain, fixed, opaque, reduction
+from .family.arrays import adopt
+from .op import also, composite
+from .promotion import compute_type
+from .upsample import Taps, resample
+from .views import channels_before, channels_behind
 
 INT32, INT64 = by_name("int32"), by_name("int64")
 
@@ -234,7 +236,7 @@ def _max_backward(
     return _spread_back(grad_values, self_layout, w.flat(positions), len(kernel_size))
 
 
-@composite(
+@fixed(
     "aten::_max_pool(Tensor self, int[] kernel_size, int[] stride, int[] padding, int[] dilation, "
     "bool ceil_mode)"
     " -> (Tensor values, Tensor positions)",
@@ -245,9 +247,11 @@ def _max_backward(
 def max_pool(self, kernel_size, stride, padding, dilation, ceil_mode):
     """The largest element of each window of [N, C, *S], and its position inside the window."""
     w = _Windows(self.layout.shape[2:], kernel_size, stride, padding, dilation, ceil_mode)
-    rank = len(kernel_size)
     view = w.view(self, _lowest(self.layout.dtype))
-    return window_max(view, tuple(range(2, 2 + rank)))
+    if not looks_channels_last(self.layout):
+        return window_max(view, tuple(range(2, 2 + len(kernel_size))))
+    values, positions = window_max(channels_behind(view), tuple(range(1, 1 + len(kernel_size))))
+    return channels_before(values), channels_before(positions)
 
 
 def _max_pool(rank, x, kernel_size, stride, padding, dilation, ceil_mode):
@@ -267,11 +271,11 @@ def _declare_max(rank):
         "bool ceil_mode=False)"
     )
 
-    @composite(f"aten::max_pool{rank}d{arguments} -> Tensor", method=False)
+    @fixed(f"aten::max_pool{rank}d{arguments} -> Tensor", method=False)
     def plain(self, kernel_size, stride, padding, dilation, ceil_mode):
         return _max_pool(rank, self, kernel_size, stride, padding, dilation, ceil_mode)[0]
 
-    @composite(f"nn::max_pool{rank}d_with_indices{arguments} -> (Tensor, Tensor)", method=False)
+    @fixed(f"nn::max_pool{rank}d_with_indices{arguments} -> (Tensor, Tensor)", method=False)
     def with_indices(self, kernel_size, stride, padding, dilation, ceil_mode):
         values, positions, geometry = _max_pool(
             rank, self, kernel_size, stride, padding, dilation, ceil_mode
@@ -313,7 +317,7 @@ def _divisors(like, w, include, override):
     return total
 
 
-@composite(
+@fixed(
     "aten::_sum_pool(Tensor self, int[] kernel_size, int[] stride, int[] padding, bool ceil_mode) "
     "-> Tensor",
     method=False,
@@ -327,7 +331,10 @@ def _divisors(like, w, include, override):
 def sum_pool(self, kernel_size, stride, padding, ceil_mode):
     """The sum of each window of [N, C, *S]."""
     w = _Windows(self.layout.shape[2:], kernel_size, stride, padding, (1,) * len(stride), ceil_mode)
-    return w.view(self, 0).sum(tuple(range(2, 2 + len(stride))))
+    if not looks_channels_last(self.layout):
+        return w.view(self, 0).sum(tuple(range(2, 2 + len(stride))))
+    total = channels_behind(w.view(self, 0)).sum(tuple(range(1, 1 + len(stride))))
+    return channels_before(total)
 
 
 def _sum_backward(grad, layout, kernel_size, stride, padding, ceil_mode):
@@ -358,7 +365,7 @@ def _declare_average(rank):
         return out.squeeze(0) if single else out
 
     body.__doc__ = f"The mean of each window of the last {rank} dimensions."
-    return composite(
+    return fixed(
         f"nn::avg_pool{rank}d(Tensor self, int[{rank}] kernel_size, int[{rank}] stride=[], "
         f"int[{rank}] padding=0, "
         f"bool ceil_mode=False, bool count_include_pad=True{extra}) -> Tensor",
@@ -389,24 +396,35 @@ def _grid(name, output_size, rank):
     )
 
 
-def _adaptive(x, sizes, fold):
-    """Folds each cell of the grid `sizes` over the last dimensions; even grids go through ordinary
-    windows.
-    """
-    rank = len(sizes)
-    spatial = x.layout.shape[-rank:]
-    x.new_empty((*x.layout.shape[:-rank], *sizes))  # refuses sizes that no memory can hold
-    columns = []
-    for cell in itertools.product(*(_bounds(n, s) for n, s in zip(spatial, sizes, strict=True))):
-        part = x
-        for d, (start, stop) in enumerate(cell):
-            part = slice_(part, d - rank, start, stop)
-        columns.append(fold(part))
-    return columns
+@functools.lru_cache(maxsize=512)
+def _mean_taps(n, out, dtype):
+    """The mean over each of `out` cells of an axis, as weighted sums."""
+    lengths = numpy.array([stop - start for start, stop in _bounds(n, out)])
+    index = _cells(n, out).T
+    used = numpy.arange(len(index))[:, None] < lengths
+    return Taps(index, (used / lengths).astype(compute_type(dtype).numpy), n, False)
+
+
+def _cell_means(x, sizes):
+    """The mean over each cell of a grid laid over the last dimensions, axis by axis."""
+    if 0 in sizes:
+        return x.new_zeros((*x.layout.shape[: -len(sizes)], *sizes))
+    first, dtype = x.layout.ndim - len(sizes), x.layout.dtype
+    spatial, last = x.layout.shape[first:], looks_channels_last(x.layout)
+    y = x.to(compute_type(dtype))
+    if last:
+        y, first = channels_behind(y), 1
+    for d, (n, out) in enumerate(zip(spatial, sizes, strict=True)):
+        if n != out:
+            t = _mean_taps(n, out, dtype)
+            tables = (t.index, t.weight, t.back_index, t.back_weight)
+            y = resample(y, first + d, *(table.to(x.layout.device) for table in tables))
+    y = channels_before(y) if last else y
+    return x.clone() if y is x else y.to(dtype)
 
 
 def _declare_adaptive_average(rank):
-    @composite(f"nn::adaptive_avg_pool{rank}d(Tensor self, int[{rank}] output_size) -> Tensor")
+    @fixed(f"nn::adaptive_avg_pool{rank}d(Tensor self, int[{rank}] output_size) -> Tensor")
     def pool(self, output_size):
         if self.layout.ndim not in (rank + 1, rank + 2):
             raise RuntimeError(
@@ -425,19 +443,17 @@ def _declare_adaptive_average(rank):
                 f"adaptive_avg_pool{rank}d: elements of output_size must be greater than or equal "
                 f"to 0 but received {{{', '.join(map(str, sizes))}}}"
             )
-        dims = tuple(range(-rank, 0))
+        dims, last = tuple(range(-rank, 0)), looks_channels_last(self.layout)
         if all(s == 1 for s in sizes):
+            if last:
+                return channels_before(channels_behind(self).mean(tuple(range(1, 1 + rank)), True))
             return self.mean(dims, True)
         if all(s and n % s == 0 for n, s in zip(spatial, sizes, strict=True)):
             kernel = tuple(n // s for n, s in zip(spatial, sizes, strict=True))
             x = self if self.layout.ndim == rank + 2 else self.unsqueeze(0)
             out = sum_pool(x, kernel, kernel, (0,) * rank, False) / math.prod(kernel)
             return out if x is self else out.squeeze(0)
-        cells = _adaptive(self, sizes, lambda part: part.mean(dims))
-        lead = self.layout.shape[:-rank]
-        if not cells:
-            return self.new_zeros((*lead, *sizes))
-        return find("stack").door(cells, -1).reshape((*lead, *sizes))
+        return _cell_means(self, sizes)
 
     pool.doc = (
         f"The mean over each cell of a grid of `output_size` laid over the last {rank} dimensions."
@@ -524,7 +540,7 @@ def _largest_of_cells(self, sizes):
 def _declare_adaptive_max(rank):
     name = f"adaptive_max_pool{rank}d"
 
-    @composite(
+    @fixed(
         f"nn::{name}(Tensor self, int[{rank}] output_size) -> (Tensor values, Tensor indices)",
         grad=dict(
             self=lambda grad_values, self_layout, indices: _spread_back(

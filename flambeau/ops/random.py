@@ -10,7 +10,7 @@ from flambeau.runtime import random as streams
 from flambeau.types import by_name, contiguous, from_numpy
 
 from .family import opaque
-from .family.opaque import adopt, ndarray
+from .family.arrays import adopt, ndarray
 from .filling import (
     BELOW,
     BERNOULLI,

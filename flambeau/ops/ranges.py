@@ -11,7 +11,7 @@ from flambeau.types import by_name, contiguous
 from .creation import Placed, new_layout, rounded_twice, stepped, wide
 from .facts import no_memory
 from .family import pointwise
-from .family.opaque import adopt
+from .family.arrays import adopt
 from .family.pointwise import type_name
 from .modes import defaults
 from .op import Op, composite

@@ -4,6 +4,7 @@ import itertools
 
 from flambeau.types import by_name
 
+from .family import fixed
 from .family.pointwise import type_name
 from .op import composite, find
 from .promotion import HALVES
@@ -271,7 +272,7 @@ def _base(theta, sizes, align_corners):
     return find("stack").door(columns, -1)
 
 
-@composite(
+@fixed(
     "aten::affine_grid_generator(Tensor theta, int[] size, bool align_corners) -> Tensor",
     method=False,
 )

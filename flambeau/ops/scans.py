@@ -4,7 +4,7 @@ from flambeau import ir
 
 from .arithmetic import conj_of, masked
 from .extremes import is_nan, larger
-from .family import Fold, chain, scan
+from .family import Fold, chain, fixed, scan
 from .family.reduction import wrap_dim
 from .op import composite
 from .reductions import accumulator, add_fold, exclusive_products, joined, sum_dtype
@@ -165,7 +165,7 @@ logcumsumexp = scan(
 )
 
 
-@composite(
+@fixed(
     "aten::diff(Tensor self, int n=1, int dim=-1, Tensor? prepend=None, Tensor? append=None) -> "
     "Tensor"
 )

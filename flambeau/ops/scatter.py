@@ -9,9 +9,9 @@ from flambeau.types import by_name, contiguous
 
 from .arithmetic import conj_of
 from .family import Buffer, indexed, scatter
+from .family.arrays import ndarray
 from .family.indexed import At, along, vector, viewed
 from .family.launch import broadcast
-from .family.opaque import ndarray
 from .family.pointwise import type_name
 from .family.reduction import wrap_dim
 from .masks import where, zero_pad

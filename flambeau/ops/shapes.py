@@ -10,12 +10,13 @@ from flambeau.types import by_name, dense_like, layout
 
 from . import splitting
 from .contraction import plain_copy
+from .family import fixed
 from .family.chain import chain, viewed
 from .family.launch import broadcast
 from .family.reduction import wrap_dim
 from .family.view import View
 from .joining import alias_of, cat, checked, stack
-from .op import composite, is_tensor, registry
+from .op import composite, find, is_tensor, registry
 from .promotion import result_type
 from .views import expand, reshape, slice_
 
@@ -74,7 +75,7 @@ def _listed(dims):
     return (dims,) if isinstance(dims, int) else tuple(dims)
 
 
-@composite("aten::movedim(Tensor self, int[] source, int[] destination) -> Tensor")
+@fixed("aten::movedim(Tensor self, int[] source, int[] destination) -> Tensor")
 def movedim(self, source, destination):
     """The dimensions `source` moved to the places `destination`; the others keep their order."""
     n = self.layout.ndim
@@ -136,13 +137,13 @@ def adjoint(self):
     return made.conj() if made.layout.dtype.kind == "c" else made
 
 
-@composite("aten::ravel(Tensor self) -> Tensor")
+@fixed("aten::ravel(Tensor self) -> Tensor")
 def ravel(self):
     """All elements in row-major order as a vector: a view where possible."""
     return self.contiguous().reshape(-1)
 
 
-@composite("aten::unflatten(Tensor self, int dim, int[] sizes) -> Tensor")
+@fixed("aten::unflatten(Tensor self, int dim, int[] sizes) -> Tensor")
 def unflatten(self, dim, sizes):
     """One dimension split into several of the given sizes, one of which may be -1."""
     n = self.layout.ndim
@@ -339,7 +340,7 @@ _copied("view", reshape)
 # Repeating and rearranging.
 
 
-@composite("aten::repeat(Tensor self, int[] repeats) -> Tensor", function=False)
+@fixed("aten::repeat(Tensor self, int[] repeats) -> Tensor", function=False)
 def repeat(self, repeats):
     """The tensor laid out `repeats` times along each dimension."""
     shape = self.layout.shape
@@ -360,7 +361,7 @@ def repeat(self, repeats):
     return plain_copy(paired).reshape(sizes)
 
 
-@composite("aten::tile(Tensor self, int[] dims) -> Tensor")
+@fixed("aten::tile(Tensor self, int[] dims) -> Tensor")
 def tile(self, dims):
     """As `repeat`; missing leading counts are 1."""
     return repeat(self, (1,) * (self.layout.ndim - len(dims)) + tuple(dims))
@@ -445,7 +446,7 @@ roll = chain(
 )
 
 
-@composite("aten::rot90(Tensor self, int k=1, int[] dims=[0, 1]) -> Tensor")
+@fixed("aten::rot90(Tensor self, int k=1, int[] dims=[0, 1]) -> Tensor")
 def rot90(self, k, dims):
     """A rotation by `k` quarter turns in the plane of two dimensions."""
     n = self.layout.ndim
@@ -501,7 +502,7 @@ def meshgrid(tensors, indexing):
     return _grid(tensors, indexing)
 
 
-@composite("aten::cartesian_prod(Tensor[] tensors) -> Tensor", method=False)
+@fixed("aten::cartesian_prod(Tensor[] tensors) -> Tensor", method=False)
 def cartesian_prod(tensors):
     """All combinations of one element from each vector, as rows."""
     for t in tensors:
@@ -512,7 +513,7 @@ def cartesian_prod(tensors):
     return stack([g.reshape(-1) for g in _grid(tensors, "ij")], 1)
 
 
-@composite("aten::block_diag(Tensor[] tensors) -> Tensor", method=False)
+@fixed("aten::block_diag(Tensor[] tensors) -> Tensor", method=False)
 def block_diag(tensors):
     """The matrices along the diagonal, zeros elsewhere."""
     blocks = []
@@ -532,10 +533,10 @@ def block_diag(tensors):
         before, after = (b.new_zeros((height, k), dtype=dtype) for k in (left, width - left - n))
         rows.append(cat([before, b.to(dtype), after], 1))
         left += n
-    return cat(rows, 0) if rows else None
+    return cat(rows, 0) if rows else find("empty").door((1, 0))
 
 
-@composite("aten::combinations(Tensor self, int r=2, bool with_replacement=False) -> Tensor")
+@fixed("aten::combinations(Tensor self, int r=2, bool with_replacement=False) -> Tensor")
 def combinations(self, r, with_replacement):
     """All choices of `r` elements of a vector, as rows."""
     if self.layout.ndim != 1:
@@ -552,7 +553,7 @@ def combinations(self, r, with_replacement):
     return self.index_select(0, rows).reshape(chosen.shape)
 
 
-@composite("aten::kron(Tensor self, Tensor other) -> Tensor")
+@fixed("aten::kron(Tensor self, Tensor other) -> Tensor")
 def kron(self, other):
     """The Kronecker product."""
     n = max(self.layout.ndim, other.layout.ndim)

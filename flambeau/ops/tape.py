@@ -72,6 +72,7 @@ class Node:
     """
 
     __slots__ = ("__weakref__", "edges", "extra", "order", "saved", "shapes")
+    extra: "Extra | None"
     results = 1
     rule = None
 

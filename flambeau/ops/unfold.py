@@ -3,7 +3,7 @@
 import math
 
 from .convolution import both_sides, crop, fold_windows, output_size, windows, zero_pad
-from .op import composite
+from .family import fixed
 
 
 def _pairs(*values):
@@ -40,7 +40,7 @@ def _blocks(spatial, kernel, dilation, padding, stride):
     )
 
 
-@composite(
+@fixed(
     "nn::im2col(Tensor self, int[2] kernel_size, int[2] dilation, int[2] padding, int[2] stride) "
     "-> Tensor",
     grad=dict(
@@ -85,7 +85,7 @@ def im2col(self, kernel_size, dilation, padding, stride):
     return columns if self.layout.ndim == 4 else columns.squeeze(0)
 
 
-@composite(
+@fixed(
     "nn::col2im(Tensor self, int[2] output_size, int[2] kernel_size, int[2] dilation, int[2] "
     "padding, int[2] stride)"
     " -> Tensor",
@@ -137,7 +137,7 @@ def col2im(self, output_size, kernel_size, dilation, padding, stride):
     return image if self.layout.ndim == 3 else image.squeeze(0)
 
 
-@composite("aten::pixel_shuffle(Tensor self, int upscale_factor) -> Tensor", method=False)
+@fixed("aten::pixel_shuffle(Tensor self, int upscale_factor) -> Tensor", method=False)
 def pixel_shuffle(self, upscale_factor):
     """[…, C * r * r, H, W] as […, C, H * r, W * r]."""
     r, shape = upscale_factor, self.layout.shape
@@ -161,7 +161,7 @@ def pixel_shuffle(self, upscale_factor):
     return moved.clone().reshape((*lead, c // (r * r), h * r, w * r))
 
 
-@composite("aten::pixel_unshuffle(Tensor self, int downscale_factor) -> Tensor", method=False)
+@fixed("aten::pixel_unshuffle(Tensor self, int downscale_factor) -> Tensor", method=False)
 def pixel_unshuffle(self, downscale_factor):
     """[…, C, H * r, W * r] as […, C * r * r, H, W]: the inverse of `pixel_shuffle`."""
     r, shape = downscale_factor, self.layout.shape
@@ -205,13 +205,13 @@ def _channel_shuffle(self, groups):
     return split.transpose(1, 2).clone().reshape(shape)
 
 
-@composite("aten::channel_shuffle(Tensor self, int groups) -> Tensor", method=False)
+@fixed("aten::channel_shuffle(Tensor self, int groups) -> Tensor", method=False)
 def channel_shuffle(self, groups):
     """The channels of [N, C, …], seen as `groups` rows, read by columns."""
     return _channel_shuffle(self, groups)
 
 
-@composite("aten::native_channel_shuffle(Tensor self, int groups) -> Tensor", method=False)
+@fixed("aten::native_channel_shuffle(Tensor self, int groups) -> Tensor", method=False)
 def native_channel_shuffle(self, groups):
     """The same as `channel_shuffle`."""
     return _channel_shuffle(self, groups)

@@ -11,11 +11,13 @@ from __future__ import annotations
 import functools
 
 from flambeau._base import numpy
+from flambeau.types import looks_channels_last
 
-from .family.opaque import adopt
+from .family import fixed
+from .family.arrays import adopt
 from .family.pointwise import type_name
-from .op import composite, find
 from .promotion import HALVES, compute_type
+from .views import channels_before, channels_behind
 
 
 class Taps:
@@ -57,7 +59,7 @@ def transposed(index, weight, n):
     return back_index, back_weight
 
 
-@composite(
+@fixed(
     "aten::_resample(Tensor self, int dim, Tensor index, Tensor weight, Tensor back_index, Tensor "
     "back_weight)"
     " -> Tensor",
@@ -233,29 +235,36 @@ def _resize(x, mode, sizes, align_corners, scales):
         for n, out, scale in zip(x.layout.shape[2:], sizes, scales, strict=True)
     ]
     if exact and all(t.repeats for t in taps):
-        return _repeat(x, [t.repeats for t in taps])
+        repeats = [t.repeats for t in taps]
+        if looks_channels_last(x.layout):
+            return channels_before(_repeat(channels_behind(x), repeats, 1))
+        return _repeat(x, repeats, 2)
     wide = not exact and (dtype in HALVES or dtype.kind != "f")
     y = x.float() if wide else x
-    for dim in range(rank + 1, 1, -1):
-        t = taps[dim - 2]
+    last = looks_channels_last(x.layout)
+    y = channels_behind(y) if last else y
+    for dim in range(rank + 1 - last, 1 - last, -1):
+        t = taps[dim - 2 + last]
         if t.repeats != 1:
             tables = (t.index, t.weight, t.back_index, t.back_weight)
             y = resample(y, dim, *(table.to(x.layout.device) for table in tables))
             if wide and dtype.kind != "f":  # a byte again after each axis
                 y = (y + 0.5).floor().clamp(0, 255)
+    y = channels_before(y) if last else y
     if wide:
         y = y.to(dtype)
     return y.clone() if y is x else y
 
 
-def _repeat(x, repeats):
-    """Each element of the last axes repeated: a broadcast, whose gradient is a sum."""
-    lead, spatial = x.layout.shape[:2], x.layout.shape[2:]
+def _repeat(x, repeats, first):
+    """Each element of the axes from `first` on repeated: a broadcast, whose gradient is a sum."""
+    shape, end = x.layout.shape, first + len(repeats)
+    lead, spatial, tail = shape[:first], shape[first:end], shape[end:]
     apart = [v for n in spatial for v in (n, 1)]
     spread = [v for n, r in zip(spatial, repeats, strict=True) for v in (n, r)]
     sizes = [n * r for n, r in zip(spatial, repeats, strict=True)]
-    broadcast = x.reshape((*lead, *apart)).expand((*lead, *spread))
-    return find("clone").door(broadcast).reshape((*lead, *sizes))
+    broadcast = x.reshape((*lead, *apart, *tail)).expand((*lead, *spread, *tail))
+    return broadcast.clone().reshape((*lead, *sizes, *tail))
 
 
 _SCALES = {1: ("scales",), 2: ("scales_h", "scales_w"), 3: ("scales_d", "scales_h", "scales_w")}
@@ -270,7 +279,7 @@ def _declare(name, mode, rank, corners, doc):
         return _resize(self, mode, output_size, align_corners, rest)
 
     body.__doc__ = doc
-    return composite(f"nn::{name}(Tensor self, int[{rank}] output_size{middle}{scales}) -> Tensor")(
+    return fixed(f"nn::{name}(Tensor self, int[{rank}] output_size{middle}{scales}) -> Tensor")(
         body
     )
 

@@ -5,7 +5,7 @@ import math
 from flambeau import runtime
 from flambeau.types import Layout, by_name, layout, meta, row_major
 
-from .family import View, view
+from .family import View, fixed, view
 from .family.launch import expand as expand_layout
 from .family.reduction import wrap_dim
 from .op import composite, find
@@ -97,7 +97,7 @@ view_ = view(
 )
 
 
-@composite("aten::reshape(Tensor self, int[] shape) -> Tensor")
+@fixed("aten::reshape(Tensor self, int[] shape) -> Tensor")
 def reshape(self, shape):
     """The elements in row-major order under another shape: a view where possible, else a copy."""
     source = self.layout
@@ -690,7 +690,7 @@ def unfold_backward(grad, shape, dimension, step):
 # Whole families in terms of the above.
 
 
-@composite("aten::flatten(Tensor self, int start_dim=0, int end_dim=-1) -> Tensor")
+@fixed("aten::flatten(Tensor self, int start_dim=0, int end_dim=-1) -> Tensor")
 def flatten(self, start_dim, end_dim):
     """Dimensions `start_dim` to `end_dim` merged into one."""
     shape = self.layout.shape
@@ -702,6 +702,16 @@ def flatten(self, start_dim, end_dim):
     if start == end:
         return self
     return self.reshape((*shape[:start], math.prod(shape[start : end + 1]), *shape[end + 1 :]))
+
+
+def channels_behind(x):
+    """[N, C, …] as [N, …, C], the way channels-last tensors lie."""
+    return x.permute((0, *range(2, x.layout.ndim), 1))
+
+
+def channels_before(x):
+    """[N, …, C] as [N, C, …]."""
+    return x.permute((0, x.layout.ndim - 1, *range(1, x.layout.ndim - 1)))
 
 
 __all__ = ["BOOL", "as_strided", "expand", "reshape", "select", "slice_", "view_strides"]

@@ -81,7 +81,7 @@ def _hooked(function: Callable) -> Callable:
             hook(self, given, kwargs)
         return result
 
-    step.hooked = True
+    vars(step)["hooked"] = True
     return step
 
 
@@ -135,7 +135,7 @@ class Optimizer:
             self.__dict__.setdefault(name, OrderedDict())
 
     def _patch_step_function(self) -> None:
-        cls = type(self)
+        cls: Any = type(self)
         if not getattr(cls.step, "hooked", False):
             cls.step = _hooked(cls.step)
 

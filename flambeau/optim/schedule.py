@@ -50,7 +50,7 @@ def _check_optimizer(optimizer: Any) -> None:
         raise TypeError(f"{type(optimizer).__name__} is not an Optimizer")
 
 
-def _note_step_calls(optimizer: Optimizer) -> None:
+def _note_step_calls(optimizer: Any) -> None:
     """Let the optimizer record that `step` was called, to detect the wrong order of calls."""
     if hasattr(optimizer.step, "_wrapped_by_lr_sched"):
         return
@@ -64,7 +64,7 @@ def _note_step_calls(optimizer: Optimizer) -> None:
         owner._opt_called = True
         return function.__get__(owner, type(owner))(*args, **kwargs)
 
-    step._wrapped_by_lr_sched = True
+    vars(step)["_wrapped_by_lr_sched"] = True
     optimizer.step = step
 
 

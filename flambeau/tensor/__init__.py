@@ -78,7 +78,7 @@ PUBLIC = {
 }
 PUBLIC |= convert.LEGACY | {"range": creation.range_, "resize_as_": borders.resize_as}
 PUBLIC |= {name: getattr(printing, name) for name in ("get_printoptions", "set_printoptions")}
-PUBLIC |= {x.name: x for x in (*formats.FORMATS, *formats.LAYOUTS)}
+PUBLIC |= {x.name: x for named in (formats.FORMATS, formats.LAYOUTS) for x in named}
 PUBLIC |= {"memory_format": formats.MemoryFormat, "layout": formats.MemoryLayout}
 
 from .autograd import (

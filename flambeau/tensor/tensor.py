@@ -102,6 +102,9 @@ class Tensor:
         __matmul__ = __rmatmul__ = __and__ = __or__ = __xor__ = __getitem__
         __lt__ = __le__ = __gt__ = __ge__ = __getitem__
 
+        def __eq__(self, other: Any) -> Any: ...
+        def __ne__(self, other: Any) -> Any: ...
+
         def __neg__(self) -> "Tensor": ...
 
     def __new__(cls, *args, dtype=None, device=None):

@@ -2,5 +2,5 @@
 
 from flambeau.tensor import PUBLIC, Tensor
 
-from_dlpack, to_dlpack = PUBLIC["from_dlpack"], Tensor.__dlpack__
+from_dlpack, to_dlpack = PUBLIC["from_dlpack"], vars(Tensor)["__dlpack__"]
 __all__ = ["from_dlpack", "to_dlpack"]

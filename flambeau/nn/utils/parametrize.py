@@ -267,6 +267,9 @@ def _aliases(parametrizations: Any) -> tuple[str, ...]:
     return tuple(getattr(parametrizations[0], "original_aliases", ()))
 
 
+_NEW = vars(copyreg)["__newobj__"]  # what pickles call to make an object
+
+
 def _reduce_parametrized(self: Any, protocol: Any) -> tuple:
     """Pickle, or copy, as the object before, the names of its properties, and the state."""
     before: Any = type_before_parametrizations(self)
@@ -274,13 +277,13 @@ def _reduce_parametrized(self: Any, protocol: Any) -> tuple:
     build, arguments, *state = reduce(self, max(int(protocol), 2))
     arguments = tuple(before if each is type(self) else each for each in arguments)
     recipe = [(name, _aliases(each)) for name, each in self.parametrizations.items()]
-    if build is copyreg.__newobj__:
+    if build is _NEW:
         build = None  # old pickle protocols call its module by a name that is no longer there
     return _rebuild_parametrized, (build, arguments, recipe), *state
 
 
 def _rebuild_parametrized(build: Any, arguments: tuple, recipe: list) -> Any:
-    module = copyreg.__newobj__(*arguments) if build is None else build(*arguments)
+    module = _NEW(*arguments) if build is None else build(*arguments)
     _inject_class(module)
     for name, suffixes in recipe:
         _inject_property(type(module), name)
@@ -398,7 +401,7 @@ def remove_parametrizations(
             "Cannot leave unparametrized (`leave_parametrized=False`) a tensor "
             "that is parametrized in terms of a sequence of tensors."
         )
-    cls = type(module)
+    cls: Any = type(module)
     for name in (tensor_name, *(tensor_name + suffix for suffix in _aliases(parametrizations))):
         if name in cls.__dict__:
             delattr(cls, name)
@@ -412,9 +415,8 @@ def remove_parametrizations(
 
 def type_before_parametrizations(module: Module) -> type:
     """The class that the module had before it was parametrized."""
-    if is_parametrized(module):
-        return type(module)._class_before_parametrizations
-    return type(module)
+    cls: Any = type(module)
+    return cls._class_before_parametrizations if is_parametrized(module) else cls
 
 
 def transfer_parametrizations_and_params(

@@ -1,16 +1,18 @@
 """Families: how ops of one kind turn arguments into plans."""
 
+from .arrays import Opaque, opaque
 from .chain import Buffer, Chain, Steps, chain
-from .fused import Fused, fused
 from .indexed import Indexed, Scatter, indexed, scatter
-from .opaque import Opaque, opaque
 from .pointwise import Pointwise, pointwise
 from .reduction import Fold, Reduction, reduction, scan
+from .sequence import Fixed, fixed
+from .tracing import Fused, fused
 from .view import View, view
 
 __all__ = [
     "Buffer",
     "Chain",
+    "Fixed",
     "Fold",
     "Fused",
     "Indexed",
@@ -21,6 +23,7 @@ __all__ = [
     "Steps",
     "View",
     "chain",
+    "fixed",
     "fused",
     "indexed",
     "opaque",

@@ -98,6 +98,17 @@ class Traced:
                 return lambda *args, **kwargs: op.door(self, *args, **kwargs)
         raise AttributeError(f"a fused body has no {name}")
 
+    def __neg__(self):
+        return registry["neg"][0].door(self)
+
+    def __invert__(self):
+        return registry["bitwise_not"][0].door(self)
+
+    def __abs__(self):
+        return registry["abs"][0].door(self)
+
+    __hash__ = object.__hash__
+
 
 def _binary(name):
     return lambda self, other: registry[name][0].door(self, other)
@@ -115,10 +126,6 @@ for _dunder, _name in {
     setattr(Traced, f"__r{_dunder}__", _reflected(_name))
 for _name in ("lt", "le", "gt", "ge", "eq", "ne"):
     setattr(Traced, f"__{_name}__", _binary(_name))
-Traced.__neg__ = lambda self: registry["neg"][0].door(self)
-Traced.__invert__ = lambda self: registry["bitwise_not"][0].door(self)
-Traced.__abs__ = lambda self: registry["abs"][0].door(self)
-Traced.__hash__ = object.__hash__
 
 
 class Tracer:
