@@ -1,9 +1,9 @@
 """The beta distribution."""
 
 from . import constraints
-from .dirichlet import Dirichlet
+from .dirichlet import Dirichlet, log_density
 from .exp_family import ExponentialFamily
-from .operations import stack, xlog1py
+from .operations import stack
 from .utils import broadcast_all
 
 __all__ = ["Beta"]
@@ -53,8 +53,7 @@ class Beta(ExponentialFamily):
 
     def log_prob(self, value):
         self._check(value)
-        powers = (self.concentration1 - 1).xlogy(value) + xlog1py(self.concentration0 - 1, -value)
-        return powers - self._dirichlet._log_normalizer(self._dirichlet.concentration)
+        return log_density(self._dirichlet.concentration, stack((value, 1 - value), -1))
 
     def entropy(self):
         return self._dirichlet.entropy()

@@ -26,3 +26,4 @@ cholesky, cholesky_ex, eigvalsh, solve_triangular = map(
 gammainc, gammaincc, i0e, i1e, ndtr, ndtri, xlog1py = map(
     public("special"), "gammainc gammaincc i0e i1e ndtr ndtri xlog1py".split()
 )
+log_poisson, digamma_rest = map(door_of, ("special._log_poisson", "special._digamma_rest"))

@@ -49,6 +49,7 @@ from . import (
     special,
     spectra,
     statistics,
+    stirling,
     transcendental,
     unfold,
     updates,
