@@ -46,7 +46,8 @@ class Beta(ExponentialFamily):
 
     @property
     def variance(self):
-        return self._dirichlet.variance[..., 0]
+        total = self.concentration1 + self.concentration0
+        return self.mean * (self.concentration0 / total) / (total + 1)
 
     def rsample(self, sample_shape=()):
         return self._dirichlet.rsample(sample_shape)[..., 0]

@@ -19,6 +19,7 @@ _LARGE = 10.0  # from here on the series are exact in double precision
 # 5.11.1 and 5.11.2.
 _LOG_GAMMA = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360, 1 / 156)
 _DIGAMMA = (1 / 12, -1 / 120, 1 / 252, -1 / 240, 1 / 132, -691 / 32760, 1 / 12)
+_ARTANH = tuple(1 / k for k in range(3, 21, 2))  # after the first term
 
 
 def _series(coefficients, square):
@@ -31,10 +32,10 @@ def _series(coefficients, square):
 def _log_poisson(count, mean):
     is_large = (count >= _LARGE) & (mean > 0)
     far = ir.select(is_large, count, ir.const(_LARGE, count.dtype))
-    apart = mean - far
-    is_near = abs(apart) * 2 < far
-    log_ratio = ir.select(is_near, math.log1p(apart / far), math.log(mean / far))
-    deviance = apart - far * log_ratio
+    apart = far - mean
+    v = apart / (far + mean)
+    near = apart * v + far * v * (v * v) * 2 * _series(_ARTANH, v * v)
+    deviance = ir.select(abs(v) < 0.1, near, far * math.log(far / mean) - apart)
     rest = _series(_LOG_GAMMA, 1 / (far * far)) / far
     large = math.log(far * (2 * _math.pi)) * -0.5 - rest - deviance
     powers = ir.select(count.equals(0), ir.const(0, count.dtype), count * math.log(mean))
