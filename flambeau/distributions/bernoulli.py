@@ -6,9 +6,8 @@ from flambeau.tensor import no_grad
 
 from . import constraints
 from .exp_family import ExponentialFamily
-from .operations import arange, cross_entropy, softplus
+from .operations import arange, logsigmoid, softplus
 from .probabilities import FromProbabilities, either
-from .utils import broadcast_all
 
 __all__ = ["Bernoulli"]
 
@@ -42,11 +41,11 @@ class Bernoulli(FromProbabilities, ExponentialFamily):
 
     def log_prob(self, value):
         self._check(value)
-        logits, value = broadcast_all(self.logits, value)
-        return -cross_entropy(logits, value, reduction=0)
+        return value * logsigmoid(self.logits) + (1 - value) * logsigmoid(-self.logits)
 
     def entropy(self):
-        return cross_entropy(self.logits, self.probs, reduction=0)
+        odds = self.logits
+        return odds.sigmoid() * softplus(-odds) + (-odds).sigmoid() * softplus(odds)
 
     def enumerate_support(self, expand=True):
         values = arange(2, dtype=self._param.dtype, device=self._param.device)

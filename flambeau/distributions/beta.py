@@ -1,9 +1,9 @@
 """The beta distribution."""
 
 from . import constraints
-from .dirichlet import Dirichlet
+from .dirichlet import Dirichlet, log_density
 from .exp_family import ExponentialFamily
-from .operations import stack, xlog1py
+from .operations import stack
 from .utils import broadcast_all
 
 __all__ = ["Beta"]
@@ -46,15 +46,15 @@ class Beta(ExponentialFamily):
 
     @property
     def variance(self):
-        return self._dirichlet.variance[..., 0]
+        total = self.concentration1 + self.concentration0
+        return self.mean * (self.concentration0 / total) / (total + 1)
 
     def rsample(self, sample_shape=()):
         return self._dirichlet.rsample(sample_shape)[..., 0]
 
     def log_prob(self, value):
         self._check(value)
-        powers = (self.concentration1 - 1).xlogy(value) + xlog1py(self.concentration0 - 1, -value)
-        return powers - self._dirichlet._log_normalizer(self._dirichlet.concentration)
+        return log_density(self._dirichlet.concentration, stack((value, 1 - value), -1))
 
     def entropy(self):
         return self._dirichlet.entropy()

@@ -3,7 +3,7 @@
 from flambeau.tensor import no_grad
 
 from . import constraints
-from .operations import arange, binomial, logsigmoid
+from .operations import arange, binomial, log_poisson
 from .probabilities import FromProbabilities, either
 
 __all__ = ["Binomial"]
@@ -46,9 +46,13 @@ class Binomial(FromProbabilities):
 
     def log_prob(self, value):
         self._check(value)
-        n = self.total_count
-        ways = (n + 1).lgamma() - (value + 1).lgamma() - (n - value + 1).lgamma()
-        return ways + value * logsigmoid(self.logits) + (n - value) * logsigmoid(-self.logits)
+        # Poisson numbers of successes and failures, given their sum. Beyond the bound, where
+        # probabilities leave the range of float32, each trial costs what the logit exceeds.
+        n, logits = self.total_count, self.logits.clamp(-80, 80)
+        excess = self.logits - logits
+        parts = log_poisson(value, n * logits.sigmoid())
+        parts = parts + log_poisson(n - value, n * (-logits).sigmoid()) - log_poisson(n, n)
+        return parts + value * excess.clamp(max=0) - (n - value) * excess.clamp(min=0)
 
     def _common_count(self, method):
         count = int(self.total_count.max())

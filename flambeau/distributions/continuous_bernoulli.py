@@ -58,11 +58,14 @@ class ContinuousBernoulli(FromProbabilities, ExponentialFamily):
             total = total * x * x + _SERIES[k - 1] * factor
         return total * x ** (2 - derivative), small
 
+    def _even_normalizer(self, t):
+        """A(t) - max(t, 0)."""
+        series, small = self._by_series(0, t)
+        large = t.abs().masked_fill(small, 1.0)
+        return (series - t.abs() / 2).where(small, log_complement(-large) - large.log())
+
     def _log_normalizer(self, x):
-        series, small = self._by_series(0, x)
-        large = x.abs().masked_fill(small, 1.0)  # the even function A(t) - t / 2
-        exact = large / 2 + log_complement(-large) - large.log()
-        return x / 2 + series.where(small, exact)
+        return (x + x.abs()) / 2 + self._even_normalizer(x)  # smooth at 0
 
     @property
     def mean(self):
@@ -84,7 +87,9 @@ class ContinuousBernoulli(FromProbabilities, ExponentialFamily):
 
     def log_prob(self, value):
         self._check(value)
-        return self.logits * value - self._log_normalizer(self.logits)
+        t = self.logits
+        from_top = value - (t > 0).to(t)  # from the end where the density is highest
+        return t * from_top - self._even_normalizer(t)
 
     def cdf(self, value):
         self._check(value)

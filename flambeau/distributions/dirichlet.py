@@ -2,9 +2,18 @@
 
 from . import constraints
 from .exp_family import ExponentialFamily
-from .operations import one_hot, sample_dirichlet
+from .operations import digamma_rest, log_poisson, one_hot, sample_dirichlet
 
 __all__ = ["Dirichlet"]
+
+
+def log_density(concentration, shares):
+    """The logarithm of the density of `shares`, which sum to 1, along the last dimension: those of
+    gamma numbers, given their sum.
+    """
+    total = concentration.sum(-1)
+    parts = log_poisson(concentration - 1, total.unsqueeze(-1) * shares).sum(-1)
+    return parts - log_poisson(total - 1, total) + (concentration.shape[-1] - 1) * total.log()
 
 
 class Dirichlet(ExponentialFamily):
@@ -28,9 +37,7 @@ class Dirichlet(ExponentialFamily):
 
     def log_prob(self, value):
         self._check(value)
-        return (self.concentration - 1).xlogy(value).sum(-1) - self._log_normalizer(
-            self.concentration
-        )
+        return log_density(self.concentration, value)
 
     @property
     def mean(self):
@@ -53,12 +60,14 @@ class Dirichlet(ExponentialFamily):
         return self.concentration * (total - self.concentration) / (total.pow(2) * (total + 1))
 
     def entropy(self):
-        a = self.concentration
+        a, n = self.concentration, self._event_shape[0]
         total = a.sum(-1)
+        parts = ((1 - a) * digamma_rest(a) - log_poisson(a, a)).sum(-1)
         return (
-            self._log_normalizer(a)
-            + (total - a.shape[-1]) * total.digamma()
-            - ((a - 1) * a.digamma()).sum(-1)
+            parts
+            - (n - total) * digamma_rest(total)
+            + log_poisson(total, total)
+            - (n - 1) * total.log()
         )
 
     @property

@@ -3,9 +3,10 @@
 import math
 
 from . import constraints
+from .dirichlet import log_density
 from .distribution import Distribution
 from .gamma import Gamma
-from .operations import finfo
+from .operations import finfo, stack
 
 __all__ = ["FisherSnedecor"]
 
@@ -43,7 +44,9 @@ class FisherSnedecor(Distribution):
 
     def log_prob(self, value):
         self._check(value)
-        a, b, ratio = self.df1 / 2, self.df2 / 2, self.df1 / self.df2
-        log_beta = a.lgamma() + b.lgamma() - (a + b).lgamma()
-        powers = a * ratio.log() + (a - 1).xlogy(value) - (a + b) * (ratio * value).log1p()
-        return powers - log_beta
+        # In x = y / (1 + y), which has a beta distribution.
+        ratio = self.df1 / self.df2
+        y = ratio * value
+        shares = stack((y / (1 + y), 1 / (1 + y)), -1)
+        log_beta_density = log_density(stack((self.df1, self.df2), -1) / 2, shares)
+        return log_beta_density + ratio.log() - 2 * y.log1p()

@@ -2,7 +2,7 @@
 
 from . import constraints
 from .exp_family import ExponentialFamily
-from .operations import as_tensor, finfo, gammainc, standard_gamma
+from .operations import as_tensor, digamma_rest, finfo, gammainc, log_poisson, standard_gamma
 
 __all__ = ["Gamma"]
 
@@ -42,8 +42,7 @@ class Gamma(ExponentialFamily):
     def log_prob(self, value):
         value = as_tensor(value, dtype=self.rate.dtype, device=self.rate.device)
         self._check(value)
-        a = self.concentration
-        return a.xlogy(self.rate) + (a - 1).xlogy(value) - self.rate * value - a.lgamma()
+        return self.rate.log() + log_poisson(self.concentration - 1, self.rate * value)
 
     def cdf(self, value):
         self._check(value)
@@ -51,7 +50,7 @@ class Gamma(ExponentialFamily):
 
     def entropy(self):
         a = self.concentration
-        return a - self.rate.log() + a.lgamma() + (1 - a) * a.digamma()
+        return (1 - a) * digamma_rest(a) - log_poisson(a, a) - self.rate.log()
 
     @property
     def _natural_params(self):

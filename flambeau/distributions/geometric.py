@@ -3,9 +3,8 @@
 from flambeau.tensor import no_grad
 
 from . import constraints
-from .operations import cross_entropy, finfo, zeros_like
+from .operations import finfo, xlog1py, zeros_like
 from .probabilities import FromProbabilities, either
-from .utils import broadcast_all
 
 __all__ = ["Geometric"]
 
@@ -46,9 +45,7 @@ class Geometric(FromProbabilities):
 
     def log_prob(self, value):
         self._check(value)
-        value, probs = broadcast_all(value, self.probs)
-        certain = (probs == 1) & (value == 0)  # 0 times -inf is nan
-        return value * (-probs.masked_fill(certain, 0.0)).log1p() + self.probs.log()
+        return xlog1py(value, -self.probs) + self.probs.log()
 
     def entropy(self):
-        return cross_entropy(self.logits, self.probs, reduction=0) / self.probs
+        return -self.probs.log() - xlog1py(1 - self.probs, -self.probs) / self.probs

@@ -4,7 +4,7 @@ import math
 
 from . import constraints
 from .gamma import Gamma
-from .operations import gammaincc
+from .operations import digamma_rest, gammaincc, log_poisson
 from .transformed_distribution import TransformedDistribution, of_base
 from .transforms import PowerTransform
 
@@ -46,4 +46,4 @@ class InverseGamma(TransformedDistribution):
 
     def entropy(self):
         a = self.concentration
-        return a + self.rate.log() + a.lgamma() - (1 + a) * a.digamma()
+        return self.rate.log() - log_poisson(a, a) - (1 + a) * digamma_rest(a) - 2 * a.log()

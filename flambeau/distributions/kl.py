@@ -29,7 +29,7 @@ from .lowrank_multivariate_normal import LowRankMultivariateNormal
 from .multivariate_normal import MultivariateNormal, _batch_mahalanobis, half_log_det, solved
 from .normal import Normal
 from .one_hot_categorical import OneHotCategorical
-from .operations import full_like, softplus
+from .operations import digamma_rest, full_like, log_poisson, softplus
 from .pareto import Pareto
 from .poisson import Poisson
 from .transformed_distribution import TransformedDistribution
@@ -141,9 +141,8 @@ def _cauchy(p, q):
 
 @_of_family(Dirichlet)
 def _dirichlet(p, q):
-    a, b = p.concentration, q.concentration
-    mean_logs = a.digamma() - a.sum(-1, True).digamma()
-    return q._log_normalizer(b) - p._log_normalizer(a) + ((a - b) * mean_logs).sum(-1)
+    a, b = p.concentration, q.concentration  # the shares of gamma numbers, without their sum
+    return _gamma_shapes(a, b).sum(-1) - _gamma_shapes(a.sum(-1), b.sum(-1))
 
 
 @_of_family(Beta)
@@ -175,14 +174,12 @@ def _exponential_family(p, q):
 
 @_of_family(Gamma)
 def _gamma(p, q):
-    a, b = p.concentration, q.concentration
-    return (
-        b * (p.rate / q.rate).log()
-        + b.lgamma()
-        - a.lgamma()
-        + (a - b) * a.digamma()
-        + (q.rate - p.rate) * (a / p.rate)
-    )
+    return _gamma_shapes(p.concentration, q.concentration, q.rate / p.rate)
+
+
+def _gamma_shapes(a, b, rate=1.0):
+    """The divergence of gamma numbers of shape b and that rate from those of shape a and rate 1."""
+    return log_poisson(a, a) - log_poisson(b, a * rate) + (a - b) * digamma_rest(a) - (b / a).log()
 
 
 @_of_family(Geometric)

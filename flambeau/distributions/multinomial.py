@@ -5,8 +5,7 @@ from flambeau.tensor import Size
 from . import constraints
 from .binomial import Binomial
 from .categorical import OverCategories
-from .operations import ones_like
-from .utils import broadcast_all
+from .operations import log_poisson, ones_like
 
 __all__ = ["Multinomial"]
 
@@ -42,10 +41,11 @@ class Multinomial(OverCategories):
 
     def log_prob(self, value):
         self._check(value)
-        logits, value = broadcast_all(self.logits, value)
-        logits = logits.masked_fill((value == 0) & logits.isinf(), 0.0)  # 0 times -inf is nan
-        ways = (value.sum(-1) + 1).lgamma() - (value + 1).lgamma().sum(-1)
-        return ways + (logits * value).sum(-1)
+        # Poisson numbers, given their sum; the excess is of probabilities that float32 calls 0.
+        logits, n = self.logits.clamp(min=-80), value.sum(-1)
+        excess = ((self.logits - logits) * value).masked_fill(value == 0, 0.0)
+        parts = log_poisson(value, n.unsqueeze(-1) * logits.exp()) + excess
+        return parts.sum(-1) - log_poisson(n, n)
 
     def entropy(self):
         """The terms in the counts are expectations of a binomial number for each category."""

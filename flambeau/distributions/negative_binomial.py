@@ -4,7 +4,7 @@ from flambeau.tensor import no_grad
 
 from . import constraints
 from .gamma import Gamma
-from .operations import logsigmoid, poisson
+from .operations import log_poisson, logsigmoid, poisson
 from .probabilities import FromProbabilities, either
 
 __all__ = ["NegativeBinomial"]
@@ -47,7 +47,11 @@ class NegativeBinomial(FromProbabilities):
 
     def log_prob(self, value):
         self._check(value)
-        n = self.total_count
-        powers = n * logsigmoid(-self.logits) + value * logsigmoid(self.logits)
-        ways = (n + value).lgamma() - (value + 1).lgamma() - n.lgamma()
-        return powers + ways.masked_fill(n + value == 0, 0.0)
+        # As the binomial distribution: of all trials, the last one is a failure.
+        n, logits = self.total_count, self.logits.clamp(-80, 80)
+        excess, trials = self.logits - logits, n + value
+        parts = log_poisson(value, trials * logits.sigmoid())
+        parts = parts + log_poisson(n - 1, trials * (-logits).sigmoid())
+        parts = parts - log_poisson(trials - 1, trials) + logsigmoid(-logits)
+        parts = parts.masked_fill(trials == 0, 0.0)
+        return parts + value * excess.clamp(max=0) - n * excess.clamp(min=0)

@@ -16,9 +16,8 @@ binomial, cat, cholesky_inverse, poisson, stack = map(
     function_of, "binomial cat cholesky_inverse poisson stack".split()
 )
 sample_dirichlet, standard_gamma = map(function_of, ("_sample_dirichlet", "_standard_gamma"))
-one_hot, pad, softplus, logsigmoid, cross_entropy = (
-    door_of(f"nn.{name}")
-    for name in "one_hot pad softplus logsigmoid binary_cross_entropy_with_logits".split()
+one_hot, pad, softplus, logsigmoid = (
+    door_of(f"nn.{name}") for name in "one_hot pad softplus logsigmoid".split()
 )
 cholesky, cholesky_ex, eigvalsh, solve_triangular = map(
     public("linalg"), "cholesky cholesky_ex eigvalsh solve_triangular".split()
@@ -26,3 +25,4 @@ cholesky, cholesky_ex, eigvalsh, solve_triangular = map(
 gammainc, gammaincc, i0e, i1e, ndtr, ndtri, xlog1py = map(
     public("special"), "gammainc gammaincc i0e i1e ndtr ndtri xlog1py".split()
 )
+log_poisson, digamma_rest = map(door_of, ("special._log_poisson", "special._digamma_rest"))

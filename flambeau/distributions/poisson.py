@@ -4,8 +4,7 @@ from flambeau.tensor import no_grad
 
 from . import constraints
 from .exp_family import ExponentialFamily
-from .operations import poisson
-from .utils import broadcast_all
+from .operations import log_poisson, poisson
 
 __all__ = ["Poisson"]
 
@@ -35,8 +34,7 @@ class Poisson(ExponentialFamily):
 
     def log_prob(self, value):
         self._check(value)
-        rate, value = broadcast_all(self.rate, value)
-        return value.xlogy(rate) - rate - (value + 1).lgamma()
+        return log_poisson(value.type_as(self.rate), self.rate)
 
     @property
     def _natural_params(self):

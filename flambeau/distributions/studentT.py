@@ -5,6 +5,7 @@ import math
 from . import constraints
 from .chi2 import Chi2
 from .distribution import Distribution
+from .operations import digamma_rest, log_poisson
 from .utils import _standard_normal
 
 __all__ = ["StudentT"]
@@ -47,7 +48,9 @@ class StudentT(Distribution):
     def _log_normalizer(self):
         """log of the integral of ``(1 + y ** 2 / df) ** (-(df + 1) / 2)`` over y."""
         a = self.df / 2
-        return 0.5 * (math.pi * self.df).log() + a.lgamma() - (a + 0.5).lgamma()
+        b = a + 0.5
+        rest = log_poisson(b, b) - log_poisson(a, a) - (a - 0.5) * (0.5 / a).log1p()
+        return 0.5 * (1 + math.log(2 * math.pi)) + rest
 
     def log_prob(self, value):
         self._check(value)
@@ -57,5 +60,6 @@ class StudentT(Distribution):
 
     def entropy(self):
         a = self.df / 2
-        spread = (a + 0.5) * ((a + 0.5).digamma() - a.digamma())
+        b = a + 0.5
+        spread = b * (digamma_rest(b) - digamma_rest(a) + (0.5 / a).log1p())
         return self.scale.log() + spread + self._log_normalizer()

@@ -55,6 +55,7 @@ from . import (
     special,
     spectra,
     statistics,
+    stirling,
     transcendental,
     unfold,
     updates,

@@ -109,6 +109,8 @@ lerp: X(3, 4), X(4), U(3, 4)
 polygamma _polygamma: 1, P(3, 4)
 special.zeta: P(3, 4) + 2, P(3, 4)
 special._zeta_slope: P(3, 4) + 2, P(3, 4), 1
+special._log_poisson: P(3, 4), P(3, 4); P(3, 4) * 30, P(3, 1) * 30
+special._digamma_rest: P(3, 4) * 20
 igamma igammac: P(3, 4), P(3, 4)
 special._gammainc_slope: P(3, 4), P(3, 4), 1
 special.gammaincinv special.gammainccinv: P(3, 4), U(3, 4)

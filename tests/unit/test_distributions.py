@@ -298,6 +298,27 @@ TAILS = [
     ),
     (D.ContinuousBernoulli(logits=-80.0), "log_prob", 0.5, lambda x: log(80) - 40),
     (D.VonMises(0.0, 1e6), "log_prob", 1e-3, lambda x: _von_mises(x, 1e6)),
+    (D.Poisson(1e7), "log_prob", 10003000.0, lambda k: _poisson(k, 10**7)),
+    (D.Gamma(1e6, 1.0), "log_prob", 1001000.0, lambda x: log(1e6 / x) + _poisson(10**6, x)),
+    (D.Gamma(1e6, 2.0), "entropy", None, lambda: _gamma_entropy(10**6, 2)),
+    (
+        D.Binomial(2**20, 0.25),
+        "log_prob",
+        262000.0,
+        lambda k: _binomial(k, 2**20, mpmath.mpf(0.25)),
+    ),
+    (D.Binomial(4, logits=200.0), "log_prob", 3.0, lambda k: log(4) - 200),
+    (
+        D.NegativeBinomial(2.0**20, 0.75),
+        "log_prob",
+        3146000.0,
+        lambda k: _negative_binomial(k, 2**20),
+    ),
+    (D.Beta(2.0**20, 2.0**22), "log_prob", 0.2, lambda x: _beta(x, 2**20, 2**22)),
+    (D.StudentT(1e8), "log_prob", 1.0, lambda x: -(x**2) / 2 - log(2 * mpmath.pi) / 2),
+    (D.Bernoulli(logits=-20.0), "log_prob", 0.0, lambda x: -exp(-20)),
+    (D.Bernoulli(logits=-20.0), "entropy", None, lambda: 21 * exp(-20)),
+    (D.Geometric(1e-6), "entropy", None, lambda: 1 - log(mpmath.mpf(1e-6))),
     (D.relaxed_bernoulli.LogitRelaxedBernoulli(1.0, logits=0.0), "log_prob", -200.0, lambda x: x),
 ]
 
@@ -308,13 +329,37 @@ def _von_mises(x, kappa):
         return kappa * (mpmath.cos(x) - 1) - log(2 * mpmath.pi * scaled)
 
 
-@pytest.mark.parametrize(
-    "distribution, method, argument, exact", TAILS, ids=lambda v: None if callable(v) else str(v)
-)
+def _poisson(count, mean):
+    with mpmath.workdps(40):
+        return count * log(mean) - mean - mpmath.loggamma(count + 1)
+
+
+def _gamma_entropy(a, rate):
+    with mpmath.workdps(40):
+        return a - log(rate) + mpmath.loggamma(a) + (1 - a) * mpmath.digamma(a)
+
+
+def _binomial(k, n, p):
+    with mpmath.workdps(40):
+        ways = mpmath.loggamma(n + 1) - mpmath.loggamma(k + 1) - mpmath.loggamma(n - k + 1)
+        return ways + k * log(p) + (n - k) * log(1 - p)
+
+
+def _negative_binomial(k, n):
+    with mpmath.workdps(40):
+        return _binomial(k, n + k, mpmath.mpf(0.75)) + log(mpmath.mpf(n) / (n + k))
+
+
+def _beta(x, a, b):
+    with mpmath.workdps(40):
+        return log(a + b - 1) + _binomial(a - 1, a + b - 2, x)
+
+
+@pytest.mark.parametrize("distribution, method, argument, exact", TAILS, ids=named)
 def test_tails(distribution, method, argument, exact):
-    value = ft.tensor(argument)
-    reference = exact(mpmath.mpf(value.item()))
-    found = getattr(distribution, method)(value)
+    arguments = () if argument is None else (ft.tensor(argument),)
+    reference = exact(*(mpmath.mpf(a.item()) for a in arguments))
+    found = getattr(distribution, method)(*arguments)
     assert found.item() == pytest.approx(float(reference), 4e-6, 1e-45)
 
 
