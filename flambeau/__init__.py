@@ -47,6 +47,7 @@ inf, nan, pi, e = _math.inf, _math.nan, _math.pi, _math.e
 _LATER = {"GradScaler": "amp", "compile": "graph", "load": "files", "save": "files"}
 _SUBMODULES = (
     "_C",
+    "_tensor",
     "accelerator",
     "amp",
     "autograd",
@@ -62,17 +63,21 @@ _SUBMODULES = (
     "hub",
     "jit",
     "linalg",
+    "mps",
     "multiprocessing",
     "nn",
     "optim",
     "overrides",
     "random",
+    "return_types",
     "serialization",
     "special",
     "storage",
+    "testing",
     "torch_version",
     "utils",
     "version",
+    "xpu",
 )
 __getattr__ = _missing(
     globals(), submodules=_SUBMODULES, find=function_of, more=_registry, later=_LATER

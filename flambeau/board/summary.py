@@ -82,12 +82,14 @@ def histogram(tag: str, values, bins, max_bins=None) -> bytes:
     first, last = filled[0], filled[-1] + 1
     kept = [0, *counts[first:last].tolist()]
     facts = (array.min(), array.max(), array.size, array.sum(), array @ array)
-    return raw_histogram(tag, *map(float, facts), limits[first : last + 1].tolist(), kept)
+    return raw_histogram(tag, facts, limits[first : last + 1].tolist(), kept)
 
 
-def raw_histogram(tag, low, high, count, total, squares, limits, counts) -> bytes:
-    """A histogram whose facts are known: the upper bounds of bins and how many values they hold."""
-    numbers = (double(i + 1, value) for i, value in enumerate((low, high, count, total, squares)))
+def raw_histogram(tag: str, facts, limits, counts) -> bytes:
+    """A histogram by its facts (the least and the greatest value, how many, their sum, and that of
+    their squares), the upper bounds of bins and how many values they hold.
+    """
+    numbers = (double(i + 1, float(value)) for i, value in enumerate(facts))
     return text(1, tag) + message(5, *numbers, doubles(6, limits), doubles(7, counts))
 
 

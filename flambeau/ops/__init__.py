@@ -100,6 +100,7 @@ from .matrices import LinAlgError
 from .modes import INPLACE, interpreting
 from .op import Composite, Op, composite, explain, find, forget_plans, registry
 from .promotion import result_type
+from .results import result_type_of
 from .shapes import conjugate_of_scalar
 from .tape import (
     FREED,
@@ -198,6 +199,7 @@ __all__ = [
     "register",
     "registry",
     "result_type",
+    "result_type_of",
     "scan",
     "start_recording",
     "type_name",

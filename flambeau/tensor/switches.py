@@ -1,8 +1,10 @@
 """Switches of PyTorch's that programs set and ask for, and that change nothing here."""
 
+from typing import Any
+
 _MODES = ("default", "warn", "error")
 _PRECISIONS = ("highest", "high", "medium")
-_state = {"deterministic": 0, "precision": "highest", "warn_always": False}
+_state: dict[str, Any] = {"deterministic": 0, "precision": "highest", "warn_always": False}
 
 
 def use_deterministic_algorithms(mode, *, warn_only=False):
