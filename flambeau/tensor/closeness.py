@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from flambeau._base import numpy
 from flambeau.ops import ndarray
+from flambeau.types import by_name
 
 from .convert import as_tensor
 from .creation import empty
@@ -99,7 +100,7 @@ def _compare_leaves(actual, expected, where, tolerances, equal_nan, checks, subc
             f"{type(expected)}.{where}"
         )
     word = "Tensor-likes" if all(both) else "Scalars"
-    actual, expected = as_tensor(actual), as_tensor(expected)
+    actual, expected = map(_as_leaf, (actual, expected))
     if (text := _facts(actual, expected, checks if all(both) else {})) is not None:
         return AssertionError, text + where
     names = (actual.dtype.name, expected.dtype.name)
@@ -107,6 +108,11 @@ def _compare_leaves(actual, expected, where, tolerances, equal_nan, checks, subc
     rtol, atol = tolerances or (max(r for r, _ in known), max(a for _, a in known))
     text = _values(word, ndarray(actual), ndarray(expected), rtol, atol, equal_nan)
     return None if text is None else (AssertionError, text + where)
+
+
+def _as_leaf(value):
+    wide = {float: "float64", complex: "complex128"}.get(type(value))
+    return as_tensor(value, dtype=by_name(wide)) if wide else as_tensor(value)
 
 
 def _facts(actual, expected, checks):
