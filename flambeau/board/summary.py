@@ -81,15 +81,16 @@ def histogram(tag: str, values, bins, max_bins=None) -> bytes:
     # An empty bin before the first marks where that begins.
     first, last = filled[0], filled[-1] + 1
     kept = [0, *counts[first:last].tolist()]
-    facts = (array.min(), array.max(), array.size, array.sum(), array @ array)
-    return raw_histogram(tag, facts, limits[first : last + 1].tolist(), kept)
+    low, high, count, total, squares = map(
+        float, (array.min(), array.max(), array.size, array.sum(), array @ array)
+    )
+    bounds = limits[first : last + 1].tolist()
+    return raw_histogram(tag, low, high, count, total, squares, bounds, kept)
 
 
-def raw_histogram(tag: str, facts, limits, counts) -> bytes:
-    """A histogram by its facts (the least and the greatest value, how many, their sum, and that of
-    their squares), the upper bounds of bins and how many values they hold.
-    """
-    numbers = (double(i + 1, float(value)) for i, value in enumerate(facts))
+def raw_histogram(tag, low, high, count, total, squares, limits, counts) -> bytes:
+    """A histogram whose facts are known: the upper bounds of bins and how many values they hold."""
+    numbers = (double(i + 1, value) for i, value in enumerate((low, high, count, total, squares)))
     return text(1, tag) + message(5, *numbers, doubles(6, limits), doubles(7, counts))
 
 

@@ -129,9 +129,8 @@ class SummaryWriter:
         """A histogram whose facts are known."""
         if len(bucket_limits) != len(bucket_counts):
             raise ValueError("len(bucket_limits) != len(bucket_counts), see the document.")
-        facts = (min, max, num, sum, sum_squares)
-        value = summary.raw_histogram(tag, facts, bucket_limits, bucket_counts)
-        self._add(value, global_step, walltime)
+        facts = (min, max, num, sum, sum_squares, bucket_limits, bucket_counts)
+        self._add(summary.raw_histogram(tag, *facts), global_step, walltime)
 
     def add_image(self, tag, img_tensor, global_step=None, walltime=None, dataformats="CHW"):
         """A picture: numbers in [0, 1], or bytes."""

@@ -4,9 +4,9 @@ from importlib import import_module
 
 from .allocator import ALLOCATOR
 from .backward import BACKWARD
-from .guard import GUARD, GUARD_KINDS
 from .counting import COUNTING, IN_ORDER, IN_WORD, LISTED
 from .counting import KERNELS as COUNTS
+from .guard import GUARD, GUARD_KINDS
 from .launch import HEAD, KINDS, LAUNCH
 from .pool import POOL
 from .products import PRODUCTS, ROUTINES
