@@ -1,4 +1,4 @@
-"""Names that programs take from PyTorch's native module `torch._C`."""
+"""Names that programs take from PyTorch's native module `torch._C`, and its inner modules."""
 
 from flambeau._base import absent as _absent
 from flambeau._base import missing
@@ -20,10 +20,6 @@ __all__ = [
     "Generator",
     "Size",
     "TensorBase",
-    "_fft",
-    "_linalg",
-    "_nn",
-    "_special",
     "device",
     "dtype",
 ]
