@@ -59,9 +59,9 @@ def kind(value):
         return value.layout
     if cls in _NUMBERS:
         return _NUMBERS[cls]
-    if modes.state.overrides and overrides.takes_over(cls):
-        raise overrides.Overridden
     if is_tensor(value):
+        if modes.state.overrides and overrides.takes_over(cls):
+            raise overrides.Overridden
         return value.layout
     if isinstance(value, bool | int | float | complex):
         return next(k for k in (bool, int, float, complex) if isinstance(value, k))
