@@ -27,7 +27,7 @@ scope: dict = {
     "state": modes.state,
     "taking": overrides.taking,
     "Overridden": overrides.Overridden,
-    "overloaded": overrides.overloaded,
+    "taken": overrides.taken,
     "overridden": overrides.performed,
 }
 
@@ -300,8 +300,8 @@ def make_composite(op, slow=None):
 
 def _look(tuple_of, target):
     """Lines for doors without keys: whether a class takes over."""
-    found = f"overloaded({tuple_of})"
-    return [f"    if taking and {found}: return overridden(op, {tuple_of}, {target})"]
+    look = f"taking and taken({tuple_of})"
+    return [f"    if {look}: return overridden(op, {tuple_of}, {target})"]
 
 
 def make_inplace(op):
