@@ -25,6 +25,7 @@ from flambeau.tensor import (
     no_grad,
     set_grad_enabled,
 )  # fmt: skip
+from flambeau.tensor import foreach as _foreach
 from flambeau.types import DTYPES as _dtypes
 from flambeau.types import Device as device
 from flambeau.types import DType as dtype
@@ -80,7 +81,11 @@ _SUBMODULES = (
     "xpu",
 )
 __getattr__ = _missing(
-    globals(), submodules=_SUBMODULES, find=function_of, more=_registry, later=_LATER
+    globals(),
+    submodules=_SUBMODULES,
+    find=lambda name: function_of(name) or _foreach(name),
+    more=_registry,
+    later=_LATER,
 )
 
 __all__ = [

@@ -27,7 +27,7 @@ torch.backends.cpu: get_cpu_capability
 torch.cuda: is_available device_count manual_seed_all empty_cache memory_allocated
 torch.distributed: is_available is_initialized
 torch.functional: einsum norm
-torch.hub: load load_state_dict_from_url
+torch.hub: load load_state_dict_from_url HASH_REGEX _get_torch_home
 torch.jit: ignore unused is_scripting script_if_tracing Final
 torch.multiprocessing: Process Queue spawn get_context set_sharing_strategy
 torch.overrides: handle_torch_function has_torch_function TorchFunctionMode
@@ -38,7 +38,7 @@ torch.testing: assert_close make_tensor
 torch.torch_version: TorchVersion
 torch.utils._pytree: tree_map tree_flatten tree_unflatten
 torch.utils.data._utils.collate: default_collate
-torch.utils.data.dataloader: DataLoader default_collate
+torch.utils.data.dataloader: DataLoader default_collate _BaseDataLoaderIter
 torch.utils.data.dataset: Dataset random_split
 torch.utils.data.distributed: DistributedSampler
 torch.utils.data.sampler: Sampler BatchSampler
@@ -112,6 +112,29 @@ def test_marks_for_torchscript_leave_functions_as_they_are():
 
 def test_the_types_of_results_with_names():
     assert isinstance(torch.ones(2).max(0), torch.return_types.max)
+
+
+def test_ops_on_lists_of_tensors():
+    def lists():
+        return [torch.tensor([1.0, -2.0]), torch.tensor([4.0])]
+
+    def values(tensors):
+        return [t.tolist() for t in tensors]
+
+    assert values(torch._foreach_add(lists(), 1.0)) == [[2, -1], [5]]
+    assert values(torch._foreach_add(lists(), lists(), alpha=2)) == [[3, -6], [12]]
+    assert values(torch._foreach_mul(lists(), [2.0, 3.0])) == [[2, -4], [12]]
+    assert values(torch._foreach_maximum(lists(), 0.0)) == [[1, 0], [4]]
+    assert values(torch._foreach_norm(lists(), 1)) == [3, 4]
+    ones = [torch.ones(2), torch.ones(1)]
+    assert values(torch._foreach_addcdiv(lists(), ones, ones, 3.0)) == [[4, 1], [7]]
+    changed = lists()
+    assert torch._foreach_sqrt_(torch._foreach_abs(changed)) is None
+    torch._foreach_neg_(changed)
+    torch._foreach_copy_(ones, changed)
+    assert values(ones) == values(changed) == [[-1, 2], [-4]]
+    with pytest.raises(AttributeError, match="_foreach_nonsense"):
+        _ = torch._foreach_nonsense
 
 
 def difference(a, b, **options):

@@ -12,7 +12,11 @@ from flambeau.data import (
     default_convert,
     get_worker_info,
 )
+from flambeau.data import loader as _iterators
 
+_BaseDataLoaderIter = _iterators.Iterator
+_MultiProcessingDataLoaderIter = _iterators.CrewIterator
+_SingleProcessDataLoaderIter = _iterators.OwnIterator
 __all__ = [
     "BatchSampler",
     "DataLoader",
