@@ -25,6 +25,7 @@ from flambeau.tensor import (
     no_grad,
     set_grad_enabled,
 )  # fmt: skip
+from flambeau.tensor import foreach as _foreach
 from flambeau.types import DTYPES as _dtypes
 from flambeau.types import Device as device
 from flambeau.types import DType as dtype
@@ -47,6 +48,7 @@ inf, nan, pi, e = _math.inf, _math.nan, _math.pi, _math.e
 _LATER = {"GradScaler": "amp", "compile": "graph", "load": "files", "save": "files"}
 _SUBMODULES = (
     "_C",
+    "_tensor",
     "accelerator",
     "amp",
     "autograd",
@@ -62,20 +64,28 @@ _SUBMODULES = (
     "hub",
     "jit",
     "linalg",
+    "mps",
     "multiprocessing",
     "nn",
     "optim",
     "overrides",
     "random",
+    "return_types",
     "serialization",
     "special",
     "storage",
+    "testing",
     "torch_version",
     "utils",
     "version",
+    "xpu",
 )
 __getattr__ = _missing(
-    globals(), submodules=_SUBMODULES, find=function_of, more=_registry, later=_LATER
+    globals(),
+    submodules=_SUBMODULES,
+    find=lambda name: function_of(name) or _foreach(name),
+    more=_registry,
+    later=_LATER,
 )
 
 __all__ = [

@@ -1,6 +1,5 @@
 """The ground everything else stands on: knobs, errors, and which line of the user called this."""
 
-from . import absent, annotations
 from .caller import user_frame, user_line
 from .errors import explain
 from .handle import RemovableHandle
@@ -17,8 +16,6 @@ __all__ = [
     "TORCH_VERSION",
     "TorchVersion",
     "VERSION",
-    "absent",
-    "annotations",
     "explain",
     "knobs",
     "missing",

@@ -6,7 +6,6 @@ from flambeau.tensor import anomaly as anomaly_mode
 from flambeau.tensor import (
     enable_grad,
     engine,
-    grad_mode,
     inference_mode,
     is_grad_enabled,
     is_inference_mode_enabled,
@@ -15,7 +14,7 @@ from flambeau.tensor import (
 )  # fmt: skip
 from flambeau.tensor import gradcheck as _gradcheck
 
-from . import forward_ad, function, functional, graph
+from . import forward_ad, function, functional, grad_mode, graph, variable
 
 backward, grad = engine.backward, engine.grad
 Function, detect_anomaly, set_detect_anomaly = (
@@ -49,4 +48,5 @@ __all__ = [
     "no_grad",
     "set_detect_anomaly",
     "set_grad_enabled",
+    "variable",
 ]

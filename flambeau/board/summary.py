@@ -239,3 +239,24 @@ def hyperparameters(values: dict, metrics: dict, domains: dict | None, now: floa
         "_hparams_/session_end_info": message(4, integer(1, 1), double(2, now)),
     }
     return [text(1, tag) + _plugin("hparams", content) for tag, content in parts.items()]
+
+
+# Layouts of the dashboard of custom scalars.
+
+
+def custom_scalars(layout: dict) -> bytes:
+    """Which scalars a diagram shows: ``{category: {title: [kind, tags]}}``."""
+    categories = []
+    for category, charts in layout.items():
+        shown = [message(2, text(1, title), _chart(*chart)) for title, chart in charts.items()]
+        categories.append(message(2, text(1, category), *shown))
+    data = b"".join(categories)
+    content = _tensor(_STRING, (), message(8, data))
+    return text(1, "custom_scalars__config__") + content + _plugin("custom_scalars")
+
+
+def _chart(kind: str, tags) -> bytes:
+    if kind == "Margin":
+        value, lower, upper = tags
+        return message(3, message(1, text(1, value), text(2, lower), text(3, upper)))
+    return message(2, *(text(1, tag) for tag in tags))

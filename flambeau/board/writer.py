@@ -8,6 +8,7 @@ import time
 import weakref
 
 from . import summary
+from .graph import graph_of
 from .message import double, integer, message, text
 from .records import record
 
@@ -40,6 +41,10 @@ class FileWriter:
         when = double(1, time.time() if walltime is None else walltime)
         step = b"" if global_step is None else integer(2, int(global_step))
         self._write(when + step + message(5, message(1, value)))
+
+    def add_graph(self, graph: bytes, walltime=None) -> None:
+        """Writes a `GraphDef`."""
+        self._write(double(1, time.time() if walltime is None else walltime) + message(4, graph))
 
     def _write(self, event: bytes) -> None:
         self._file.write(record(event))
@@ -195,6 +200,26 @@ class SummaryWriter:
             writer.add_summary(value)
         for tag, value in metric_dict.items():
             writer.add_summary(summary.scalar(tag, value), global_step)
+
+    def add_graph(self, model, input_to_model, verbose=False, use_strict_trace=True):
+        """The ops that one call of a module performs, under the modules that perform them."""
+        self._writer().add_graph(graph_of(model, input_to_model))
+
+    def add_custom_scalars(self, layout):
+        """Diagrams of several scalars: ``{category: {title: [kind, tags]}}``, where a kind is
+        "Multiline" or "Margin".
+        """
+        self._add(summary.custom_scalars(layout), None, None)
+
+    def add_custom_scalars_multilinechart(self, tags, category="default", title="untitled"):
+        """One diagram of several scalars."""
+        self.add_custom_scalars({category: {title: ["Multiline", tags]}})
+
+    def add_custom_scalars_marginchart(self, tags, category="default", title="untitled"):
+        """One diagram of a scalar between two others: the tags of value, lower and upper bound."""
+        if len(tags) != 3:
+            raise ValueError(f"a margin chart has 3 tags, not {len(tags)}")
+        self.add_custom_scalars({category: {title: ["Margin", tags]}})
 
     def add_embedding(
         self,

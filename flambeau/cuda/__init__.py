@@ -14,6 +14,9 @@ empty_cache = ipc_collect = _made.empty_cache
 manual_seed, manual_seed_all = _made.manual_seed, _made.manual_seed_all
 max_memory_allocated = max_memory_reserved = memory_reserved = _made.memory_allocated
 memory_allocated, synchronize = _made.memory_allocated, _made.synchronize
+Event = ExternalStream = Stream = device = _made.Absent
+get_device_capability = get_device_name = get_device_properties = set_device = _made.synchronize
+default_generators = ()
 _GRAPHS = (
     "CUDAGraph",
     "graph",
@@ -25,9 +28,17 @@ __getattr__ = missing(
     globals(), submodules=("amp",), later=dict.fromkeys(_GRAPHS, "flambeau.graph")
 )
 __all__ = [
+    "Event",
+    "ExternalStream",
+    "Stream",
     "current_device",
+    "default_generators",
+    "device",
     "device_count",
     "empty_cache",
+    "get_device_capability",
+    "get_device_name",
+    "get_device_properties",
     "ipc_collect",
     "is_available",
     "is_bf16_supported",
@@ -38,5 +49,6 @@ __all__ = [
     "max_memory_reserved",
     "memory_allocated",
     "memory_reserved",
+    "set_device",
     "synchronize",
 ]

@@ -142,11 +142,11 @@ class DataLoader:
                 stacklevel=2,
             )
         if self.num_workers == 0:
-            return _OwnIterator(self)
+            return OwnIterator(self)
         if not self.persistent_workers:
-            return _CrewIterator(self)
+            return CrewIterator(self)
         if self._iterator is None or not self._iterator.alive:
-            self._iterator = _CrewIterator(self)
+            self._iterator = CrewIterator(self)
         else:
             self._iterator.restart(self._stream_length)
         return self._iterator
@@ -221,7 +221,7 @@ def _warn_of_many(num_workers):
         )
 
 
-class _Iterator:
+class Iterator:
     """One pass over a loader. The order of draws is PyTorch's: workers' seed first, then the
     sampler's.
     """
@@ -267,7 +267,7 @@ class _Iterator:
         warnings.warn(text, stacklevel=3)
 
 
-class _OwnIterator(_Iterator):
+class OwnIterator(Iterator):
     """Loads in this process, when asked."""
 
     def __init__(self, loader):
@@ -281,7 +281,7 @@ class _OwnIterator(_Iterator):
         return self._source.fetch(next(self._indices))
 
 
-class _CrewIterator(_Iterator):
+class CrewIterator(Iterator):
     """Hands the keys of batches to workers in turn and gives the batches out in the order of the
     keys.
 

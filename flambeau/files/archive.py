@@ -18,6 +18,7 @@ from .unpickled import load_one
 
 ALIGNMENT = 64
 SIGNATURE = b"PK\x03\x04"
+_PIECE = 1 << 18  # bytes that are read and then still in the cache for the checksum
 _HEADER = 30  # bytes of a member's local header before its name
 _DAMAGE = (
     zipfile.BadZipFile,
@@ -115,13 +116,14 @@ class Archive:
     def _read_into(self, name, view):
         info, start = self._find(name)
         self.file.seek(start)
-        done = 0
+        done = checksum = 0
         while done < len(view):
-            count = self.file.readinto(view[done:])
+            count = self.file.readinto(view[done : done + _PIECE])
             if not count:
                 raise RuntimeError(f"PytorchStreamReader failed reading file {name}: it ends early")
+            checksum = zlib.crc32(view[done : done + count], checksum)
             done += count
-        if info.CRC and zlib.crc32(view) != info.CRC:  # 0: PyTorch was told not to compute it
+        if info.CRC and checksum != info.CRC:  # 0: PyTorch was told not to compute it
             raise RuntimeError(f"PytorchStreamReader failed reading file {name}: bad checksum")
 
     def storage(self, key: str):

@@ -15,17 +15,19 @@ from .atomic import replacing
 from .serialization import load as load_file
 
 CONFIGURATION = "hubconf.py"
-_HASH = re.compile(r"-([a-f0-9]*)\.")  # in resnet18-bf5877c8.pth
+HASH = re.compile(r"-([a-f0-9]*)\.")  # in resnet18-bf5877c8.pth
 _folder: list[str] = []
+
+
+def home() -> str:
+    """The folder of PyTorch's caches."""
+    cache = os.environ.get("XDG_CACHE_HOME", os.path.join("~", ".cache"))
+    return os.path.expanduser(os.environ.get("TORCH_HOME", os.path.join(cache, "torch")))
 
 
 def get_dir() -> str:
     """The folder that downloads go to."""
-    if _folder:
-        return _folder[0]
-    cache = os.environ.get("XDG_CACHE_HOME", os.path.join("~", ".cache"))
-    home = os.environ.get("TORCH_HOME", os.path.join(cache, "torch"))
-    return os.path.join(os.path.expanduser(home), "hub")
+    return _folder[0] if _folder else os.path.join(home(), "hub")
 
 
 def set_dir(d) -> None:
@@ -125,7 +127,7 @@ def load_state_dict_from_url(
     name = file_name or os.path.basename(urllib.parse.urlparse(url).path)
     path = os.path.join(folder, name)
     if not os.path.exists(path):
-        found = _HASH.search(name) if check_hash else None
+        found = HASH.search(name) if check_hash else None
         print(f'Downloading: "{url}" to {path}', file=sys.stderr)
         download_url_to_file(url, path, found.group(1) if found else None, progress)
     return load_file(path, map_location=map_location, weights_only=weights_only)

@@ -30,6 +30,8 @@ class _Global:
 
 
 Global = functools.cache(_Global)
+# Most of what a pickle is made of, and nothing that is written in a way of its own.
+_PLAIN = frozenset((bool, bytes, collections.OrderedDict, dict, float, int, list, str, tuple))
 _UTILS = "torch._utils"
 _BYTES = Global("torch.storage", "UntypedStorage")
 
@@ -47,7 +49,9 @@ class Writing:
         self._more = tuple(more)
 
     def save(self, value, save_persistent_id=True):
-        if isinstance(value, _Global):
+        if type(value) in _PLAIN:
+            super().save(value, save_persistent_id)
+        elif isinstance(value, _Global):
             self._save_name(value, value.module, value.name)
         elif isinstance(value, Tensor):
             self._save_tensor(value)

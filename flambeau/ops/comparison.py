@@ -2,6 +2,7 @@
 
 from .family import pointwise
 from .family.pointwise import to_bool
+from .op import also
 
 
 def _compare(name, doc, scalar):
@@ -19,3 +20,11 @@ lt = _compare("lt", """``self < other``.""", lambda self, other: self < other)
 le = _compare("le", """``self <= other``.""", lambda self, other: self <= other)
 gt = _compare("gt", """``self > other``.""", lambda self, other: self > other)
 ge = _compare("ge", """``self >= other``.""", lambda self, other: self >= other)
+for _op, _name in (
+    (ne, "not_equal"),
+    (lt, "less"),
+    (le, "less_equal"),
+    (gt, "greater"),
+    (ge, "greater_equal"),
+):
+    also(_op, _name)

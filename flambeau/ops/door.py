@@ -27,7 +27,7 @@ scope: dict = {
     "state": modes.state,
     "taking": overrides.taking,
     "Overridden": overrides.Overridden,
-    "overloaded": overrides.overloaded,
+    "taken": overrides.taken,
     "overridden": overrides.performed,
 }
 
@@ -59,9 +59,9 @@ def kind(value):
         return value.layout
     if cls in _NUMBERS:
         return _NUMBERS[cls]
-    if modes.state.overrides and overrides.takes_over(cls):
-        raise overrides.Overridden
     if is_tensor(value):
+        if modes.state.overrides and overrides.takes_over(cls):
+            raise overrides.Overridden
         return value.layout
     if isinstance(value, bool | int | float | complex):
         return next(k for k in (bool, int, float, complex) if isinstance(value, k))
@@ -301,8 +301,8 @@ def make_composite(op, slow=None):
 
 def _look(tuple_of, target):
     """Lines for doors without keys: whether a class takes over."""
-    found = f"overloaded({tuple_of})"
-    return [f"    if taking and {found}: return overridden(op, {tuple_of}, {target})"]
+    look = f"taking and taken({tuple_of})"
+    return [f"    if {look}: return overridden(op, {tuple_of}, {target})"]
 
 
 def make_inplace(op):

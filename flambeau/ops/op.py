@@ -135,7 +135,7 @@ class Op:
         try:
             return self._planned(raw)
         except Exception as error:
-            if isinstance(error, overrides.Overridden | TypeError) and overrides.overloaded(raw):
+            if overrides.overloaded(raw):
                 return overrides.performed(self, raw, None)
             told = facts.tell(self, raw, error)
             if told is error:

@@ -9,7 +9,7 @@ from typing import Any
 from . import modes
 
 plain: set[type] = set()  # classes of tensors that take nothing over
-taking: list[type] = []  # those that do; while there are none, composites do not look
+taking: set[type] = set()  # those that do; while there are none, composites do not look
 
 
 class Overridden(Exception):
@@ -26,6 +26,21 @@ def takes_over(cls: type) -> bool:
     return getattr(cls, "__torch_function__", disabled) is not disabled
 
 
+def taken(values) -> bool:
+    """Whether one of `values`, or of the lists among them, is a tensor of a class that takes
+    over.
+    """
+    return modes.state.overrides and any(type(item) in taking for item in _items(values))
+
+
+def _items(values):
+    for value in values:
+        if value.__class__ in (tuple, list):
+            yield from value
+        else:
+            yield value
+
+
 def overloaded(values) -> list:
     """Those of `values`, and of the lists among them, whose classes take over: one of each class,
     subclasses before their bases, otherwise in order. None while that is disabled.
@@ -33,13 +48,12 @@ def overloaded(values) -> list:
     found: list[Any] = []
     if not modes.state.overrides:
         return found
-    for value in values:
-        for item in value if value.__class__ in (tuple, list) else (value,):
-            cls = type(item)
-            if cls in plain or not takes_over(cls) or any(type(f) is cls for f in found):
-                continue
-            after = (i for i, f in enumerate(found) if isinstance(item, type(f)))
-            found.insert(next(after, len(found)), item)
+    for item in _items(values):
+        cls = type(item)
+        if cls in plain or not takes_over(cls) or any(type(f) is cls for f in found):
+            continue
+        after = (i for i, f in enumerate(found) if isinstance(item, type(f)))
+        found.insert(next(after, len(found)), item)
     return found
 
 

@@ -20,3 +20,8 @@ def named(op: str, fields: str) -> type:
 def _show(self):
     inner = ",\n".join(f"{name}={value!r}" for name, value in zip(self._fields, self, strict=True))
     return f"torch.return_types.{type(self).__name__}(\n{inner})"
+
+
+def result_type_of(op: str) -> type | None:
+    """The type of an op's results; None where they have no names."""
+    return next((kind for (name, _), kind in _made.items() if name == op), None)

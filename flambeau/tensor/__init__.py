@@ -25,6 +25,7 @@ from . import (
 from .autograd import anomaly, engine, grad_mode
 from .borders import TypedStorage, UntypedStorage
 from .convert import as_tensor, from_numpy, tensor
+from .foreach import foreach
 from .methods import door_of, function_of, inplace_of, install, public
 from .strided import strided
 from .tensor import Size, Tensor
@@ -79,6 +80,7 @@ PUBLIC = {
 PUBLIC |= convert.LEGACY | {"range": creation.range_, "resize_as_": borders.resize_as}
 PUBLIC |= {name: getattr(printing, name) for name in ("get_printoptions", "set_printoptions")}
 PUBLIC |= {x.name: x for named in (formats.FORMATS, formats.LAYOUTS) for x in named}
+PUBLIC |= {"legacy_contiguous_format": formats.contiguous_format, "newaxis": None}
 PUBLIC |= {"memory_format": formats.MemoryFormat, "layout": formats.MemoryLayout}
 
 from .autograd import (
@@ -113,6 +115,7 @@ __all__ = [
     "anomaly",
     "enable_grad",
     "engine",
+    "foreach",
     "formats",
     "forward",
     "function",

@@ -19,9 +19,19 @@ def manual_seed_all(seed: int) -> None:
     """Seeds the streams of all CUDA devices: there are none."""
 
 
+_NONE = "Torch not compiled with CUDA enabled: no CUDA device is there"
+
+
 def synchronize(device=None) -> None:
     """Waits for a CUDA device, which cannot be."""
-    raise AssertionError("Torch not compiled with CUDA enabled: no CUDA device is there")
+    raise AssertionError(_NONE)
+
+
+class Absent:
+    """What exists on CUDA devices only: a class for annotations, of which nothing can be made."""
+
+    def __init__(self, *args, **options):
+        raise AssertionError(_NONE)
 
 
 def current_accelerator(check_available: bool = False) -> None:

@@ -124,11 +124,22 @@ def operator_of(name):
     number, so that Python asks the other side."""
     declared = registry[name]
     if len(declared) > 1:
-        return _guarded(door_of(name))
+        return _guarded(door_of(name), name)
     op = declared[0]
     if len(op.schema.arguments) < 2:
         return op.door
     return op.make_door(slow=_tolerant(op))
+
+
+# The reflected operator of each op that has one.
+_ANSWERS = {n: dunder for dunder, n in (OPERATORS | REFLECTED).items() if dunder.startswith("__r")}
+
+
+def _takes_over(other, name):
+    """Whether the class of `other` takes an operator over; one that has the reflected operator
+    answers by that, as Python has it.
+    """
+    return overrides.overloaded((other,)) and not hasattr(other, _ANSWERS.get(name, ""))
 
 
 def _tolerant(op):
@@ -136,7 +147,7 @@ def _tolerant(op):
         self, other = raw[:2]
         if not isinstance(self, Tensor):
             raise TypeError(f"{op.name}(): argument 'input' must be Tensor, not {type(self)}")
-        if not isinstance(other, Tensor | numbers.Number) and not overrides.overloaded((other,)):
+        if not isinstance(other, Tensor | numbers.Number) and not _takes_over(other, op.name):
             if not isinstance(other, numpy.ndarray):
                 return NotImplemented
             raw = (raw[0], as_tensor(other), *raw[2:])
@@ -145,10 +156,10 @@ def _tolerant(op):
     return slow
 
 
-def _guarded(door):
+def _guarded(door, name):
     def method(self, other):
         if other.__class__ is not Tensor and not isinstance(other, Tensor | numbers.Number):
-            if overrides.overloaded((other,)):
+            if _takes_over(other, name):
                 return door(self, other)
             if not isinstance(other, numpy.ndarray):
                 return NotImplemented
@@ -161,7 +172,7 @@ def _guarded(door):
 def _reflect(name):
     def build():
         door = door_of(name)
-        return _guarded(lambda self, other: door(other, self))
+        return _guarded(lambda self, other: door(other, self), name)
 
     return build
 

@@ -58,7 +58,7 @@ def _init_subclass(cls, **options):
     if not overrides.takes_over(cls):
         overrides.plain.add(cls)
         return
-    overrides.taking.append(cls)
+    overrides.taking.add(cls)
     for name, member in _wrapped().items():
         if next(base for base in cls.__mro__ if name in base.__dict__) is Tensor:
             setattr(cls, name, member)

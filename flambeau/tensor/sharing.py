@@ -5,7 +5,6 @@ process to process. No name can be left behind by one that is killed.
 import mmap
 import os
 import sys
-import tempfile
 import weakref
 
 from flambeau import runtime
@@ -34,8 +33,9 @@ class Shared:
         if hasattr(os, "memfd_create"):
             descriptor = os.memfd_create("flambeau-shared", os.MFD_CLOEXEC)
         else:
-            with tempfile.TemporaryFile() as file:
-                descriptor = os.dup(file.fileno())
+            path = os.path.join("/tmp", f"flambeau-{os.urandom(8).hex()}")
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+            os.unlink(path)
         os.truncate(descriptor, max(nbytes, 1))
         return cls(descriptor, nbytes)
 

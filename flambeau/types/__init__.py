@@ -27,6 +27,7 @@ from .layout import (
 )
 from .schema import PLAIN, TENSOR_TYPES, Argument, Schema
 
+Number = bool | int | float
 __all__ = [
     "DTYPES",
     "PLAIN",
@@ -38,6 +39,7 @@ __all__ = [
     "DType",
     "Device",
     "Layout",
+    "Number",
     "by_name",
     "can_cast",
     "channels_last",

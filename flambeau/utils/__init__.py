@@ -2,7 +2,14 @@
 
 from flambeau._base import missing
 
-__getattr__ = missing(
-    globals(), submodules=("_pytree", "checkpoint", "data", "dlpack", "tensorboard")
+_SUBMODULES = (
+    "_pytree",
+    "checkpoint",
+    "data",
+    "dlpack",
+    "hooks",
+    "model_zoo",
+    "tensorboard",
 )
-__all__ = ["checkpoint", "data", "dlpack", "tensorboard"]
+__getattr__ = missing(globals(), submodules=_SUBMODULES)
+__all__ = [*_SUBMODULES]

@@ -25,6 +25,8 @@ def test_switches_can_be_set():
         lambda: torch.zeros(2).cuda(),
         lambda: torch.nn.Linear(2, 2).to("cuda"),
         lambda: torch.tensor([1], device=torch.device("cuda", 0)),
+        lambda: torch.cuda.set_device(0),
+        lambda: torch.cuda.Stream(),
     ],
 )
 def test_cuda_answers_that_it_is_not_there(use):

@@ -245,6 +245,46 @@ def test_embeddings(writer, tmp_path):
     assert "single_image_dim: 5 single_image_dim: 4" in told
 
 
+class Model(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU())
+        self.head = torch.nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.head(self.body(x)) + torch.ones(2)
+
+
+def test_graphs(writer, tmp_path):
+    model = Model()
+    writer.add_graph(model, torch.ones(5, 3))
+    writer.flush()
+    [path] = tmp_path.glob("events*")
+    graph = fields(fields(list(records(path.read_bytes()))[1])[4][0])
+    nodes = {node[1][0].decode(): node for node in map(fields, graph[1])}
+    inputs = {name: [i.decode() for i in node.get(3, [])] for name, node in nodes.items()}
+    first, second = "Model/Sequential[body]/Linear[0]", "Model/Linear[head]"
+    assert inputs[f"{first}/linear"] == ["input/x", f"{first}/weight", f"{first}/bias"]
+    assert inputs["Model/Sequential[body]/ReLU[1]/relu"] == [f"{first}/linear"]
+    assert inputs[f"{second}/linear"][0] == "Model/Sequential[body]/ReLU[1]/relu"
+    assert inputs["Model/add"][0] == f"{second}/linear" and inputs["output/output"] == ["Model/add"]
+    assert nodes[f"{first}/weight"][2] == [b"Parameter"]
+    shape = fields(fields(fields(fields(nodes[f"{first}/linear"][5][0])[2][0])[1][0])[7][0])[2]
+    assert [fields(size)[1][0] for size in shape] == [5, 4]
+    assert not model._forward_hooks and not model.head._forward_pre_hooks
+
+
+def test_layouts_of_scalars(writer, tmp_path):
+    writer.add_custom_scalars({"all": {"losses": ["Multiline", ["a", "b"]]}})
+    writer.add_custom_scalars_marginchart(["value", "low", "high"], title="margin")
+    writer.flush()
+    found = [fields(fields(value[8][0])[8][0])[2][0] for _, _, value in values(tmp_path)]
+    category, other = map(fields, found)
+    assert category[1] == [b"all"] and fields(fields(category[2][0])[2][0])[1] == [b"a", b"b"]
+    margin = fields(fields(fields(other[2][0])[3][0])[1][0])
+    assert margin == {1: [b"value"], 2: [b"low"], 3: [b"high"]}
+
+
 def test_files_are_closed_and_opened_anew(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     writer = SummaryWriter(comment="_mine")
@@ -267,8 +307,10 @@ def test_tensorboard_reads_it(writer, tmp_path):
     writer.add_scalar("s", 0.5, 3)
     writer.add_histogram("h", torch.randn(100), 1)
     writer.add_image("i", torch.rand(3, 4, 5), 1)
+    writer.add_graph(Model(), torch.ones(5, 3))
     writer.flush()
     read = loader.EventAccumulator(str(tmp_path))
     read.Reload()
     assert read.Tags()["scalars"] == ["s"] and read.Scalars("s")[0].value == 0.5
     assert read.Tags()["histograms"] == ["h"] and read.Tags()["images"] == ["i"]
+    assert len(read.Graph().node) > 8

@@ -22,6 +22,8 @@ from flambeau.data import (
     random_split,
 )
 
+from . import _utils, dataloader, dataset, distributed, sampler
+
 __all__ = [
     "BatchSampler",
     "ChainDataset",
@@ -38,8 +40,13 @@ __all__ = [
     "SubsetRandomSampler",
     "TensorDataset",
     "WeightedRandomSampler",
+    "_utils",
+    "dataloader",
+    "dataset",
     "default_collate",
     "default_convert",
+    "distributed",
     "get_worker_info",
     "random_split",
+    "sampler",
 ]

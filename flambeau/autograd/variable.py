@@ -1,0 +1,5 @@
+"""PyTorch's former name of `Tensor`."""
+
+from flambeau.tensor import Tensor as Variable
+
+__all__ = ["Variable"]

@@ -1,0 +1,5 @@
+"""PyTorch's path to the handles of hooks."""
+
+from flambeau._base import RemovableHandle
+
+__all__ = ["RemovableHandle"]

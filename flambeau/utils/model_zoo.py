@@ -1,0 +1,6 @@
+"""The former path to weights from an address: PyTorch's `torch.utils.model_zoo`."""
+
+from flambeau.files import hub as _hub
+
+load_url = _hub.load_state_dict_from_url
+__all__ = ["load_url"]

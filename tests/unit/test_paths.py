@@ -1,0 +1,205 @@
+"""Paths of PyTorch's modules that programs import, what they find there, and the small functions
+behind them.
+"""
+
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy
+import pytest
+
+import flambeau as torch
+from flambeau._base import TORCH_VERSION, TorchVersion
+
+# What einops, torchmetrics, lightning-utilities, torchdiffeq and programs like transformers import.
+PATHS = """
+torch._C: DisableTorchFunctionSubclass _log_api_usage_once
+torch._tensor: Tensor
+torch.autograd: Function Variable
+torch.autograd.grad_mode: no_grad inference_mode
+torch.autograd.variable: Variable
+torch.backends.cuda: matmul sdp_kernel is_built
+torch.backends.cudnn: benchmark deterministic enabled flags is_available version
+torch.backends.mps: is_available is_built
+torch.backends.cpu: get_cpu_capability
+torch.cuda: is_available device_count manual_seed_all empty_cache memory_allocated
+torch.distributed: is_available is_initialized
+torch.functional: einsum norm
+torch.hub: load load_state_dict_from_url HASH_REGEX _get_torch_home
+torch.jit: ignore unused is_scripting script_if_tracing Final
+torch.multiprocessing: Process Queue spawn get_context set_sharing_strategy
+torch.overrides: handle_torch_function has_torch_function TorchFunctionMode
+torch.random: fork_rng manual_seed get_rng_state
+torch.serialization: add_safe_globals safe_globals
+torch.storage: UntypedStorage TypedStorage
+torch.testing: assert_close make_tensor
+torch.torch_version: TorchVersion
+torch.utils._pytree: tree_map tree_flatten tree_unflatten
+torch.utils.data._utils.collate: default_collate
+torch.utils.data.dataloader: DataLoader default_collate _BaseDataLoaderIter
+torch.utils.data.dataset: Dataset random_split
+torch.utils.data.distributed: DistributedSampler
+torch.utils.data.sampler: Sampler BatchSampler
+torch.utils.hooks: RemovableHandle
+torch.utils.model_zoo: load_url
+torch.utils.tensorboard: SummaryWriter
+torch.version: __version__ cuda
+torch.xpu: is_available
+"""
+
+
+@pytest.mark.parametrize("line", PATHS.strip().splitlines())
+def test_programs_find_what_they_import(line):
+    path, names = line.split(":")
+    module = importlib.import_module(path.replace("torch", "flambeau", 1))
+    for name in names.split():
+        assert hasattr(module, name), name
+
+
+def test_versions():
+    assert TORCH_VERSION >= "2.13" and TORCH_VERSION < (2, 14) and str(TORCH_VERSION)[:4] == "2.13"
+    assert TorchVersion("2.9.1") < "2.13.0" and TorchVersion("2.0") == "2.0.0"
+    assert TorchVersion("2.13.0a0+git1") < "2.13" and TorchVersion("1.10") != "1.1"
+    assert torch.version.cuda is None and torch.version.__version__ == TORCH_VERSION
+
+
+def test_the_version_where_flambeau_stands_for_pytorch(tmp_path):
+    code = (
+        "import importlib.metadata as m; print(m.version('torch'))\n"
+        "import torch; print(torch.__version__, torch.__version__ >= '2.0')"
+    )
+    (tmp_path / "script.py").write_text(code)
+    done = subprocess.run(
+        [sys.executable, "-m", "flambeau", "run", "script.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": str(Path(torch.__file__).parent.parent)},
+    )
+    assert done.stdout.split() == [str(TORCH_VERSION)] * 2 + ["True"], done.stderr
+
+
+def test_switches_that_change_nothing():
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    assert torch.are_deterministic_algorithms_enabled()
+    assert torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.set_deterministic_debug_mode("default")
+    assert not torch.are_deterministic_algorithms_enabled()
+    torch.set_float32_matmul_precision("high")
+    assert torch.get_float32_matmul_precision() == "high"
+    torch.set_float32_matmul_precision("highest")
+    with pytest.raises(RuntimeError, match="must be one of"):
+        torch.set_float32_matmul_precision("low")
+    with torch.backends.cudnn.flags(enabled=False):
+        torch.backends.cuda.matmul.allow_tf32 = True
+    assert torch.typename(torch.ones(1)) == "torch.FloatTensor" and torch.typename(3) == "int"
+
+
+def test_marks_for_torchscript_leave_functions_as_they_are():
+    @torch.jit.ignore
+    def first():
+        return 1
+
+    @torch.jit.ignore(drop=True)
+    def second():
+        return 2
+
+    assert first() == 1 and second() == 2 and not torch.jit.is_scripting()
+    assert torch.jit.unused(first) is torch.jit.export(first) is first
+
+
+def test_the_types_of_results_with_names():
+    assert isinstance(torch.ones(2).max(0), torch.return_types.max)
+
+
+def test_ops_on_lists_of_tensors():
+    def lists():
+        return [torch.tensor([1.0, -2.0]), torch.tensor([4.0])]
+
+    def values(tensors):
+        return [t.tolist() for t in tensors]
+
+    assert values(torch._foreach_add(lists(), 1.0)) == [[2, -1], [5]]
+    assert values(torch._foreach_add(lists(), lists(), alpha=2)) == [[3, -6], [12]]
+    assert values(torch._foreach_mul(lists(), [2.0, 3.0])) == [[2, -4], [12]]
+    assert values(torch._foreach_maximum(lists(), 0.0)) == [[1, 0], [4]]
+    assert values(torch._foreach_norm(lists(), 1)) == [3, 4]
+    ones = [torch.ones(2), torch.ones(1)]
+    assert values(torch._foreach_addcdiv(lists(), ones, ones, 3.0)) == [[4, 1], [7]]
+    changed = lists()
+    assert torch._foreach_sqrt_(torch._foreach_abs(changed)) is None
+    torch._foreach_neg_(changed)
+    torch._foreach_copy_(ones, changed)
+    assert values(ones) == values(changed) == [[-1, 2], [-4]]
+    with pytest.raises(AttributeError, match="_foreach_nonsense"):
+        _ = torch._foreach_nonsense
+
+
+def difference(a, b, **options):
+    with pytest.raises(AssertionError) as caught:
+        torch.testing.assert_close(a, b, **options)
+    return str(caught.value)
+
+
+def test_closeness():
+    close = torch.testing.assert_close
+    one = torch.ones(2, 3)
+    close(one, one + 1e-6)
+    close({"a": [one, 1.0, None]}, {"a": [one, 1.0 + 1e-9, None]})
+    close(one * float("inf"), one * float("inf"))
+    close(one.double(), one, check_dtype=False)
+    close(one * float("nan"), one * float("nan"), equal_nan=True)
+    close(torch.tensor([2**53 + 1]), torch.tensor([2**53 + 1]))
+    assert "not equal" in difference(torch.tensor([2**53 + 1]), torch.tensor([2**53]))
+    assert "dtype" in difference(one.double(), one)
+    assert "shape" in difference(one, one[0])
+    assert "length of the sequences" in difference([1], [1, 2])
+    assert "keys of the mappings" in difference({"a": 1}, {"b": 1})
+    assert difference([1, [2, 3]], [1, [2, 4]]).endswith("The failure occurred for item [1][1]")
+    assert difference(one, one + 1, msg="mine") == "mine"
+    assert difference(one * float("nan"), one * float("nan"))
+    with pytest.raises(ValueError, match="rtol and atol must both be specified"):
+        close(one, one, rtol=1.0)
+    with pytest.raises(TypeError, match="No comparison pair"):
+        close(one, 1.0)
+
+
+def messages(torch):
+    """The texts of some differences."""
+    base = torch.tensor([[1.0, 2.0], [3.0, 4.0]], dtype=torch.float64)
+    other = torch.tensor([[1.0, 2.5], [3.0, 8.0]], dtype=torch.float64)
+    found = []
+    for a, b, options in (
+        (base, other, {}),
+        (base, other, {"rtol": 0.01, "atol": 0.25}),
+        (base.long(), other.long(), {}),
+        (1.0, 2.0, {}),
+        (base, base.float(), {}),
+        ([base], [other], {}),
+        ([base, base], [base], {}),
+    ):
+        try:
+            torch.testing.assert_close(a, b, **options)
+        except AssertionError as error:
+            found.append(str(error))
+    return found
+
+
+@pytest.mark.parity
+def test_differences_are_told_as_by_pytorch():
+    import torch as pytorch
+
+    assert messages(torch) == messages(pytorch)
+
+
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int64", "float16", "float32", "complex64"])
+def test_made_tensors(dtype):
+    kind = getattr(torch, dtype)
+    made = torch.testing.make_tensor((20, 30), dtype=kind, noncontiguous=True)
+    assert made.dtype is kind and made.shape == (20, 30) and not made.is_contiguous()
+    values = numpy.array(made.to(torch.complex64).tolist())
+    assert (abs(values.real) <= 10).all() and len(set(values.ravel().tolist())) > 1
+    filled = torch.testing.make_tensor(1000, dtype=kind, low=0, high=2, exclude_zero=True)
+    assert filled.shape == (1000,) and not (filled == 0).any()
