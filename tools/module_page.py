@@ -21,7 +21,7 @@ from typing import Any
 import numpy
 
 TOP = pathlib.Path(__file__).resolve().parent.parent
-COLUMNS = ("repr", "state dict", "forward", "gradient")
+COLUMNS = ("repr", "state dict", "forward", "gradient", "errors")
 RELATIVE, ABSOLUTE = 2e-4, 5e-5
 
 IMAGE, VOLUME, LINE = (
@@ -121,6 +121,8 @@ training and in evaluation.
 * **state dict**: the same names in the same order, and every bit of the initial values.
 * **forward**: the same results, to the rounding of float32; draws of random numbers are the same.
 * **gradient**: of all parameters and inputs.
+* **errors**: the same type and first line for the wrong arguments and inputs that PyTorch's module
+  database has.
 
 """
 
@@ -276,6 +278,26 @@ def from_database(info: Any, training: bool) -> Iterator[Sample]:
         yield Sample(make, args, kwargs, called is not None)
 
 
+def refusals(info: Any, sides: tuple[Side, Side]) -> Iterator[tuple[str, str]]:
+    """What each side says to the wrong inputs that PyTorch's database has."""
+    name = info.module_cls.__name__
+    for case in info.module_error_inputs_func(info, "cpu", sides[1].lib.float32, False, True):
+        yield tuple(_refusal(side, name, case.module_error_input) for side in sides)
+
+
+def _refusal(side: Side, name: str, given: Any) -> str:
+    built, called = given.constructor_input, given.forward_input
+    try:
+        args, kwargs = side.bring((tuple(built.args), dict(built.kwargs)), [])
+        module = getattr(side.nn, name)(*args, **kwargs)
+        if called is not None:
+            args, kwargs = side.bring((tuple(called.args), dict(called.kwargs)), [])
+            module(*args, **kwargs)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}".splitlines()[0]
+    return "no error"
+
+
 def from_table(name: str) -> Iterator[Sample]:
     torch = importlib.import_module("torch")
     for call, inputs in OWN[name].items():
@@ -306,6 +328,9 @@ def compare(name: str, infos: dict, ours: Side, theirs: Side) -> tuple[int, dict
                 found |= differences(Run(ours, sample, training), wanted)
             except Exception as error:
                 found["forward"] = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+    if name in infos and infos[name].module_error_inputs_func is not None:
+        different = [f"{a}, not {b}" for a, b in refusals(infos[name], (ours, theirs)) if a != b]
+        found |= {"errors": different[-1]} if different else {}
     return count, found
 
 
@@ -317,7 +342,10 @@ def row(name: str, count: int, found: dict[str, str]) -> str:
 def page(rows: dict[str, tuple[int, dict[str, str]]]) -> str:
     equal = sum(not found for _, found in rows.values())
     lines = [f"{equal} of {len(rows)} modules are equal in everything compared.\n"]
-    lines += ["| module | samples | " + " | ".join(COLUMNS) + " |", "|---|---:|" + "---|" * 4]
+    lines += [
+        "| module | samples | " + " | ".join(COLUMNS) + " |",
+        "|---|---:|" + "---|" * len(COLUMNS),
+    ]
     lines += [row(name, *rows[name]) for name in sorted(rows)]
     lines += ["", *(f"`{name}` {text}." for name, text in REMARKS.items())]
     return HEAD + "\n".join(lines) + "\n"

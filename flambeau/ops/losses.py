@@ -337,7 +337,14 @@ def cross_entropy_loss(self, target, weight, reduction, ignore_index, label_smoo
     if not 0.0 <= label_smoothing <= 1.0:
         raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}")
     logs = self.log_softmax(d)
-    if target.layout.shape == self.layout.shape and target.layout.dtype.kind == "f":
+    if target.layout.shape == self.layout.shape:
+        if target.layout.dtype.kind != "f":
+            raise RuntimeError(
+                "Expected floating point type for target with class probabilities, got "
+                + type_name(target.layout.dtype)
+            )
+        if ignore_index >= 0:
+            raise RuntimeError("ignore_index is not supported for floating point target")
         return _soft_cross_entropy(logs, target, weight, reduction, label_smoothing, d)
     plain = nll_loss_nd(logs, target, weight, reduction, ignore_index)
     if label_smoothing == 0:

@@ -70,9 +70,11 @@ def _check_shape(name, shape, rank):
     """Refuses what is neither [N, C, *S] nor [C, *S], and empty channels or planes."""
     fits = len(shape) in (rank + 1, rank + 2)
     empty = next((d for d, n in enumerate(shape[-rank - 1 :]) if not n), None)
+    if rank > 1 and not fits:
+        raise RuntimeError(
+            f"non-empty {rank + 1}D or {rank + 2}D (batch mode) tensor expected for input"
+        )
     if rank == 3:
-        if not fits:
-            raise RuntimeError("non-empty 4D or 5D (batch mode) tensor expected for input")
         if empty is not None:
             raise RuntimeError(
                 f"{name}(): Expected input's non-batch dimensions to have positive length, but "

@@ -169,13 +169,15 @@ class SWALR(LRScheduler):
             )
         if not isinstance(anneal_epochs, int) or anneal_epochs < 0:
             raise ValueError(f"anneal_epochs must be equal or greater than 0, got {anneal_epochs}")
-        self._strategy = anneal_strategy
+        self._anneal_strategy = anneal_strategy
         self.anneal_epochs = anneal_epochs
         super().__init__(optimizer, last_epoch)
 
     def _share(self, step: int) -> float:
         """How far the rate has gone towards `swa_lr` at a step: from 0 to 1."""
-        return _STRATEGIES[self._strategy](max(0.0, min(1.0, step / max(1, self.anneal_epochs))))
+        return _STRATEGIES[self._anneal_strategy](
+            max(0.0, min(1.0, step / max(1, self.anneal_epochs)))
+        )
 
     def get_lr(self) -> list[Any]:
         """The rates of the groups for `last_epoch`."""

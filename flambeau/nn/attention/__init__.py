@@ -34,4 +34,4 @@ def sdpa_kernel(backends: Any, set_priority: bool = False) -> Iterator[None]:
 
 WARN_FOR_UNFUSED_KERNELS = False
 __all__ = ["WARN_FOR_UNFUSED_KERNELS", "SDPBackend", "sdpa_kernel"]
-__getattr__ = missing(globals(), submodules=("bias",))
+__getattr__ = missing(globals(), submodules=("bias", "flex_attention"))

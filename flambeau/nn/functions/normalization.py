@@ -34,6 +34,8 @@ def batch_norm(
     """Normalise each channel over the batch, or by the running statistics; updates them."""
     if training:
         _check_batch(input.size())
+        if eps <= 0:
+            raise ValueError(f"batch_norm eps must be positive during training, but got {eps}")
     return ops.batch_norm(
         input, weight, bias, running_mean, running_var, training, momentum, eps, True
     )

@@ -125,20 +125,41 @@ def adaptive_avg_pool3d(input: Tensor, output_size: Any) -> Tensor:
 
 def adaptive_max_pool1d(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
     """Maxima over windows chosen so that the result has the given length."""
-    result = ops.adaptive_max_pool1d(input, output_size)
+    result = adaptive_max_pool1d_with_indices(input, output_size)
     return result if return_indices else result[0]
+
+
+def adaptive_max_pool1d_with_indices(
+    input: Tensor, output_size: Any, return_indices: bool = False
+) -> Any:
+    """`adaptive_max_pool1d`, and the places of the maxima."""
+    return ops.adaptive_max_pool1d(input, output_size)
 
 
 def adaptive_max_pool2d(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
     """Maxima over windows chosen so that the result has the given height and width."""
-    result = ops.adaptive_max_pool2d(input, _adaptive_size(output_size, input, 2))
+    result = adaptive_max_pool2d_with_indices(input, output_size)
     return result if return_indices else result[0]
+
+
+def adaptive_max_pool2d_with_indices(
+    input: Tensor, output_size: Any, return_indices: bool = False
+) -> Any:
+    """`adaptive_max_pool2d`, and the places of the maxima."""
+    return ops.adaptive_max_pool2d(input, _adaptive_size(output_size, input, 2))
 
 
 def adaptive_max_pool3d(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
     """Maxima over windows chosen so that the result has the given size."""
-    result = ops.adaptive_max_pool3d(input, _adaptive_size(output_size, input, 3))
+    result = adaptive_max_pool3d_with_indices(input, output_size)
     return result if return_indices else result[0]
+
+
+def adaptive_max_pool3d_with_indices(
+    input: Tensor, output_size: Any, return_indices: bool = False
+) -> Any:
+    """`adaptive_max_pool3d`, and the places of the maxima."""
+    return ops.adaptive_max_pool3d(input, _adaptive_size(output_size, input, 3))
 
 
 def _spread(value: Any, rank: int) -> list[int]:

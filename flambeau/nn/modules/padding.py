@@ -137,6 +137,14 @@ class ReplicationPad3d(_ReplicationPadNd):
 class _CircularPadNd(_Pad):
     _mode = "circular"
 
+    def forward(self, input: Tensor) -> Tensor:
+        axes = len(self.padding) // 2
+        if input.dim() not in (axes + 1, axes + 2):
+            raise ValueError(
+                f"expected {axes + 1}D or {axes + 2}D input (got {input.dim()}D input)"
+            )
+        return super().forward(input)
+
 
 class CircularPad1d(_CircularPadNd):
     """Pads (N, C, L) with its other end."""

@@ -46,12 +46,11 @@ class _Table(Module):
                 self.weight[self.padding_idx].fill_(0)
 
     @classmethod
-    def from_pretrained(cls, embeddings: Tensor, freeze: bool = True, **options: Any) -> Any:
-        """Make the module from a table (rows, width); it is trained unless `freeze`."""
-        if embeddings.dim() != 2:
+    def _of(cls, table: Tensor, freeze: bool, *options: Any, **more: Any) -> Any:
+        """The module of a table (rows, width); it is trained unless `freeze`."""
+        if table.dim() != 2:
             raise AssertionError("Embeddings parameter is expected to be 2-dimensional")
-        rows, width = embeddings.shape
-        module = cls(rows, width, _weight=embeddings, _freeze=freeze, **options)
+        module = cls(*table.shape, *options, **more, _weight=table)
         module.weight.requires_grad = not freeze
         return module
 
@@ -82,6 +81,21 @@ class Embedding(_Table):
         self.scale_grad_by_freq = scale_grad_by_freq
         self._make_table(_weight, _freeze, device, dtype)
         self.sparse = sparse
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        embeddings: Tensor,
+        freeze: bool = True,
+        padding_idx: int | None = None,
+        max_norm: float | None = None,
+        norm_type: float = 2.0,
+        scale_grad_by_freq: bool = False,
+        sparse: bool = False,
+    ) -> Any:
+        """Make the module from a table (rows, width); it is trained unless `freeze`."""
+        options = padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse
+        return cls._of(embeddings, freeze, *options)
 
     def forward(self, input: Tensor) -> Tensor:
         if self.max_norm is None:
@@ -129,7 +143,6 @@ class EmbeddingBag(_Table):
         padding_idx: int | None = None,
         device: Any = None,
         dtype: Any = None,
-        _freeze: bool = False,
     ) -> None:
         super().__init__()
         self.num_embeddings = num_embeddings
@@ -138,10 +151,28 @@ class EmbeddingBag(_Table):
         self.norm_type = norm_type
         self.scale_grad_by_freq = scale_grad_by_freq
         self.padding_idx = _checked_padding(padding_idx, num_embeddings, "padding_idx")
-        self._make_table(_weight, _freeze, device, dtype)
+        self._make_table(_weight, False, device, dtype)
         self.mode = mode
         self.sparse = sparse
         self.include_last_offset = include_last_offset
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        embeddings: Tensor,
+        freeze: bool = True,
+        max_norm: float | None = None,
+        norm_type: float = 2.0,
+        scale_grad_by_freq: bool = False,
+        mode: str = "mean",
+        sparse: bool = False,
+        include_last_offset: bool = False,
+        padding_idx: int | None = None,
+    ) -> Any:
+        """Make the module from a table (rows, width); it is trained unless `freeze`."""
+        options = max_norm, norm_type, scale_grad_by_freq, mode, sparse
+        more = {"include_last_offset": include_last_offset, "padding_idx": padding_idx}
+        return cls._of(embeddings, freeze, *options, **more)
 
     def forward(
         self,

@@ -10,6 +10,7 @@ import pytest
 import flambeau as torch
 from flambeau import nn
 from flambeau.nn.attention import SDPBackend, sdpa_kernel
+from flambeau.nn.attention import flex_attention as flex
 from flambeau.nn.attention.bias import causal_lower_right, causal_upper_left
 
 PAIRS = [
@@ -155,6 +156,49 @@ def test_causal_masks():
     weights = np.where(mask.numpy(), np.exp(scores), 0)
     weights /= weights.sum(1, keepdims=True)
     np.testing.assert_allclose(found[0].numpy(), weights @ k[0].numpy(), rtol=1e-5)
+
+
+def test_flex_attention_is_attention_with_functions():
+    q, k, v = (torch.randn(2, 4, n, 8, dtype=torch.float64) for n in (5, 7, 7))
+    bias = torch.randn(4, 13, dtype=torch.float64, requires_grad=True)
+    seen = flex.and_masks(lambda b, h, i, j: i + 3 >= j, lambda b, h, i, j: (j != 1) | (b == 0))
+    blocks = flex.create_block_mask(seen, 2, None, 5, 7, BLOCK_SIZE=2)
+    found, sums = flex.flex_attention(
+        q, k, v, lambda s, b, h, i, j: s + bias[h, i - j + 6], blocks, return_lse=True
+    )
+    wanted = np.zeros((2, 4, 5, 8))
+    for b, h, i in np.ndindex(2, 4, 5):
+        keys = [j for j in range(7) if i + 3 >= j and (j != 1 or b == 0)]
+        scores = [
+            (q[b, h, i] @ k[b, h, j]).item() / 8**0.5 + bias[h, i - j + 6].item() for j in keys
+        ]
+        weights = np.exp(scores) / np.exp(scores).sum()
+        wanted[b, h, i] = weights @ v[b, h].numpy()[keys]
+        assert sums[b, h, i].item() == pytest.approx(np.log(np.exp(scores).sum()))
+    np.testing.assert_allclose(found.detach().numpy(), wanted, atol=1e-12)
+    found.sum().backward()
+    assert bias.grad.abs().sum() > 0
+    dense = np.zeros((2, 1, 6, 8), dtype=bool)
+    dense[:, :, :5, :7] = flex.create_mask(seen, 2, None, 5, 7).numpy()
+    cells = dense.reshape(2, 1, 3, 2, 4, 2).any((3, 5))
+    np.testing.assert_array_equal(blocks.to_dense().numpy(), cells)
+    count = blocks.kv_num_blocks + blocks.full_kv_num_blocks
+    np.testing.assert_array_equal(count.numpy(), cells.sum(-1))
+
+
+def test_flex_attention_without_anything_to_see_and_with_shared_heads():
+    q, k = torch.randn(1, 4, 3, 8), torch.randn(1, 2, 3, 8)
+    later = flex.create_block_mask(lambda b, h, i, j: j < i, None, None, 3, 3)
+    found = flex.flex_attention(q, k, k, block_mask=later, enable_gqa=True)
+    assert found[:, :, 0].abs().sum() == 0 and found.isfinite().all()
+    plain = nn.functional.scaled_dot_product_attention(q, k, k, enable_gqa=True)
+    np.testing.assert_allclose(
+        flex.flex_attention(q, k, k, enable_gqa=True).numpy(), plain.numpy(), atol=1e-6
+    )
+    with pytest.raises(ValueError, match="Try setting enable_gqa=True"):
+        flex.flex_attention(q, k, k)
+    with pytest.raises(ValueError, match="block_mask was created for"):
+        flex.flex_attention(q, q[:, :, :2], q[:, :, :2], block_mask=later)
 
 
 def test_prefixes_are_consumed():
