@@ -1,0 +1,1 @@
+"""Newer passes and tracers: PyTorch's `torch.fx.experimental`."""

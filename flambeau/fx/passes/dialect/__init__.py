@@ -1,0 +1,1 @@
+"""Passes for programs in certain ops."""

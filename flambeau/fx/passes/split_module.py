@@ -1,0 +1,159 @@
+"""Splits a program into several, one for each part that a function names."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+from flambeau import nn
+
+from ..graph import Graph
+from ..graph_module import GraphModule
+from ..node import Node, map_arg
+
+__all__ = ["Partition", "split_module"]
+
+
+class Partition:
+    """One part: its nodes, what they read from elsewhere, what others read from it."""
+
+    def __init__(self, name: str):
+        self.name = name
+        self.submod_name = f"submod_{name}"
+        self.nodes: list[Node] = []
+        self.inputs: dict[Node, None] = {}
+        self.outputs: dict[Node, None] = {}
+        self.dependencies: dict[str, None] = {}
+
+    def __repr__(self) -> str:
+        return (
+            f"name: {self.name},\n nodes: {self.nodes},\n inputs: {list(self.inputs)},\n "
+            f"outputs: {list(self.outputs)},\n partitions depended on: {list(self.dependencies)}"
+        )
+
+
+_OUTSIDE = ("placeholder", "get_attr", "output")
+
+
+def _partitions(
+    graph: Graph, split_callback: Callable[[Node], Any]
+) -> tuple[dict[str, Partition], dict[Node, Partition]]:
+    parts: dict[str, Partition] = {}
+    home: dict[Node, Partition] = {}
+    for node in graph.nodes:
+        if node.op not in _OUTSIDE:
+            name = str(split_callback(node))
+            home[node] = parts.setdefault(name, Partition(name))
+            home[node].nodes.append(node)
+    for node in graph.nodes:
+        part = home.get(node)
+        for read in node._input_nodes:
+            source = home.get(read)
+            if source is part or (part is not None and read.op == "get_attr"):
+                continue
+            if source is not None:
+                source.outputs[read] = None
+            if part is not None:
+                part.inputs[read] = None
+                if source is not None:
+                    part.dependencies[source.name] = None
+    return parts, home
+
+
+def _in_order(parts: dict[str, Partition]) -> list[Partition]:
+    """Parts after those that they depend on."""
+    waiting = {name: set(part.dependencies) for name, part in parts.items()}
+    users: dict[str, list[str]] = {name: [] for name in parts}
+    for name, needed in waiting.items():
+        for each in needed:
+            users[each].append(name)
+    ready = [name for name, needed in waiting.items() if not needed]
+    done = []
+    for name in ready:
+        done.append(parts[name])
+        for user in users[name]:
+            waiting[user].discard(name)
+            if not waiting[user]:
+                ready.append(user)
+    if len(done) != len(parts):
+        raise RuntimeError("cycle exists between partitions!")
+    return done
+
+
+def _copied(part: Partition, module: GraphModule) -> GraphModule:
+    """A module of the nodes of one part."""
+    graph = Graph()
+    values: dict[Node, Node] = {}
+    for node in part.inputs:
+        made = values[node] = graph.placeholder(node.name, node.type)
+        made.meta = dict(node.meta)
+    for node in part.nodes:
+        for read in node._input_nodes:
+            if read not in values and read.op == "get_attr":
+                values[read] = graph.node_copy(read)
+        values[node] = graph.node_copy(node, values.__getitem__)
+    results = tuple(values[node] for node in part.outputs)
+    graph.output(results[0] if len(results) == 1 else results)
+    return GraphModule(module, graph)
+
+
+def split_module(
+    m: GraphModule,
+    root_m: nn.Module,
+    split_callback: Callable[[Node], Any],
+    qualname_map: dict[str, str] | None = None,
+    keep_original_order: bool = False,
+    keep_original_node_name: bool = False,
+    keep_original_input_name: bool = True,
+) -> GraphModule:
+    """A program that calls submodules ``submod_NAME``, one for each value of `split_callback`.
+
+    A part's submodule takes what it reads from others, and gives what others read. RuntimeError
+    where parts depend on each other in a circle. `qualname_map` is filled with the old paths of
+    modules and values under their new ones. The options on names are accepted and change nothing:
+    names are kept.
+    """
+    parts, home = _partitions(m.graph, split_callback)
+    ordered = _in_order(parts)
+    base = Graph()
+    values: dict[Node, Node] = {}
+    attributes: dict[str, Any] = {}
+    outer = [n for n in m.graph.nodes if n.op == "placeholder"]
+    outer += [
+        n
+        for n in m.graph.nodes
+        if n.op == "get_attr" and any(home.get(user) is None for user in n.users)
+    ]
+    for node in outer:
+        values[node] = base.node_copy(node)
+        if node.op == "get_attr":
+            attributes[node.target] = _at(m, node.target)
+    for part in ordered:
+        attributes[part.submod_name] = made = _copied(part, m)
+        if qualname_map is not None:
+            for node in made.graph.nodes:
+                if node.op in ("get_attr", "call_module"):
+                    qualname_map[f"{part.submod_name}.{node.target}"] = node.target
+        call = base.call_module(part.submod_name, tuple(values[node] for node in part.inputs))
+        if len(part.outputs) == 1:
+            values[next(iter(part.outputs))] = call
+        elif part.outputs:
+            _unpack(base, call, part, values)
+    output = m.graph.output_node()
+    made_output = base.output(map_arg(output.args[0], values.__getitem__), output.type)
+    made_output.meta = dict(output.meta)
+    base.set_codegen(m.graph._codegen)
+    return GraphModule(attributes, base, type(m).__name__)
+
+
+def _unpack(base: Graph, call: Node, part: Partition, values: dict[Node, Node]) -> None:
+    for place, node in enumerate(part.outputs):
+        values[node] = base.call_function(operator.getitem, (call, place))
+        values[node].meta = dict(node.meta)
+
+
+def _at(module: Any, path: str) -> Any:
+    for part in path.split("."):
+        module = getattr(module, part)
+    return module

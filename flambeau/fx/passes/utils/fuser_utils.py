@@ -1,0 +1,120 @@
+"""Nodes made into submodules."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+
+from ...graph import Graph
+from ...graph_module import GraphModule
+from ...node import Node
+
+__all__ = ["fuse_as_graphmodule", "fuse_by_partitions", "topo_sort", "validate_partition"]
+
+
+def topo_sort(nodes: Sequence[Node]) -> list[Node]:
+    """The nodes in an order in which they can run. AssertionError where there is none."""
+    given = set(nodes)
+    waiting = {node: sum(read in given for read in node._input_nodes) for node in nodes}
+    ready = [node for node, count in waiting.items() if not count]
+    for node in ready:
+        for user in node.users:
+            if user in waiting:
+                waiting[user] -= 1
+                if not waiting[user]:
+                    ready.append(user)
+    if len(ready) != len(waiting):
+        raise AssertionError("topological sorted nodes doesn't have same length as input nodes")
+    return ready
+
+
+def validate_partition(partition: Sequence[Node]) -> bool:
+    """Whether the nodes can run together: none depends on another through a node outside."""
+    inside = set(partition)
+    frontier = [u for node in partition for u in node.users if u not in inside]
+    seen = set(frontier)
+    while frontier:
+        node = frontier.pop()
+        if node in inside:
+            return False
+        for user in node.users:
+            if user not in seen:
+                seen.add(user)
+                frontier.append(user)
+    return True
+
+
+def fuse_as_graphmodule(
+    gm: GraphModule, nodes: Sequence[Node], module_name: str, validate: bool = True
+) -> tuple[GraphModule, tuple[Node, ...], tuple[Node, ...]]:
+    """A module of these nodes, what it reads, and those of its nodes that others read."""
+    inside = set(nodes)
+    inputs: dict[Node, None] = {}
+    for node in nodes:
+        if node.graph.owning_module is not gm:
+            raise AssertionError(f"{node} is not in the program of {gm._get_name()}")
+        for read in node._input_nodes:
+            if read not in inside:
+                inputs[read] = None
+    if validate and not validate_partition(nodes):
+        raise AssertionError("Invalid partition, found dependency cycles")
+    outputs = [node for node in nodes if any(user not in inside for user in node.users)]
+    graph = Graph()
+    values: dict[Node, Node] = {}
+    for node in inputs:
+        values[node] = graph.placeholder(node.name, node.type)
+        values[node].meta = dict(node.meta)
+    for node in topo_sort(nodes):
+        values[node] = graph.node_copy(node, values.__getitem__)
+    results = tuple(values[node] for node in outputs)
+    graph.output(results[0] if len(results) == 1 else results)
+    return GraphModule(gm, graph, module_name), tuple(inputs), tuple(outputs)
+
+
+def fuse_by_partitions(
+    gm: GraphModule, partitions: Sequence[Sequence[Node]], prefix: str = "fused_"
+) -> GraphModule:
+    """Exchanges each group of nodes for a call of a submodule; changes `gm` and gives it."""
+    order = {node: place for place, node in enumerate(gm.graph.nodes)}
+    for number, nodes in enumerate(partitions):
+        name = f"{prefix}{number}"
+        module, inputs, outputs = fuse_as_graphmodule(gm, nodes, name, validate=False)
+        gm.add_submodule(name, module)
+        inside = set(nodes)
+        with gm.graph.inserting_after(max(nodes, key=order.__getitem__)):
+            call = gm.graph.call_module(name, inputs)
+        call.meta = dict(outputs[-1].meta) if len(outputs) == 1 else {}
+        place: Node = call
+        for index, node in enumerate(outputs):
+            made = call
+            if len(outputs) > 1:
+                with gm.graph.inserting_after(place):
+                    place = made = gm.graph.call_function(operator.getitem, (call, index))
+                made.meta = dict(node.meta)
+            node.replace_all_uses_with(made, lambda user, inside=inside: user not in inside)  # type: ignore[misc]
+        for node in reversed(topo_sort(list(nodes))):
+            gm.graph.erase_node(node)
+    sort_nodes(gm.graph)
+    gm.recompile()
+    return gm
+
+
+def sort_nodes(graph: Graph) -> None:
+    """Brings the nodes into an order in which they can run, as near to theirs as possible."""
+    done: set[Node] = set()
+    begun: set[Node] = set()
+    for node in list(graph.nodes):
+        stack = [node]
+        while stack:
+            current = stack[-1]
+            missing = [read for read in current._input_nodes if read not in done]
+            if current in done or not missing:
+                stack.pop()
+                if current not in done:
+                    done.add(current)
+                    graph._root.prepend(current)
+            elif current in begun:
+                raise AssertionError("Invalid partition, found dependency cycles")
+            else:
+                begun.add(current)
+                stack += missing
