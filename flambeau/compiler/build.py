@@ -74,7 +74,6 @@ def plan(
     axes=(),
     target: Target | None = None,
     places=(),
-    starts=None,
     counter=None,
     rows: int = 0,
 ) -> Plan:
@@ -98,13 +97,13 @@ def plan(
     if "loops" in knobs.show:
         print(kernel, file=sys.stderr)
     if knobs.backend == "interpret":
-        call = Call(kernel, outputs, inputs, tuple(axes), tuple(places), starts, counter)
+        call = Call(kernel, outputs, inputs, tuple(axes), tuple(places), counter)
         return Plan([], [], target, call)
     request = Request(kernel, slots, count, target, rows, counter)
     if kernel.kind == "indexed":
         return Plan(indexed(request, outputs, inputs, axes, places), [], target)
     if kernel.kind == "pointwise":
-        return Plan(pointwise(request, outputs, inputs, starts), [], target)
+        return Plan(pointwise(request, outputs, inputs), [], target)
     if kernel.kind == "scan":
         return Plan(scan(request, outputs, inputs, axes[0]), [], target)
     return Plan(*reduction(request, outputs, inputs, tuple(axes)), target)
@@ -116,7 +115,6 @@ def build(
     inputs: Sequence[Layout],
     axes: tuple[int, ...] = (),
     places: Sequence[tuple[int, int]] = (),
-    starts: Sequence[int] | None = None,
     counter: tuple[Sequence[int], int] | None = None,
 ) -> Built:
     """Code for `kernel` on operands of these layouts, and how to call it.
@@ -131,10 +129,10 @@ def build(
     from one number to the next, in bytes, and how many there are: at least 1. Along `axes` an
     indexed kernel goes in order, row-major, on one thread.
 
-    Of pointwise kernels: `starts` are bytes from the operands' pointers to their first elements,
-    `counter` gives the position another meaning: steps along the dimensions, and the first number.
+    Of pointwise kernels: `counter` gives the position another meaning: steps along the dimensions,
+    and the first number.
     """
-    made = plan(kernel, outputs, inputs, axes, places=places, starts=starts, counter=counter)
+    made = plan(kernel, outputs, inputs, axes, places=places, counter=counter)
     return link([made])[0]
 
 

@@ -27,7 +27,6 @@ class Call(NamedTuple):
     inputs: tuple[Layout, ...]
     axes: tuple[int, ...]
     places: tuple[tuple[int, int], ...]
-    starts: Sequence[int] | None
     counter: tuple[Sequence[int], int] | None
 
     def address(self) -> int:
@@ -48,11 +47,7 @@ class Call(NamedTuple):
         pointers = (ctypes.c_void_p * len(layouts)).from_address(data)
         if kernel.kind == "indexed":
             return self._indexed(pointers, scalars)
-        starts = self.starts or [0] * len(layouts)
-        arrays = [
-            _array((p or 0) + start, one)
-            for p, start, one in zip(pointers, starts, layouts, strict=True)
-        ]
+        arrays = [_array(p or 0, one) for p, one in zip(pointers, layouts, strict=True)]
         targets, loads = arrays[: len(self.outputs)], arrays[len(self.outputs) :]
         params, failed = _params(kernel, scalars), [False]
         if kernel.kind == "pointwise":

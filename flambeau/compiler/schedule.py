@@ -251,7 +251,7 @@ def with_position(request: Request, strides: list, shape, axes) -> list:
     return [*strides, request.counter[0] if request.counter else row_major(shape, axes)]
 
 
-def pointwise(request: Request, outputs, inputs, starts=None) -> list[StagePlan]:
+def pointwise(request: Request, outputs, inputs) -> list[StagePlan]:
     shape = (*outputs, *inputs)[0].shape
     total = math.prod(shape)
     if total == 0:
@@ -274,9 +274,9 @@ def pointwise(request: Request, outputs, inputs, starts=None) -> list[StagePlan]
     outer = [dim for dim in dims if dim is not inner]
     near = beside(request, outer, inner)
     outer = rows + outer
-    offsets = starts or (0,) * len(request.operands)
+    offsets = [0] * len(request.operands)
     if len(strides) > len(offsets):
-        offsets = (*offsets, request.counter[1] if request.counter else 0)
+        offsets.append(request.counter[1] if request.counter else 0)
     if near is None:
         cost = total * (each + row_cost(inner))
         return [stage(request, "pointwise", Nest(inner, outer, []), offsets, total, cost, lanes)]

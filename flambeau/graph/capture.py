@@ -13,11 +13,11 @@ from typing import Any
 
 from flambeau import ir, runtime
 from flambeau._base import user_line
-from flambeau.ops import Work, modes, perform_plainly, record_of
+from flambeau.ops import InRows, Work, modes, perform_plainly, record_of
 from flambeau.tensor import Tensor
 from flambeau.types import by_name
 
-from .program import Buffer, Call, Host, Instruction, Loop, Operand, Program
+from .program import Buffer, Call, Host, Instruction, Loop, Operand, Program, Rows
 
 FLOAT64 = by_name("float64")
 
@@ -150,8 +150,19 @@ class Capture:
         for work in launch.work or launch.stages:
             if isinstance(work, Work):
                 self.instructions.append(_loop(work, found, numbers))
+            elif isinstance(work, InRows):
+                self._record_rows(work, found, numbers, launch)
             elif work.total:
                 self.instructions.append(_call(work, found, launch))
+
+    def _record_rows(self, whole, found, numbers, launch):
+        """A chain that runs by rows: its kernels, or the stage where there are products."""
+        if all(isinstance(work, Work) for work in whole.works):
+            found = found | {s: Operand(self._new(n), 0, None) for s, n in whole.inner.items()}
+            loops = tuple(_loop(work, found, numbers) for work in whole.works)
+            self.instructions.append(Rows(loops, whole.rows))
+        else:
+            self.instructions.append(_call(launch.stages[0], found, launch))
 
     def _scalars(self, launch, args) -> dict[int, Any]:
         """For each scalar slot of the launch what stands in its place: a constant or a number."""

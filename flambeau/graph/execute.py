@@ -4,15 +4,17 @@ needs no Python.
 
 from __future__ import annotations
 
+import collections
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 from flambeau import compiler, runtime
 from flambeau._base import knobs
+from flambeau.ops import InRows
 from flambeau.types import Layout, by_name, contiguous
 
-from .program import Buffer, Host, Loop, Operand, Program
+from .program import Buffer, Host, Loop, Operand, Program, Rows
 
 BYTE = by_name("uint8")
 RELEASE = 50_000.0  # ns of estimated work from which the interpreter's lock is released
@@ -119,13 +121,16 @@ class Executable:
                 carried = whole.layout if not whole.start else contiguous((b.nbytes,), BYTE)
                 fresh.append((carried, b.nbytes))
                 sources[b] = -len(fresh)
-        slots = plan_memory(stretch, [b for b in _buffers(stretch) if b not in sources])
+        rows = _inside(stretch, sources)
+        hidden = {b for inner in rows.values() for b in inner}
+        open_ = [b for b in _buffers(stretch) if b not in sources and b not in hidden]
+        slots = plan_memory(stretch, open_)
         for nbytes in slots.sizes:
             fresh.append((None, nbytes))
         base = len(fresh) - len(slots.sizes)
         sources |= {b: -1 - base - slot for b, slot in slots.of.items()}
         self.scratch += sum(slots.sizes)
-        stages, cost = _stages(stretch, sources, fresh)
+        stages, cost = _stages(stretch, sources, fresh, rows)
         written = {o.buffer for i in stretch for o in i.writes}
         letters = "".join("m" if b in written else "t" for b in given) + "d" * self.program.numbers
         sizes = [self._homes[b].layout.itemsize for b in given] + [0] * self.program.numbers
@@ -177,27 +182,42 @@ def _stretches(instructions) -> list[list[Any]]:
     return out
 
 
-def _stages(instructions, sources: dict[Buffer, int], fresh: list) -> tuple[list, float]:
+HIDDEN = -1_000_000  # sources from here down are what only the kernels of a stage see
+
+
+def _inside(instructions, outside) -> dict[int, list[Buffer]]:
+    """For each instruction that runs by rows, the buffers that only it sees."""
+    met = collections.Counter(b for i in instructions for b in {o.buffer for o in i.operands})
+    return {
+        k: [b for b in _buffers([i]) if met[b] == 1 and b not in outside]
+        for k, i in enumerate(instructions)
+        if isinstance(i, Rows)
+    }
+
+
+def _stages(instructions, sources: dict[Buffer, int], fresh: list, rows) -> tuple[list, float]:
     """The stages of all instructions, kernels compiled together; and a rough time in ns."""
-    plans = [i.work(_sources(i, sources)).plan() for i in instructions if isinstance(i, Loop)]
-    linked = iter(compiler.link(plans))
+    works = [i.work(_sources(i, sources)) for i in instructions if isinstance(i, Loop)]
+    linked = iter(zip(works, compiler.link([w.plan() for w in works]), strict=True))
     stages: list[runtime.Stage] = []
     cost = 0.0
-    for i in instructions:
-        starts = tuple(o.start for o in i.operands)
-        places = _sources(i, sources)
-        if not isinstance(i, Loop):
-            stages.append(i.stage._replace(data=places, starts=starts))
+    for k, i in enumerate(instructions):
+        if isinstance(i, Loop):
+            work, built = next(linked)
+            stages += work.stages(built, fresh)
+            cost += built.cost
+        elif isinstance(i, Rows):
+            inner = {HIDDEN - n: b for n, b in enumerate(rows[k])}
+            known = sources | {b: s for s, b in inner.items()}
+            parts = tuple(loop.work(_sources(loop, known)) for loop in i.loops)
+            bytes_of = {s: b.nbytes for s, b in inner.items()}
+            stage, each = InRows(parts, i.rows, bytes_of).stage()
+            stages.append(stage)
+            cost += each
+        else:
+            starts = tuple(o.start for o in i.operands)
+            stages.append(i.stage._replace(data=_sources(i, sources), starts=starts))
             cost += CALL * -(-i.stage.total // max(i.stage.grain, 1))
-            continue
-        built = next(linked)
-        for nbytes in built.scratch:
-            fresh.append((None, nbytes))
-            places, starts = (*places, -len(fresh)), (*starts, 0)
-        for address, data, dims, total, grain in built.stages:
-            where = tuple(places[k] for k in data), tuple(starts[k] for k in data)
-            stages.append(runtime.Stage(address, where[0], dims, total, grain, where[1]))
-        cost += built.cost
     return stages, cost
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flambeau import ir
 
 from .fuse import fuse, without_dead_outputs
-from .program import Buffer, Loop, Operand, Program
+from .program import Buffer, Loop, Operand, Program, Rows
 
 
 def optimize(program: Program) -> Program:
@@ -22,6 +22,9 @@ def without_dead(program: Program) -> Program:
     for instruction in reversed(program.instructions):
         writes = {o.buffer for o in instruction.writes}
         outside = any(b.holder is not None or b in wanted for b in writes)
+        if isinstance(instruction, Rows):
+            instruction = _live_rows(instruction, wanted)
+            outside = bool(instruction.loops)
         check = getattr(getattr(instruction, "kernel", None), "check", None)
         places = getattr(instruction, "places", ())
         if outside or check is not None or places:
@@ -29,6 +32,16 @@ def without_dead(program: Program) -> Program:
             wanted |= {o.buffer for o in instruction.reads}
             wanted |= writes
     return Program(kept[::-1], program.results, program.numbers)
+
+
+def _live_rows(rows: Rows, wanted: set[Buffer]) -> Rows:
+    """The loops whose results somebody reads."""
+    wanted, kept = set(wanted), []
+    for loop in reversed(rows.loops):
+        if any(o.buffer.holder is not None or o.buffer in wanted for o in loop.writes):
+            kept.append(loop)
+            wanted |= {o.buffer for o in loop.operands}
+    return rows._replace(loops=tuple(kept[::-1]))
 
 
 def without_copies(program: Program) -> Program:
@@ -54,7 +67,7 @@ def without_copies(program: Program) -> Program:
     def moved(o: Operand) -> Operand:
         return o._replace(buffer=renamed.get(o.buffer, o.buffer))
 
-    instructions = [i._replace(operands=tuple(map(moved, i.operands))) for i in kept]
+    instructions = [i.replaced([moved(o) for o in i.operands]) for i in kept]
     return Program(instructions, [moved(o) for o in program.results], program.numbers)
 
 

@@ -67,11 +67,16 @@ class Loop(NamedTuple):
     def reads(self) -> tuple[Operand, ...]:
         return self.operands[len(self.kernel.outputs) :]
 
+    def replaced(self, operands: Sequence[Operand]) -> Loop:
+        """The same on other operands."""
+        return self._replace(operands=tuple(operands))
+
     def work(self, sources: Sequence[int]) -> Work:
-        """What is compiled; the starts of operands are the stages' business."""
+        """What is compiled, for operands whose memory comes from `sources`."""
         layouts = tuple(o.layout for o in self.operands)
+        starts = tuple(o.start for o in self.operands)
         return Work(
-            self.kernel, layouts, tuple(sources), self.axes, self.places, None, self.counter
+            self.kernel, layouts, tuple(sources), self.axes, self.places, starts, self.counter
         )
 
     def __repr__(self) -> str:
@@ -81,6 +86,37 @@ class Loop(NamedTuple):
             ir.show(v).replace("\n", "; ") for group in self.kernel.values() for v in group
         )
         return f"{outs} = {self.kernel.kind} {self.kernel.name}({ins}){over}: {values}"
+
+
+class Rows(NamedTuple):
+    """Loops that run together over blocks of rows, their first `rows` dimensions. What only they
+    see is memory for the rows of a block.
+    """
+
+    loops: tuple[Loop, ...]
+    rows: int
+
+    @property
+    def operands(self) -> tuple[Operand, ...]:
+        return tuple(o for loop in self.loops for o in loop.operands)
+
+    @property
+    def writes(self) -> tuple[Operand, ...]:
+        return tuple(o for loop in self.loops for o in loop.writes)
+
+    @property
+    def reads(self) -> tuple[Operand, ...]:
+        return tuple(o for loop in self.loops for o in loop.reads)
+
+    def replaced(self, operands: Sequence[Operand]) -> Rows:
+        """The same on other operands."""
+        given, loops = iter(operands), []
+        for loop in self.loops:
+            loops.append(loop._replace(operands=tuple(next(given) for _ in loop.operands)))
+        return self._replace(loops=tuple(loops))
+
+    def __repr__(self) -> str:
+        return f"over rows {self.rows}:" + "".join(f"\n    {loop!r}" for loop in self.loops)
 
 
 class Call(NamedTuple):
@@ -105,6 +141,10 @@ class Call(NamedTuple):
         outs, ins = ", ".join(map(repr, self.writes)), ", ".join(map(repr, self.reads))
         return f"{outs} = call {self.name}({ins})"
 
+    def replaced(self, operands: Sequence[Operand]) -> Call:
+        """The same on other operands."""
+        return self._replace(operands=tuple(operands))
+
 
 class Host(NamedTuple):
     """An op that Python performs: ``run(*tensors)`` on tensors of `operands`, of which it writes
@@ -128,8 +168,12 @@ class Host(NamedTuple):
         outs, ins = ", ".join(map(repr, self.writes)), ", ".join(map(repr, self.reads))
         return f"{outs} = host {self.name}({ins})"
 
+    def replaced(self, operands: Sequence[Operand]) -> Host:
+        """The same on other operands."""
+        return self._replace(operands=tuple(operands))
 
-Instruction = Loop | Call | Host
+
+Instruction = Loop | Rows | Call | Host
 
 
 class Program:

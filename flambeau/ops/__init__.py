@@ -93,6 +93,7 @@ from .family import (
     view,
 )  # fmt: skip
 from .family.arrays import adopt, ndarray
+from .family.chain import InRows
 from .family.launch import Work, broadcast, expand
 from .family.pointwise import can_write, check_target
 from .family.reduction import wrap_dim, wrap_dims
@@ -143,6 +144,7 @@ def __getattr__(name):
 __all__ = [
     "FREED",
     "INPLACE",
+    "InRows",
     "AccumulateGrad",
     "Chain",
     "Composite",

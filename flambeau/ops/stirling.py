@@ -10,8 +10,7 @@ import math as _math
 from flambeau import ir
 from flambeau.ir import math
 
-from .family import pointwise
-from .family.pointwise import int_to_float
+from .family.pointwise import int_to_float, pointwise
 from .op import find
 
 _LARGE = 10.0  # from here on the series are exact in double precision

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from .infra.pass_base import PassResult
 from .infra.pass_manager import PassManager as _Base
 from .infra.pass_manager import this_before_that_pass_constraint
-from .infra.pass_base import PassResult
 
 __all__ = ["PassManager", "inplace_wrapper", "this_before_that_pass_constraint"]
 

@@ -148,7 +148,7 @@ class _Layer(function.Function):
         if needs[1]:
             d_hidden = ops.addmm(first[0], _of_first_steps(theirs, sizes, reverse), weights[1])
         d_w_ih, d_w_hh, d_b_ih, d_b_hh, d_w_hr = needs[1 + count :]
-        sums = ours.sum(0) if d_b_ih or (d_b_hh and theirs is ours) else None
+        sums: Any = ours.sum(0) if d_b_ih or (d_b_hh and theirs is ours) else None
         return (
             *[None] * 4,
             ours.mm(weights[0]) if needs[0] else None,

@@ -70,9 +70,9 @@ class AdaptiveLogSoftmaxWithLoss(Module):
     def reset_parameters(self) -> None:
         """As the Linear layers are initialised."""
         self.head.reset_parameters()
-        for projection, out in self.tail:
-            projection.reset_parameters()
-            out.reset_parameters()
+        for pair in self.tail:
+            for layer in pair.children():
+                layer.reset_parameters()  # type: ignore[operator]
 
     def forward(self, input_: Tensor, target_: Tensor) -> _ASMoutput:
         """The log-probability of each target, and minus their mean."""

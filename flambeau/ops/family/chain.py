@@ -66,7 +66,15 @@ class _Step(NamedTuple):
     places: tuple = ()
     add: bool = False
 
-    def work(self, rows: int = 0) -> Work:
+    def product(self) -> "Multiplied":
+        return Multiplied(
+            tuple(b.layout for b in self.buffers),
+            tuple(b.source for b in self.buffers),
+            tuple(b.offset * b.layout.itemsize for b in self.buffers),
+            self.add,
+        )
+
+    def work(self) -> Work:
         kernel = self.kernel
         count = len(kernel.outputs)
         kept = [d for d in range(len(self.shape)) if kernel.kind != "reduce" or d not in self.axes]
@@ -77,8 +85,7 @@ class _Step(NamedTuple):
             for b in self.buffers[:count]
         ]
         read = [expand(b.layout, self.shape) for b in self.buffers[count:]]
-        starts = [] if rows else [b.offset * b.layout.itemsize for b in self.buffers]
-        assert kernel.kind == "pointwise" or not any(starts)
+        starts = [b.offset * b.layout.itemsize for b in self.buffers]
         return Work(
             kernel,
             (*written, *read),
@@ -217,7 +224,7 @@ class Steps:
         """The launcher of all steps."""
         rows = self._common_rows() if self.rows is None else self.rows
         stages, works = self._by_rows(rows) if rows else self._one_by_one()
-        outputs = tuple(f for f in self.fresh if not rows or f[0] is not None)
+        outputs = tuple(f for f in self.fresh if not rows or f[0])
         release = self.releases and self.cost > RELEASE
         return runtime.launcher(
             runtime.Launch(letters, sizes, outputs, tuple(stages), release, record, fail, works)
@@ -239,42 +246,68 @@ class Steps:
 
     def _by_rows(self, rows):
         """One stage: what the steps hand to each other is scratch memory for a block of rows."""
-        total = math.prod(self._steps[0].shape[:rows])
-        plans = [step.work(rows).plan(rows) for step in self._steps if step.kernel is not None]
-        built = iter(compiler.link(plans))
-        places, given, scratch = self._places(total)
-        parts = []
-        for step in self._steps:
-            pairs = [(places[b.source], b.offset * b.layout.itemsize) for b in step.buffers]
-            if step.kernel is None:
-                found = [product_stage(*(b.layout for b in step.buffers), step.add)]
-                self.cost += 0.02 * math.prod(step.shape) * step.buffers[1].layout.shape[-1]
-            else:
+        inner = {-1 - k: nbytes for k, (carried, nbytes) in enumerate(self.fresh) if not carried}
+        works = [step.product() if step.kernel is None else step.work() for step in self._steps]
+        # Results are numbered as the outputs that they will be, scratch blocks behind them.
+        order = [-1 - k for k, (carried, _) in enumerate(self.fresh) if carried] + list(inner)
+        number = {source: -1 - k for k, source in enumerate(order)}
+        works = tuple(w._replace(sources=tuple(number.get(s, s) for s in w.sources)) for w in works)
+        whole = InRows(works, rows, {number[s]: nbytes for s, nbytes in inner.items()})
+        stage, cost = whole.stage()
+        self.cost += cost
+        return [stage], (whole,)
+
+
+class Multiplied(NamedTuple):
+    """A product of matrices: as `Work`, of operands out, a and b."""
+
+    operands: tuple[Layout, ...]
+    sources: tuple[int, ...]
+    starts: tuple[int, ...]
+    add: bool
+
+
+class InRows(NamedTuple):
+    """Kernels to be run together over blocks of rows: the first `rows` dimensions of all of them.
+
+    `inner` are the bytes of what they hand to each other, by source: memory that needs to be there
+    for the rows of a block only.
+    """
+
+    works: tuple[Work | Multiplied, ...]
+    rows: int
+    inner: dict[int, int]
+
+    def stage(self) -> tuple[runtime.Stage, float]:
+        """The stage, and a rough time in nanoseconds."""
+        total, rows = math.prod(self.works[0].operands[0].shape[: self.rows]), self.rows
+        built = iter(compiler.link([w.plan(rows) for w in self.works if isinstance(w, Work)]))
+        met = list(dict.fromkeys(s for w in self.works for s in w.sources if s not in self.inner))
+        places = {s: k for k, s in enumerate(met)}
+        places |= {s: -1 - k for k, s in enumerate(self.inner)}
+        parts, near, cost = [], {}, 0.0
+        for work in self.works:
+            near |= {
+                s: row_bytes(y, rows) for s, y in zip(work.sources, work.operands, strict=True)
+            }
+            if isinstance(work, Work):
                 made = next(built)
-                found = made.stages
-                self.cost += made.cost
+                found, cost = made.stages, cost + made.cost
+            else:
+                found = [product_stage(*work.operands, work.add)]
+                cost += 0.02 * work.operands[0].numel * work.operands[1].shape[-1]
+            starts = work.starts or (0,) * len(work.sources)
+            pairs = [(places[s], at) for s, at in zip(work.sources, starts, strict=True)]
             for address, data, dims, count, *_ in found:
                 each = tuple(pairs[k] for k in data)
                 parts.append(runtime.Part(address, each, dims, count // total))
-        near = {b.source: _row_bytes(b.layout, rows) for s in self._steps for b in s.buffers}
-        grain = max(1, min(total, round(_PIECE * total / max(self.cost, 1.0))))
-        whole = runtime.Rows(parts, given, scratch, total, grain, sum(near.values()))
-        stages = [runtime.rows_stage(whole)]
-        return stages, tuple(stages)
-
-    def _places(self, total):
-        """Where `runtime.Rows` finds each source, what it is given, and its scratch blocks."""
-        made = [k for k, (carried, _) in enumerate(self.fresh) if carried is not None]
-        inner = [k for k, (carried, _) in enumerate(self.fresh) if carried is None]
-        sources = sorted({b.source for s in self._steps for b in s.buffers if b.source >= 0})
-        given = (*sources, *(-1 - k for k in range(len(made))))
-        places = {source: k for k, source in enumerate(sources)}
-        places |= {-1 - k: len(sources) + n for n, k in enumerate(made)}
-        places |= {-1 - k: -1 - n for n, k in enumerate(inner)}
-        return places, given, tuple(self.fresh[k][1] // total for k in inner)
+        grain = max(1, min(total, round(_PIECE * total / max(cost, 1.0))))
+        scratch = tuple(nbytes // total for nbytes in self.inner.values())
+        whole = runtime.Rows(parts, tuple(met), scratch, total, grain, sum(near.values()))
+        return runtime.rows_stage(whole), cost
 
 
-def _row_bytes(layout: Layout, rows: int) -> int:
+def row_bytes(layout: Layout, rows: int) -> int:
     """Bytes of `layout` for each of its rows; 0 where all rows have the same."""
     if rows and not any(layout.strides[:rows]):
         return 0

@@ -114,21 +114,21 @@ class Work(NamedTuple):
             self.operands[count:],
             self.axes,
             places=self.places,
-            starts=self.starts,
             counter=self.counter,
             rows=rows,
         )
 
     def stages(self, built: compiler.Built, fresh: list) -> list[runtime.Stage]:
         """The stages of a launch. Scratch blocks are added to `fresh`, its outputs."""
-        sources = list(self.sources)
+        places = list(zip(self.sources, self.starts or (0,) * len(self.sources), strict=True))
         for nbytes in built.scratch:
             fresh.append((None, nbytes))
-            sources.append(-len(fresh))
-        return [
-            runtime.Stage(address, tuple(sources[k] for k in data), dims, total, grain)
-            for address, data, dims, total, grain in built.stages
-        ]
+            places.append((-len(fresh), 0))
+        stages = []
+        for address, data, dims, total, grain in built.stages:
+            sources, starts = zip(*[places[k] for k in data], strict=True)
+            stages.append(runtime.Stage(address, sources, dims, total, grain, starts))
+        return stages
 
 
 def launch(
