@@ -14,7 +14,7 @@ from flambeau._base import knobs
 from flambeau.ops import InRows
 from flambeau.types import Layout, by_name, contiguous
 
-from .program import Buffer, Host, Loop, Operand, Program, Rows
+from .program import Buffer, Host, Loop, Operand, Program, Rows, Together
 
 BYTE = by_name("uint8")
 RELEASE = 50_000.0  # ns of estimated work from which the interpreter's lock is released
@@ -197,7 +197,12 @@ def _inside(instructions, outside) -> dict[int, list[Buffer]]:
 
 def _stages(instructions, sources: dict[Buffer, int], fresh: list, rows) -> tuple[list, float]:
     """The stages of all instructions, kernels compiled together; and a rough time in ns."""
-    works = [i.work(_sources(i, sources)) for i in instructions if isinstance(i, Loop)]
+    works = [
+        loop.work(_sources(loop, sources))
+        for i in instructions
+        if isinstance(i, Loop | Together)
+        for loop in ([i] if isinstance(i, Loop) else i.loops)
+    ]
     linked = iter(zip(works, compiler.link([w.plan() for w in works]), strict=True))
     stages: list[runtime.Stage] = []
     cost = 0.0
@@ -206,12 +211,20 @@ def _stages(instructions, sources: dict[Buffer, int], fresh: list, rows) -> tupl
             work, built = next(linked)
             stages += work.stages(built, fresh)
             cost += built.cost
+        elif isinstance(i, Together):
+            parts = []
+            for _ in i.loops:
+                work, built = next(linked)
+                parts += work.stages(built, fresh)
+                cost += built.cost
+            each = sum(n.total / max(n.grain, 1) for n in parts) / max(len(parts), 1)
+            stages.append(runtime.tasks_stage(parts, max(1, round(1 / max(each, 1e-3)))))
         elif isinstance(i, Rows):
             inner = {HIDDEN - n: b for n, b in enumerate(rows[k])}
             known = sources | {b: s for s, b in inner.items()}
-            parts = tuple(loop.work(_sources(loop, known)) for loop in i.loops)
+            bodies = tuple(loop.work(_sources(loop, known)) for loop in i.loops)
             bytes_of = {s: b.nbytes for s, b in inner.items()}
-            stage, each = InRows(parts, i.rows, bytes_of).stage()
+            stage, each = InRows(bodies, i.rows, bytes_of).stage()
             stages.append(stage)
             cost += each
         else:

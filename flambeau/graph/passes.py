@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from flambeau import ir
 
 from .fuse import fuse, without_dead_outputs
-from .program import Buffer, Loop, Operand, Program, Rows
+from .program import Buffer, Loop, Operand, Program, Rows, Together
 
 
 def optimize(program: Program) -> Program:
@@ -41,7 +43,7 @@ def _live_rows(rows: Rows, wanted: set[Buffer]) -> Rows:
         if any(o.buffer.holder is not None or o.buffer in wanted for o in loop.writes):
             kept.append(loop)
             wanted |= {o.buffer for o in loop.operands}
-    return rows._replace(loops=tuple(kept[::-1]))
+    return Rows(kept[::-1], rows.rows)
 
 
 def without_copies(program: Program) -> Program:
@@ -92,4 +94,41 @@ def _is_copy(instruction) -> bool:
     )
 
 
-PASSES = (without_copies, without_dead, fuse, without_dead_outputs)
+SHORT = 1 << 14  # elements of a loop that one thread does
+
+
+def together(program: Program) -> Program:
+    """Neighbours that are short and do not depend on each other, made one instruction."""
+    out: list[Any] = []
+    batch: list[Loop] = []
+    reads: set[Buffer] = set()
+    writes: set[Buffer] = set()
+
+    def close() -> None:
+        out.extend([Together(batch)] if len(batch) > 1 else batch)
+        batch.clear(), reads.clear(), writes.clear()
+
+    for instruction in program.instructions:
+        ours = {o.buffer for o in instruction.writes}
+        theirs = {o.buffer for o in instruction.reads}
+        if not _is_short(instruction) or ours & (reads | writes) or theirs & writes:
+            close()
+        if not _is_short(instruction):
+            out.append(instruction)
+            continue
+        batch.append(instruction)
+        reads |= theirs
+        writes |= ours
+    close()
+    return Program(out, program.results, program.numbers)
+
+
+def _is_short(instruction) -> bool:
+    if not isinstance(instruction, Loop) or instruction.kernel.check is not None:
+        return False
+    if instruction.kernel.kind != "pointwise":
+        return False
+    return instruction.operands[0].layout.numel <= SHORT
+
+
+PASSES = (without_copies, without_dead, fuse, without_dead_outputs, together)

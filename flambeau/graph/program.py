@@ -88,13 +88,13 @@ class Loop(NamedTuple):
         return f"{outs} = {self.kernel.kind} {self.kernel.name}({ins}){over}: {values}"
 
 
-class Rows(NamedTuple):
-    """Loops that run together over blocks of rows, their first `rows` dimensions. What only they
-    see is memory for the rows of a block.
-    """
+class Loops:
+    """Several loops that are one instruction."""
 
-    loops: tuple[Loop, ...]
-    rows: int
+    __slots__ = ("loops",)
+
+    def __init__(self, loops: Sequence[Loop]):
+        self.loops = tuple(loops)
 
     @property
     def operands(self) -> tuple[Operand, ...]:
@@ -108,15 +108,44 @@ class Rows(NamedTuple):
     def reads(self) -> tuple[Operand, ...]:
         return tuple(o for loop in self.loops for o in loop.reads)
 
-    def replaced(self, operands: Sequence[Operand]) -> Rows:
+    def of(self, loops: Sequence[Loop]) -> Loops:
+        """The same of other loops."""
+        return type(self)(loops)
+
+    def replaced(self, operands: Sequence[Operand]) -> Loops:
         """The same on other operands."""
-        given, loops = iter(operands), []
-        for loop in self.loops:
-            loops.append(loop._replace(operands=tuple(next(given) for _ in loop.operands)))
-        return self._replace(loops=tuple(loops))
+        given = iter(operands)
+        return self.of([i.replaced([next(given) for _ in i.operands]) for i in self.loops])
+
+    def _text(self, title: str) -> str:
+        return f"{title}:" + "".join(f"\n    {loop!r}" for loop in self.loops)
+
+
+class Rows(Loops):
+    """Loops that run together over blocks of rows, their first `rows` dimensions. What only they
+    see is memory for the rows of a block.
+    """
+
+    __slots__ = ("rows",)
+
+    def __init__(self, loops: Sequence[Loop], rows: int):
+        super().__init__(loops)
+        self.rows = rows
+
+    def of(self, loops: Sequence[Loop]) -> Rows:
+        return Rows(loops, self.rows)
 
     def __repr__(self) -> str:
-        return f"over rows {self.rows}:" + "".join(f"\n    {loop!r}" for loop in self.loops)
+        return self._text(f"over rows {self.rows}")
+
+
+class Together(Loops):
+    """Short loops that do not depend on each other: threads share them out as wholes."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return self._text("in any order")
 
 
 class Call(NamedTuple):
@@ -173,7 +202,7 @@ class Host(NamedTuple):
         return self._replace(operands=tuple(operands))
 
 
-Instruction = Loop | Rows | Call | Host
+Instruction = Loop | Rows | Together | Call | Host
 
 
 class Program:

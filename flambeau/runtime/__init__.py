@@ -26,6 +26,7 @@ from .order import order_kernel
 from .random import Generator, Stream, default_generator
 from .rows import Part, Rows, rows_stage
 from .sequence import Phase, Place, sequence_stage
+from .tasks import tasks_stage
 
 _NATIVE = frozenset(
     {
@@ -91,5 +92,6 @@ __all__ = [
     "rows_stage",
     "sequence_stage",
     "take_events",
+    "tasks_stage",
     *sorted(_NATIVE),
 ]

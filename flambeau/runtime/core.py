@@ -12,7 +12,7 @@ from . import jit
 from . import native as words
 from .native import HEAD, KINDS
 
-_EXPORTS = ["initialize", "parallel_for", "pool_threads", "run_rows", "run_sequence"]
+_EXPORTS = ["initialize", "parallel_for", "pool_threads", "run_rows", "run_sequence", "run_tasks"]
 _WORD = 8
 
 
@@ -154,6 +154,12 @@ def sequence_kernel() -> int:
     """Address of the stage kernel that runs stages step after step (see `sequence`)."""
     native()
     return _addresses["run_sequence"]
+
+
+def tasks_kernel() -> int:
+    """Address of the stage kernel that shares out whole stages (see `tasks`)."""
+    native()
+    return _addresses["run_tasks"]
 
 
 def _default_threads() -> int:

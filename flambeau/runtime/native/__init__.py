@@ -16,11 +16,12 @@ from .rows import ROWS
 from .sequence import SEQUENCE
 from .sorting import FIXED, GOOD_MIDDLE, MIDDLE, SORTING
 from .sorting import KERNELS as ORDER
+from .tasks import TASKS
 from .tensors import TENSORS
 from .twister import FUNCTIONS, STAGES, TWISTER
 
 CORE = "\n".join(
-    (PYTHON, ALLOCATOR, POOL, TENSORS, RECORD, BACKWARD, ROWS, SEQUENCE, GUARD, LAUNCH)
+    (PYTHON, ALLOCATOR, POOL, TENSORS, RECORD, BACKWARD, ROWS, SEQUENCE, TASKS, GUARD, LAUNCH)
 )
 
 
