@@ -8,6 +8,7 @@ from flambeau.types import by_name
 from .facts import type_name
 from .family import fixed, fused, pointwise
 from .op import composite, find
+from .softmax import level, softmax_at
 
 INT64 = by_name("int64")
 
@@ -325,6 +326,33 @@ def nll_loss_nd(self, target, weight, reduction, ignore_index):
     return loss.sum() / weights.sum() if reduction == 1 else loss.sum()
 
 
+def _log_loss_backward(grad, grad_rest, self, target, high, rest, dim):
+    """`high` and `rest` are only ever used together, so that what arrives for one has arrived for
+    the other: the slope of their sum is the soft-max.
+    """
+    grad = None if grad is None else grad.unsqueeze(dim)
+    both = grad_rest if grad is None else grad if grad_rest is None else grad + grad_rest
+    made = softmax_at(self, high, rest, both).to(self.layout.dtype)
+    return made if grad is None else made.scatter_add(dim, target.unsqueeze(dim), -grad)
+
+
+@composite(
+    "nn::_log_loss(Tensor self, Tensor target, int dim) -> (Tensor loss, Tensor high, Tensor rest)",
+    grad=dict(
+        self=lambda grad_loss, grad_rest, self, target, high, rest, dim: _log_loss_backward(
+            grad_loss, grad_rest, self, target, high, rest, dim
+        )
+    ),
+)
+def log_loss(self, target, dim):
+    """Minus the `log_softmax` of `self` at the target's class, which is never made whole; and the
+    level of the soft-max, which backward makes it from.
+    """
+    high, rest = level(self, dim)
+    picked = self.gather(dim, target.unsqueeze(dim))
+    return (high - picked + rest).squeeze(dim).to(self.layout.dtype), high, rest
+
+
 @composite(
     "nn::cross_entropy_loss(Tensor self, Tensor target, Tensor? weight=None, int reduction=Mean, "
     "int ignore_index=-100, float label_smoothing=0.0) -> Tensor"
@@ -336,6 +364,8 @@ def cross_entropy_loss(self, target, weight, reduction, ignore_index, label_smoo
     d = _class_dim(self.layout.ndim)
     if not 0.0 <= label_smoothing <= 1.0:
         raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}")
+    if target.layout.shape != self.layout.shape and label_smoothing == 0:
+        return _cross_entropy(self, target, weight, reduction, ignore_index)
     logs = self.log_softmax(d)
     if target.layout.shape == self.layout.shape:
         if target.layout.dtype.kind != "f":
@@ -347,8 +377,6 @@ def cross_entropy_loss(self, target, weight, reduction, ignore_index, label_smoo
             raise RuntimeError("ignore_index is not supported for floating point target")
         return _soft_cross_entropy(logs, target, weight, reduction, label_smoothing, d)
     plain = nll_loss_nd(logs, target, weight, reduction, ignore_index)
-    if label_smoothing == 0:
-        return plain
     classes = self.layout.shape[d]
     shape = [1] * self.layout.ndim
     shape[d] = classes
@@ -361,6 +389,17 @@ def cross_entropy_loss(self, target, weight, reduction, ignore_index, label_smoo
     elif reduction == 2:
         spread = spread.sum()
     return (1 - label_smoothing) * plain + label_smoothing / classes * spread
+
+
+def _cross_entropy(self, target, weight, reduction, ignore_index):
+    d, classes = _check_classes("nll_loss", self, target, weight)
+    if target.layout.dtype is not INT64:
+        target = target.to(INT64)
+    safe, weights = _nll_weights(target, weight, ignore_index, classes, self)
+    loss = log_loss(self, safe, d)[0] * weights
+    if reduction == 0:
+        return loss
+    return loss.sum() / weights.sum() if reduction == 1 else loss.sum()
 
 
 def _soft_cross_entropy(logs, target, weight, reduction, label_smoothing, d):

@@ -7,7 +7,7 @@ from flambeau.types import by_name
 
 from .arithmetic import masked
 from .extremes import extreme_fold, larger
-from .family import Fold, chain
+from .family import Fold, chain, fused
 from .family.pointwise import type_name
 from .family.reduction import wrap_dim, wrap_dims
 from .op import composite
@@ -66,6 +66,17 @@ def _build_softmax(steps, x, dim, dtype):
     steps.pointwise(lambda v, s: v * s, [raised, scale], [out])
 
 
+def _build_level(steps, x, dim):
+    _result_type("log_softmax_lastdim_kernel_impl", x, None)
+    inner, axes = compute_type(x.dtype), _axes(x.layout, dim)
+    shape = reduced(x.layout.shape, axes)
+    high, rest = steps.result(shape, inner), steps.result(shape, inner)
+    fold = extreme_fold(larger, 0)(inner)
+    steps.reduce(fold._replace(element=lambda v: (ir.cast(v, inner),)), [x], axes, [high])
+    fold = sum_fold(lambda v, m: math.exp(ir.cast(v, inner) - m), inner, math.log)
+    steps.reduce(fold, [x, high], axes, [rest])
+
+
 def _build_log_softmax(steps, x, dim, dtype):
     result = _result_type("log_softmax_lastdim_kernel_impl", x, dtype)
     inner, axes = compute_type(result), _axes(x.layout, dim)
@@ -104,6 +115,21 @@ log_softmax_backward = chain(
     method=False,
     function=False,
 )
+level = chain(
+    "aten::_softmax_level(Tensor self, int dim) -> (Tensor high, Tensor rest)",
+    """The maximum along `dim`, which stays with size 1, and what log-sum-exp is above it.""",
+    build=_build_level,
+    method=False,
+    function=False,
+)
+
+
+@fused("aten::_softmax_at(Tensor self, Tensor high, Tensor rest, Tensor grad) -> Tensor")
+def softmax_at(self, high, rest, grad):
+    """Softmax from its `level`, times `grad`."""
+    return (self - high - rest).exp() * grad
+
+
 softmax = chain(
     "aten::softmax(Tensor self, int dim, ScalarType? dtype=None) -> Tensor",
     """exp(x) divided by its sum along `dim`; `dtype` is what it is computed in and returned as.""",
