@@ -22,7 +22,7 @@ from .joint import Pair
 from .pace import Paces
 from .passes import optimize
 from .program import Program
-from .state import PLAIN, GradOf, Guard, Read, Watch
+from .state import GRAD, PLAIN, Guard, Read, SlotOf, Watch
 
 VARIANTS = 16  # programs of one key; more means that something changes with every call
 
@@ -166,7 +166,7 @@ class Recorder:
             pair = Pair(capture, leaving, self._tensors)
         program = pair.first if pair else capture.program([*leaving, *(g for _, g in grads)])
         written = {t for t, g in grads}
-        kept = [Read(GradOf(t), "grad", g) for t, g in self._steady_grads(written)]
+        kept = [Read(SlotOf(t, GRAD), "grad", g) for t, g in self._steady_grads(written)]
         guard = Guard(list(watch.reads.values()) + kept, self._given(program))
         return Variant(
             Executable(optimize(program)), pair, guard, rebuild, len(leaving),

@@ -12,6 +12,8 @@ ends the capture.
 from __future__ import annotations
 
 import builtins
+import ctypes
+import gc
 import struct
 import sys
 import types
@@ -72,6 +74,8 @@ class Read:
         return now is then or (isinstance(then, PLAIN) and type(now) is type(then) and now == then)
 
 
+INSIDE, GIVEN, HELD = range(3)  # how a value was met: below the user's function, as its argument,
+# or in something that was there before
 ABSENT = type("Absent", (), {"__repr__": lambda self: "<absent>"})()
 LENGTH = type("Length", (), {"__repr__": lambda self: "len"})()
 
@@ -94,14 +98,21 @@ class Watch:
         self._roots: list[Any] = []
         self._codes: set[Any] = set()
         self._open: dict[str, bool] = {}
+        self._made: dict[int, Any] = {}
+        self._entered = False
 
     def __enter__(self):
+        # What runs when garbage is collected is not the function's doing.
+        self._collecting = gc.isenabled()
+        gc.disable()
         self._outer = sys.getprofile()
         sys.setprofile(self._event)
         return self
 
     def __exit__(self, *exception):
         sys.setprofile(self._outer)
+        if self._collecting:
+            gc.enable()
 
     def _event(self, frame, event, argument):
         if event == "call":
@@ -171,17 +182,22 @@ class Watch:
 
     def _enter(self, frame) -> None:
         code = frame.f_code
-        fresh = code not in self._codes
-        if fresh:
+        if code not in self._codes:
             self._codes.add(code)
             self._names.update(code.co_names)
             for name in code.co_names:
                 self._global(frame, name)
+        level = INSIDE if self._entered else GIVEN
+        free = INSIDE if self._entered else HELD
+        self._entered = True
+        if code.co_name == "__init__":  # what is made during the run is made in every run
+            made = frame.f_locals.get("self")
+            self._made[id(made)] = made
         for name in (*code.co_varnames[: _parameters(code)], *code.co_freevars):
             value = frame.f_locals.get(name)
             if not isinstance(value, PLAIN):
                 self._roots.append(value)
-                self.walk(value, name in code.co_freevars)
+                self.walk(value, free if name in code.co_freevars else level)
 
     def _global(self, frame, name) -> None:
         scope = frame.f_globals
@@ -192,7 +208,7 @@ class Watch:
                 self.walk(value)
 
     def _read(self, container, key, value) -> None:
-        place = id(container), key
+        place = id(container.owner if isinstance(container, SlotOf) else container), key
         if place not in self.reads:
             self.reads[place] = Read(container, key, value)
 
@@ -211,53 +227,67 @@ class Watch:
             self._roots.append(value)
             self.walk(value)
 
-    def walk(self, value, held: bool = True) -> None:
-        """Notes what can be read from a value along the names that are known. `held`: it is not
-        only an argument.
-        """
-        todo = [(value, held)]
+    def walk(self, value, level: int = HELD) -> None:
+        """Notes what can be read from a value along the names that are known."""
+        todo = [(value, level)]
         while todo:
-            value, held = todo.pop()
+            value, level = todo.pop()
             if isinstance(value, PLAIN) or isinstance(value, type | types.ModuleType):
                 continue
             if isinstance(value, Tensor):
                 self.tensors[id(value)] = value
-                if held:
+                if level == HELD:
                     self.held[id(value)] = value
                 continue
-            mark = len(self._names), held
-            if self._walked.get(id(value), (-1, False)) >= mark:
+            before, names = self._walked.get(id(value), (-1, 0))
+            done = before >= level and names >= len(self._names)
+            if done or id(value) in self._made:
                 continue
-            self._walked[id(value)] = mark
+            level = max(level, before)
+            self._walked[id(value)] = level, len(self._names)
             loose = isinstance(value, dict | list | tuple)
-            todo.extend((item, held or not loose) for item in self._inside(value))
+            after = level if loose else HELD
+            todo.extend((item, after) for item in self._inside(value, level))
 
-    def _inside(self, value) -> list[Any]:
-        """The values inside of one, noted as read."""
+    def _inside(self, value, level: int) -> list[Any]:
+        """The values inside of one, noted as read. Containers that only functions called by the
+        user's have are made in the run.
+        """
         if isinstance(value, types.FunctionType | types.MethodType):
-            cells = getattr(value, "__closure__", None) or ()
-            owner = getattr(value, "__self__", None)
-            return [owner, *(c.cell_contents for c in cells if _is_filled(c))]
-        if isinstance(value, dict | list | tuple):
-            return self._items(value) if len(value) <= MOST else []
+            cells = [c for c in getattr(value, "__closure__", None) or () if _is_filled(c)]
+            if level == HELD:
+                for cell in cells:
+                    self._read(cell, "cell", cell.cell_contents)
+            return [getattr(value, "__self__", None), *(c.cell_contents for c in cells)]
+        if isinstance(value, tuple):
+            return list(value)
+        if isinstance(value, dict | list):
+            return self._items(value) if level != INSIDE and len(value) <= MOST else []
         if hasattr(value, "param_groups") and hasattr(value, "step"):
             if not any(o is value for o in self.optimizers):
                 self.optimizers.append(value)
             return [p for group in value.param_groups for p in group["params"]]
+        return self._attributes(value)
+
+    def _attributes(self, value) -> list[Any]:
+        found = []
+        for name in self._names & slots_of(type(value)).keys():
+            slot = SlotOf(value, slots_of(type(value))[name])
+            if slot[name] is not ABSENT:
+                self._read(slot, name, slot[name])
+                found.append(slot[name])
         inside = getattr(value, "__dict__", None)
         if inside is None:
-            return []
+            return found
         names = self._names & inside.keys()
         if isinstance(value, Module):
             names |= {"training", "_parameters", "_buffers", "_modules"}
             names |= {name for name in inside if name.endswith("_hooks")}
         for name in names:
             self._read(inside, name, inside[name])
-        return [inside[name] for name in names]
+        return found + [inside[name] for name in names]
 
     def _items(self, value) -> list[Any]:
-        if isinstance(value, tuple):
-            return list(value)
         self._read(value, LENGTH, len(value))
         items = list(value.items() if isinstance(value, dict) else enumerate(value))
         for key, item in items:
@@ -286,16 +316,38 @@ def _is_filled(cell) -> bool:
     return True
 
 
-class GradOf:
-    """A tensor's `grad` as the one item of a container."""
+def slots_of(kind: type) -> dict[str, Any]:
+    """The members that a class has in place of entries of its instances' dictionaries, by name."""
+    return {
+        name: member
+        for owner in kind.__mro__
+        for name, member in vars(owner).items()
+        if isinstance(member, types.MemberDescriptorType)
+    }
 
-    __slots__ = ("tensor",)
 
-    def __init__(self, tensor: Any):
-        self.tensor = tensor
+class SlotOf:
+    """A slot of an object as the one item of a container."""
+
+    __slots__ = ("member", "owner")
+
+    def __init__(self, owner: Any, member: Any):
+        self.owner, self.member = owner, member
 
     def __getitem__(self, name: str) -> Any:
-        return self.tensor._grad
+        try:
+            return self.member.__get__(self.owner)
+        except AttributeError:
+            return ABSENT
+
+    @property
+    def offset(self) -> int:
+        """Bytes to the slot: the third word of the member's definition (CPython, structmember.h)."""
+        definition = ctypes.c_ssize_t.from_address(id(self.member) + 5 * 8).value
+        return ctypes.c_ssize_t.from_address(definition + 2 * 8).value
+
+
+GRAD = slots_of(Tensor)["_grad"]
 
 
 class Guard:
@@ -332,8 +384,8 @@ def _row(read: Read) -> tuple[int, int, int, int]:
     container, key = read.container, read.key
     if isinstance(container, types.CellType):
         kind, number = "cell", 0
-    elif isinstance(container, GradOf):
-        kind, container, number = "grad", container.tensor, 0
+    elif isinstance(container, SlotOf):
+        kind, container, number = "slot", container.owner, container.offset
     elif key is LENGTH:
         kind, number = ("entries" if isinstance(container, dict) else "elements"), read.expected
     elif isinstance(container, dict):
@@ -343,4 +395,4 @@ def _row(read: Read) -> tuple[int, int, int, int]:
     return GUARD_KINDS.index(kind), id(container), number, id(read.expected)
 
 
-__all__ = ["PLAIN", "GradOf", "Guard", "Read", "Watch"]
+__all__ = ["GRAD", "PLAIN", "Guard", "Read", "SlotOf", "Watch"]

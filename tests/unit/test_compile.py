@@ -365,3 +365,38 @@ def test_results_with_and_without_gradients():
         x.add_(1)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         out.sum().backward()
+
+
+def test_containers_of_the_run_and_slots_of_objects():
+    class Slotted:
+        __slots__ = ("factor",)
+
+    thing = Slotted()
+    thing.factor = 2.0
+
+    def push(values, x):
+        values.append(x * thing.factor)
+
+    def function(x):
+        values = []
+        for _ in range(3):
+            push(values, x)
+        named = {"total": sum(values)}
+        named["total"] += 1
+        return named["total"]
+
+    compiled = compile(function)
+    x = torch.ones(3)
+    for factor in (2.0, 2.0, 2.0, 5.0, 5.0, 5.0):
+        thing.factor = factor
+        assert compiled(x).tolist() == [3 * factor + 1] * 3
+    assert len(variants(compiled)) == 2
+
+    outer = []
+
+    def remembers(x):
+        outer.append(1)
+        return x + len(outer)
+
+    compiled = compile(remembers)
+    assert [compiled(torch.zeros(1)).item() for _ in range(5)] == [1, 2, 3, 4, 5]

@@ -1,6 +1,6 @@
 """Words: comparing what a program was captured with to what is there now."""
 
-GUARD_KINDS = ("item", "entries", "elements", "element", "cell", "tensor", "grad")
+GUARD_KINDS = ("item", "entries", "elements", "element", "cell", "tensor", "slot")
 
 GUARD = """
 # A guard is a bytes object: rows of four words, the kind, the object, a key or number, and what is
@@ -11,7 +11,7 @@ G_ELEMENTS = 2       # how many a list has
 G_ELEMENT = 3        # of a list
 G_CELL = 4           # of a closure
 G_TENSOR = 5         # a tensor's layout, and whether it has a node
-G_GRAD = 6           # a tensor's gradient
+G_SLOT = 6           # of an object, at so many bytes
 GUARD_BYTES = 32
 
 def PyDict_GetItem(dictionary: ptr, key: ptr) -> ptr: ...
@@ -32,7 +32,7 @@ def is_steady(row):
         return PyList_Size(object) > row[2] and PyList_GetItem(object, row[2]) == row[3]
     if kind == G_CELL:
         return object[2] == row[3]
-    return T_GRAD != 0 and slot(object, T_GRAD) == row[3]
+    return slot(object, row[2]) == row[3]
 
 def py_unchanged(module: ptr, table: ptr) -> ptr:
     row = table + BYTES_DATA
