@@ -19,6 +19,7 @@ from .program import Buffer, Loop, Operand, Program
 
 MOST = 24  # operands of a fused kernel: more do not fit the registers
 LARGEST = 600  # primitives of a fused body
+REACH = 64  # instructions that are looked back over: passes take time linear in the program
 
 
 class Access(NamedTuple):
@@ -133,7 +134,7 @@ def _join(done: list[Any], loop: Loop) -> bool | None:
     """Joins the loop to the latest that it can be joined to; None where there is none."""
     reads = {o.buffer for o in loop.reads}
     writes = {o.buffer for o in loop.writes}
-    for at in range(len(done) - 1, -1, -1):
+    for at in range(len(done) - 1, max(-1, len(done) - 1 - REACH), -1):
         other = done[at]
         shared = {o.buffer for o in other.operands} & (reads | writes)
         if shared and fusable(other):

@@ -342,7 +342,7 @@ class SlotOf:
 
     @property
     def offset(self) -> int:
-        """Bytes to the slot: the third word of the member's definition (CPython, structmember.h)."""
+        """Bytes to the slot: word 3 of the member's definition (CPython's structmember.h)."""
         definition = ctypes.c_ssize_t.from_address(id(self.member) + 5 * 8).value
         return ctypes.c_ssize_t.from_address(definition + 2 * 8).value
 
