@@ -7,6 +7,7 @@ places in buffers: memory that is given, such as a parameter, or made by the pro
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -148,15 +149,16 @@ class Together(Loops):
         return self._text("in any order")
 
 
-class Call(NamedTuple):
-    """A native kernel of another kind. Those of `operands` whose bit in `written` is set are
-    written, and perhaps read as well.
+class Foreign:
+    """What is no loop: of `operands` it writes those whose bit in `written` is set, and it may read
+    all.
     """
 
-    stage: runtime.Stage
-    operands: tuple[Operand, ...]
-    written: int
-    name: str
+    __slots__ = ("name", "operands", "written")
+    kind = "foreign"
+
+    def __init__(self, operands: Sequence[Operand], written: int, name: str):
+        self.operands, self.written, self.name = tuple(operands), written, name
 
     @property
     def writes(self) -> tuple[Operand, ...]:
@@ -166,40 +168,39 @@ class Call(NamedTuple):
     def reads(self) -> tuple[Operand, ...]:
         return self.operands
 
-    def __repr__(self) -> str:
-        outs, ins = ", ".join(map(repr, self.writes)), ", ".join(map(repr, self.reads))
-        return f"{outs} = call {self.name}({ins})"
-
-    def replaced(self, operands: Sequence[Operand]) -> Call:
+    def replaced(self, operands: Sequence[Operand]) -> Foreign:
         """The same on other operands."""
-        return self._replace(operands=tuple(operands))
-
-
-class Host(NamedTuple):
-    """An op that Python performs: ``run(*tensors)`` on tensors of `operands`, of which it writes
-    those in `written`.
-    """
-
-    run: Callable[..., Any]
-    operands: tuple[Operand, ...]
-    written: int
-    name: str
-
-    @property
-    def writes(self) -> tuple[Operand, ...]:
-        return tuple(o for k, o in enumerate(self.operands) if self.written >> k & 1)
-
-    @property
-    def reads(self) -> tuple[Operand, ...]:
-        return self.operands
+        made = copy.copy(self)
+        made.operands = tuple(operands)
+        return made
 
     def __repr__(self) -> str:
         outs, ins = ", ".join(map(repr, self.writes)), ", ".join(map(repr, self.reads))
-        return f"{outs} = host {self.name}({ins})"
+        return f"{outs} = {self.kind} {self.name}({ins})"
 
-    def replaced(self, operands: Sequence[Operand]) -> Host:
-        """The same on other operands."""
-        return self._replace(operands=tuple(operands))
+
+class Call(Foreign):
+    """A native kernel that is not in loop IR: a stage."""
+
+    __slots__ = ("stage",)
+    kind = "call"
+
+    def __init__(self, stage: runtime.Stage, operands: Sequence[Operand], written: int, name: str):
+        super().__init__(operands, written, name)
+        self.stage = stage
+
+
+class Host(Foreign):
+    """An op that Python performs: ``run(*tensors)`` on the tensors of the operands."""
+
+    __slots__ = ("run",)
+    kind = "host"
+
+    def __init__(
+        self, run: Callable[..., Any], operands: Sequence[Operand], written: int, name: str
+    ):
+        super().__init__(operands, written, name)
+        self.run = run
 
 
 Instruction = Loop | Rows | Together | Call | Host
