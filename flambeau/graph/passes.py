@@ -106,7 +106,8 @@ def together(program: Program) -> Program:
 
     def close() -> None:
         out.extend([Together(batch)] if len(batch) > 1 else batch)
-        batch.clear(), reads.clear(), writes.clear()
+        for collected in (batch, reads, writes):
+            collected.clear()
 
     for instruction in program.instructions:
         ours = {o.buffer for o in instruction.writes}

@@ -285,16 +285,20 @@ class InRows(NamedTuple):
         met = list(dict.fromkeys(s for w in self.works for s in w.sources if s not in self.inner))
         places = {s: k for k, s in enumerate(met)}
         places |= {s: -1 - k for k, s in enumerate(self.inner)}
-        parts, near, cost = [], {}, 0.0
+        parts: list[runtime.Part] = []
+        near: dict[int, int] = {}
+        cost = 0.0
         for work in self.works:
             near |= {
                 s: row_bytes(y, rows) for s, y in zip(work.sources, work.operands, strict=True)
             }
             if isinstance(work, Work):
                 made = next(built)
-                found, cost = made.stages, cost + made.cost
+                found: list[Any] = list(made.stages)
+                cost += made.cost
             else:
-                found = [product_stage(*work.operands, work.add)]
+                out, a, b = work.operands
+                found = [product_stage(out, a, b, work.add)]
                 cost += 0.02 * work.operands[0].numel * work.operands[1].shape[-1]
             starts = work.starts or (0,) * len(work.sources)
             pairs = [(places[s], at) for s, at in zip(work.sources, starts, strict=True)]
