@@ -55,6 +55,7 @@ asin, acos, atan = map(_analytic, (_trigonometric.asin, _trigonometric.acos, _tr
 sinc = _analytic(_trigonometric.sinc)
 
 erf, erfc, erfcx, erfinv = _special.erf, _special.erfc, _special.erfcx, _special.erfinv
+erf_and_slope = _special.erf_and_slope
 ndtr, ndtri, log_ndtr = _special.ndtr, _special.ndtri, _special.log_ndtr
 lgamma, digamma = _special.lgamma, _special.digamma
 i0, i0e, i1, i1e = _special.i0, _special.i0e, _special.i1, _special.i1e

@@ -60,9 +60,22 @@ def _erf_small(x: Expr) -> Expr:
 def erf(x: Expr) -> Expr:
     """Error function."""
     a = at_most(abs(x), pick(x, 4.0, 6.0))
+    return _erf(x, a, exp_between(-(a * a)))
+
+
+def _erf(x: Expr, a: Expr, falling: Expr) -> Expr:
+    """erf of x where |x| is not far above `a`, given exp(-a*a)."""
     # The complement is at most 0.16: its errors hardly count.
-    large = 1.0 - _erfcx(a) * exp_between(-(a * a))
+    large = 1.0 - _erfcx(a) * falling
     return select(abs(x) < 1.0, _erf_small(x), copysign(large, x))
+
+
+def erf_and_slope(x: Expr) -> tuple[Expr, Expr]:
+    """The error function, and exp(-x*x), of which its derivative is a multiple."""
+    limit = pick(x, 9.3, 26.6)  # beyond, the slope is no normal number
+    a = at_most(abs(x), limit)
+    falling = select(abs(x) > limit, const(0.0, x.dtype), exp_between(-(a * a)))
+    return _erf(x, at_most(a, pick(x, 4.0, 6.0)), falling), falling
 
 
 def _complement(a: Expr, a_low: Expr | None, square: Expr, square_low: Expr) -> Expr:

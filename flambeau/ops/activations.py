@@ -11,6 +11,7 @@ from .family import fixed, fused, pointwise
 from .op import also, composite, find
 
 ROOT_HALF, ROOT_TWO_OVER_PI = _math.sqrt(0.5), _math.sqrt(2 / _math.pi)
+ROOT_TWO_PI_INVERSE = 1 / _math.sqrt(2 * _math.pi)
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
 
 
@@ -139,11 +140,28 @@ def _gelu(self, approximate):
     return self * 0.5 * (math.erf(self * ROOT_HALF) + 1)
 
 
-@private("_gelu_erf_backward(Tensor grad, Tensor self) -> Tensor")
-def _gelu_erf_backward(grad, self):
-    """The derivative of gelu."""
-    density = (self * self * -0.5).exp() * (1 / _math.sqrt(2 * _math.pi))
-    return grad * (((self * ROOT_HALF).erf() + 1) * 0.5 + self * density)
+def _gelu_slope(slope, self):
+    total, density = math.erf_and_slope(self * ROOT_HALF)
+    return slope * ((total + 1) * 0.5 + self * density * ROOT_TWO_PI_INVERSE)
+
+
+@private("_normal_density(Tensor self) -> Tensor")
+def _normal_density(self):
+    """The density of the standard normal distribution."""
+    return (self * self * -0.5).exp() * ROOT_TWO_PI_INVERSE
+
+
+_gelu_erf_backward = pointwise(
+    "nn::_gelu_erf_backward(Tensor slope, Tensor self) -> Tensor",
+    """The derivative of gelu: its two functions share an exponential.""",
+    scalar=_gelu_slope,
+    grad=dict(
+        slope=lambda grad, self: _gelu_erf_backward(grad, self),
+        self=lambda grad, slope, self: grad * slope * _normal_density(self) * (2 - self * self),
+    ),
+    method=False,
+    function=False,
+)
 
 
 @private("_gelu_tanh_backward(Tensor grad, Tensor self) -> Tensor")
