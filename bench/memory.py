@@ -7,7 +7,8 @@
 Each library runs each workload in a process of its own. The figure is the highest resident size
 during three steps, less the size before the workload was built: model, data, gradients, state of
 the optimizer, temporary blocks, and what the allocator keeps. The library's code and threads are
-warm before, so that they do not count.
+warm before, so that they do not count; nor does the compiler, since of two runs the second counts,
+whose kernels come from the cache on disk.
 """
 
 import argparse
@@ -62,7 +63,8 @@ def child(library: str, path: str, name: str, threads: int) -> None:
 def measure(library: str, path: str, name: str, threads: int) -> float | None:
     """Megabytes; None where the workload fails."""
     command = [sys.executable, __file__, "--child", library, path, name, "--threads", str(threads)]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment(threads))
+    for _ in range(2):
+        done = subprocess.run(command, capture_output=True, text=True, env=environment(threads))
     return int(done.stdout) / MEGABYTE if done.returncode == 0 else None
 
 

@@ -147,7 +147,9 @@ class _Correlate(Function):
                 code.do(f"call void @survey(ptr {table}, i64 {at}, ptr %dims)")
 
             self.loop(0, number, 1, survey)
-            source = self.moved(x, (image, "X_IMAGE"), (group, "X_GROUP"))
+            source = self.moved(
+                code.at(x, self.dim("X_FIRST")), (image, "X_IMAGE"), (group, "X_GROUP")
+            )
             result = self.moved(
                 code.at(out, self.dim("OUT_FIRST")), (image, "OUT_IMAGE"), (group, "OUT_GROUP")
             )
@@ -162,6 +164,7 @@ class _Correlate(Function):
                 bias, step = self.bias(channel, group, none)
                 count = self._terms(channel)
                 add = code.value(f"zext i1 {code.less(0, channel)} to i64")
+                add = code.value(f"or i64 {add}, {self.dim('ADD')}")
 
                 def tile(row):
                     at = (
@@ -333,6 +336,10 @@ class _Contract(_Correlate):
         panel = code.stack(f"[{bytes_of_panel} x i8]")
         table = code.stack(f"[{self.table.size} x i8]")
         out, x, grad = (code.value(f"load ptr, ptr {code.at('%data', 8 * k)}") for k in range(3))
+        out, x, grad = (
+            code.at(pointer, self.dim(first))
+            for pointer, first in ((out, "OUT_FIRST"), (x, "X_FIRST"), (grad, "GRAD_FIRST"))
+        )
         pitch = code.mul(code.add(self.dim("PANEL"), SPARE), self.bytes)
         taps = code.mul(self.dim("TAP_ROWS"), self.dim("TAP_COLUMNS"))
         places = self.dim("PLACES")
@@ -363,6 +370,7 @@ class _Contract(_Correlate):
                     later = code.value(f"icmp ne i64 {first}, 0")
                     moved = code.value(f"icmp ne i64 {image}, {begin}")
                     add = code.value(f"zext i1 {code.value(f'or i1 {later}, {moved}')} to i64")
+                    add = code.value(f"or i64 {add}, {self.dim('ADD')}")
                     lines = self.moved(slopes, (image, "GRAD_IMAGE"))
                     lines = code.at(lines, code.mul(first, self.bytes))
                     left = code.sub(places, code.mul(first, self.lanes))

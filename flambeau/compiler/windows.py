@@ -22,6 +22,7 @@ DIMS = (
     "STEP_X",
     "TAP_ROWS",
     "TAP_COLUMNS",
+    "X_FIRST",
     "X_IMAGE",
     "X_GROUP",
     "X_CHANNEL",
@@ -45,11 +46,13 @@ DIMS = (
     "W_ROW",
     "W_CHANNEL",
     "BIAS",  # 1 where there is one
+    "ADD",  # 1: to what there is
     "GUARD",  # 1 where there is a flag that must be set
     # contract
     "IMAGES",
     "CHUNKS",  # of images, each with sums of its own
     "PANEL",  # vectors in a row of the panel
+    "GRAD_FIRST",
     "GRAD_IMAGE",
     "GRAD_GROUP",
     "GRAD_ROW",

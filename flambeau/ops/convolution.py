@@ -1,19 +1,23 @@
 """Convolutions in every rank.
 
-Where `correlation` has kernels (real numbers, one and two dimensions), these do the work. The rest
-is windows and matrix products: a convolution reads its padded input through a strided view whose
-dimensions are [batch, channel, *kernel, *out]; copied to rows, that view is the right factor of a
-product with the weights. Its two gradients are the same product transposed: with respect to the
-weights directly, with respect to the input through `fold_windows`, which adds windows back.
+Where `correlation` has kernels (real numbers), these do the work. The rest is windows and matrix
+products: a convolution reads its padded input through a strided view whose dimensions are [batch,
+channel, *kernel, *out]; copied to rows, that view is the right factor of a product with the
+weights. Its two gradients are the same product transposed: with respect to the weights directly,
+with respect to the input through `fold_windows`, which adds windows back.
 """
 
 import itertools
 import math
 
+from flambeau import ir
+
 from . import winograd
 from .correlation import (
     contract,
+    contract_volumes,
     correlate,
+    correlate_volumes,
     factor,
     fits,
     planes,
@@ -24,6 +28,7 @@ from .correlation import (
 )
 from .facts import c_name
 from .family import Chain
+from .family.chain import viewed
 from .modes import set_grad, state
 from .op import composite, is_tensor
 from .views import slice_
@@ -260,12 +265,16 @@ class Sizes:
         return [[reading(*one)] for one in every]
 
 
+MOST_VOLUMES = 512  # convolutions of planes, in turn, of which one of volumes is made
+
+
 def _has_kernels(input, weight, bias, *rest):
     _check_operands("convolution", input, weight, bias, *rest)
     tensors = [t.layout for t in (input, weight, bias) if t is not None]
     sizes = Sizes(input.layout, weight.layout, *rest)
     dense = 0 not in sizes.shape and math.prod(sizes.out) < 1 << 27 and min(sizes.out) > 0
-    return dense and fits(tensors, sizes.kernel)
+    few = len(sizes.kernel) < 3 or input.layout.shape[0] * sizes.kernel[0] <= MOST_VOLUMES
+    return dense and few and fits(tensors, sizes.kernel)
 
 
 def _check_operands(
@@ -282,16 +291,30 @@ def _build(steps, input, weight, bias, *rest):
     out = made = steps.result(sizes.shape, kind)
     if kind is not wide:
         out = steps.scratch(sizes.shape, wide)
-    x, w = planes(resolved(steps, input)), resolved(steps, weight, adjacent=False)
+    x, w = resolved(steps, input), resolved(steps, weight, adjacent=False)
     bias = None if bias is None else resolved(steps, bias)
-    weights = factor(w, sizes.groups, sizes.transposed)
+    weights, rank = factor(w, sizes.groups, sizes.transposed), len(sizes.kernel)
+    if rank == 3:
+        _fill(steps, out, bias)
     for axes in itertools.product(*sizes.axes(input.layout.shape[2:], sizes.out)):
-        operands = x, weights, bias, planes(out), sizes.groups, axes
+        if rank == 3:
+            correlate_volumes(steps, x, weights, out, sizes.groups, axes)
+            continue
+        operands = planes(x), weights, bias, planes(out), sizes.groups, axes
         tiles = winograd.tiling(*operands)
         flag = tiles and winograd.filtered(steps, *operands, tiles)
         correlate(steps, *operands, flag)
     if out is not made:
         steps.pointwise(lambda v: v, [out], [made])
+
+
+def _fill(steps, out, bias):
+    """out = the bias of each channel, or zeros."""
+    if bias is None:
+        steps.pointwise(lambda: ir.const(0.0, out.dtype), [], [out])
+        return
+    [channels], [step] = bias.layout.shape, bias.layout.strides
+    steps.copy(out, viewed(bias, (1, channels, 1, 1, 1), (0, step, 0, 0, 0)))
 
 
 def _body(input, weight, bias, *rest):
@@ -364,19 +387,15 @@ def _reread(input, weight, shape, stride, padding, dilation, groups):
 
 
 def _sums_have_kernels(input, slope, size, stride, padding, dilation, groups):
-    return fits([input.layout, slope.layout], size[2:])
+    few = len(size) < 5 or input.layout.shape[0] * size[2] <= MOST_VOLUMES
+    return few and fits([input.layout, slope.layout], size[2:])
 
 
 def _build_sums(steps, input, slope, size, stride, padding, dilation, groups):
     kind, wide = input.dtype, working_type(input.dtype)
-    out = made = steps.result(size, kind)
-    if kind is not wide:
-        out = steps.scratch(size, wide)
-    x, g = planes(resolved(steps, input)), resolved(steps, slope)
-    if not g.layout.contiguous:
-        dense = steps.scratch(g.layout.shape, wide)
-        steps.pointwise(lambda v: v, [g], [dense])
-        g = dense
+    out = steps.result(size, kind)
+    x, g = resolved(steps, input), resolved(steps, slope)
+    g = steps.dense(g)
     axes = [
         reading(*one)
         for one in zip(
@@ -386,12 +405,21 @@ def _build_sums(steps, input, slope, size, stride, padding, dilation, groups):
     ]  # fmt: skip
     if len(axes) == 1:
         axes.insert(0, reading(1, 1, 1, 1, 0, 1))
-    operands = x, planes(g), out, groups, axes
+    if len(axes) == 3:
+        sums = steps.scratch((size[2], *size[:2], *size[3:]), wide)
+        _fill(steps, sums, None)
+        contract_volumes(steps, x, g, sums, groups, axes)
+        order = (1, 2, 0, 3, 4)
+        strides = [sums.layout.strides[d] for d in order]
+        steps.copy(out, viewed(sums, size, strides))
+        return
+    made = out if kind is wide else steps.scratch(size, wide)
+    operands = planes(x), planes(g), made, groups, axes
     cut = winograd.cutting(*operands)
     flag = cut and winograd.filtered_sums(steps, *operands, cut)
     contract(steps, *operands, flag)
-    if out is not made:
-        steps.pointwise(lambda v: v, [out], [made])
+    if made is not out:
+        steps.copy(out, made)
 
 
 weight_sums = Correlation(

@@ -51,11 +51,13 @@ def writing(size, count, kernel, stride, padding, dilation) -> list[Axis]:
 
 
 class Planes(NamedTuple):
-    """A [N, C, *S] operand in two dimensions: its buffer, sizes and strides in elements."""
+    """A [N, C, *S] operand in two dimensions: its buffer, sizes and strides in elements, and its
+    first element."""
 
     buffer: Buffer
     shape: tuple[int, ...]
     strides: tuple[int, ...]
+    first: int = 0
 
     @property
     def itemsize(self) -> int:
@@ -73,11 +75,10 @@ def planes(buffer: Buffer) -> Planes:
 
 
 def fits(layouts: list[Layout], kernel) -> bool:
-    """Whether there are kernels for these operands: real floats in at most two dimensions, kernels
-    of moderate size, offsets inside a plane that fit in 32 bits."""
+    """Whether there are kernels for these operands: real floats, kernels of moderate size,
+    offsets inside a plane that fit in 32 bits."""
     return (
-        len(kernel) in (1, 2)
-        and all(y.dtype.kind == "f" and y.numel for y in layouts)
+        all(y.dtype.kind == "f" and y.numel for y in layouts)
         and max(kernel) <= kernels.TAPS
         and 0 < math.prod(kernel) <= kernels.MOST_TAPS
         and all(math.prod(y.shape[2:]) < 1 << 27 for y in layouts)
@@ -112,6 +113,7 @@ def _geometry(x: Planes, groups: int, down: Axis, across: Axis) -> dict[str, int
         STEP_X=across.step,
         TAP_ROWS=len(down.taps),
         TAP_COLUMNS=len(across.taps),
+        X_FIRST=x.first * size,
         X_IMAGE=image * size,
         X_GROUP=inner * channel * size,
         X_CHANNEL=channel * size,
@@ -136,19 +138,20 @@ class Factor(NamedTuple):
     channel: int
     group: int
     taps: tuple[int, int]
+    first: int = 0
 
 
 def factor(w: Buffer, groups: int, transposed: bool) -> Factor:
-    view = planes(w)
-    first, second, *taps = view.strides
-    group = view.shape[0] // groups * first
+    strides = w.layout.strides if w.layout.ndim > 4 else planes(w).strides
+    first, second, *taps = strides
+    group = w.layout.shape[0] // groups * first
     row, channel = (second, first) if transposed else (first, second)
-    return Factor(w, row, channel, group, (taps[0], taps[1]))
+    return Factor(w, row, channel, group, (taps[-2], taps[-1]))
 
 
-def correlate(steps, x: Planes, w: Factor, bias, out: Planes, groups, axes, flag=None) -> None:
+def correlate(steps, x: Planes, w: Factor, bias, out: Planes, groups, axes, flag=None, add=False):
     """out = the sums over taps and channels, plus `bias`, at the places that `axes` describe.
-    With a `flag`: only where it is set."""
+    With a `flag`: only where it is set. `add`: to what there is."""
     down, across = axes
     shape = kernels.Shape(x.buffer.dtype, _step(x, across), down.apart > 1 or across.apart > 1)
     size, rows = x.itemsize, out.shape[1] // groups
@@ -171,28 +174,74 @@ def correlate(steps, x: Planes, w: Factor, bias, out: Planes, groups, axes, flag
         OUT_IMAGE=out.strides[0] * size,
         OUT_GROUP=rows * out.strides[1] * size,
         OUT_ROW=out.strides[1] * size,
-        OUT_FIRST=(down.first * out.strides[2] + across.first) * size,
+        OUT_FIRST=(out.first + down.first * out.strides[2] + across.first) * size,
         OUT_Y=down.apart * out.strides[2] * size,
         OUT_X=across.apart * size,
         W_GROUP=w.group * size,
         W_ROW=w.row * size,
         W_CHANNEL=w.channel * size,
         BIAS=int(bias is not None),
+        ADD=int(add),
         GUARD=int(flag is not None),
     )
-    if _swept(channels, rows, axes):
+    if _swept(channels, rows, axes) and not add:
         name, total = "sweep", images * groups * rows
         shape = shape._replace(taps=(len(down.taps), len(across.taps)))
         offsets = [t * size for t in taps]
     else:
         name, total = "correlate", images * groups * slivers * parts
-        offsets = [(c * w.channel + t) * size for c in range(block) for t in taps]
+        offsets = [(w.first + c * w.channel + t) * size for c in range(block) for t in taps]
     dims = kernels.descriptor(
         values, [t for _, t in down.taps], [t for _, t in across.taps], offsets
     )
     data = [out.buffer, x.buffer, w.buffer, *(b for b in (bias, flag) if b is not None)]
     work = 0 if flag else images * groups * rows * channels * (len(taps) + 1) * places
     _launch(steps, name, shape, data, dims, total, work)
+
+
+def correlate_volumes(steps, x: Buffer, w: Factor, out: Buffer, groups, axes) -> None:
+    """The same in three dimensions, added to what `out` has: each tap along the first of them is
+    a convolution of planes."""
+    _, *plane = axes
+    for tap, planes_in, planes_out in _by_planes(x, out, axes[0]):
+        weights = w._replace(first=tap * w.buffer.layout.strides[2])
+        correlate(steps, planes_in, weights, None, planes_out, groups, plane, add=True)
+
+
+def contract_volumes(steps, x: Buffer, grad: Buffer, out: Buffer, groups, axes) -> None:
+    """The same for the weights, added to what `out` [taps along the first dimension, o, c, *taps]
+    has."""
+    _, *plane = axes
+    for tap, planes_in, planes_out in _by_planes(x, grad, axes[0]):
+        contract(steps, planes_in, planes_out, out, groups, plane, add=tap)
+
+
+def _by_planes(x: Buffer, out: Buffer, depth: Axis):
+    """For each image and each tap along the first of three dimensions: the tap, the planes that it
+    reads, and those of the result."""
+    for image in range(x.layout.shape[0]):
+        for tap, offset in depth.taps:
+            # The places at which this tap lies inside.
+            begin = max(0, -(offset // depth.step))
+            end = min(depth.places, (depth.size - 1 - offset) // depth.step + 1)
+            if begin < end:
+                read = begin * depth.step + offset
+                made = depth.first + begin * depth.apart
+                yield (
+                    tap,
+                    _layers(x, image, read, depth.step, end - begin),
+                    _layers(out, image, made, depth.apart, end - begin),
+                )
+
+
+def _layers(buffer: Buffer, image, first, step, count) -> Planes:
+    """So many planes of one image's volumes, `step` apart, as images."""
+    shape, (images, channel, depth, row, column) = buffer.layout.shape, buffer.layout.strides
+    column = 1 if shape[4] == 1 else column
+    start = image * images + first * depth
+    return Planes(
+        buffer, (count, shape[1], *shape[3:]), (step * depth, channel, row, column), start
+    )
 
 
 def _swept(channels, rows, axes) -> bool:
@@ -206,9 +255,9 @@ def _launch(steps, name, shape, data, dims, total, work):
     steps.call(kernels.kernel(name, shape), data, dims, total, cost)
 
 
-def contract(steps, x: Planes, grad: Planes, out: Buffer, groups, axes, flag=None) -> None:
+def contract(steps, x: Planes, grad: Planes, out: Buffer, groups, axes, flag=None, add=None):
     """out[o, c, *taps] = the sums of grad times windows over images and places. With a `flag`:
-    only where it is set."""
+    only where it is set. `add`: to the weights of that number."""
     down, across = axes
     shape = kernels.Shape(x.buffer.dtype, _step(x, across), False)
     size, rows, images = x.itemsize, grad.shape[1] // groups, x.shape[0]
@@ -220,22 +269,25 @@ def contract(steps, x: Planes, grad: Planes, out: Buffer, groups, axes, flag=Non
     vectors = -(-places * size // kernels.host().vector_bytes)
     together = max(1, panel // vectors)
     name, tasks = "contract", groups * -(-channels // block)
-    if _swept(channels, rows, axes):
+    if _swept(channels, rows, axes) and add is None:
         name, tasks, together = "sweep_sums", groups * rows, 1
         shape = shape._replace(taps=(len(down.taps), len(across.taps)))
     chunks = min(-(-images // together), -(-2 * TASKS // tasks))
     chunks = max(1, min(chunks, x.buffer.layout.nbytes // max(out.layout.nbytes, 1)))
-    chunks = 1 if flag else chunks
-    weights = out.layout.numel
+    chunks = chunks if flag is add is None else 1
+    weights = rows * groups * channels * taps
     values |= dict(
+        ADD=int(add is not None),
         GUARD=int(flag is not None),
         BLOCK=block,
         ROWS=rows,
+        OUT_FIRST=(add or 0) * weights * size,
         OUT_GROUP=rows * channels * taps * size,
         OUT_ROW=channels * taps * size,
         IMAGES=images,
         CHUNKS=chunks,
         PANEL=panel,
+        GRAD_FIRST=grad.first * size,
         GRAD_IMAGE=grad.strides[0] * size,
         GRAD_GROUP=rows * grad.strides[1] * size,
         GRAD_ROW=grad.strides[1] * size,
