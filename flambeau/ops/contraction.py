@@ -69,9 +69,9 @@ def _stages(out, a, b, bias=None):
     outputs."""
     if packs(a, b):
         stages, scratch = packed_stages(out, a, b, bias)
-        places = (-1, 0, 1, 2, -2)
+        places = (-1, 0, 1, 2, -2, -3)
         stages = [s._replace(data=tuple(places[k] for k in s.data)) for s in stages]
-        return tuple(stages), ((out, out.nbytes), (None, scratch))
+        return tuple(stages), ((out, out.nbytes), *((None, nbytes) for nbytes in scratch))
     stages = []
     if bias is not None:
         kernel = ir.Pointwise("spread", [out.dtype], [out.dtype], (ir.load(0, out.dtype),))

@@ -101,8 +101,9 @@ def _product(steps, a: Buffer, b: Buffer, out: Buffer) -> None:
     cost = out.layout.numel * a.layout.shape[1] / RATE
     places = {0: out, 1: a, 2: b}
     if packs(a.layout, b.layout):
-        stages, nbytes = packed_stages(out.layout, a.layout, b.layout)
-        places[4] = steps.scratch((nbytes // out.dtype.itemsize,), out.dtype)
+        stages, scratch = packed_stages(out.layout, a.layout, b.layout)
+        for number, nbytes in enumerate(scratch, 4):
+            places[number] = steps.scratch((nbytes // out.dtype.itemsize,), out.dtype)
     else:
         stages = [product_stage(out.layout, a.layout, b.layout)]
     for kernel, data, dims, total, *_ in stages:

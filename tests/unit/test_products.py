@@ -118,6 +118,7 @@ def test_large_products_and_linear_layers(m, k, n, dtype):
     np.testing.assert_allclose((a @ b.t()).numpy(), expected, **close)
     np.testing.assert_allclose((a @ b.t().contiguous()).numpy(), expected, **close)
     np.testing.assert_allclose((b @ a.t()).numpy(), expected.T, **close)
+    np.testing.assert_allclose((a.t().contiguous().t() @ b.t()).numpy(), expected, **close)
     dense = a.contiguous()
     got = torch.nn.functional.linear(dense, b, bias)
     np.testing.assert_allclose(got.numpy(), expected + bias.numpy(), **close)

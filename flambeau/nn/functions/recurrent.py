@@ -148,7 +148,11 @@ class _Layer(function.Function):
         if needs[1]:
             d_hidden = ops.addmm(first[0], _of_first_steps(theirs, sizes, reverse), weights[1])
         d_w_ih, d_w_hh, d_b_ih, d_b_hh, d_w_hr = needs[1 + count :]
-        sums: Any = ours.sum(0) if d_b_ih or (d_b_hh and theirs is ours) else None
+        bias = other_bias = None
+        if d_b_ih:
+            bias = ours.sum(0)
+        if d_b_hh:
+            other_bias = theirs.sum(0) if bias is None or theirs is not ours else bias.clone()
         return (
             *[None] * 4,
             ours.mm(weights[0]) if needs[0] else None,
@@ -156,8 +160,8 @@ class _Layer(function.Function):
             *first[1:],
             ours.t().mm(x) if d_w_ih else None,
             theirs.t().mm(kept[0]) if d_w_hh else None,
-            sums if d_b_ih else None,
-            (sums.clone() if theirs is ours else theirs.sum(0)) if d_b_hh else None,
+            bias,
+            other_bias,
             projected.t().mm(kept[3]) if d_w_hr else None,
         )
 

@@ -3,7 +3,7 @@
 import math
 import struct
 
-from flambeau import ir, runtime
+from flambeau import compiler, ir, runtime
 from flambeau.compiler import products
 from flambeau.types import Layout
 
@@ -11,8 +11,9 @@ BLAS_TYPES = ("float32", "float64", "complex64", "complex128")
 NO_TRANS, TRANS, CONJ_TRANS = 111, 112, 113  # CBLAS codes
 CONJ_NO_TRANS = 114  # OpenBLAS' own
 
-# Where packing pays, and packed slivers stay in the cache.
-LEAST, MOST_DEPTH, ENOUGH = 32, 4096, 1 << 22
+# Where packing pays, and packed slivers stay in the cache: of left matrices that lie turned, there
+# are many at once.
+LEAST, MOST_DEPTH, TURNED_DEPTH, ENOUGH = 32, 4096, 512, 1 << 22
 MANY = 6  # slivers that are enough tasks, without cutting the rows too
 
 
@@ -49,25 +50,23 @@ def product_stage(out: Layout, a: Layout, b: Layout, add=False) -> runtime.Stage
 
 
 def packs(a: Layout, b: Layout) -> bool:
-    """Whether ``a @ b`` is a product for the kernels of `compiler.products`: real matrices, the
-    left one with adjacent columns, neither small nor deep."""
+    """Whether ``a @ b`` is a product for the kernels of `compiler.products`: real matrices that
+    are neither small nor deep."""
     (m, k), n = a.shape[-2:], b.shape[-1]
     return (
         a.dtype.name in ("float32", "float64")
         and a.ndim == 2
         and a.device.type == "cpu"
-        and a.strides[1] == 1
-        and a.strides[0] >= k
         and not (a.neg or b.neg)
         and min(m, n, k) >= LEAST
-        and k <= MOST_DEPTH
+        and k <= (MOST_DEPTH if a.strides[1] == 1 else TURNED_DEPTH)
         and m * n * k >= ENOUGH
     )
 
 
 def packed_stages(out: Layout, a: Layout, b: Layout, bias: Layout | None = None):
-    """The stages of ``out = a @ b`` or ``a @ b + bias``, with `b` packed first, and the bytes of
-    scratch memory for that. Their data are out, a, b, bias, scratch."""
+    """The stages of ``out = a @ b`` or ``a @ b + bias``, and the bytes of the scratch memory that
+    they pack matrices in. Their data are out, a, b, bias, and from 4 on scratch blocks."""
     (m, n), k, dtype = out.shape, a.shape[1], out.dtype
     loads = [ir.load(i, dtype) for i in range(1 if bias is None else 2)]
     epilogue = ir.Pointwise("product", [dtype] * len(loads), [dtype], (sum(loads[1:], loads[0]),))
@@ -75,14 +74,20 @@ def packed_stages(out: Layout, a: Layout, b: Layout, bias: Layout | None = None)
     others = [(0, *out.strides)]
     if bias is not None:
         others.append((0, 0, bias.strides[-1]))
-    sizes, right = (m, n, k), (*b.strides, 0)
+    scratch = [form.packed_bytes(k, n)]
+    left: tuple[int, ...] | None = a.strides
+    stages: list[tuple[compiler.Stage, tuple[int, ...]]] = []
     read: tuple[int, ...] = (4, 1, 0, 3)[: 2 + len(others)]
+    if a.strides[1] != 1:
+        stages.append((products.pack(form.left(), k, m, (*a.strides[::-1], 0)), (5, 1)))
+        scratch.append(form.left().packed_bytes(k, m))
+        left, read = None, (4, 5, *read[2:])
+    right, sizes = (*b.strides, 0), (m, n, k)
     if form.slivers(n) >= MANY or m <= products.TASK_ROWS:
-        stages = [(products.multiply(form, sizes, a.strides, others, right=right), (*read, 2))]
+        work = products.multiply(form, sizes, left, others, right=right)
+        stages.append((work, (*read, 2)))
     else:
-        stages = [
-            (products.pack(form, k, n, right), (4, 2)),
-            (products.multiply(form, sizes, a.strides, others), read),
-        ]
+        stages.append((products.pack(form, k, n, right), (4, 2)))
+        stages.append((products.multiply(form, sizes, left, others), read))
     made = [runtime.Stage(s.address, data, s.dims, s.total, s.grain) for s, data in stages]
-    return made, form.packed_bytes(k, n)
+    return made, scratch
