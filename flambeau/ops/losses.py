@@ -2,11 +2,16 @@
 
 import math as _math
 
+from flambeau import ir
 from flambeau.types import by_name
 
 from .facts import type_name
-from .family import fixed, fused
+from .family import fixed, fused, indexed
+from .family.arrays import ndarray
+from .family.indexed import At, along, viewed
 from .op import composite, find
+from .promotion import compute_type
+from .softmax import sum_fold
 
 INT64 = by_name("int64")
 
@@ -263,12 +268,8 @@ def _check_classes(name, input, target, weight):
     return d, classes
 
 
-def _in_range(target, classes, ignore_index):
-    """Raises PyTorch's error for a class outside [0, classes)."""
-    bad = ((target < 0) | (target >= classes)) & target.ne(ignore_index)
-    if bool(bad.any()):
-        value = target.masked_select(bad).select(0, 0).item()
-        raise IndexError(f"Target {value} is out of bounds.")
+def _check_nll(self, target, weight, reduction, ignore_index):
+    _check_classes("nll_loss", self, target, weight)
 
 
 def _nll_weights(target, weight, ignore_index, classes, like):
@@ -280,40 +281,120 @@ def _nll_weights(target, weight, ignore_index, classes, like):
     return safe, weight.index_select(0, safe.reshape(-1)).reshape(target.layout.shape) * kept
 
 
-def _nll_backward(grad, layout, target, weight, reduction, ignore_index):
-    d = _class_dim(layout.ndim)
-    safe, weights = _nll_weights(target, weight, ignore_index, layout.shape[d], grad)
-    factor = -weights * grad
+def _out_of_range(self, target, weight, reduction, ignore_index):
+    classes, targets = self.layout.shape[_class_dim(self.layout.ndim)], ndarray(target)
+    wrong = targets[((targets < 0) | (targets >= classes)) & (targets != ignore_index)]
+    return IndexError(f"Target {wrong.flat[0]} is out of bounds.")
+
+
+class _Targets:
+    """The steps that losses by classes have in common: where the target of each place lies along
+    the classes, and the weight of its class, 0 where it is ignored. Buffers have size 1 there.
+    """
+
+    def __init__(self, steps, shape, target, weight, ignore_index, inner):
+        self.steps, self.inner = steps, inner
+        self.d = d = _class_dim(len(shape))
+        self.shape = (*shape[:d], 1, *shape[d + 1 :])
+        strides = target.layout.strides
+        self.given = given = viewed(target, self.shape, (*strides[:d], 0, *strides[d:]))
+        self.place, self.factor = (steps.scratch(self.shape, t) for t in (INT64, inner))
+        zero, one = ir.const(0, inner), ir.const(1, inner)
+
+        def kept(target, yes, no=zero):
+            return ir.select(target.differs(ignore_index), yes, no)
+
+        self.kept = kept
+        steps.pointwise(lambda t: kept(t, ir.cast(t, INT64), 0), [given], [self.place])
+        if weight is None:
+            steps.pointwise(lambda t: kept(t, one), [given], [self.factor])
+            return
+        (step,), every = weight.layout.strides, viewed(weight, self.shape, (0,) * len(self.shape))
+        at = At(self.place, (every,), step * weight.layout.itemsize, shape[d])
+        steps.indexed(
+            lambda t, w: (kept(t, ir.cast(w, inner)),), [self.factor], [given, every], [at]
+        )
+
+    def sum(self, terms):
+        """The sum of all terms."""
+        total = self.steps.scratch((1,) * len(self.shape), self.inner)
+        axes = tuple(range(len(self.shape)))
+        self.steps.reduce(sum_fold(lambda v: v, self.inner), [terms], axes, [total])
+        return total
+
+
+def _build_nll(steps, self, target, weight, reduction, ignore_index):
+    inner = compute_type(self.dtype)
+    targets = _Targets(steps, self.layout.shape, target, weight, ignore_index, inner)
+    view, at = along(self, targets.d, targets.shape, targets.place)
+    kept = steps.plain(target.layout.shape, self.dtype)
+    loss = (
+        steps.result(targets.shape, self.dtype, kept)
+        if reduction == 0
+        else steps.scratch(targets.shape, inner)
+    )
+
+    def term(value, factor, target):
+        return (targets.kept(target, -ir.cast(value, inner) * factor),)
+
+    steps.indexed(term, [loss], [view, targets.factor, targets.given], [at])
+    if reduction == 0:
+        return
+    sums = [targets.sum(t) for t in ((loss, targets.factor) if reduction == 1 else (loss,))]
+    out = steps.result(sums[0].layout.shape, self.dtype, steps.plain((), self.dtype))
+    steps.pointwise(lambda total, *by: total / by[0] if by else total, sums, [out])
+
+
+def _build_nll_slope(steps, grad, target, weight, shape, reduction, ignore_index):
+    inner = compute_type(grad.dtype)
+    targets = _Targets(steps, shape, target, weight, ignore_index, inner)
+    out = steps.result(shape, grad.dtype)
+    steps.indexed(lambda: (ir.const(0, inner),), [out], [], [])
+    strides, d = grad.layout.strides, targets.d
+    slopes = (0,) * len(shape) if reduction else (*strides[:d], 0, *strides[d:])
+    operands = [viewed(grad, targets.shape, slopes), targets.factor, targets.given]
+    slope = steps.scratch(targets.shape, inner)
     if reduction == 1:
-        factor = factor / weights.sum()
-    zeros = grad.new_zeros(layout.shape)
-    return zeros.scatter(d, safe.unsqueeze(d), factor.unsqueeze(d))
+        operands.append(targets.sum(targets.factor))
+
+    def term(grad, factor, target, *total):
+        return targets.kept(target, -grad * (factor / total[0] if total else factor))
+
+    steps.pointwise(term, operands, [slope])
+    view, at = along(out, d, targets.shape, targets.place)
+    steps.indexed(lambda value: (value,), [view], [slope], [at])
 
 
-@composite(
-    "nn::nll_loss_nd(Tensor self, Tensor target, Tensor? weight=None, int reduction=Mean, int "
-    "ignore_index=-100)"
-    " -> Tensor",
+_nll_slope = indexed(
+    "nn::_nll_slope(Tensor slope, Tensor target, Tensor? weight, int[] shape, int reduction, int "
+    "ignore_index) -> Tensor",
+    """The gradient of `nll_loss_nd`, of which it is the transpose.""",
+    build=_build_nll_slope,
+    refuse=lambda *args: IndexError("a target is out of bounds"),
     grad=dict(
-        self=lambda grad, self_layout, target, weight, reduction, ignore_index: _nll_backward(
-            grad, self_layout, target, weight, reduction, ignore_index
+        slope=lambda grad, target, weight, reduction, ignore_index: nll_loss_nd(
+            grad, target, weight, reduction, ignore_index
         )
     ),
 )
-def nll_loss_nd(self, target, weight, reduction, ignore_index):
+
+
+nll_loss_nd = indexed(
+    "nn::nll_loss_nd(Tensor self, Tensor target, Tensor? weight=None, int reduction=Mean, int "
+    "ignore_index=-100)"
+    " -> Tensor",
     """The negative log likelihood: minus `self` at the target's class, weighted; classes are
     dimension 1.
-    """
-    d, classes = _check_classes("nll_loss", self, target, weight)
-    if target.layout.dtype is not INT64:
-        target = target.to(INT64)
-    _in_range(target, classes, ignore_index)
-    safe, weights = _nll_weights(target, weight, ignore_index, classes, self)
-    picked = self.gather(d, safe.unsqueeze(d)).squeeze(d)
-    loss = -picked * weights
-    if reduction == 0:
-        return loss
-    return loss.sum() / weights.sum() if reduction == 1 else loss.sum()
+    """,
+    build=_build_nll,
+    check=_check_nll,
+    refuse=_out_of_range,
+    grad=dict(
+        self=lambda grad, self_layout, target, weight, reduction, ignore_index: _nll_slope(
+            grad, target, weight, self_layout.shape, reduction, ignore_index
+        )
+    ),
+)
 
 
 @composite(
@@ -334,6 +415,7 @@ def cross_entropy_loss(self, target, weight, reduction, ignore_index, label_smoo
     if label_smoothing == 0:
         return plain
     classes = self.layout.shape[d]
+    target = target.to(INT64)
     shape = [1] * self.layout.ndim
     shape[d] = classes
     spread = -(logs if weight is None else logs * weight.reshape(shape)).sum(d)
