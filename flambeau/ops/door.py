@@ -325,8 +325,9 @@ def make_inplace(op):
         "    except (KeyError, TypeError, AttributeError):",
         f"        plan = inplace_plan(op, plans, {tuple_of})",
     ]
+    first = names[0]
     grads = " or ".join(
-        ["input._node is not None"]
+        [f"{first}._node is not None"]
         + [
             f"({t}.__class__ is not float and is_tensor({t}) and {t}._node is not None)"
             for t in tensors[1:]
@@ -334,11 +335,12 @@ def make_inplace(op):
     )
     lines.append(f"    if ({grads}) and state.grad: return write_back(op, {tuple_of})")
     lines.append(
-        "    if input._base is not None and input._base._node is not None: check_writable(input)"
+        f"    if {first}._base is not None and {first}._base._node is not None: "
+        f"check_writable({first})"
     )
     lines += [
-        f"    if {t}.__class__ is Tensor and {t} is not input and {t}.storage is input.storage:"
-        f" check_overlap(input, {t})"
+        f"    if {t}.__class__ is Tensor and {t} is not {first} and {t}.storage is {first}.storage:"
+        f" check_overlap({first}, {t})"
         for t in tensors[1:]
     ]
     lines.append(f"    return plan({call})")

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from flambeau import ir
 from flambeau.runtime import random as streams
-from flambeau.types import Layout, by_name, contiguous
+from flambeau.types import Layout, by_name, contiguous, cpu
 
 from .family.chain import Buffer, Steps
 from .family.launch import Slots
@@ -101,6 +101,16 @@ def launcher(kernel: FillKernel, layout: Layout):
     return drawing.steps.launch(letters, tuple(drawing.slots.itemsizes), None)
 
 
+def shuffler(n: int):
+    """run(record): the first `n` integers in random order."""
+    steps = Steps(cpu)
+    steps.releases = False
+    order = steps.result((n,), INT64)
+    stage = streams.draw_stage("shuffle")
+    steps.call(stage, [Buffer(RECORD, 0), order], (n,), 1, 5.0 * n)
+    return steps.launch("t", (RECORD.itemsize,), None)
+
+
 def _mantissa(word):
     """The 53 bits that float64 uniforms are made of; the first word drawn is the high half."""
     return ((word << 32) | ((word >> 32) & 0xFFFFFFFF)) & ((1 << 53) - 1)
@@ -130,29 +140,49 @@ def _uniform_numbers(dtype, low, high):
 
 def _normal(drawing, mean, std):
     """Blocks of 16 words; where they do not fit, the last 16 are drawn once more."""
-    n = drawing.size
-    if drawing.dtype is not FLOAT32 or n < BLOCK:
+    n, dtype = drawing.size, drawing.dtype
+    if dtype not in (FLOAT32, FLOAT64) or n < BLOCK:
         return False
-    mean, std = ir.cast(mean, FLOAT32), ir.cast(std, FLOAT32)
-    words = drawing.short()
+    mean, std = ir.cast(mean, dtype), ir.cast(std, dtype)
+    blocks = _blocks if dtype is FLOAT32 else _long_blocks
+    words = drawing.short() if dtype is FLOAT32 else drawing.long()
     whole = n - n % BLOCK
-    _blocks(drawing.steps, words, drawing.out, 0, whole // BLOCK, mean, std)
+    blocks(drawing, words, 0, whole // BLOCK, mean, std)
     if whole < n:
-        drawing.draw(words, BLOCK, (n - BLOCK) * 4)
-        _blocks(drawing.steps, words, drawing.out, n - BLOCK, 1, mean, std)
+        drawing.draw(words, BLOCK * dtype.itemsize // 4, (n - BLOCK) * dtype.itemsize)
+        blocks(drawing, words, n - BLOCK, 1, mean, std)
     return True
 
 
-def _blocks(steps, words, out, start, count, mean, std):
-    """Normals of `count` blocks of words from element `start` on."""
+def _halves(buffer, start, count):
+    """The first and second halves of `count` blocks from element `start` on."""
+    made = buffer.layout.reshaped((count, BLOCK // 2), (BLOCK, 1))
+    return [Buffer(made, buffer.source, start + first) for first in (0, BLOCK // 2)]
 
-    def half(buffer, first):
-        made = buffer.layout.reshaped((count, BLOCK // 2), (BLOCK, 1))
-        return Buffer(made, buffer.source, start + first)
 
-    pair = [0, BLOCK // 2]
-    operands, results = ([half(b, first) for first in pair] for b in (words, out))
-    steps.pointwise(lambda *pair: normals_of(*pair, mean, std), operands, results)
+def _blocks(drawing, words, start, count, mean, std):
+    operands, results = (_halves(b, start, count) for b in (words, drawing.out))
+    drawing.steps.pointwise(lambda *pair: normals_of(*pair, mean, std), operands, results)
+
+
+def _long_blocks(drawing, words, start, count, mean, std):
+    """In double precision, logarithm, cosine and sine are the C library's."""
+    steps, results = drawing.steps, _halves(drawing.out, start, count)
+    parts = [steps.scratch((count, BLOCK // 2), FLOAT64) for _ in range(3)]
+
+    def prepared(radius, angle):
+        turn = long_uniform_of(angle) * (2 * math.pi)
+        return 1.0 - long_uniform_of(radius), turn, turn
+
+    steps.pointwise(prepared, _halves(words, start, count), parts)
+    for name, part in zip(("log", "cos", "sin"), parts, strict=True):
+        drawing.apply(name, part)
+
+    def normals(logarithm, *waves):
+        radius = ir.sqrt(logarithm * -2.0)
+        return tuple(ir.fma(radius * wave, std, mean) for wave in waves)
+
+    steps.pointwise(normals, parts, results)
 
 
 def _normal_numbers(dtype, mean, std):

@@ -6,11 +6,15 @@ from flambeau import ir
 from flambeau.types import by_name
 
 from .facts import type_name
-from .family import fixed, fused, pointwise
+from .family import fixed, fused, indexed, pointwise
+from .family.arrays import ndarray
+from .family.indexed import At, along, viewed
 from .op import composite, find
-from .softmax import level, softmax_at
+from .promotion import compute_type
+from .softmax import level, softmax_at, sum_fold
 
 INT64 = by_name("int64")
+LARGE = 1 << 18  # elements from which moving memory costs more than launches do
 
 
 def reduce(loss, reduction):
@@ -281,6 +285,10 @@ class_index = pointwise(
 )
 
 
+def _check_nll(self, target, weight, reduction, ignore_index):
+    _check_classes("nll_loss", self, target, weight)
+
+
 def _nll_weights(target, weight, ignore_index, classes, like):
     """The classes, 0 in place of what is ignored, and each target's weight: that of its class, 0
     where ignored.
@@ -291,39 +299,120 @@ def _nll_weights(target, weight, ignore_index, classes, like):
     return safe, weight.index_select(0, safe.reshape(-1)).reshape(target.layout.shape) * kept
 
 
-def _nll_backward(grad, layout, target, weight, reduction, ignore_index):
-    d = _class_dim(layout.ndim)
-    safe, weights = _nll_weights(target, weight, ignore_index, layout.shape[d], grad)
-    factor = -weights * grad
+def _out_of_range(self, target, weight, reduction, ignore_index):
+    classes, targets = self.layout.shape[_class_dim(self.layout.ndim)], ndarray(target)
+    wrong = targets[((targets < 0) | (targets >= classes)) & (targets != ignore_index)]
+    return IndexError(f"Target {wrong.flat[0]} is out of bounds.")
+
+
+class _Targets:
+    """The steps that losses by classes have in common: where the target of each place lies along
+    the classes, and the weight of its class, 0 where it is ignored. Buffers have size 1 there.
+    """
+
+    def __init__(self, steps, shape, target, weight, ignore_index, inner):
+        self.steps, self.inner = steps, inner
+        self.d = d = _class_dim(len(shape))
+        self.shape = (*shape[:d], 1, *shape[d + 1 :])
+        strides = target.layout.strides
+        self.given = given = viewed(target, self.shape, (*strides[:d], 0, *strides[d:]))
+        self.place, self.factor = (steps.scratch(self.shape, t) for t in (INT64, inner))
+        zero, one = ir.const(0, inner), ir.const(1, inner)
+
+        def kept(target, yes, no=zero):
+            return ir.select(target.differs(ignore_index), yes, no)
+
+        self.kept = kept
+        steps.pointwise(lambda t: kept(t, ir.cast(t, INT64), 0), [given], [self.place])
+        if weight is None:
+            steps.pointwise(lambda t: kept(t, one), [given], [self.factor])
+            return
+        (step,), every = weight.layout.strides, viewed(weight, self.shape, (0,) * len(self.shape))
+        at = At(self.place, (every,), step * weight.layout.itemsize, shape[d])
+        steps.indexed(
+            lambda t, w: (kept(t, ir.cast(w, inner)),), [self.factor], [given, every], [at]
+        )
+
+    def sum(self, terms):
+        """The sum of all terms."""
+        total = self.steps.scratch((1,) * len(self.shape), self.inner)
+        axes = tuple(range(len(self.shape)))
+        self.steps.reduce(sum_fold(lambda v: v, self.inner), [terms], axes, [total])
+        return total
+
+
+def _build_nll(steps, self, target, weight, reduction, ignore_index):
+    inner = compute_type(self.dtype)
+    targets = _Targets(steps, self.layout.shape, target, weight, ignore_index, inner)
+    view, at = along(self, targets.d, targets.shape, targets.place)
+    kept = steps.plain(target.layout.shape, self.dtype)
+    loss = (
+        steps.result(targets.shape, self.dtype, kept)
+        if reduction == 0
+        else steps.scratch(targets.shape, inner)
+    )
+
+    def term(value, factor, target):
+        return (targets.kept(target, -ir.cast(value, inner) * factor),)
+
+    steps.indexed(term, [loss], [view, targets.factor, targets.given], [at])
+    if reduction == 0:
+        return
+    sums = [targets.sum(t) for t in ((loss, targets.factor) if reduction == 1 else (loss,))]
+    out = steps.result(sums[0].layout.shape, self.dtype, steps.plain((), self.dtype))
+    steps.pointwise(lambda total, *by: total / by[0] if by else total, sums, [out])
+
+
+def _build_nll_slope(steps, grad, target, weight, shape, reduction, ignore_index):
+    inner = compute_type(grad.dtype)
+    targets = _Targets(steps, shape, target, weight, ignore_index, inner)
+    out = steps.result(shape, grad.dtype)
+    steps.indexed(lambda: (ir.const(0, inner),), [out], [], [])
+    strides, d = grad.layout.strides, targets.d
+    slopes = (0,) * len(shape) if reduction else (*strides[:d], 0, *strides[d:])
+    operands = [viewed(grad, targets.shape, slopes), targets.factor, targets.given]
+    slope = steps.scratch(targets.shape, inner)
     if reduction == 1:
-        factor = factor / weights.sum()
-    zeros = grad.new_zeros(layout.shape)
-    return zeros.scatter(d, safe.unsqueeze(d), factor.unsqueeze(d))
+        operands.append(targets.sum(targets.factor))
+
+    def term(grad, factor, target, *total):
+        return targets.kept(target, -grad * (factor / total[0] if total else factor))
+
+    steps.pointwise(term, operands, [slope])
+    view, at = along(out, d, targets.shape, targets.place)
+    steps.indexed(lambda value: (value,), [view], [slope], [at])
 
 
-@composite(
-    "nn::nll_loss_nd(Tensor self, Tensor target, Tensor? weight=None, int reduction=Mean, int "
-    "ignore_index=-100)"
-    " -> Tensor",
+_nll_slope = indexed(
+    "nn::_nll_slope(Tensor slope, Tensor target, Tensor? weight, int[] shape, int reduction, int "
+    "ignore_index) -> Tensor",
+    """The gradient of `nll_loss_nd`, of which it is the transpose.""",
+    build=_build_nll_slope,
+    refuse=lambda *args: IndexError("a target is out of bounds"),
     grad=dict(
-        self=lambda grad, self_layout, target, weight, reduction, ignore_index: _nll_backward(
-            grad, self_layout, target, weight, reduction, ignore_index
+        slope=lambda grad, target, weight, reduction, ignore_index: nll_loss_nd(
+            grad, target, weight, reduction, ignore_index
         )
     ),
 )
-def nll_loss_nd(self, target, weight, reduction, ignore_index):
+
+
+nll_loss_nd = indexed(
+    "nn::nll_loss_nd(Tensor self, Tensor target, Tensor? weight=None, int reduction=Mean, int "
+    "ignore_index=-100)"
+    " -> Tensor",
     """The negative log likelihood: minus `self` at the target's class, weighted; classes are
     dimension 1.
-    """
-    d, classes = _check_classes("nll_loss", self, target, weight)
-    if target.layout.dtype is not INT64:
-        target = target.to(INT64)
-    safe, weights = _nll_weights(target, weight, ignore_index, classes, self)
-    picked = self.gather(d, safe.unsqueeze(d)).squeeze(d)
-    loss = -picked * weights
-    if reduction == 0:
-        return loss
-    return loss.sum() / weights.sum() if reduction == 1 else loss.sum()
+    """,
+    build=_build_nll,
+    check=_check_nll,
+    refuse=_out_of_range,
+    grad=dict(
+        self=lambda grad, self_layout, target, weight, reduction, ignore_index: _nll_slope(
+            grad, target, weight, self_layout.shape, reduction, ignore_index
+        )
+    ),
+)
 
 
 def _log_loss_backward(grad, grad_rest, self, target, high, rest, dim):
@@ -364,10 +453,11 @@ def cross_entropy_loss(self, target, weight, reduction, ignore_index, label_smoo
     d = _class_dim(self.layout.ndim)
     if not 0.0 <= label_smoothing <= 1.0:
         raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}")
-    if target.layout.shape != self.layout.shape and label_smoothing == 0:
-        return _cross_entropy(self, target, weight, reduction, ignore_index)
+    hard = target.layout.shape != self.layout.shape
+    if hard and label_smoothing == 0 and self.layout.numel >= LARGE:
+        return _large_cross_entropy(self, target, weight, reduction, ignore_index)
     logs = self.log_softmax(d)
-    if target.layout.shape == self.layout.shape:
+    if not hard:
         if target.layout.dtype.kind != "f":
             raise RuntimeError(
                 "Expected floating point type for target with class probabilities, got "
@@ -377,7 +467,10 @@ def cross_entropy_loss(self, target, weight, reduction, ignore_index, label_smoo
             raise RuntimeError("ignore_index is not supported for floating point target")
         return _soft_cross_entropy(logs, target, weight, reduction, label_smoothing, d)
     plain = nll_loss_nd(logs, target, weight, reduction, ignore_index)
+    if label_smoothing == 0:
+        return plain
     classes = self.layout.shape[d]
+    target = target.to(INT64)
     shape = [1] * self.layout.ndim
     shape[d] = classes
     spread = -(logs if weight is None else logs * weight.reshape(shape)).sum(d)
@@ -391,7 +484,8 @@ def cross_entropy_loss(self, target, weight, reduction, ignore_index, label_smoo
     return (1 - label_smoothing) * plain + label_smoothing / classes * spread
 
 
-def _cross_entropy(self, target, weight, reduction, ignore_index):
+def _large_cross_entropy(self, target, weight, reduction, ignore_index):
+    """More launches, and less memory moved."""
     d, classes = _check_classes("nll_loss", self, target, weight)
     if target.layout.dtype is not INT64:
         target = target.to(INT64)

@@ -20,6 +20,7 @@ from .filling import (
     RECORD,
     UNIFORM,
     launcher,
+    shuffler,
 )
 from .memory import begin_write, forget, raw
 from .memory import memory as memory_of
@@ -294,16 +295,14 @@ class Permutation(Op):
     """A random order of the first integers."""
 
     family = "random"
-    unkeyed = frozenset(("n", "generator", "dtype"))
 
     def plan(self, args):
-        normalise = self.schema.normalise
-
-        def draw(*raw_args):
-            n, generator, dtype = normalise(raw_args)
-            return adopt(stream_of(generator).permutation(n, (dtype or INT64).numpy))
-
-        return draw
+        n, _, dtype = args
+        if n < 1 or dtype not in (None, INT64):
+            kind = (dtype or INT64).numpy
+            return lambda n, generator, _: adopt(stream_of(generator).permutation(n, kind))
+        launch = shuffler(n)
+        return lambda n, generator, _: launch(stream_of(generator).tensor(_record))
 
 
 randperm = Permutation(

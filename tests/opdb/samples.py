@@ -420,6 +420,7 @@ nn.binary_cross_entropy: U(3, 4), U(3, 4)
 nn.cross_entropy_loss: X(3, 4), I(4, 3); X(3, 4), U(3, 4); \
 X(2, 4, 3), I(4, 2, 3), P(4), label_smoothing=0.1
 nn.nll_loss_nd: X(3, 4), I(4, 3); X(2, 4, 3), I(4, 2, 3), P(4)
+nn._nll_slope: X(3), I(4, 3), P(4), (3, 4), 0, -100
 nn.multi_margin_loss: X(3, 4), I(4, 3)
 nn.multilabel_margin_loss: X(3, 4), N([1, 2, -1, 0], [3, -1, 0, 0], [0, 1, 2, 3])
 nn.cosine_embedding_loss: X(3, 4), X(3, 4), N(1, -1, 1); X(4), X(4), N(1)[0]

@@ -33,7 +33,10 @@ PECULIAR = {
     "_normalize_even_backward",
 }  # fmt: skip
 # Arguments (among those of floating type) that are constants to the op.
-CONSTANT = {"nn.nll_loss_nd": {1}, "nn.cross_entropy_loss": {1}, "nn._linear_cross_entropy": {3}}
+CONSTANT = {
+    "nn.nll_loss_nd": {1}, "nn._nll_slope": {1}, "nn.cross_entropy_loss": {1},
+    "nn._linear_cross_entropy": {3},
+}  # fmt: skip
 # Matrices of which the op reads a half: steps are of the same kind.
 HALF = {
     "cholesky": "S", "linalg.cholesky": "S", "linalg.cholesky_ex": "S", "linalg._cholesky": "S",
