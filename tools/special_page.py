@@ -73,7 +73,7 @@ def by_scipy(special, name, dtype, arrays):
         return None
     if name in ("expn", "polygamma", "hermite_polynomial_h", "hermite_polynomial_he"):
         arrays = [arrays[0].astype(int), arrays[1]]
-    return numpy.real(function(*arrays))
+    return numpy.real(function(*arrays)).astype(dtype)
 
 
 def error(got, want, size, bits):
@@ -226,6 +226,7 @@ def main():
             kept = {k: v for k, v in rows.get(name, {}).items() if k == "speed"}
             rows[name] = measure(name) | kept
             print(name, {k: v for k, v in rows[name].items() if "points" not in k}, flush=True)
+            FIGURES.write_text(json.dumps(rows, separators=(",", ":")) + "\n")
     if options.speed:
         for name, ratio in speeds(options.speed.read_text()).items():
             if name in rows:
