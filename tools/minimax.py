@@ -490,6 +490,7 @@ def constants(bits):
         "log10e": parts(1 / mp.log(10), (bits, bits)),
         "log10_2_short": parts(mp.log10(2), (short, bits)),
         "pi": parts(mp.pi, (bits, bits)),
+        "log_pi": parts(mp.log(mp.pi), (bits, bits)),
         "half_pi": parts(mp.pi / 2, (bits, bits, bits)),
         "root_half": parts(mp.sqrt(mpf("0.5")), (bits, bits)),
         "third": parts(mpf(1) / 3, (bits, bits)),

@@ -65,6 +65,13 @@ bessel_k0e, bessel_k1e = _bessel.bessel_k0e, _bessel.bessel_k1e
 spherical_j0, spherical_j1 = _bessel.spherical_j0, _bessel.spherical_j1
 airy_ai, airy_ai_prime = _bessel.airy_ai, _bessel.airy_ai_prime
 frexp = _exponential.frexp
+
+
+def logit(x):
+    """log(x/(1 - x))."""
+    return log(x / (1 - x)) if isinstance(x, Pair) else _exponential.logit(x)
+
+
 gammainc, gammaincc = _gamma.gammainc, _gamma.gammaincc
 gammainc_slope = _gamma.gammainc_slope
 betaln, betainc, betaincinv = _beta.betaln, _beta.betainc, _beta.betaincinv

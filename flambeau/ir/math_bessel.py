@@ -5,7 +5,7 @@ its amplitude; elsewhere beside its value.
 """
 
 from . import math_exponential as exponential
-from .loop import Expr, cast, const, float64, fma, select, sqrt
+from .loop import Expr, const, fma, select, sqrt
 from .math_pieces import (
     INFINITY,
     NAN,
@@ -20,22 +20,12 @@ from .math_pieces import (
     scale,
     two_product,
     two_sum,
+    wide,
 )
 from .math_trigonometric import cos, reduce_angle, sin, sine_from
 
 QUARTER, QUARTER_LOW = 0.7853981633974483, 3.061616997868383e-17  # pi/4
 TWO_OVER_PI = 0.6366197723675814
-
-
-def wide(function):
-    """`function` computed in float64, its result in the type of its arguments."""
-
-    def through(*args):
-        return cast(function(*(cast(a, float64) for a in args)), args[0].dtype)
-
-    through.__name__ = through.__qualname__ = function.__name__
-    through.__doc__ = function.__doc__
-    return through
 
 
 def table(x: Expr, name: str) -> Expr:
@@ -193,15 +183,34 @@ def _airy_angle(a: Expr):
     return angle + angle, rest + rest, root
 
 
+def _table_pair(x: Expr, name: str):
+    """`table` as a sum of two, the last steps of Horner's rule being exact."""
+    first, second, *others = form(x).table[name]
+    total, low = polynomial(x, others), const(0.0, x.dtype)
+    for number in (second, first):
+        p, p_low = two_product(total, x)
+        low = fma(low, x, p_low)
+        total, rest = two_sum(p, const(number, x.dtype))
+        low = low + rest
+    return total, low
+
+
 def _airy(x: Expr, prime: bool) -> Expr:
     name = "airy_prime" if prime else "airy"
     angle, low, root = _airy_angle(at_most(at_least(abs(x), 1.0), 1e200))
     power = sqrt(root)
     # On the right it decays, on the left it is a wave.
-    size = ratio(1.0 / angle, f"{name}_large")
-    size = size * power if prime else size / power
+    above, above_low = _table_pair(1.0 / angle, f"{name}_large")
+    below, below_low = _table_pair(1.0 / angle, f"{name}_large/")
+    size = above / below
+    size_low = (fma(-size, below, above) + fma(-size, below_low, above_low)) / below
+    if prime:
+        size, size_low = size * power, size_low * power
+    else:
+        size, whole = size / power, size
+        size_low = (fma(-size, power, whole) + size_low) / power
     k, r, t = reduce_exp(-at_most(angle, 760.0), select(angle < 760.0, -low, 0.0))
-    right = scale(fma(size, r + t, size), k)
+    right = scale(fma(size, r + t, size_low) + size, k)
     a = at_most(at_least(abs(x), 1.0), 1e200)
     inverse = 1.0 / a
     t = inverse * inverse * inverse

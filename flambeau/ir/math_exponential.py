@@ -181,6 +181,15 @@ def atanh(x: Expr) -> Expr:
     return copysign(result, x)
 
 
+def logit(x: Expr) -> Expr:
+    """log(x/(1 - x)); about 1/2, where that is 0, as 2 atanh(2 x - 1)."""
+    off = x - 0.5
+    a = off + off
+    z = a * a
+    near = fma(a * z, polynomial(z, form(x).table["atanh"]), a)
+    return select(abs(off) < 0.25, near + near, log(x / (1.0 - x)))
+
+
 def power(x: Expr, y: Expr) -> Expr:
     """x**y with the special values of C99, F.9.4.4."""
     a = abs(x)

@@ -19,6 +19,7 @@ from .twofold import Twofold, horner
 
 LARGE = {True: 25.0, False: 14.0}  # where Hankel's expansions are used from, by precision
 SERIES = {True: 34.0, False: 18.0}  # where Struve's series is used up to
+STEEP = {True: 60.0, False: 16.0}  # where beyond it the series of J is: x*x/v at most
 LIMIT = 100_000  # of the order, where it takes a recurrence
 # Coefficients of 1/gamma(1 + z), times 10**40
 RECIPROCAL_GAMMA = (
@@ -209,7 +210,7 @@ def _cylinder(numbers, v, x):
     lead = numbers.lead
     large_from = LARGE[numbers.precise]
     near = lead(x) <= large_from
-    steep = near | (lead(x) / lead(v) * lead(x) < 60.0)  # where the series of J does
+    steep = near | (lead(x) / lead(v) * lead(x) < STEEP[numbers.precise])
     n, mu = _split(numbers, v)
     small = numbers.select(near, x, numbers.of(1.0))
     large = numbers.select(near, numbers.of(large_from), x)

@@ -247,3 +247,14 @@ def root_tail(root: Expr, square: Expr, low: Expr | None = None) -> Expr:
     if low is not None:
         rest = rest + low
     return rest / (root + root + form(root).least)
+
+
+def wide(function):
+    """`function` computed in float64, its result in the type of its arguments."""
+
+    def through(*args):
+        return cast(function(*(cast(a, float64) for a in args)), args[0].dtype)
+
+    through.__name__ = through.__qualname__ = function.__name__
+    through.__doc__ = function.__doc__
+    return through

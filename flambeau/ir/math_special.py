@@ -20,6 +20,7 @@ from .math_pieces import (
     split_log,
     two_product,
     two_sum,
+    wide,
 )  # fmt: skip
 from .math_trigonometric import sinpi_fraction
 
@@ -209,12 +210,18 @@ def lgamma(x: Expr) -> Expr:
     # gamma(a).
     wave = abs(sinpi_fraction(x - rint(x)))
     product = select(below, wave, wave * a)
-    mirrored = 1.1447298858494002 - log_sum(*split_log(product)) - value
+    # log pi, less two logarithms
+    log_pi, log_pi_low = form(x).table["log_pi"]
+    log_product, log_product_low = log_pair(*split_log(product))
+    mirrored, lost = two_sum(const(log_pi, x.dtype), -value)
+    mirrored, more = two_sum(mirrored, -log_product)
+    mirrored = mirrored + ((lost + more) + (log_pi_low - log_product_low))
     result = select(x < 0.0, mirrored, select(below, value - high - low, value))
     result = select((x <= 0.0) & rint(x).equals(x), const(INFINITY, x.dtype), result)
     return select(a < INFINITY, result, a)
 
 
+@wide
 def digamma(x: Expr) -> Expr:
     """Derivative of log gamma; infinite at 0, nan at the negative integers."""
     left = x < 0.0

@@ -309,7 +309,7 @@ def _logit(self):
 def _logit_scalar(self, eps):
     if eps is not None:
         self = ir.minimum(ir.maximum(self, eps), 1 - eps)
-    return math.log(self / (1 - self))
+    return math.logit(self)
 
 
 def _logit_backward(grad, self, eps):

@@ -15,6 +15,8 @@ from layers import TOP
 from parity_page import load
 from parity_page import page as parity_page
 from run_page import run_page
+from special_page import FIGURES, plot
+from special_page import page as special_page
 from speed_picture import mean, measured, picture, put
 
 DOCS = TOP / "docs"
@@ -115,6 +117,17 @@ def test_the_picture_shows_every_workload():
 def test_the_picture_of_the_readme_is_that_of_its_figures():
     results = json.loads((DOCS / "speed.json").read_text())
     assert (DOCS / "speed.svg").read_text() == picture(results)
+
+
+def test_the_page_of_special_functions_is_that_of_its_figures():
+    rows = json.loads(FIGURES.read_text())
+    assert (DOCS / "special.md").read_text() == special_page(rows)
+    for name, row in rows.items():
+        assert row["flambeau float64"] <= 4 and row["flambeau float32"] <= 2, name
+        assert row.get("speed", 1) >= 1, name
+        drawn = (DOCS / "special" / f"{name}.svg").read_text()
+        assert drawn == plot(name, row) and len(drawn) < 8000
+        xml.fromstring(drawn)
 
 
 def test_only_what_lies_between_the_marks_changes():

@@ -193,6 +193,17 @@ def test_derivatives(name):
     assert ft.autograd.gradcheck(f, arguments) and ft.autograd.gradgradcheck(f, arguments)
 
 
+@pytest.mark.parametrize("name", ["kve", "betaln", "gammaincinv"])
+def test_forward_mode(name):
+    arguments = DERIVATIVES[name]
+    steps = tuple(ft.ones_like(a) * (k + 1) for k, a in enumerate(arguments))
+    f = getattr(ft.special, name)
+    _, along = ft.func.jvp(f, tuple(a.detach() for a in arguments), steps)
+    gradients = ft.autograd.grad(f(*arguments).sum(), arguments)
+    want = sum(g * s for g, s in zip(gradients, steps, strict=True))
+    numpy.testing.assert_allclose(along.numpy(), want.numpy(), rtol=1e-12)
+
+
 def test_derivative_of_expn():
     x = row(0.5, 2, 4, 3)
     f = lambda x: ft.special.expn(ft.tensor([0.0, 1, 2, 7]), x)  # noqa: E731

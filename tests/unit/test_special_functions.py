@@ -163,7 +163,9 @@ WRONG_ELSEWHERE = [
     ("bessel_j1", (-INFINITY,), 0.0), ("bessel_y0", (INFINITY,), 0.0),
     ("bessel_y1", (INFINITY,), 0.0), ("modified_bessel_i0", (INFINITY,), INFINITY),
     ("sinc", (INFINITY,), 0.0), ("polygamma", (1, -1.0), INFINITY), ("zeta", (INFINITY, 1.0), 1.0),
-    ("polygamma", (2, INFINITY), 0.0), ("polygamma", (171, 3.0), 1.0688636146529578319e227),
+    ("logit", (0.5000001,), 3.99999999789462994e-7), ("digamma", (0.0,), -INFINITY),
+    ("erfcx", (INFINITY,), 0.0), ("polygamma", (2, INFINITY), 0.0),
+    ("polygamma", (171, 3.0), 1.0688636146529578319e227),
 ]  # fmt: skip
 
 
