@@ -10,6 +10,7 @@ from .products import PRODUCTS, ROUTINES
 from .python import PYTHON
 from .record import RECORD
 from .rows import ROWS
+from .samplers import SAMPLERS
 from .sorting import FIXED, GOOD_MIDDLE, MIDDLE, SORTING
 from .sorting import KERNELS as ORDER
 from .tensors import TENSORS
@@ -36,6 +37,7 @@ __all__ = [
     "ORDER",
     "PRODUCTS",
     "ROUTINES",
+    "SAMPLERS",
     "SORTING",
     "TWISTER",
     "translate",
