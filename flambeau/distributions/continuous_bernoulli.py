@@ -88,8 +88,8 @@ class ContinuousBernoulli(FromProbabilities, ExponentialFamily):
     def log_prob(self, value):
         self._check(value)
         t = self.logits
-        from_top = value - (t > 0).to(t)  # from the end where the density is highest
-        return t * from_top - self._even_normalizer(t)
+        top = (1 + t.sign()) / 2  # where the density is highest
+        return t * (value - top) - self._even_normalizer(t)
 
     def cdf(self, value):
         self._check(value)

@@ -409,10 +409,7 @@ def _across(p, q):
     result = -p.entropy() - _LOG_DENSITIES[family](p, q)
     if isinstance(p, Uniform) or isinstance(q, Uniform):
         (p_low, p_high), (q_low, q_high) = _ends(p), _ends(q)
-        outside = (result.new_tensor(0.0) + p_low < q_low) | (
-            result.new_tensor(0.0) + p_high > q_high
-        )
-        return result.masked_fill(outside, math.inf)
+        return result.masked_fill((p_low < q_low) | (p_high > q_high), math.inf)
     if isinstance(p, Pareto):  # whose mean and variance may be infinite
         return result.masked_fill(p.alpha <= (2 if isinstance(q, Normal) else 1), math.inf)
     return result

@@ -1,8 +1,4 @@
-"""Draws whose parameters are the elements of tensors, and the derivatives of such draws.
-
-PyTorch's samplers are others than NumPy's, which is seeded here from the stream: the same seed
-gives the same numbers again, but not PyTorch's.
-"""
+"""Draws whose parameters are the elements of tensors, and the derivatives of such draws."""
 
 from flambeau._base import numpy
 from flambeau.types import by_name
@@ -15,12 +11,6 @@ FLOAT64 = by_name("float64")
 TINY = {"float64": 2.0**-1022, "float32": 2.0**-126, "float16": 2.0**-14, "bfloat16": 2.0**-126}
 
 
-def _sampler(generator):
-    """NumPy's generator, seeded from the stream."""
-    seed = [int(w) for w in stream_of(generator).words(4)]
-    return numpy.random.Generator(numpy.random.PCG64(seed))
-
-
 def _as(made, like):
     return numpy.asarray(made).astype(numpy.float64).astype(like.dtype)
 
@@ -28,7 +18,7 @@ def _as(made, like):
 def _poisson(rate, generator):
     if (rate < 0).any():
         raise RuntimeError("invalid Poisson rate, expected rate to be non-negative")
-    return _as(_sampler(generator).poisson(rate.astype(numpy.float64)), rate)
+    return _as(stream_of(generator).poisson(rate), rate)
 
 
 poisson = opaque(
@@ -46,8 +36,7 @@ def _binomial(count, prob, generator):
         raise RuntimeError("expected count and prob to have the same dtype")
     if not ((prob >= 0) & (prob <= 1)).all() or not (count >= 0).all():
         raise RuntimeError("binomial expects counts of at least 0 and probabilities in [0, 1]")
-    trials = count.astype(numpy.int64)
-    return _as(_sampler(generator).binomial(trials, prob.astype(numpy.float64)), count)
+    return _as(stream_of(generator).binomial(count, prob), count)
 
 
 binomial = opaque(
@@ -61,7 +50,7 @@ binomial = opaque(
 
 
 def _gamma(alpha, generator):
-    made = _sampler(generator).standard_gamma(alpha.astype(numpy.float64))
+    made = stream_of(generator).gamma(alpha)
     return numpy.maximum(_as(made, alpha), alpha.dtype.type(TINY[alpha.dtype.name]))
 
 
@@ -76,9 +65,11 @@ standard_gamma = opaque(
 
 
 def _dirichlet(alpha, generator):
-    made = _sampler(generator).standard_gamma(alpha.astype(numpy.float64))
+    made = stream_of(generator).gamma(alpha.astype(numpy.float64))
     made = numpy.maximum(made, TINY["float64"])
-    return _as(made / made.sum(-1, keepdims=True), alpha)
+    one, tiny = alpha.dtype.type(1), alpha.dtype.type(TINY[alpha.dtype.name])
+    shares = _as(made / made.sum(-1, keepdims=True), alpha)
+    return numpy.clip(shares, tiny, numpy.nextafter(one, alpha.dtype.type(0)))
 
 
 def _dirichlet_gradient(grad, self, result):

@@ -44,7 +44,7 @@ from .draws import (
     number,
     rounded,
 )
-from .native import FUNCTIONS, STAGES, TWISTER, translate
+from .native import FUNCTIONS, SAMPLERS, STAGES, TWISTER, translate
 
 RECORD_BYTES = 5056
 _WORDS = 624
@@ -56,25 +56,37 @@ _NATIVE = {
 } | {f"apply_{name}": (ctypes.c_void_p, ctypes.c_int64) for name in FUNCTIONS}
 
 
-@functools.cache
-def _native() -> SimpleNamespace:
-    """The functions of `native.twister`. They keep the interpreter's lock, so that threads may
-    share a stream.
+_SAMPLERS = {
+    "draw_gamma": (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64),
+    "draw_poisson": (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64),
+    "draw_binomial": (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64),
+}
+
+
+def _compiled(source: str, functions: dict, stages: Sequence[str] = ()) -> SimpleNamespace:
+    """Functions of a unit in words, and addresses of its `stages`. They keep the interpreter's lock,
+    so that threads may share a stream.
     """
-    names = [*_NATIVE, *STAGES]
-    found = jit.compile(
-        TWISTER, names, translate=lambda text: translate(text, names), optimize=True
-    )
+    names = [*functions, *stages]
+    found = jit.compile(source, names, translate=lambda text: translate(text, names), optimize=True)
     places = dict(zip(names, found, strict=True))
-    functions = {
-        name: ctypes.PYFUNCTYPE(None, *kinds)(places[name]) for name, kinds in _NATIVE.items()
-    }
-    return SimpleNamespace(**functions, stages=places)
+    made = {name: ctypes.PYFUNCTYPE(None, *kinds)(places[name]) for name, kinds in functions.items()}
+    return SimpleNamespace(**made, stages=places)
 
 
 def draw_stage(name: str) -> int:
     """The address of a stage of `native.twister`, for launchers."""
     return _native().stages[name]
+
+
+@functools.cache
+def _native() -> SimpleNamespace:
+    return _compiled(TWISTER, _NATIVE, STAGES)
+
+
+@functools.cache
+def _samplers() -> SimpleNamespace:
+    return _compiled(SAMPLERS, _SAMPLERS)
 
 
 def applied(name, values):
@@ -371,6 +383,36 @@ class Stream:
         return self._real("geometric_cpu", shape, dtype, out, draw, integers=True)
 
     # ---- integers ----
+
+    # ---- by rejection ----
+
+    def gamma(self, shapes) -> numpy.ndarray:
+        """Gamma numbers of these shapes (float32 or float64) and scale 1, as float64.
+
+        As in PyTorch, what the sampler makes of a shape has the shape's precision.
+        """
+        flat = shapes.reshape(-1)
+        third = numpy.float32(1) / numpy.float32(3)
+        with numpy.errstate(divide="ignore"):
+            powers = numpy.where(flat < 1, 1 / flat, 0).astype(FLOAT64)
+        values = (numpy.where(flat < 1, flat + 1, flat) - third).astype(FLOAT64)
+        _samplers().draw_gamma(self._started(), values.ctypes.data, powers.ctypes.data, values.size)
+        return values.reshape(shapes.shape)
+
+    def poisson(self, means) -> numpy.ndarray:
+        """Poisson numbers of these means, as float64."""
+        values = numpy.array(means, FLOAT64, order="C")
+        _samplers().draw_poisson(self._started(), values.ctypes.data, values.size)
+        return values
+
+    def binomial(self, trials, probabilities) -> numpy.ndarray:
+        """How many of so many trials succeed, as float64."""
+        values, p = (
+            numpy.array(v, FLOAT64, order="C")
+            for v in numpy.broadcast_arrays(trials, probabilities)
+        )
+        _samplers().draw_binomial(self._started(), values.ctypes.data, p.ctypes.data, values.size)
+        return values
 
     def random(self, shape=(), dtype=INT64) -> numpy.ndarray:
         """Integers from 0 to the largest of an integer `dtype`, or to 2**digits of a floating one,

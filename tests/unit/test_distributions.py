@@ -363,6 +363,12 @@ def test_tails(distribution, method, argument, exact):
     assert found.item() == pytest.approx(float(reference), 4e-6, 1e-45)
 
 
+def test_a_flat_continuous_bernoulli_has_its_slope():
+    logits = tensor(0.0, requires_grad=True)
+    (slope,) = ft.autograd.grad(D.ContinuousBernoulli(logits=logits).log_prob(tensor(0.75)), logits)
+    assert slope.item() == pytest.approx(0.25)
+
+
 TRANSFORMS = [
     (transforms.ExpTransform(), [0.3, -1.0]),
     (transforms.SigmoidTransform(), [0.3, -1.0]),

@@ -111,11 +111,8 @@ CASES = [
     Both("Wishart", 5.0, precision_matrix=MATRIX),
     Both("Wishart", [5.0], scale_tril=FACTOR),
 ]
-# Samplers of PyTorch that reject candidates, for which flambeau draws others.
-OTHER_DRAWS = {
-    "Beta", "Binomial", "Chi2", "Dirichlet", "FisherSnedecor", "Gamma", "InverseGamma",
-    "LKJCholesky", "NegativeBinomial", "Poisson", "StudentT", "Wishart",
-}  # fmt: skip
+# PyTorch draws LKJ numbers from another distribution, and Wishart numbers that are good once more.
+OTHER_DRAWS = {"LKJCholesky", "Wishart"}
 # Where PyTorch's value is wrong: nan; polynomials good for float32; float32 in between.
 WRONG = {("Kumaraswamy", "mode"), ("VonMises", "variance"), ("VonMises", "stddev")}
 WRONG |= {("Multinomial", "entropy"), ("relaxed_bernoulli.LogitRelaxedBernoulli", "has_rsample")}
@@ -230,7 +227,7 @@ def test_gradients(torch, case):
     mine = gradients(ft, lambda d: draw(ft, d))
     theirs = gradients(torch, lambda d: draw(torch, d))
     for a, b in zip(mine, theirs):
-        agree(a, b, 1e-6)
+        agree(a, b, 2e-4)  # PyTorch approximates what implicit reparameterisation needs
 
 
 DIVERGENCES = [

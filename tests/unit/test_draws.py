@@ -55,3 +55,29 @@ def test_draws_have_the_moments_of_their_distribution():
     counts = flambeau.binomial(flambeau.full((n,), 10.0), flambeau.full((n,), 0.3))
     assert counts.mean().item() == pytest.approx(3.0, abs=0.08)
     assert counts.var().item() == pytest.approx(2.1, abs=0.2)
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_draws_are_those_of_pytorch(dtype):
+    torch = pytest.importorskip("torch")
+    source = np.random.default_rng(0)
+    shapes, shares = 10 ** source.uniform(-2, 3, 2000), 10 ** source.uniform(-1, 2, (500, 4))
+    trials, chances = np.floor(10 ** source.uniform(0, 3, 2000)), source.uniform(0, 1, 2000)
+    draws = [
+        ("_standard_gamma", shapes),
+        ("_sample_dirichlet", shares),
+        ("poisson", shapes),
+        ("binomial", trials, chances),
+    ]
+    for name, *values in draws:
+        made = []
+        for framework in (flambeau, torch):
+            framework.manual_seed(5)
+            kind = getattr(framework, dtype)
+            arguments = [
+                framework.tensor(v.tolist(), dtype=kind).expand(2, *v.shape) for v in values
+            ]
+            drawn = getattr(framework, name)(*arguments)
+            made.append((drawn.tolist(), framework.rand(1).item()))
+        assert made[0] == made[1], name

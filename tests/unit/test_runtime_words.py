@@ -1,6 +1,7 @@
 """The language of the native core: the same text means the same to Python and to LLVM."""
 
 import ctypes
+import math
 
 import pytest
 from hypothesis import example, given, settings
@@ -156,3 +157,28 @@ def root(a, b):
 def test_mistakes_are_named(text, message):
     with pytest.raises(SyntaxError, match=message):
         translate(text, ["f"])
+
+
+REAL = """
+def sqrt(x: f64) -> f64: ...
+
+@real
+def newton(a, b):
+    x = 1.5
+    while (x * x - a) / a > 1e-15 or -(x * x - a) / a > 1e-15:
+        x = 0.5 * (x + a / x)
+    return x + sqrt(b) - whole_part(b)
+
+def whole_part(b): return as_real(b >> 62)
+
+def run(a: f64, b: f64) -> f64: return newton(a, b)
+"""
+
+
+@pytest.mark.parametrize("a, b", [(2.0, 4.0), (0.01, 2.25), (1e10, 0.0)])
+def test_arithmetic_on_doubles(a, b):
+    (address,) = jit.compile(
+        REAL, ["run"], translate=lambda t: translate(t, ["run"]), optimize=True
+    )
+    found = ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_double, ctypes.c_double)(address)(a, b)
+    assert found == pytest.approx(math.sqrt(a) + math.sqrt(b) - (b >= 2), 1e-14)

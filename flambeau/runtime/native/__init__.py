@@ -13,6 +13,7 @@ from .products import PRODUCTS, ROUTINES
 from .python import PYTHON
 from .record import RECORD
 from .rows import ROWS
+from .samplers import SAMPLERS
 from .sequence import SEQUENCE
 from .sorting import FIXED, GOOD_MIDDLE, MIDDLE, SORTING
 from .sorting import KERNELS as ORDER
@@ -49,6 +50,7 @@ __all__ = [
     "ORDER",
     "PRODUCTS",
     "ROUTINES",
+    "SAMPLERS",
     "SORTING",
     "STAGES",
     "TWISTER",

@@ -11,6 +11,7 @@ of a double.
 
     def malloc(size: i64) -> ptr: ...                    a C function; `*rest` if variadic
     @cold                                                rarely run: keep it out of line
+    @real                                                arithmetic, comparisons, literals: doubles
     def take(list, amount: i32) -> ptr:                  a function; types matter at the border
         return list[amount]                              to C only
 
@@ -27,6 +28,7 @@ from __future__ import annotations
 
 import ast
 import platform
+import struct
 from typing import Any, NoReturn
 
 _TYPES = {
@@ -50,6 +52,7 @@ _BINARY = {
     ast.LShift: "shl",
     ast.RShift: "ashr",
 }
+_REAL = {ast.Add: "fadd", ast.Sub: "fsub", ast.Mult: "fmul", ast.Div: "fdiv"}
 _COMPARISONS = {
     ast.Eq: "eq",
     ast.NotEq: "ne",
@@ -58,6 +61,8 @@ _COMPARISONS = {
     ast.Gt: "sgt",
     ast.GtE: "sge",
 }
+
+_REAL_COMPARISONS = {ast.Lt: "olt", ast.LtE: "ole", ast.Gt: "ogt", ast.GtE: "oge", ast.Eq: "oeq"}
 
 
 def _fail(node: ast.AST, message: str) -> NoReturn:
@@ -221,16 +226,15 @@ class _Function:
         self.number = 0
         self.loops: list[tuple[str, str]] = []
         self.ended = False
+        marks = {mark.id for mark in node.decorator_list if isinstance(mark, ast.Name)}
+        self.is_cold, self.is_real = "cold" in marks, "real" in marks
 
     def translate(self) -> list[str]:
         name = self.node.name
         types = self.signature.parameters
         parameters = [f"{kind} %a{index}" for index, kind in enumerate(types)]
         linkage = "" if name in self.unit.exports else "internal "
-        cold = any(
-            isinstance(mark, ast.Name) and mark.id == "cold" for mark in self.node.decorator_list
-        )
-        attributes = "nounwind noinline cold" if cold else "nounwind"
+        attributes = "nounwind noinline cold" if self.is_cold else "nounwind"
         for index, argument in enumerate(self.node.args.args):
             self._store_local(argument.arg, self._from_c(f"%a{index}", types[index]))
         self._block(self.node.body)
@@ -412,10 +416,13 @@ class _Function:
     def _condition(self, node: ast.expr) -> str:
         """An i1."""
         if isinstance(node, ast.Compare):
-            operator = _COMPARISONS.get(type(node.ops[0]))
+            operator = (_REAL_COMPARISONS if self.is_real else _COMPARISONS).get(type(node.ops[0]))
             if operator is None or len(node.ops) != 1:
                 _fail(node, "unknown comparison")
             left, right = self._expression(node.left), self._expression(node.comparators[0])
+            if self.is_real:
+                left, right = self._to_c(left, "double"), self._to_c(right, "double")
+                return self._value(f"fcmp {operator} double {left}, {right}")
             return self._value(f"icmp {operator} i64 {left}, {right}")
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
             return self._value(f"xor i1 {self._condition(node.operand)}, true")
@@ -447,18 +454,26 @@ class _Function:
         if isinstance(node, ast.Constant):
             if isinstance(node.value, str):
                 return f"ptrtoint (ptr {self.unit.string(node.value)} to i64)"
+            if self.is_real:
+                return str(struct.unpack("<q", struct.pack("<d", node.value))[0])
             return str(int(node.value))  # type: ignore[arg-type]
         if isinstance(node, ast.Name):
             return self._read(node)
         if isinstance(node, ast.Subscript):
             return self._value(f"load i64, ptr {self._element(node)}")
         if isinstance(node, ast.BinOp):
-            operator = _BINARY.get(type(node.op))
+            operator = (_REAL if self.is_real else _BINARY).get(type(node.op))
             if operator is None:
                 _fail(node, "unknown operator")
             left, right = self._expression(node.left), self._expression(node.right)
+            if self.is_real:
+                left, right = self._to_c(left, "double"), self._to_c(right, "double")
+                return self._from_c(self._value(f"{operator} double {left}, {right}"), "double")
             return self._value(f"{operator} i64 {left}, {right}")
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+            if self.is_real:
+                value = self._to_c(self._expression(node.operand), "double")
+                return self._from_c(self._value(f"fneg double {value}"), "double")
             return self._value(f"sub i64 0, {self._expression(node.operand)}")
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Invert):
             return self._value(f"xor i64 -1, {self._expression(node.operand)}")
@@ -541,6 +556,10 @@ class _Function:
     def _call_set_half_word(self, address: str, value: str) -> None:
         half = self._value(f"trunc i64 {value} to i32")
         self._emit(f"store i32 {half}, ptr {self._pointer(address)}")
+
+    def _call_as_real(self, value: str) -> str:
+        """The double that an integer is."""
+        return self._from_c(self._value(f"sitofp i64 {value} to double"), "double")
 
     def _call_unsigned_remainder(self, value: str, divisor: str) -> str:
         return self._value(f"urem i64 {value}, {divisor}")
