@@ -90,7 +90,7 @@ def test_a_tensor_cannot_reach_outside_its_storage():
             for info in big.infolist():
                 source = other if "/data/" in info.filename else big
                 mixed.writestr(info.filename, source.read(info.filename))
-    with pytest.raises(RuntimeError, match="should hold 4 elements"):
+    with pytest.raises(RuntimeError, match="should hold 32 bytes"):
         loaded(file.getvalue())
 
 
@@ -262,6 +262,18 @@ def test_storages_come_back_with_their_tensors():
     assert back[0].tolist() == [9, 2, 3] and back[2].dtype is torch.int16 and len(back[2]) == 4
 
 
+def test_files_that_only_read_and_seek():
+    class Plain:
+        def __init__(self, content):
+            file = io.BytesIO(content)
+            self.read, self.seek, self.tell = file.read, file.seek, file.tell
+            self.readline = file.readline
+
+    assert torch.load(Plain(saved(torch.arange(3)))).tolist() == [0, 1, 2]
+    with pytest.raises(AttributeError, match="no attribute 'read' or 'seek'"):
+        torch.load(3)
+
+
 def on(location, content):
     """The same file, saved on another device."""
     file = io.BytesIO()
@@ -286,6 +298,9 @@ def test_map_location_in_all_its_forms():
     for where in ("cpu", torch.device("cpu"), {"cuda:1": "cpu"}, function):
         assert loaded(content, map_location=where)["a"].tolist() == [0, 1, 2]
     assert seen == [(24, "cuda:1")]
+    base = torch.arange(3)
+    loaded(on("cuda:1", saved([base, base[1:]])), map_location=function)
+    assert len(seen) == 2  # once for each storage
     for where in ("cuda", {"cpu": "cpu"}, lambda storage, location: None):
         with pytest.raises(RuntimeError, match="deserialize object on a CUDA device"):
             loaded(content, map_location=where)
