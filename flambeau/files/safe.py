@@ -7,6 +7,8 @@ mapped, not copied.
 import mmap
 import os
 
+import safetensors
+
 from flambeau import runtime
 from flambeau._base import numpy
 from flambeau.tensor import Tensor, strided
@@ -44,8 +46,6 @@ def save_safetensors(tensors: dict, path, metadata: dict | None = None) -> None:
     Views are written as tensors of their own: what shares memory does so no longer when it is read.
     Raises TypeError for what is no tensor, ValueError for dtypes that the format lacks.
     """
-    import safetensors
-
     specs, kept = {}, []
     for name, tensor in tensors.items():
         if not isinstance(tensor, Tensor):
@@ -70,8 +70,6 @@ def load_safetensors(path, map_location=None) -> dict:
 
     Raises RuntimeError where the file is damaged.
     """
-    import safetensors
-
     placement = Placement(map_location)
     try:
         # The frame of NumPy's is asked for shapes only, none of its arrays.

@@ -16,6 +16,7 @@ import threading
 import types
 import zipfile
 
+import numpy
 import pytest
 
 import flambeau as torch
@@ -460,3 +461,31 @@ def test_files_of_pytorch_without_checksums_and_with_subclasses(tmp_path):
     for mmap in (True, False):
         pytorch.save({"a": pytorch.arange(5.0)}, path)
         assert torch.load(path, mmap=mmap)["a"].tolist() == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parity
+def test_whole_modules_move_both_ways_with_pytorch(tmp_path):
+    import torch as pytorch
+
+    def models(of):
+        nn = of.nn
+        block = nn.TransformerEncoderLayer(
+            8, 2, 16, batch_first=True, activation=nn.functional.gelu
+        )
+        layers = (nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(), nn.Flatten(), nn.Linear(18, 3))
+        return [
+            (nn.Sequential(*layers), (2, 1, 5, 5)),
+            (nn.TransformerEncoder(block, 2), (1, 4, 8)),
+        ]
+
+    path = tmp_path / "x.pt"
+    for writer, reader in ((torch, pytorch), (pytorch, torch)):
+        for model, shape in models(writer):
+            writer.save(model.eval(), path)
+            back = reader.load(path, weights_only=False)
+            values = numpy.random.default_rng(0).random(shape, numpy.float32)
+            with writer.no_grad():
+                expected = model(writer.from_numpy(values)).tolist()
+            with reader.no_grad():
+                found = back(reader.from_numpy(values)).tolist()
+            numpy.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
