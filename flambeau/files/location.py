@@ -1,10 +1,16 @@
 """Where storages of a file go: what `map_location` means."""
 
+import os
+from collections.abc import Callable
+from typing import IO, Any
+
 from flambeau import runtime
 from flambeau.tensor import TypedStorage, UntypedStorage
 from flambeau.types import Device
 
 META = Device("meta")
+MAP_LOCATION = Callable[[Any, str], Any] | Device | str | dict[str, str] | None
+FILE_LIKE = str | os.PathLike[str] | IO[bytes]
 
 
 class NoMemory:
