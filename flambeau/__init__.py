@@ -48,6 +48,7 @@ inf, nan, pi, e = _math.inf, _math.nan, _math.pi, _math.e
 _LATER = {"GradScaler": "amp", "compile": "graph", "load": "files", "save": "files"}
 _SUBMODULES = (
     "_C",
+    "__config__",
     "_tensor",
     "accelerator",
     "amp",
@@ -60,6 +61,7 @@ _SUBMODULES = (
     "fft",
     "func",
     "functional",
+    "futures",
     "fx",
     "hub",
     "jit",

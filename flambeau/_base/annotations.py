@@ -6,6 +6,8 @@ from typing import Any, Final
 
 __all__ = [
     "Final",
+    "ScriptFunction",
+    "ScriptModule",
     "annotate",
     "export",
     "ignore",
@@ -24,6 +26,21 @@ def is_scripting() -> bool:
 def is_tracing() -> bool:
     """Whether a trace for TorchScript is being taken: no."""
     return False
+
+
+def is_compiling() -> bool:
+    """Whether the code is being read by a compiler rather than run: no, programs are captured while
+    they run.
+    """
+    return False
+
+
+is_dynamo_compiling = is_exporting = is_compiling
+
+
+def disable(fn: Any = None, recursive: bool = True, *, reason: str | None = None) -> Any:
+    """Decorator, with or without arguments: a function that a compiler leaves to Python."""
+    return (lambda function: function) if fn is None else fn
 
 
 def annotate(the_type: Any, the_value: Any) -> Any:
@@ -49,3 +66,11 @@ def script_if_tracing(fn: Any) -> Any:
 def ignore(drop: Any = False, **options: Any) -> Any:
     """Decorator, with or without arguments: a function that compiled code leaves to Python."""
     return drop if callable(drop) else lambda fn: fn
+
+
+class ScriptModule:
+    """Modules that TorchScript compiled: there are none."""
+
+
+class ScriptFunction:
+    """Functions that TorchScript compiled: there are none."""

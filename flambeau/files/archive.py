@@ -118,7 +118,7 @@ class Archive:
         self.file.seek(start)
         done = checksum = 0
         while done < len(view):
-            count = self.file.readinto(view[done : done + _PIECE])
+            count = _read_some(self.file, view[done : done + _PIECE])
             if not count:
                 raise RuntimeError(f"PytorchStreamReader failed reading file {name}: it ends early")
             checksum = zlib.crc32(view[done : done + count], checksum)
@@ -139,28 +139,31 @@ class Archive:
         return storage
 
 
+def _read_some(file, view) -> int:
+    """How many bytes of `view` a file filled; some have no `readinto`."""
+    if hasattr(file, "readinto"):
+        return file.readinto(view)
+    content = file.read(len(view))
+    view[: len(content)] = content
+    return len(content)
+
+
 def read(file, mapped, placement, weights_only, pickle_module, **options):
     """What was saved in the binary file `file`; `placement` brings storages to their devices."""
     archive = Archive(file, mapped)
     foreign_order = archive.byteorder != sys.byteorder
-    made: dict = {}
 
     def storage_of(dtype, key, location, count):
         dtype = None if dtype is BYTES else dtype
-        itemsize = dtype.itemsize if dtype else 1
 
         def memory():
-            if key not in made:
-                made[key] = archive.storage(key)
-                if foreign_order:
-                    swap(made[key], dtype)
-            if count * itemsize > made[key].nbytes:
-                raise RuntimeError(
-                    f"storage {key} should hold {count} elements, but has {made[key].nbytes} bytes"
-                )
-            return made[key]
+            storage = archive.storage(key)
+            if foreign_order:
+                swap(storage, dtype)
+            return storage
 
-        return placement.stored(memory, dtype, location, count * itemsize)
+        nbytes = count * (dtype.itemsize if dtype else 1)
+        return placement.stored(key, memory, dtype, location, nbytes)
 
     stream = io.BytesIO(archive.read(f"{archive.name}/data.pkl"))
     return load_one(stream, storage_of, weights_only, pickle_module, **options)

@@ -62,14 +62,13 @@ class Storages:
             raise RuntimeError(f"storage {key} is referred to as of two kinds")
 
         def memory():
-            if key not in self._made:
-                self._left -= nbytes
-                if self._left < 0:
-                    raise RuntimeError(f"storage {key} should hold more bytes than the file has")
-                self._made[key] = runtime.empty(nbytes)
+            self._left -= nbytes
+            if self._left < 0:
+                raise RuntimeError(f"storage {key} should hold more bytes than the file has")
+            self._made[key] = runtime.empty(nbytes)
             return self._made[key]
 
-        return self._placement.stored(memory, dtype, location, nbytes)
+        return self._placement.stored(key, memory, dtype, location, nbytes)
 
     def fill(self, key, file, byteorder):
         """Reads the bytes of a storage, or skips them where it is on the device meta."""

@@ -1,10 +1,16 @@
 """Where storages of a file go: what `map_location` means."""
 
+import os
+from collections.abc import Callable
+from typing import IO, Any
+
 from flambeau import runtime
 from flambeau.tensor import TypedStorage, UntypedStorage
 from flambeau.types import Device
 
 META = Device("meta")
+MAP_LOCATION = Callable[[Any, str], Any] | Device | str | dict[str, str] | None
+FILE_LIKE = str | os.PathLike[str] | IO[bytes]
 
 
 class NoMemory:
@@ -77,7 +83,8 @@ def default_restore_location(storage, location):
 
 class Placement:
     """What `map_location` means: a device, a dict from locations to locations, or a function
-    (storage, location) -> storage or None. TypeError for anything else.
+    (storage, location) -> storage or None. TypeError for anything else. One for each file: it
+    remembers where its storages went.
     """
 
     def __init__(self, map_location):
@@ -87,6 +94,7 @@ class Placement:
                 f"map_location must be a device, a function or a dict, not {map_location!r}"
             )
         self._map = map_location
+        self._placed: dict = {}
 
     def _target(self, location):
         if isinstance(self._map, dict):
@@ -104,14 +112,22 @@ class Placement:
         found = self._map(untyped, location)
         return default_restore_location(untyped, location) if found is None else found
 
-    def stored(self, read, dtype, location, nbytes):
-        """The storage that ``read()`` gives, placed, as elements of `dtype`; bytes for None."""
+    def stored(self, key, read, dtype, location, nbytes):
+        """The storage of that key, which ``read()`` gives, placed, as elements of `dtype`; bytes
+        for None. RuntimeError where it has fewer than `nbytes` bytes.
+        """
         if not self.reads(location):
             return NoMemory(dtype, nbytes)
-        found = self.place(UntypedStorage.of(read()), location)
+        if key not in self._placed:
+            self._placed[key] = self.place(UntypedStorage.of(read()), location)
+        found = self._placed[key]
         if found.device is META:
             return NoMemory(dtype, nbytes)
-        untyped = found.untyped() if isinstance(found, TypedStorage) else found
+        untyped = found.untyped()
+        if untyped.nbytes() < nbytes:
+            raise RuntimeError(
+                f"storage {key} should hold {nbytes} bytes, but has {untyped.nbytes()}"
+            )
         return untyped if dtype is None else TypedStorage(untyped, dtype)
 
 

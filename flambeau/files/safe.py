@@ -7,6 +7,8 @@ mapped, not copied.
 import mmap
 import os
 
+import safetensors
+
 from flambeau import runtime
 from flambeau._base import numpy
 from flambeau.tensor import Tensor, strided
@@ -44,8 +46,6 @@ def save_safetensors(tensors: dict, path, metadata: dict | None = None) -> None:
     Views are written as tensors of their own: what shares memory does so no longer when it is read.
     Raises TypeError for what is no tensor, ValueError for dtypes that the format lacks.
     """
-    import safetensors
-
     specs, kept = {}, []
     for name, tensor in tensors.items():
         if not isinstance(tensor, Tensor):
@@ -70,8 +70,6 @@ def load_safetensors(path, map_location=None) -> dict:
 
     Raises RuntimeError where the file is damaged.
     """
-    import safetensors
-
     placement = Placement(map_location)
     try:
         # The frame of NumPy's is asked for shapes only, none of its arrays.
@@ -86,7 +84,7 @@ def load_safetensors(path, map_location=None) -> dict:
             part = opened.get_slice(name)
             dtype, shape = _dtype(name, part.get_dtype()), tuple(part.get_shape())
             layout = contiguous(shape, dtype)
-            found[name] = _tensor(mapped, start, layout, placement)
+            found[name] = _tensor(name, mapped, start, layout, placement)
             start += layout.nbytes
     return found
 
@@ -97,7 +95,7 @@ def _dtype(name, code) -> DType:
     return by_name(DTYPES[code])
 
 
-def _tensor(mapped, start, layout, placement):
+def _tensor(name, mapped, start, layout, placement):
     def memory():
         if start % layout.itemsize:  # the header's length is not a multiple of 8
             block = numpy.frombuffer(mapped[start : start + layout.nbytes], numpy.uint8)
@@ -105,7 +103,7 @@ def _tensor(mapped, start, layout, placement):
             block = numpy.frombuffer(mapped, numpy.uint8, layout.nbytes, start)
         return runtime.foreign(block.ctypes.data, block.nbytes, block)
 
-    stored = placement.stored(memory, layout.dtype, "cpu", layout.nbytes)
+    stored = placement.stored(name, memory, layout.dtype, "cpu", layout.nbytes)
     if stored.device is META:
         return runtime.wrap(nowhere(), contiguous(layout.shape, layout.dtype, META), 0)
     return strided(stored.memory, layout.dtype, layout.shape, layout.strides)

@@ -201,8 +201,16 @@ def refusal(what: str) -> str:
     )
 
 
-# flambeau's modules that have another name in PyTorch.
-_MOVED = {"data": "utils.data", "files": "serialization"}
+# flambeau's modules that have another name in PyTorch; the first that fits counts.
+_MOVED = {
+    "data.loader": "utils.data.dataloader",
+    "data": "utils.data",
+    "distributions.transform": "distributions.transforms",
+    "files": "serialization",
+    "nn.modules.attention": "nn.modules.activation",
+    "optim.cyclic": "optim.lr_scheduler",
+    "optim.schedule": "optim.lr_scheduler",
+}
 
 
 def ours(module: str) -> str:
@@ -218,15 +226,21 @@ def theirs(module: str) -> str | None:
         return module
     if first != PACKAGE:
         return None
+    if rest.startswith("nn.functions."):  # one module in PyTorch
+        return "torch.nn.functional"
     for own, moved in _MOVED.items():
         if rest == own or rest.startswith(own + "."):
             rest = moved + rest.removeprefix(own)
+            break
     return ".".join(filter(None, ("torch", rest)))
 
 
 def named(module: str, name: str):
     """What `name` is in `module`, of which PyTorch's stand for flambeau's."""
+    inner = next((own for own, moved in _MOVED.items() if module == f"torch.{moved}"), None)
     value: Any = importlib.import_module(ours(module))
+    if inner is not None and not hasattr(value, name.partition(".")[0]):
+        value = importlib.import_module(f"{PACKAGE}.{inner}")
     for part in name.split("."):
         value = getattr(value, part)
     return value

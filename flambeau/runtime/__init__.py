@@ -20,7 +20,7 @@ from .core import (
     native,
     take_events,
 )
-from .jit import host
+from .jit import described, host
 from .native import FIXED, GOOD_MIDDLE, GUARD_KINDS, IN_ORDER, IN_WORD, LISTED, MIDDLE
 from .order import order_kernel
 from .random import Generator, Stream, default_generator
@@ -83,6 +83,7 @@ __all__ = [
     "Stream",
     "bind",
     "default_generator",
+    "described",
     "gemm_kernel",
     "host",
     "lapack",

@@ -190,6 +190,13 @@ def host() -> Host:
         return _started().host
 
 
+def described() -> str:
+    """The compiler and the processor, as a text of several lines."""
+    version = ".".join(map(str, _started().binding.llvm_version_info))
+    lines = (f"kernels: LLVM {version}", "matrix products: OpenBLAS", f"processor: {host().cpu}")
+    return "\n".join(("flambeau", *(f"  - {line}" for line in lines), ""))
+
+
 def statistics() -> Statistics:
     """Modules compiled and objects loaded so far, and the seconds that this took."""
     return Statistics(_compiled, _loaded, _seconds)

@@ -2,6 +2,8 @@
 
 from flambeau._base import missing
 from flambeau.files import (
+    FILE_LIKE,
+    MAP_LOCATION,
     add_safe_globals,
     clear_safe_globals,
     default_restore_location,
@@ -18,6 +20,8 @@ from flambeau.files import (
 
 __getattr__ = missing(globals())
 __all__ = [
+    "FILE_LIKE",
+    "MAP_LOCATION",
     "add_safe_globals",
     "clear_safe_globals",
     "default_restore_location",

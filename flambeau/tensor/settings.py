@@ -50,6 +50,24 @@ def set_default_device(device):
     _defaults.device = Device("cpu" if device is None else device)
 
 
+_outer: list[Device] = []  # the default devices around the with blocks of devices
+
+
+def _enter_device(self):
+    """``with torch.device("meta"):`` new tensors are there."""
+    _outer.append(_defaults.device)
+    _defaults.device = self
+    return self
+
+
+def _leave_device(self, *exception):
+    _defaults.device = _outer.pop()
+
+
+for _name, _method in (("__enter__", _enter_device), ("__exit__", _leave_device)):
+    setattr(Device, _name, _method)  # devices lie below and know of no defaults
+
+
 def is_tensor(obj, /):
     """Whether `obj` is a Tensor."""
     return isinstance(obj, Tensor)

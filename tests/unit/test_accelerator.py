@@ -32,3 +32,16 @@ def test_switches_can_be_set():
 def test_cuda_answers_that_it_is_not_there(use):
     with pytest.raises(AssertionError, match="no CUDA device is there"):
         use()
+
+
+def test_new_tensors_are_on_the_device_of_a_with_block():
+    with torch.device("meta") as device:
+        made = [torch.nn.Linear(3, 2).weight, torch.ones(2), torch.tensor([1.0]), torch.randn(2)]
+        with torch.device("cpu"):
+            inner = torch.zeros(1)
+        assert all(tensor.device is device for tensor in made) and inner.device.type == "cpu"
+        assert torch.ones(1, device="cpu").device.type == "cpu"
+    assert torch.ones(1).device.type == "cpu"
+    with pytest.raises(AssertionError, match="no CUDA device"), torch.device("cuda"):
+        torch.ones(1)
+    assert torch.ones(1).device.type == "cpu"

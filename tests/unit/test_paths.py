@@ -16,7 +16,10 @@ from flambeau._base import TORCH_VERSION, TorchVersion
 # What einops, torchmetrics, lightning-utilities, torchdiffeq and programs like transformers import.
 PATHS = """
 torch._C: DisableTorchFunctionSubclass _log_api_usage_once
+torch.__config__: show
 torch._tensor: Tensor
+torch.compiler: is_compiling disable
+torch.futures: Future collect_all
 torch.autograd: Function Variable
 torch.autograd.grad_mode: no_grad inference_mode
 torch.autograd.variable: Variable
@@ -28,11 +31,11 @@ torch.cuda: is_available device_count manual_seed_all empty_cache memory_allocat
 torch.distributed: is_available is_initialized
 torch.functional: einsum norm
 torch.hub: load load_state_dict_from_url HASH_REGEX _get_torch_home
-torch.jit: ignore unused is_scripting script_if_tracing Final
+torch.jit: ignore unused is_scripting script_if_tracing Final ScriptModule
 torch.multiprocessing: Process Queue spawn get_context set_sharing_strategy
 torch.overrides: handle_torch_function has_torch_function TorchFunctionMode
 torch.random: fork_rng manual_seed get_rng_state
-torch.serialization: add_safe_globals safe_globals
+torch.serialization: add_safe_globals safe_globals MAP_LOCATION
 torch.storage: UntypedStorage TypedStorage
 torch.testing: assert_close make_tensor
 torch.torch_version: TorchVersion
@@ -108,6 +111,10 @@ def test_marks_for_torchscript_leave_functions_as_they_are():
 
     assert first() == 1 and second() == 2 and not torch.jit.is_scripting()
     assert torch.jit.unused(first) is torch.jit.export(first) is first
+
+
+def test_what_flambeau_is_built_on():
+    assert "LLVM" in torch.__config__.show()
 
 
 def test_the_types_of_results_with_names():

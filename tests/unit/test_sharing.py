@@ -111,3 +111,23 @@ def test_sharing_strategies():
     with pytest.raises(ValueError, match="unknown sharing strategy"):
         mp.set_sharing_strategy("telepathy")
     mp.set_sharing_strategy("file_descriptor")
+
+
+def test_without_files_in_memory(monkeypatch):
+    monkeypatch.delattr(os, "memfd_create")
+    shared = torch.arange(3).share_memory_()
+    assert shared.is_shared() and shared.tolist() == [0, 1, 2]
+
+
+def test_storages_on_files(tmp_path):
+    path = tmp_path / "bytes"
+    path.write_bytes(bytes(range(8)))
+    private = torch.UntypedStorage.from_file(path, False, 8)
+    private[0] = 9
+    assert path.read_bytes()[0] == 0 and private.tolist()[:2] == [9, 1]
+    shared = torch.UntypedStorage.from_file(str(path), shared=True, nbytes=12)
+    shared[0] = 7
+    assert path.read_bytes() == bytes([7, *range(1, 8), 0, 0, 0, 0])
+    with pytest.raises(RuntimeError, match="has 12 bytes, fewer than 13"):
+        torch.UntypedStorage.from_file(path, nbytes=13)
+    assert len(torch.UntypedStorage.from_file(path)) == 0

@@ -1,5 +1,6 @@
 """PyTorch's path to `flambeau.data`."""
 
+from flambeau._base import missing
 from flambeau.data import (
     BatchSampler,
     ChainDataset,
@@ -24,6 +25,7 @@ from flambeau.data import (
 
 from . import _utils, dataloader, dataset, distributed, sampler
 
+__getattr__ = missing(globals())
 __all__ = [
     "BatchSampler",
     "ChainDataset",
