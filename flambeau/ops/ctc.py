@@ -185,23 +185,34 @@ def _check(log_probs, targets, inputs, labels, blank):
         if length > steps:
             raise RuntimeError(
                 f"Expected input_lengths to have value at most {steps}, but got value {length} "
-                "(while checking arguments for ctc_loss_cpu)"
+                "(while checking arguments for ctc_loss_allocate_outputs)"
             )
         if length < 0:
             raise RuntimeError("input_lengths must be non-negative")
     if any(length < 0 for length in labels):
         raise RuntimeError("target_lengths must be non-negative")
+    if targets.layout.ndim not in (1, 2):
+        raise RuntimeError(
+            f"Expected 1 to 2 dimensions, but got {targets.layout.ndim}-dimensional tensor for "
+            "argument #2 'targets' (while checking arguments for ctc_loss_allocate_outputs)"
+        )
+    if targets.layout.ndim == 2 and targets.layout.shape[0] != batch:
+        raise RuntimeError(
+            f"Expected tensor to have size {batch} at dimension 0, but got size "
+            f"{targets.layout.shape[0]} for argument #2 'targets' (while checking arguments for "
+            "ctc_loss_allocate_outputs)"
+        )
     if targets.layout.ndim == 1 and sum(labels) != targets.layout.numel:
         raise RuntimeError(
             f"Expected tensor to have size {sum(labels)} at dimension 0, but got size "
             f"{targets.layout.numel} for "
-            "argument #2 'targets' (while checking arguments for ctc_loss_cpu)"
+            "argument #2 'targets' (while checking arguments for ctc_loss_allocate_outputs)"
         )
     if targets.layout.ndim == 2 and max(labels, default=0) > targets.layout.shape[1]:
         raise RuntimeError(
             f"Expected tensor to have size at least {max(labels)} at dimension 1, but got size "
             f"{targets.layout.shape[1]} for argument #2 'targets' (while checking arguments for "
-            "ctc_loss_cpu)"
+            "ctc_loss_allocate_outputs)"
         )
 
 

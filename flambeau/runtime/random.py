@@ -63,14 +63,16 @@ _SAMPLERS = {
 }
 
 
-def _compiled(source: str, functions: dict, stages: Sequence[str] = ()) -> SimpleNamespace:
-    """Functions of a unit in words, and addresses of its `stages`. They keep the interpreter's lock,
-    so that threads may share a stream.
+def _compiled(source: str, functions: dict, stages: tuple[str, ...] = ()) -> SimpleNamespace:
+    """Functions of a unit in words, and addresses of its `stages`. They keep the interpreter's
+    lock, so that threads may share a stream.
     """
     names = [*functions, *stages]
     found = jit.compile(source, names, translate=lambda text: translate(text, names), optimize=True)
     places = dict(zip(names, found, strict=True))
-    made = {name: ctypes.PYFUNCTYPE(None, *kinds)(places[name]) for name, kinds in functions.items()}
+    made = {
+        name: ctypes.PYFUNCTYPE(None, *kinds)(places[name]) for name, kinds in functions.items()
+    }
     return SimpleNamespace(**made, stages=places)
 
 

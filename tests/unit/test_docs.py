@@ -12,6 +12,7 @@ import pytest
 from api_pages import declared
 from api_pages import page as api_page
 from layers import TOP
+from module_page import page as module_page
 from parity_page import load
 from parity_page import page as parity_page
 from run_page import run_page
@@ -135,3 +136,10 @@ def test_only_what_lies_between_the_marks_changes():
     assert put(text, "new") == text.replace("old", "new")
     with pytest.raises(ValueError, match="begin"):
         put("nothing", "new")
+
+
+def test_the_module_page_says_what_differs():
+    text = module_page({"Linear": (4, {}), "ReLU": (2, {"forward": "off by | 1"})})
+    assert "1 of 2 modules are equal in everything compared." in text
+    assert "| `Linear` | 4 | yes | yes | yes | yes | yes |" in text
+    assert "| `ReLU` | 2 | yes | yes | off by \\| 1 | yes | yes |" in text

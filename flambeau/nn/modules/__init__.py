@@ -15,6 +15,7 @@ from .activation import (
     LogSigmoid,
     LogSoftmax,
     Mish,
+    MultiheadAttention,
     PReLU,
     ReLU,
     ReLU6,
@@ -33,9 +34,6 @@ from .activation import (
 )
 from .adaptive import (
     AdaptiveLogSoftmaxWithLoss,
-)
-from .attention import (
-    MultiheadAttention,
 )
 from .batchnorm import (
     BatchNorm1d,
@@ -106,6 +104,9 @@ from .linear import (
     Linear,
     NonDynamicallyQuantizableLinear,
 )
+from .linear_cross_entropy_options import (
+    LinearCrossEntropyOptions,
+)
 from .loss import (
     BCELoss,
     BCEWithLogitsLoss,
@@ -118,7 +119,6 @@ from .loss import (
     KLDivLoss,
     L1Loss,
     LinearCrossEntropyLoss,
-    LinearCrossEntropyOptions,
     MarginRankingLoss,
     MSELoss,
     MultiLabelMarginLoss,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from flambeau.tensor import Tensor
 
@@ -14,20 +14,8 @@ from .. import operations as ops
 from ..functions.loss import reduction_code, reduction_name
 from .distance import PairwiseDistance
 from .linear import Linear
+from .linear_cross_entropy_options import LinearCrossEntropyOptions
 from .module import Module
-
-
-class LinearCrossEntropyOptions(NamedTuple):
-    """How `functional.linear_cross_entropy` goes about its rows: `batch_chunk_size` at a time, or
-    as many as `chunking_method` chooses. Sums are always kept in the type of the loss, and graphs
-    may always be kept: the other fields are PyTorch's, and change nothing.
-    """
-
-    allow_retain_graph: bool = False
-    batch_chunk_size: int | None = None
-    chunking_method: str | None = "auto"
-    acc_policy: str = "auto"
-    acc_dtype: Any = None
 
 
 class _Loss(Module):
@@ -221,8 +209,8 @@ class NLLLoss2d(NLLLoss):
         reduction: str = "mean",
     ) -> None:
         warnings.warn(
-            "NLLLoss2d has been deprecated. "
-            "Please use NLLLoss instead as a drop-in replacement and see "
+            "`NLLLoss2d` has been deprecated. "
+            "Please use `NLLLoss` instead as a drop-in replacement and see "
             "https://pytorch.org/docs/main/nn.html#torch.nn.NLLLoss for more details.",
             FutureWarning,
             stacklevel=2,

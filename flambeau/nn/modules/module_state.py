@@ -289,10 +289,11 @@ def _load_member(
             else:
                 member.copy_(value)
     except Exception as error:
+        first = str(error).partition("\n")[0]
         errors.append(
             f'While copying the parameter named "{key}", whose dimensions in the model are '
             f"{member.size()} and whose dimensions in the checkpoint are {value.size()}, "
-            f"an exception occurred : {error.args}."
+            f"an exception occurred : ({first!r},)."
         )
 
 

@@ -14,8 +14,7 @@ from .. import functional as F
 from .. import init
 from .. import operations as ops
 from ..functions.attention import _canonical_mask
-from .activation import GELU, ReLU
-from .attention import MultiheadAttention
+from .activation import GELU, MultiheadAttention, ReLU
 from .container import ModuleList
 from .dropout import Dropout
 from .linear import Linear
