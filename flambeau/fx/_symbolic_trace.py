@@ -401,10 +401,12 @@ class Tracer(TracerBase):
     @contextmanager
     def _recording(self, function: types.FunctionType) -> Iterator[None]:
         """While it lasts, modules, attributes and functions tell this tracer what happens."""
-        patches, before = _Patches(), nn.Module.__call__
+        patches = _Patches()
+        # a trace within a trace goes by what is below both
+        before = getattr(nn.Module.__call__, "plain", nn.Module.__call__)
         owner = threading.get_ident()
         cache: dict[str, Any] = {}
-        plain_getattr = nn.Module.__getattr__
+        plain_getattr = getattr(nn.Module.__getattr__, "plain", nn.Module.__getattr__)
 
         def call(module: Any, *args: Any, **kwargs: Any) -> Any:
             def forward(*args: Any, **kwargs: Any) -> Any:
@@ -419,6 +421,7 @@ class Tracer(TracerBase):
             value = plain_getattr(module, name)
             return value if threading.get_ident() != owner else self.getattr(name, value, cache)
 
+        call.plain, getattribute.plain = before, plain_getattr  # type: ignore[attr-defined]
         faces.faces.show()
         _tracing.depth = getattr(_tracing, "depth", 0) + 1
         try:
