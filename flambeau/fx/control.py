@@ -16,6 +16,7 @@ from flambeau.types import pytree
 from . import faces
 from ._symbolic_trace import Tracer
 from .graph_module import GraphModule
+from .known import stored
 
 __all__ = ["cond", "map", "while_loop"]
 
@@ -34,8 +35,9 @@ class _BranchTracer(Tracer):
 
 def _kept(tracer: Any, function: Callable, name: str) -> Any:
     """The proxy of a function's program, which the traced module keeps."""
-    branch = _BranchTracer(tracer)
-    program = GraphModule(branch.outer_root, branch.trace(function), name)
+    graph = _BranchTracer(tracer).trace(function)
+    paths = [node.target for node in graph.nodes if node.op in ("get_attr", "call_module")]
+    program = GraphModule({path: stored(tracer.root, path) for path in paths}, graph, name)
     number = 0
     while hasattr(tracer.root, f"{name}_{number}"):
         number += 1
@@ -71,7 +73,10 @@ def while_loop(cond_fn: Callable, body_fn: Callable, carried_inputs: Any) -> Any
         return values
     functions = [
         _kept(proxy.tracer, function, name)
-        for function, name in ((cond_fn, "while_loop_cond_graph"), (body_fn, "while_loop_body_graph"))
+        for function, name in (
+            (cond_fn, "while_loop_cond_graph"),
+            (body_fn, "while_loop_body_graph"),
+        )
     ]
     args = (*functions, tuple(carried_inputs))
     return proxy.tracer.create_proxy("call_function", while_loop, args, {})

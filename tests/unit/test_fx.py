@@ -813,3 +813,38 @@ def test_notes_pass_on():
 
     seen = fx.Tracer().trace(lambda x: Again(module).run(x))
     assert seen.find_nodes(op="call_function")[0].meta["mark"] == 7
+
+
+# --- control flow as nodes ------------------------------------------------------------------------
+
+
+class Deciding(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Sequential(nn.Linear(2, 2))
+        self.scale = nn.Parameter(ft.tensor(3.0))
+
+    def forward(self, x):
+        y = ft.cond(x.sum() > 0, lambda x: self.inner(x) * self.scale, lambda x: -x, (x,))
+        (y,) = ft.while_loop(lambda y: y.abs().sum() < 100, lambda y: (y * 2 + 1,), (y,))
+        return fx.control.map(lambda row, x: row + x.sum(), y, x)
+
+
+def test_control_flow_is_recorded():
+    net = Deciding()
+    module = fx.symbolic_trace(net)
+    module.graph.lint()
+    targets = [n.target for n in module.graph.nodes]
+    assert (
+        targets.count(ft.cond) == targets.count(ft.while_loop) == targets.count(fx.control.map) == 1
+    )
+    copied = pickle.loads(pickle.dumps(module))
+    for x in (ft.ones(2, 2), -ft.ones(2, 2)):
+        for made in (module, copied, fx.Interpreter(module).run):
+            assert ft.allclose(made(x), net(x))
+    assert {name for name, _ in module.named_parameters()} >= {"true_graph_0.scale"}
+
+
+def test_branches_take_traced_values_as_operands_only():
+    with pytest.raises(RuntimeError, match="Found multiple different tracers"):
+        fx.symbolic_trace(lambda x, y: ft.cond(x, lambda x: ft.add(x, y), lambda x: x, (x,)))
