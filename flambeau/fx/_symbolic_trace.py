@@ -209,15 +209,18 @@ class Tracer(TracerBase):
             return self.create_node("get_attr", path, (), {})
         return self._constant("_tensor_constant", tensor)
 
+    def get_fresh_qualname(self, prefix: str) -> str:
+        """`prefix` with the first number that makes it a name which the root has not."""
+        number = 0
+        while hasattr(self.root, f"{prefix}{number}"):
+            number += 1
+        return f"{prefix}{number}"
+
     def _constant(self, start: str, value: Any) -> Node:
         """A value that the program made itself: kept by the root module."""
         name = self._constants.get(id(value))
         if name is None:
-            number = 0
-            while hasattr(self.root, f"{start}{number}"):
-                number += 1
-            name = f"{start}{number}"
-            self._constants[id(value)] = name
+            name = self._constants[id(value)] = self.get_fresh_qualname(start)
             setattr(self.root, name, value)
         return self.create_node("get_attr", name, (), {})
 

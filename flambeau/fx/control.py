@@ -38,11 +38,9 @@ def _kept(tracer: Any, function: Callable, name: str) -> Any:
     graph = _BranchTracer(tracer).trace(function)
     paths = [node.target for node in graph.nodes if node.op in ("get_attr", "call_module")]
     program = GraphModule({path: stored(tracer.root, path) for path in paths}, graph, name)
-    number = 0
-    while hasattr(tracer.root, f"{name}_{number}"):
-        number += 1
-    setattr(tracer.root, f"{name}_{number}", program)
-    return tracer.create_proxy("get_attr", f"{name}_{number}", (), {})
+    path = tracer.get_fresh_qualname(f"{name}_")
+    setattr(tracer.root, path, program)
+    return tracer.create_proxy("get_attr", path, (), {})
 
 
 def cond(pred: Any, true_fn: Callable, false_fn: Callable, operands: Any = ()) -> Any:

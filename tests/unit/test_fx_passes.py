@@ -19,6 +19,7 @@ from flambeau.fx.passes import (
     graph_manipulation,
     net_min_base,
     param_fetch,
+    pass_manager,
     split_utils,
     splitter_base,
 )
@@ -367,6 +368,12 @@ def test_passes_run_in_an_order_that_holds():
             raise KeyError("x")
 
         PassManager([pass_result_wrapper(broken)])(fx.symbolic_trace(lambda x: x))
+
+
+def test_passes_as_plain_functions():
+    again = pass_manager.loop_pass(lambda n: n * 2, n_iter=3)
+    until = pass_manager.loop_pass(lambda n: n + 1, predicate=lambda n: n < 20)
+    assert pass_manager.PassManager.build_from_passlist([again, until])(1) == 20
 
 
 def test_sizes_attributes_types_and_targets():

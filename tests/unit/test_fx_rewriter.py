@@ -7,6 +7,9 @@ import pytest
 import flambeau as ft
 from flambeau import fx, nn
 from flambeau.fx.passes.utils.matcher_utils import SubgraphMatcher
+from flambeau.fx.passes.utils.matcher_with_name_node_map_utils import (
+    SubgraphMatcherWithNameNodeMap,
+)
 from flambeau.fx.subgraph_rewriter import replace_pattern_with_filters
 from flambeau.nn import functional as F
 
@@ -272,3 +275,13 @@ def test_the_matcher_names_what_it_found():
     assert whole.anchors[0].op == "output"
     with pytest.raises(ValueError, match="empty pattern"):
         SubgraphMatcher(fx.Graph())
+
+
+def test_a_pattern_names_its_values():
+    def pattern(x):
+        inner = ft.relu(x)
+        return ft.neg(inner), {"inner": inner}
+
+    matcher = SubgraphMatcherWithNameNodeMap(fx.symbolic_trace(pattern))
+    (match,) = matcher.match(fx.symbolic_trace(lambda a: ft.neg(ft.relu(a + 1))).graph)
+    assert match.name_node_map["inner"].target is ft.relu
