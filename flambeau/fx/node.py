@@ -361,9 +361,6 @@ class Node:
     def __repr__(self) -> str:
         return self._repr_fn(self) if self._repr_fn is not None else self.name
 
-    def _pretty_print_target(self, target: Any) -> str:
-        return shown_target(target)
-
     def format_node(
         self,
         placeholder_names: list[str] | None = None,

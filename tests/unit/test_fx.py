@@ -848,3 +848,18 @@ def test_control_flow_is_recorded():
 def test_branches_take_traced_values_as_operands_only():
     with pytest.raises(RuntimeError, match="Found multiple different tracers"):
         fx.symbolic_trace(lambda x, y: ft.cond(x, lambda x: ft.add(x, y), lambda x: x, (x,)))
+
+
+def test_a_callee_need_not_be_hashable():
+    class Adder:
+        __hash__ = None
+        __name__ = "adder"
+
+        def __call__(self, x, y):
+            return x + y
+
+    graph = fx.Graph()
+    x = graph.placeholder("x")
+    graph.output(graph.call_function(Adder(), (x, 1)))
+    graph.lint()
+    assert fx.GraphModule({}, graph)(2) == 3
