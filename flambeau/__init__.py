@@ -45,7 +45,14 @@ inf, nan, pi, e = _math.inf, _math.nan, _math.pi, _math.e
 
 
 # Names whose packages are imported on first use, so that `import flambeau` stays quick.
-_LATER = {"GradScaler": "amp", "compile": "graph", "load": "files", "save": "files"}
+_LATER = {
+    "GradScaler": "amp",
+    "compile": "graph",
+    "cond": "fx.control",
+    "load": "files",
+    "save": "files",
+    "while_loop": "fx.control",
+}
 _SUBMODULES = (
     "_C",
     "__config__",

@@ -209,15 +209,18 @@ class Tracer(TracerBase):
             return self.create_node("get_attr", path, (), {})
         return self._constant("_tensor_constant", tensor)
 
+    def get_fresh_qualname(self, prefix: str) -> str:
+        """`prefix` with the first number that makes it a name which the root has not."""
+        number = 0
+        while hasattr(self.root, f"{prefix}{number}"):
+            number += 1
+        return f"{prefix}{number}"
+
     def _constant(self, start: str, value: Any) -> Node:
         """A value that the program made itself: kept by the root module."""
         name = self._constants.get(id(value))
         if name is None:
-            number = 0
-            while hasattr(self.root, f"{start}{number}"):
-                number += 1
-            name = f"{start}{number}"
-            self._constants[id(value)] = name
+            name = self._constants[id(value)] = self.get_fresh_qualname(start)
             setattr(self.root, name, value)
         return self.create_node("get_attr", name, (), {})
 
@@ -401,10 +404,12 @@ class Tracer(TracerBase):
     @contextmanager
     def _recording(self, function: types.FunctionType) -> Iterator[None]:
         """While it lasts, modules, attributes and functions tell this tracer what happens."""
-        patches, before = _Patches(), nn.Module.__call__
+        patches = _Patches()
+        # a trace within a trace goes by what is below both
+        before = getattr(nn.Module.__call__, "plain", nn.Module.__call__)
         owner = threading.get_ident()
         cache: dict[str, Any] = {}
-        plain_getattr = nn.Module.__getattr__
+        plain_getattr = getattr(nn.Module.__getattr__, "plain", nn.Module.__getattr__)
 
         def call(module: Any, *args: Any, **kwargs: Any) -> Any:
             def forward(*args: Any, **kwargs: Any) -> Any:
@@ -419,6 +424,7 @@ class Tracer(TracerBase):
             value = plain_getattr(module, name)
             return value if threading.get_ident() != owner else self.getattr(name, value, cache)
 
+        call.plain, getattribute.plain = before, plain_getattr  # type: ignore[attr-defined]
         faces.faces.show()
         _tracing.depth = getattr(_tracing, "depth", 0) + 1
         try:

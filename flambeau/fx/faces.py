@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from flambeau import ops
+from flambeau.tensor import Tensor
 
 from .names import FUNCTIONAL, PYTHON_FUNCTIONS, public_name, python_functions
 
@@ -31,9 +32,10 @@ _PLAIN = frozenset(("is_storage", "is_tensor", "set_default_dtype", "set_default
 class Face:
     """What a public function does while somebody traces."""
 
-    __slots__ = ("code", "function", "own_code", "plain", "rule")
+    __slots__ = ("code", "function", "method", "own_code", "plain", "rule")
 
-    def __init__(self, function: types.FunctionType):
+    def __init__(self, function: types.FunctionType, method: str = ""):
+        self.method = method
         self.function, self.own_code = function, function.__code__
         self.plain = types.FunctionType(
             function.__code__,
@@ -43,6 +45,7 @@ class Face:
             function.__closure__,
         )
         self.plain.__kwdefaults__ = function.__kwdefaults__
+        function.__wrapped__ = self.plain  # type: ignore[attr-defined]  # for inspect.signature
         self.rule: Callable | None = None
         consts = tuple(self if c == "the face" else c for c in _template.__code__.co_consts)
         self.code = _template.__code__.replace(
@@ -57,6 +60,8 @@ class Face:
             proxy = find_proxy(tuple(kwargs.values()))
         if proxy is None:
             return self.plain(*args, **kwargs)
+        if self.method:
+            return proxy.tracer.create_proxy("call_method", self.method, args, kwargs)
         if self.rule is None:
             self.rule = _rule_of(self)
         target, args, kwargs = self.rule(args, kwargs)
@@ -143,13 +148,17 @@ class Faces:
         self.begun = True
         for function in (*ops.generated, *python_functions()):
             self._add(function)
+        for name, method in vars(Tensor).items():
+            own = isinstance(method, types.FunctionType) and method.__module__ != "torch"
+            if own and (not name.startswith("_") or name in ("__getitem__", "__setitem__")):
+                self._add(method, name)
         ops.listeners.append(self._add)
 
-    def _add(self, function: Any) -> None:
+    def _add(self, function: Any, method: str = "") -> None:
         if function.__name__ in _PLAIN or function in self.known:
             return
         with self.lock:
-            face = self.known[function] = Face(function)
+            face = self.known[function] = Face(function, method)
             if self.users:
                 function.__code__ = face.code
 

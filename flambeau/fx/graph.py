@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from . import pickled
+from . import drawing, pickled
 from .codegen import (
     CodeGen,
     PythonCode,
@@ -428,6 +428,13 @@ class Graph:
         nothing is.
         """
         return diff(self, other)
+
+    def to_svg(self, title: str = "", parameters: bool = False) -> str:
+        """The graph as a drawing: see `flambeau.fx.drawing.draw`."""
+        return drawing.draw(self, title, parameters)
+
+    def _repr_svg_(self) -> str:
+        return self.to_svg()
 
     def lint(self) -> None:
         """Checks that the graph is well formed. RuntimeError or ValueError names the node."""

@@ -55,10 +55,7 @@ def _evaluate(tracer: TracerBase, node: Node) -> Any:
 
     root = tracer.root  # type: ignore[attr-defined]
     if node.op == "get_attr":
-        value = root
-        for part in node.target.split("."):
-            value = _stored(value, part)
-        return _shadow(value)
+        return _shadow(stored(root, node.target))
     args, kwargs = map_arg(node.args, example), map_arg(node.kwargs, example)
     if node.op == "call_function":
         return node.target(*args, **kwargs)
@@ -67,12 +64,12 @@ def _evaluate(tracer: TracerBase, node: Node) -> Any:
     raise _Unknown
 
 
-def _stored(module: Any, name: str) -> Any:
-    """A module's attribute itself, where the tracer would answer with a proxy."""
-    for registry in (module._parameters, module._buffers, module._modules):
-        if name in registry:
-            return registry[name]
-    return vars(module)[name]
+def stored(module: Any, path: str) -> Any:
+    """What stands at a dotted path itself, where a tracer would answer with a proxy."""
+    for name in path.split("."):
+        registries = (module._parameters, module._buffers, module._modules, vars(module))
+        module = next(registry[name] for registry in registries if name in registry)
+    return module
 
 
 def _is_plain(value: Any) -> bool:

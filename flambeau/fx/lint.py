@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from typing import TYPE_CHECKING, Any
 
 from flambeau import nn
 from flambeau.tensor import Tensor
 
+from .names import shown_target
 from .node import OPCODES, Node, freeze
 
 if TYPE_CHECKING:
@@ -132,24 +134,36 @@ def _check_path(node: Node, module: Any) -> None:
         )
 
 
+@functools.lru_cache(4096)
+def _misfit(called: Any, positional: int, names: tuple[str, ...]) -> str:
+    """Why a function does not take so many arguments and others of these names; or ""."""
+    try:
+        inspect.signature(called).bind(*[None] * positional, **dict.fromkeys(names))
+    except TypeError as error:
+        return str(error)
+    except ValueError:  # a built-in whose signature Python does not know
+        return ""
+    return ""
+
+
 def _check_call(node: Node, module: Any) -> None:
     """That the callee takes so many arguments, by these names."""
     if node.op == "call_method":
         if not node.args:
             raise RuntimeError(f"Node {node} calls the method {node.target} of nothing!")
         return
+    called, count = node.target, len(node.args)
     if node.op == "call_module" and module is not None:
-        called = module.get_submodule(node.target).forward
-    elif node.op == "call_function":
-        called = node.target
-    else:
+        owner = module.get_submodule(node.target)
+        called = vars(owner).get("forward")
+        if called is None:
+            called, count = type(owner).forward, count + 1
+    elif node.op != "call_function":
         return
-    try:
-        inspect.signature(called).bind(*node.args, **node.kwargs)
-    except TypeError as error:
+    check = _misfit if called.__hash__ is not None else _misfit.__wrapped__
+    error = check(called, count, tuple(node.kwargs))
+    if error:
         raise RuntimeError(
-            f"Node {node} calls {node._pretty_print_target(node.target)}, which does not take "
-            f"these arguments: {error}\n  {node.format_node()}"
-        ) from None
-    except ValueError:  # a built-in whose signature Python does not know
-        return
+            f"Node {node} calls {shown_target(node.target)}, which does not take these "
+            f"arguments: {error}\n  {node.format_node()}"
+        )

@@ -130,6 +130,10 @@ class Node:
     meta: dict[str, Any]
     users: dict[Node, None]
     _repr_fn: Callable[[Node], str] | None
+    if TYPE_CHECKING:  # passes hang attributes of their own on nodes
+
+        def __getattr__(self, name: str) -> Any: ...
+        def __setattr__(self, name: str, value: Any) -> None: ...
 
     def __init__(
         self,
@@ -356,9 +360,6 @@ class Node:
 
     def __repr__(self) -> str:
         return self._repr_fn(self) if self._repr_fn is not None else self.name
-
-    def _pretty_print_target(self, target: Any) -> str:
-        return shown_target(target)
 
     def format_node(
         self,

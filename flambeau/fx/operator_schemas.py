@@ -59,7 +59,8 @@ def normalize_function(
     named: dict[str, Any] = {}
     for parameter in parameters:
         value = bound.arguments[parameter.name]
-        if parameter.kind is inspect.Parameter.VAR_POSITIONAL and value:
+        unnamed = parameter.kind is inspect.Parameter.VAR_POSITIONAL and value
+        if unnamed or parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
             return None
         if parameter.kind is inspect.Parameter.VAR_KEYWORD:
             named.update(value)

@@ -186,7 +186,7 @@ def _put(
         changed[old] = new
     _keep_notes(match, made)
     for node in reversed(next(iter(match.nodes_map)).graph.nodes):
-        gone = match.nodes_map.get(node)
+        gone: Any = match.nodes_map.get(node)
         if node.op not in ("placeholder", "output") and not gone.users and not gone._erased:
             graph.erase_node(gone)
     return ReplacedPatterns(match.anchors[0], match.nodes_map, made)

@@ -256,7 +256,9 @@ def make(op, slow=None):
     lines += [
         "    try:",
         f"        plan = plans[{', '.join(keys)},]",
-        f"    except Overridden: return overridden(op, {tuple_of}, None)",
+        # an operator asks the other operand first: `slow` decides
+        f"    except Overridden: return {'slow' if slow else 'overridden'}"
+        f"({tuple_of if slow else f'op, {tuple_of}, None'})",
         "    except (KeyError, TypeError, AttributeError):",
         f"        return slow({tuple_of})",
         f"    return plan({call})",
@@ -280,7 +282,7 @@ def make_composite(op, slow=None):
     lines.append(f"    if interpreters and state.stack: return perform(op, {tuple_of}{out})")
     if has_out:
         lines.append(f"    if out is not None: return into(op, {tuple_of}, out)")
-    lines += _look(tuple_of, None)
+    lines += [] if slow else _look(tuple_of, None)
     if slow or op.gradients:
         lines.append(f"    return slow({tuple_of})")
         return _compile(op, name, lines, {"into": into} | ({"slow": slow} if slow else {}))

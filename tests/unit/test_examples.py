@@ -188,3 +188,24 @@ def test_chargpt_trains_under_flambeau(tmp_path):
         if "training loss" in line
     ]
     assert losses and losses[-1] < 4.0
+
+
+@pytest.mark.parametrize(
+    "folder, net, inputs",
+    [
+        ("mnist", "DigitNet()", "torch.rand(2, 1, 28, 28)"),
+        ("chargpt", "CharGPT(20, 8, 16, 2, 2, 0.1)", "torch.randint(0, 20, (2, 8))"),
+    ],
+)
+def test_modules_are_traced(tmp_path, folder, net, inputs):
+    script = tmp_path / "traced.py"
+    script.write_text(
+        f"import sys\nsys.path.insert(0, {str(EXAMPLES / folder)!r})\n"
+        "import torch, torch.fx\nfrom train import *\n"
+        f"net, inputs = {net}.eval(), {inputs}\n"
+        "module = torch.fx.symbolic_trace(net)\n"
+        "module.graph.lint()\n"
+        "assert torch.equal(module(inputs), net(inputs))\n"
+        "assert torch.equal(torch.fx.Interpreter(module).run(inputs), net(inputs))\n"
+    )
+    subprocess.run([sys.executable, "-m", "flambeau", "run", str(script)], check=True)

@@ -66,15 +66,15 @@ def get_unique_attr_name_in_module(mod_traced: nn.Module, name: str) -> str:
     return found
 
 
-def _is_constant(
-    node: Node, constant: set[Node], skip: Callable[[Node], bool] | None
-) -> bool:
+def _is_constant(node: Node, constant: set[Node], skip: Callable[[Node], bool] | None) -> bool:
     if node.op in ("placeholder", "output") or (skip is not None and skip(node)):
         return False
     if node.op == "get_attr":
         return True
-    return not node.is_impure() and all(read in constant for read in node._input_nodes) and (
-        bool(node._input_nodes)
+    return (
+        not node.is_impure()
+        and all(read in constant for read in node._input_nodes)
+        and (bool(node._input_nodes))
     )
 
 

@@ -55,7 +55,7 @@ def merge_matmul(in_mod: Any) -> GraphModule:
 def _merge(graph: Any, products: list[Node], library: Any) -> None:
     lefts = [node.args[0] for node in products]
     right = products[0].args[1]
-    place = max(lefts + [right])
+    place = max([*lefts, right])
     users = min((user for node in products for user in node.users), default=None)
     if users is not None and users <= place:
         return

@@ -37,9 +37,7 @@ def _parent_name(target: str) -> tuple[str, str]:
     return parent, name
 
 
-def matches_module_pattern(
-    pattern: Iterable[type], node: Node, modules: dict[str, Any]
-) -> bool:
+def matches_module_pattern(pattern: Iterable[type], node: Node, modules: dict[str, Any]) -> bool:
     """Whether `node` calls a module of the second type on a call of one of the first."""
     if not node.args or type(node.args[0]) is not Node:
         return False

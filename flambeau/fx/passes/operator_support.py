@@ -95,12 +95,16 @@ def create_op_support(is_node_supported: IsNodeSupported) -> OperatorSupportBase
 
 def chain(*op_support: OperatorSupportBase) -> OperatorSupportBase:
     """Supported where all say so."""
-    return _FromFunction(lambda mods, node: all(s.is_node_supported(mods, node) for s in op_support))
+    return _FromFunction(
+        lambda mods, node: all(s.is_node_supported(mods, node) for s in op_support)
+    )
 
 
 def any_chain(*op_support: OperatorSupportBase) -> OperatorSupportBase:
     """Supported where one says so."""
-    return _FromFunction(lambda mods, node: any(s.is_node_supported(mods, node) for s in op_support))
+    return _FromFunction(
+        lambda mods, node: any(s.is_node_supported(mods, node) for s in op_support)
+    )
 
 
 class OpSupports:

@@ -22,7 +22,16 @@ module_fetch_book: dict[type, tuple[int, list[str], Callable[[str, int], str]]] 
     nn.Linear: (1, ["weight", "bias"], default_matching),
     nn.Conv2d: (
         1,
-        ["weight", "bias", "kernel_size", "stride", "padding", "dilation", "groups", "padding_mode"],
+        [
+            "weight",
+            "bias",
+            "kernel_size",
+            "stride",
+            "padding",
+            "dilation",
+            "groups",
+            "padding_mode",
+        ],
         default_matching,
     ),
     nn.BatchNorm2d: (
@@ -61,7 +70,8 @@ def lift_lowering_attrs_to_nodes(fx_module: GraphModule) -> None:
     for node in fx_module.graph.nodes:
         if node.op != "call_module":
             continue
-        if isinstance(modules[node.target], GraphModule):
-            lift_lowering_attrs_to_nodes(modules[node.target])
+        module = modules[node.target]
+        if isinstance(module, GraphModule):
+            lift_lowering_attrs_to_nodes(module)
         else:
-            node.attrs_for_lowering = extract_attrs_for_lowering(modules[node.target])
+            node.attrs_for_lowering = extract_attrs_for_lowering(module)

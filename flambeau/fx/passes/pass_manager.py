@@ -9,7 +9,13 @@ from .infra.pass_base import PassResult
 from .infra.pass_manager import PassManager as _Base
 from .infra.pass_manager import this_before_that_pass_constraint
 
-__all__ = ["PassManager", "inplace_wrapper", "this_before_that_pass_constraint"]
+__all__ = [
+    "PassManager",
+    "inplace_wrapper",
+    "loop_pass",
+    "these_before_those_pass_constraint",
+    "this_before_that_pass_constraint",
+]
 
 
 def inplace_wrapper(fn: Callable) -> Callable:
@@ -21,6 +27,30 @@ def inplace_wrapper(fn: Callable) -> Callable:
 
     wrapped.__name__ = getattr(fn, "__name__", type(fn).__name__)
     return wrapped
+
+
+def loop_pass(
+    base_pass: Callable, n_iter: int | None = None, predicate: Callable | None = None
+) -> Callable:
+    """A pass that repeats another, `n_iter` times or as long as `predicate` of its result holds."""
+    if (n_iter is None) == (predicate is None):
+        raise AssertionError("Exactly one of `n_iter`or `predicate` must be specified.")
+
+    def looped(source: Any) -> Any:
+        if predicate is None:
+            for _ in range(n_iter or 0):
+                source = base_pass(source)
+            return source
+        while predicate(source):
+            source = base_pass(source)
+        return source
+
+    return looped
+
+
+def these_before_those_pass_constraint(these: Callable, those: Callable) -> Callable:
+    """A constraint: passes for which `these` holds come before those for which `those` does."""
+    return lambda a, b: not (those(a) and these(b))
 
 
 class PassManager(_Base):

@@ -92,9 +92,7 @@ class CapabilityBasedPartitioner:
             or _called(nodes[0]) in self.allowed_single_node_partition_ops
         )
 
-    def fuse_partitions(
-        self, partitions: list[Partition], prefix: str = "fused_"
-    ) -> GraphModule:
+    def fuse_partitions(self, partitions: list[Partition], prefix: str = "fused_") -> GraphModule:
         """The program with a submodule for each part, called ``fused_0`` and so on."""
         return fuse_by_partitions(
             self.graph_module, [list(part.nodes) for part in partitions], prefix=prefix

@@ -5,6 +5,8 @@ from __future__ import annotations
 import abc
 from typing import NamedTuple
 
+from flambeau import nn
+
 from ...graph_module import GraphModule
 
 __all__ = ["PassBase", "PassResult"]
@@ -13,7 +15,7 @@ __all__ = ["PassBase", "PassResult"]
 class PassResult(NamedTuple):
     """What a pass made, and whether that is anything new."""
 
-    graph_module: GraphModule
+    graph_module: nn.Module
     modified: bool
 
 

@@ -119,7 +119,9 @@ class PassManager:
         try:
             result = each(module)
         except Exception as error:
-            raise RuntimeError(f"An error occurred when running the {_name(each)!r} pass") from error
+            raise RuntimeError(
+                f"An error occurred when running the {_name(each)!r} pass"
+            ) from error
         if not isinstance(result, PassResult):
             raise TypeError(
                 f"The result of the pass {_name(each)} should be type PassResult. Please wrap it "

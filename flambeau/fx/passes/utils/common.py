@@ -25,7 +25,7 @@ class HolderModule(nn.Module):
 def lift_subgraph_as_module(
     gm: GraphModule, subgraph: Graph, comp_name: str = "", class_name: str = "GraphModule"
 ) -> tuple[GraphModule, dict[str, str]]:
-    """A module that runs `subgraph` with what it needs of `gm`, and its paths mapped to old ones."""
+    """A module that runs `subgraph` with what it needs of `gm`, and new paths to old ones."""
     holder = HolderModule({})
     paths: dict[str, str] = {}
     for node in subgraph.nodes:

@@ -6,6 +6,9 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
+from flambeau import nn
+from flambeau.tensor import Tensor
+
 from ...graph import Graph
 from ...node import Node
 from ...operator_schemas import normalize_function
@@ -52,9 +55,7 @@ class SubgraphMatcher:
         self.remove_overlapping_matches = remove_overlapping_matches
         self.ignore_literals = ignore_literals
         if not len(pattern.nodes):
-            raise ValueError(
-                "SubgraphMatcher cannot be initialized with an empty pattern"
-            )
+            raise ValueError("SubgraphMatcher cannot be initialized with an empty pattern")
         for node in pattern.nodes:
             if not node.users and not node.is_impure():
                 raise AssertionError(
@@ -87,7 +88,9 @@ class SubgraphMatcher:
         if None in found:
             return pn.target == gn.target
         if pn.op == "get_attr":
-            return found[0] is found[1] or pn.target == gn.target
+            return _same_value(*found) or (
+                pn.target == gn.target and isinstance(found[0], nn.Parameter | nn.Module)
+            )
         return pn.target == gn.target and type(found[0]) is type(found[1])
 
     def _match_nodes(self, pn: Any, gn: Any, found: dict, taken: set) -> bool:
@@ -124,8 +127,7 @@ class SubgraphMatcher:
             if ours[1].keys() != theirs[1].keys():
                 return False
         return self._match_values(list(ours[0]), list(theirs[0]), found, taken) and all(
-            self._match_nodes(value, theirs[1][key], found, taken)
-            for key, value in ours[1].items()
+            self._match_nodes(value, theirs[1][key], found, taken) for key, value in ours[1].items()
         )
 
     def _match_values(self, pattern: Any, value: Any, found: dict, taken: set) -> bool:
@@ -189,9 +191,7 @@ class SubgraphMatcher:
         seen: set[Node] = set()
         distinct: set[frozenset] = set()
         for found in self._search(self.pattern_anchors, candidates, {}, set()):
-            inside = {
-                found[n] for n in self.pattern.nodes if n in found and n.op != "placeholder"
-            }
+            inside = {found[n] for n in self.pattern.nodes if n in found and n.op != "placeholder"}
             key = frozenset(found[n] for n in self.pattern_returning_nodes)
             if not self._is_contained(found) or key in distinct:
                 continue
@@ -218,6 +218,15 @@ def _attribute(node: Node) -> Any:
     for part in node.target.split("."):
         value = getattr(value, part, None)
     return value
+
+
+def _same_value(a: Any, b: Any) -> bool:
+    """Whether two values of modules are one: constants by what they hold."""
+    if a is b or not all(isinstance(each, Tensor) for each in (a, b)):
+        return a is b
+    parameter = isinstance(a, nn.Parameter) or isinstance(b, nn.Parameter)
+    alike = not parameter and a.shape == b.shape and a.dtype is b.dtype
+    return alike and bool((a == b).all())
 
 
 def _equal(a: Any, b: Any) -> bool:

@@ -71,6 +71,4 @@ def _partition(source: Any, nodes: list[Node]) -> SourcePartition:
 
 def check_subgraphs_connected(subgraph1: SourcePartition, subgraph2: SourcePartition) -> bool:
     """Whether the second reads a result of the first."""
-    return any(
-        read in subgraph1.nodes for node in subgraph2.nodes for read in node._input_nodes
-    )
+    return any(read in subgraph1.nodes for node in subgraph2.nodes for read in node._input_nodes)

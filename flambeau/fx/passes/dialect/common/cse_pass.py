@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ....aliasing import shares_with
 from ....graph import Graph
 from ....graph_module import GraphModule
 from ....node import Node
@@ -26,8 +27,10 @@ def _written(graph: Graph) -> set[Node]:
     frontier = list(found)
     while frontier:  # views of what is written, and what they are views of
         node = frontier.pop()
-        for other in (*node._input_nodes, *node.users):
-            if other not in found and other.op != "output":
+        near = [user for user in node.users if shares_with(user) is node]
+        source = shares_with(node)
+        for other in near if source is None else [*near, source]:
+            if other not in found:
                 found.add(other)
                 frontier.append(other)
     return found
@@ -50,6 +53,8 @@ class CSEPass(PassBase):
         written, modified = _written(graph), False
         for node in list(graph.nodes):
             if node.op in ("placeholder", "output", "call_module") or node in written:
+                continue
+            if not written.isdisjoint(node._input_nodes):
                 continue
             if node.target in self.banned_ops or node.is_impure():
                 continue
@@ -75,5 +80,3 @@ def _key(value: Any) -> Any:
     if isinstance(value, slice):
         return (slice, _key(value.start), _key(value.stop), _key(value.step))
     return value if type(value) is Node else (type(value), value)
-
-
