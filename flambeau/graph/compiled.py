@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from flambeau._base import knobs
+from flambeau.nn import Module
 from flambeau.ops import modes
 from flambeau.tensor import Tensor
 
@@ -22,9 +23,10 @@ from .joint import Pair
 from .pace import Paces
 from .passes import optimize
 from .program import Program
-from .state import GRAD, PLAIN, Guard, Read, SlotOf, Watch
+from .state import GRAD, PLAIN, Guard, Read, SlotOf, Watch, exactly
 
 VARIANTS = 16  # programs of one key; more means that something changes with every call
+KEYS = 1024  # so many kinds of arguments are remembered
 
 
 class Entry:
@@ -42,7 +44,7 @@ class Compiled:
     """A callable in place of `function`. See `compile`."""
 
     def __init__(self, function: Callable[..., Any], *, fullgraph: bool = False):
-        functools.update_wrapper(self, function)
+        functools.update_wrapper(self, function, updated=())
         self._function, self._fullgraph = function, fullgraph
         self._entries: dict[Any, Entry] = {}
 
@@ -56,11 +58,13 @@ class Compiled:
         objects: list[Any] = []
         try:
             named = _key(kwargs, tensors, objects) if kwargs else None
-            key = modes.state.grad, _key(args, tensors, objects), named
+            key = modes.state.grad, modes.defaults.dtype, _key(args, tensors, objects), named
             entry = self._entries.get(key)
         except TypeError:  # an argument that has no key
             return self._function(*args, **kwargs)
         if entry is None:
+            if len(self._entries) >= KEYS:
+                self._entries.clear()
             entry = self._entries[key] = Entry(objects)
         for variant in entry.variants:
             if variant.guard():
@@ -86,7 +90,7 @@ class Compiled:
                 print(f"{self._function.__qualname__} is not compiled: {reason}", file=sys.stderr)
         return result
 
-    def show(self, what: str = "program") -> str:
+    def show(self) -> str:
         """The programs that were made, as text; and why there are none."""
         texts = []
         for entry in self._entries.values():
@@ -108,7 +112,7 @@ def _key(value, tensors, objects):
     if kind is dict:
         return kind, tuple(value), tuple([_key(v, tensors, objects) for v in value.values()])
     if isinstance(value, PLAIN):
-        return kind, value
+        return kind, exactly(value)
     if isinstance(value, Tensor):
         raise TypeError("tensors of subclasses are not followed")
     objects.append(value)
@@ -315,4 +319,31 @@ def compile(
         return model
     if not callable(model):
         raise TypeError(f"compile expects a callable, but got {type(model).__name__}")
-    return Compiled(model, fullgraph=fullgraph)
+    made = Compiled(model, fullgraph=fullgraph)
+    return OptimizedModule(model, made) if isinstance(model, Module) else made
+
+
+class OptimizedModule(Module):
+    """A module whose calls are compiled. It has the attributes of the module that it stands for,
+    and `_orig_mod` in front of the names in its state.
+    """
+
+    def __init__(self, module: Module, compiled: Compiled):
+        super().__init__()
+        self._orig_mod = module
+        self.training = module.training
+        object.__setattr__(self, "_compiled", compiled)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """The module's result."""
+        return self._compiled(*args, **kwargs)
+
+    def show(self) -> str:
+        """The programs that were made, as text; and why there are none."""
+        return self._compiled.show()
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("_orig_mod"), name)

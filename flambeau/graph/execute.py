@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import collections
 import sys
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -56,7 +57,7 @@ class Executable:
             lines.append("    made = ()")
         lines.append(f"    return {self._returned(scope)}")
         exec("\n".join(lines), scope)
-        self.run = scope["run"]
+        self.run = scope["run"] if len(stretches) < 2 else _one_by_one(scope["run"])
 
     def _returned(self, scope) -> str:
         """What a run returns: `made` where that is the results already."""
@@ -149,6 +150,17 @@ class Executable:
             return ()
 
         return (lambda *args: part(*args[:count])), given
+
+
+def _one_by_one(run):
+    """`run` by one thread at a time: programs with host ops have memory that stays."""
+    lock = threading.Lock()
+
+    def locked(tensors, numbers):
+        with lock:
+            return run(tensors, numbers)
+
+    return locked
 
 
 class KernelFailed(Exception):

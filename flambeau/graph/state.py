@@ -46,6 +46,11 @@ EFFECTS = frozenset(
 )  # fmt: skip
 
 
+def exactly(value: Any) -> Any:
+    """What two plain values have in common only if they are the same: 0.0 is not -0.0."""
+    return repr(value) if isinstance(value, float | complex) else value
+
+
 class Read:
     """One comparison: the value at `key` of a container (a dict, list, cell) is what it was."""
 
@@ -71,7 +76,10 @@ class Read:
     def same(self) -> bool:
         """Whether the value is what it was: the object itself, or an equal plain value."""
         now, then = self.now(), self.expected
-        return now is then or (isinstance(then, PLAIN) and type(now) is type(then) and now == then)
+        if now is then:
+            return True
+        plain = isinstance(then, PLAIN) and type(now) is type(then)
+        return plain and exactly(now) == exactly(then)
 
 
 INSIDE, GIVEN, HELD = range(3)  # how a value was met: below the user's function, as its argument,
@@ -395,4 +403,4 @@ def _row(read: Read) -> tuple[int, int, int, int]:
     return GUARD_KINDS.index(kind), id(container), number, id(read.expected)
 
 
-__all__ = ["GRAD", "PLAIN", "Guard", "Read", "SlotOf", "Watch"]
+__all__ = ["GRAD", "PLAIN", "Guard", "Read", "SlotOf", "Watch", "exactly"]

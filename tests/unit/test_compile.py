@@ -48,6 +48,7 @@ def same(a, b):
 
 
 def variants(compiled):
+    compiled = getattr(compiled, "_compiled", compiled)
     return [v for entry in compiled._entries.values() for v in entry.variants]
 
 
@@ -400,3 +401,24 @@ def test_containers_of_the_run_and_slots_of_objects():
 
     compiled = compile(remembers)
     assert [compiled(torch.zeros(1)).item() for _ in range(5)] == [1, 2, 3, 4, 5]
+
+
+def test_a_compiled_module_is_a_module():
+    model = net()
+    compiled = torch.compile(model)
+    assert isinstance(compiled, nn.Module)
+    assert [id(p) for p in compiled.parameters()] == [id(p) for p in model.parameters()]
+    assert list(compiled.state_dict()) == [f"_orig_mod.{name}" for name in model.state_dict()]
+    compiled.eval()
+    assert not model.training and not model[0].training
+    model.note = "seen"
+    assert compiled.note == "seen"
+    with pytest.raises(AttributeError, match="nothing"):
+        compiled.nothing  # noqa: B018
+
+
+def test_zeros_of_both_signs():
+    compiled = compile(lambda x, by: x * by)
+    for by in (0.0, 0.0, 0.0, -0.0, -0.0, -0.0, float("nan"), float("nan"), float("nan")):
+        got = compiled(torch.ones(1), by).item()
+        assert repr(got) == repr(by)
