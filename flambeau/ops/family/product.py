@@ -13,7 +13,7 @@ CONJ_NO_TRANS = 114  # OpenBLAS' own
 
 # Where packing pays, and packed slivers stay in the cache: of left matrices that lie turned, there
 # are many at once.
-LEAST, MOST_DEPTH, TURNED_DEPTH, ENOUGH = 32, 4096, 512, 1 << 22
+LEAST, MOST_DEPTH, TURNED_DEPTH, ENOUGH = 32, 4096, 256, 1 << 22
 MANY = 6  # slivers that are enough tasks, without cutting the rows too
 
 
