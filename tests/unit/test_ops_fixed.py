@@ -95,3 +95,16 @@ def test_likelihood_and_its_transpose():
     assert torch.autograd.gradcheck(lambda s: slope(s, target, weight, (5, 4), 0, 0), inputs)
     with pytest.raises(IndexError, match="Target 9 is out of bounds"):
         functional.nll_loss(x, torch.tensor([1, 0, 9, 1, 2]))
+
+
+def test_plans_noted_in_inference_mode_serve_training():
+    x = torch.rand(1, 2, 7, 7)
+    runs = [
+        lambda x: functional.interpolate(x, size=(9, 5), mode="bilinear"),
+        lambda x: functional.adaptive_avg_pool2d(x, 4),
+        lambda x: functional.pad(x, (1, 1, 1, 1), mode="reflect"),
+    ]
+    with torch.inference_mode():
+        assert all(run(x).is_inference() for run in runs)
+    for run in runs:
+        run(x.requires_grad_()).sum().backward()

@@ -5,12 +5,13 @@ ops. What the plan of the composite does is to call these, one after the other: 
 on shapes is not done again.
 """
 
+import contextlib
 import functools
 
 from flambeau import runtime
 
 from .. import door
-from ..modes import interpreting, state
+from ..modes import inference_enabled, interpreting, set_grad, set_inference, state
 from ..op import Composite, Op, is_tensor, needs_grad
 
 
@@ -28,7 +29,7 @@ class Fixed(Composite):
     def plan(self, args):
         args = _distinct(args, set())
         noted = _Noted(args)
-        with interpreting(noted):
+        with interpreting(noted), _outside_inference():
             made = self.body(*args)
         run = noted.function(made) or self.body
         recording = bool(self.gradients)
@@ -43,6 +44,22 @@ class Fixed(Composite):
             return made
 
         return plan
+
+
+@contextlib.contextmanager
+def _outside_inference():
+    """Constants that a body makes are kept, and may later be saved for backward."""
+    if not inference_enabled():
+        yield
+        return
+    asked = state.asked_grad
+    set_inference(False)
+    set_grad(False)
+    try:
+        yield
+    finally:
+        set_inference(True)
+        state.asked_grad = asked
 
 
 def _distinct(args, seen):
