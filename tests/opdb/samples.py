@@ -116,15 +116,15 @@ special._gammainc_slope: P(3, 4), P(3, 4), 1
 special.gammaincinv special.gammainccinv: P(3, 4), U(3, 4)
 special.betaln: P(3, 4), P(4)
 special.betainc special.betaincinv: P(3, 4), P(4), U(3, 4)
-special._betainc_slope: P(3, 4), P(4), U(3, 4), [1, 0, 1]
+special._betainc_slope: P(3), P(3), U(3), [1, 0, 0]
 special.hyp2f1: X(3, 4), P(4), P(3, 4), V(3, 4)
-special._hyp2f1_slope: X(3, 4), P(4), P(3, 4), V(3, 4), [0, 1, 0, 1]
+special._hyp2f1_slope: X(3), P(3), P(3), V(3), [0, 1, 0, 0]
 special.expi: P(3, 4)
 special.jv special.yv special.iv special.ive special.kv special.kve special.struve: \
 P(3, 4), P(3, 4) * 4
 special._jv_slope special._yv_slope special._iv_slope special._ive_slope special._kv_slope \
-special._kve_slope: P(3, 4), P(3, 4) * 4, 1
-special._struve_slope: P(3, 4), P(3, 4) * 4, [1, 1]
+special._kve_slope: P(3), P(3) * 4, 1
+special._struve_slope: P(3), P(3) * 4, [1, 0]
 special.expn: 2, P(3, 4)
 special.ellipk special.ellipe: V(3, 4)
 special.lambertw: P(3, 4); -P(3, 4) * 0.2, -1
