@@ -82,8 +82,10 @@ class Interpreter:
 
     def run_node(self, n: Node) -> Any:
         """The value of a node, its arguments being in `env`."""
+        args, kwargs = self.fetch_args_kwargs_from_env(n)
+        if not fx_traceback.has_preserved_node_meta():
+            return getattr(self, n.op)(n.target, args, kwargs)
         with fx_traceback.set_current_meta(n):
-            args, kwargs = self.fetch_args_kwargs_from_env(n)
             return getattr(self, n.op)(n.target, args, kwargs)
 
     # --- opcodes --------------------------------------------------------------------------------
@@ -115,7 +117,8 @@ class Interpreter:
 
     def call_module(self, target: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
         """A submodule's result."""
-        return self.fetch_attr(target)(*args, **kwargs)
+        called = self.submodules.get(target)
+        return (self.fetch_attr(target) if called is None else called)(*args, **kwargs)
 
     def output(self, target: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
         """The program's result."""
@@ -140,7 +143,8 @@ class Interpreter:
 
     def fetch_args_kwargs_from_env(self, n: Node) -> tuple[tuple, dict[str, Any]]:
         """A node's arguments, with values for nodes."""
-        args = tuple([self._value(each) for each in n._args])
+        env, value = self.env, self._value
+        args = tuple([env[a] if type(a) is Node else value(a) for a in n._args])
         return args, {k: self._value(v) for k, v in n._kwargs.items()} if n._kwargs else {}
 
     def _value(self, arg: Any) -> Any:

@@ -87,13 +87,11 @@ class set_current_meta:
         self.node = node
 
     def __enter__(self) -> None:
-        if _state.preserving:
-            self.before = _state.meta
-            _state.meta = {k: v for k, v in self.node.meta.items() if k not in _OF_VALUES}
+        self.before = _state.meta
+        _state.meta = {k: v for k, v in self.node.meta.items() if k not in _OF_VALUES}
 
     def __exit__(self, *exception: Any) -> None:
-        if _state.preserving:
-            _state.meta = self.before
+        _state.meta = self.before
 
 
 def inherited() -> dict[str, Any] | None:
