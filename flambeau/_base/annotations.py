@@ -38,9 +38,15 @@ def is_compiling() -> bool:
 is_dynamo_compiling = is_exporting = is_compiling
 
 
+disabled: set[Any] = set()  # the code of functions that are never part of a program
+
+
 def disable(fn: Any = None, recursive: bool = True, *, reason: str | None = None) -> Any:
     """Decorator, with or without arguments: a function that a compiler leaves to Python."""
-    return (lambda function: function) if fn is None else fn
+    if fn is None:
+        return disable
+    disabled.add(getattr(fn, "__code__", None))
+    return fn
 
 
 def annotate(the_type: Any, the_value: Any) -> Any:

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from typing import Any
 
 from flambeau import runtime
+from flambeau._base import annotations
 from flambeau.nn import Module
 from flambeau.runtime import GUARD_KINDS
 from flambeau.tensor import Tensor
@@ -190,6 +191,8 @@ class Watch:
 
     def _enter(self, frame) -> None:
         code = frame.f_code
+        if code in annotations.disabled:
+            self._end(f"{code.co_name}() is not to be compiled")
         if code not in self._codes:
             self._codes.add(code)
             self._names.update(code.co_names)

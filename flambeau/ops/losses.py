@@ -415,21 +415,26 @@ nll_loss_nd = indexed(
 )
 
 
-def _log_loss_backward(grad, grad_rest, self, target, high, rest, dim):
-    """`high` and `rest` are only ever used together, so that what arrives for one has arrived for
-    the other: the slope of their sum is the soft-max.
-    """
+def _log_loss_backward(grad, grad_high, grad_rest, self, target, high, rest, dim):
+    """The slope of high + rest is the soft-max; that of high alone is 1 where the maximum is."""
     grad = None if grad is None else grad.unsqueeze(dim)
     both = grad_rest if grad is None else grad if grad_rest is None else grad + grad_rest
-    made = softmax_at(self, high, rest, both).to(self.layout.dtype)
-    return made if grad is None else made.scatter_add(dim, target.unsqueeze(dim), -grad)
+    made = None if both is None else softmax_at(self, high, rest, both).to(self.layout.dtype)
+    if grad is not None:
+        made = made.scatter_add(dim, target.unsqueeze(dim), -grad)
+    if grad_high is None and grad_rest is None:
+        return made
+    alone = -grad_rest if grad_high is None else grad_high
+    alone = alone if grad_high is None or grad_rest is None else alone - grad_rest
+    peaks = self.eq(high) * alone
+    return peaks if made is None else made + peaks
 
 
 @composite(
     "nn::_log_loss(Tensor self, Tensor target, int dim) -> (Tensor loss, Tensor high, Tensor rest)",
     grad=dict(
-        self=lambda grad_loss, grad_rest, self, target, high, rest, dim: _log_loss_backward(
-            grad_loss, grad_rest, self, target, high, rest, dim
+        self=lambda grad_loss, grad_high, grad_rest, self, target, high, rest, dim: (
+            _log_loss_backward(grad_loss, grad_high, grad_rest, self, target, high, rest, dim)
         )
     ),
 )

@@ -416,6 +416,8 @@ _gru_layer_back: X(5, 4), X(2, 4), U(5, 12), X(5, 4), X(5, 4), X(12, 4), (2, 2, 
 _rnn_layer: X(5, 3), X(2, 4), X(4, 3), X(4, 4), X(4), X(4), True, (2, 2, 1), True
 _rnn_layer_back: X(5, 4), X(2, 4), X(5, 4), X(4, 4), False, (2, 2, 1), False
 
+nn._class_index: I(4, 3), 4, -100
+nn._log_loss: X(3, 4), I(4, 3), 1
 nn.binary_cross_entropy: U(3, 4), U(3, 4)
 nn.cross_entropy_loss: X(3, 4), I(4, 3); X(3, 4), U(3, 4); \
 X(2, 4, 3), I(4, 2, 3), P(4), label_smoothing=0.1

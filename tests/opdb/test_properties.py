@@ -25,13 +25,15 @@ OF_MEMORY = {
 # Their results have a type of their own: that of the integers, of a pair, of an argument.
 OWN_TYPE = {"ldexp", "complex", "_to_copy"}
 # Gradients that are not those of the op alone: of draws, of eigenvectors' free phases, where
-# arguments have to fit each other. `struve`'s are tested, its slopes' take a minute to compile.
+# arguments have to fit each other. Those of `struve` and `betainc` are tested, those of their
+# slopes would take a minute to compile.
 PECULIAR = {
     "_normal", "_leaks", "poisson", "linalg.eig", "linalg._eig", "_ctc_loss", "ctc_loss.IntList",
     "ctc_loss.Tensor", "_ctc_loss_backward", "_normalize_backward", "_rms_normalize_backward",
     "_resample", "binomial", "_standard_gamma", "_sample_dirichlet", "_normalize_rows_backward",
     "_normalize_even_backward",
     "special._struve_slope",
+    "special._struve_slope", "special._betainc_slope",
 }  # fmt: skip
 # Arguments (among those of floating type) that are constants to the op.
 CONSTANT = {

@@ -228,7 +228,13 @@ BREAKS = {
     "count": lambda x, c: (setattr(c, "count", c.count + 1), x + c.count)[1],
     "nonzero": lambda x, c: x.nonzero().sum() + x[x > 0].sum(),
     "object": lambda x, c: Counter(),
+    "disabled": lambda x, c: left_to_python(x),
 }
+
+
+@torch.compiler.disable
+def left_to_python(x):
+    return x + 1
 
 
 @pytest.mark.parametrize("name", BREAKS)
