@@ -32,7 +32,6 @@ PECULIAR = {
     "ctc_loss.Tensor", "_ctc_loss_backward", "_normalize_backward", "_rms_normalize_backward",
     "_resample", "binomial", "_standard_gamma", "_sample_dirichlet", "_normalize_rows_backward",
     "_normalize_even_backward",
-    "special._struve_slope",
     "special._struve_slope", "special._betainc_slope",
 }  # fmt: skip
 # Arguments (among those of floating type) that are constants to the op.
