@@ -21,7 +21,7 @@ from collections.abc import Callable
 from typing import Any
 
 from flambeau import runtime
-from flambeau._base import annotations
+from flambeau._base import annotations as marks
 from flambeau.nn import Module
 from flambeau.runtime import GUARD_KINDS
 from flambeau.tensor import Tensor
@@ -191,7 +191,7 @@ class Watch:
 
     def _enter(self, frame) -> None:
         code = frame.f_code
-        if code in annotations.disabled:
+        if code in marks.disabled:
             self._end(f"{code.co_name}() is not to be compiled")
         if code not in self._codes:
             self._codes.add(code)
