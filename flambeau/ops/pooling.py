@@ -70,7 +70,7 @@ def _check_shape(name, shape, rank):
     """Refuses what is neither [N, C, *S] nor [C, *S], and empty channels or planes."""
     fits = len(shape) in (rank + 1, rank + 2)
     empty = next((d for d, n in enumerate(shape[-rank - 1 :]) if not n), None)
-    if rank > 1 and not fits:
+    if not fits and (rank == 3 or (rank == 2 and not name.startswith("max"))):
         raise RuntimeError(
             f"non-empty {rank + 1}D or {rank + 2}D (batch mode) tensor expected for input"
         )
@@ -413,6 +413,7 @@ def _cell_means(x, sizes):
         return x.new_zeros((*x.layout.shape[: -len(sizes)], *sizes))
     first, dtype = x.layout.ndim - len(sizes), x.layout.dtype
     spatial, last = x.layout.shape[first:], looks_channels_last(x.layout)
+    x.new_empty((*x.layout.shape[:first], *sizes))  # refuses what memory cannot hold
     y = x.to(compute_type(dtype))
     if last:
         y, first = channels_behind(y), 1

@@ -66,7 +66,7 @@ class Pointwise(Op):
     ):  # fmt: skip
         super().__init__(schema, doc, gradients, **options)
         self.scalar, self.dtype, self.promotes, self.check = scalar, dtype, promotes, check
-        self.refuses, self.refusal = refuses, refusal
+        self.refuses, self.refusal = refuses, refusal or _zero_divisor
 
     def analyse(self, args):
         """(operand layouts or number types by argument name, common dtype, compute dtype, result
@@ -235,7 +235,7 @@ def pointwise(
     of a zero divisor.
     """
     return Pointwise(
-        schema, doc, scalar, dtype, grad, tuple(promotes), check, refuses, refusal or _zero_divisor,
+        schema, doc, scalar, dtype, grad, tuple(promotes), check, refuses, refusal,
         **options,
     )  # fmt: skip
 

@@ -24,12 +24,14 @@ class Fixed(Composite):
         return door.make(self, slow)
 
     def _planned(self, raw):
+        if state.stack:  # interpreters see the parts, and may make others of them
+            return Composite._planned(self, raw)
         return Op._planned(self, raw)
 
     def plan(self, args):
         args = _distinct(args, set())
         noted = _Noted(args)
-        with interpreting(noted), _outside_inference():
+        with interpreting(noted), _unrecorded():
             made = self.body(*args)
         run = noted.function(made) or self.body
         recording = bool(self.gradients)
@@ -47,19 +49,22 @@ class Fixed(Composite):
 
 
 @contextlib.contextmanager
-def _outside_inference():
-    """Constants that a body makes are kept, and may later be saved for backward."""
-    if not inference_enabled():
-        yield
-        return
-    asked = state.asked_grad
-    set_inference(False)
+def _unrecorded():
+    """This run of the body is nobody's. But constants that it makes are kept, and may later be
+    saved for backward: they are made outside inference mode.
+    """
+    recording, inferring, asked = state.grad, inference_enabled(), state.asked_grad
+    if inferring:
+        set_inference(False)
     set_grad(False)
     try:
         yield
     finally:
-        set_inference(True)
-        state.asked_grad = asked
+        if inferring:
+            set_inference(True)
+            state.asked_grad = asked
+        elif recording:
+            set_grad(True)
 
 
 def _distinct(args, seen):
