@@ -212,11 +212,16 @@ _derivatives = pointwise(
 )
 
 
+MOST_DERIVATIVES = 10_000  # of digamma: the factorial is part of the kernel
+
+
 @composite("aten::polygamma(int n, Tensor self) -> Tensor", method=False)
 def polygamma(n, self):
     """The derivative of order n of digamma (NIST DLMF 5.15; at poles inf, or -inf for even n)."""
     if n < 0:
         raise RuntimeError("polygamma(n, x) does not support negative n.")
+    if n > MOST_DERIVATIVES:
+        raise RuntimeError(f"polygamma(n, x) does not support n above {MOST_DERIVATIVES}.")
     return self.digamma() if n == 0 else _derivatives(n, self)
 
 
