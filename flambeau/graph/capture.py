@@ -80,7 +80,7 @@ class Capture:
         """Performs an op; its parts are seen as well, and it is recorded where it is no launch."""
         if self.broken is not None or target is not None:
             return perform_plainly(op, args, target)
-        if op.family == "composite":
+        if op.family in ("composite", "contraction"):  # products may copy their operands first
             with modes.interpreting(self):
                 return op.slow(args)
         if op.name in DATA_DEPENDENT:

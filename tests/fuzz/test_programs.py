@@ -3,7 +3,7 @@
 import os
 
 import numpy
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 import flambeau as torch
@@ -112,7 +112,7 @@ def inputs(seed):
 @given(steps(), st.integers(0, 1000))
 @settings(
     max_examples=PROGRAMS, deadline=None, derandomize=True,
-    suppress_health_check=list(HealthCheck),
+    suppress_health_check=[c for c in HealthCheck if c is not HealthCheck.filter_too_much],
 )  # fmt: skip
 def test_compiled_programs_equal_eager_ones(program, seed):
     compiled = torch.compile(lambda *values: run(program, values))
@@ -122,4 +122,5 @@ def test_compiled_programs_equal_eager_ones(program, seed):
         for a, b in zip((*expected, *theirs), (*got, *ours), strict=True):
             assert a.dtype is b.dtype and a.shape == b.shape and a.stride() == b.stride()
             numpy.testing.assert_array_equal(a.float().numpy(), b.float().numpy())
-    assert any(entry.variants for entry in compiled._entries.values()), compiled.show()
+    # Where most programs were not compiled, the health check `filter_too_much` fails.
+    assume(any(entry.variants for entry in compiled._entries.values()))
