@@ -70,7 +70,7 @@ def _check_shape(name, shape, rank):
     """Refuses what is neither [N, C, *S] nor [C, *S], and empty channels or planes."""
     fits = len(shape) in (rank + 1, rank + 2)
     empty = next((d for d, n in enumerate(shape[-rank - 1 :]) if not n), None)
-    if not fits and (rank == 3 or (rank == 2 and not name.startswith("max"))):
+    if rank > 1 and not fits:
         raise RuntimeError(
             f"non-empty {rank + 1}D or {rank + 2}D (batch mode) tensor expected for input"
         )
