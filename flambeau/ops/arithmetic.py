@@ -7,7 +7,7 @@ from flambeau.types import by_name
 from .facts import c_name, type_name
 from .family import Pointwise, fused, pointwise
 from .family.pointwise import int_to_float, same
-from .op import also, composite, find
+from .op import also, composite, find, is_tensor
 
 DOUBLE, COMPLEX, INT64 = by_name("float64"), by_name("complex128"), by_name("int64")
 INF = float("inf")
@@ -47,8 +47,14 @@ def _scaled(grad, alpha):
     return grad * conj_of(alpha)
 
 
-def _whole_alpha(common, self, other, alpha):
-    if common.kind not in "fc" and isinstance(alpha, float | complex):
+def _check_alpha(common, self, other, alpha):
+    if alpha.__class__ is bool and common.kind != "b":
+        raise RuntimeError("Boolean alpha only supported for Boolean results.")
+    if isinstance(alpha, complex) and common.kind != "c":
+        raise RuntimeError(
+            "For non-complex input tensors, argument alpha must not be a complex number."
+        )
+    if common.kind not in "fc" and isinstance(alpha, float):
         raise RuntimeError(
             "For integral input tensors, argument alpha must not be a floating point number."
         )
@@ -65,20 +71,35 @@ add = pointwise(
     """``self + alpha * other``.""",
     scalar=_sum,
     promotes=("self", "other"),
-    check=_whole_alpha,
+    check=_check_alpha,
     grad=dict(self=lambda grad: grad, other=_scaled),
 )
-_SUB_BOOL = (
-    "Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or "
-    "`logical_xor()` operator "
-    "instead."
-)
+
+
+def _is_bool(value):
+    return is_tensor(value) and value.layout.dtype.kind == "b"
+
+
+def _check_difference(common, self, other, alpha):
+    if common.kind == "b":
+        raise RuntimeError(
+            "Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or "
+            "`logical_xor()` operator instead."
+        )
+    if any(isinstance(v, bool) or _is_bool(v) for v in (self, other)):
+        raise RuntimeError(
+            "Subtraction, the `-` operator, with a bool tensor is not supported. If you are trying "
+            "to invert a mask, use the `~` or `logical_not()` operator instead."
+        )
+    _check_alpha(common, self, other, alpha)
+
+
 sub = pointwise(
     "aten::sub(Tensor|Scalar self, Tensor|Scalar other, *, Scalar alpha=1) -> Tensor",
     """``self - alpha * other``.""",
     scalar=lambda self, other, alpha: self - other * alpha,
     promotes=("self", "other"),
-    check=no_bool(_SUB_BOOL),
+    check=_check_difference,
     grad=dict(self=lambda grad: grad, other=lambda grad, alpha: -_scaled(grad, alpha)),
 )
 also(sub, "subtract")
@@ -87,7 +108,7 @@ rsub = pointwise(
     """``other - alpha * self``.""",
     scalar=lambda self, other, alpha: other - self * alpha,
     promotes=("self", "other"),
-    check=no_bool(_SUB_BOOL),
+    check=_check_difference,
     grad=dict(self=lambda grad, alpha: -_scaled(grad, alpha), other=lambda grad: grad),
 )
 mul = pointwise(
@@ -534,13 +555,20 @@ nan_to_num = pointwise(
 )
 
 
+def _no_complex_angle(name, angle):
+    if angle.layout.dtype.kind == "c":
+        raise RuntimeError(f"{name} is not supported for complex tensors.")
+
+
 @fused("aten::deg2rad(Tensor self) -> Tensor")
 def deg2rad(self):
     """Degrees to radians."""
+    _no_complex_angle("deg2rad", self)
     return self * (3.141592653589793 / 180)
 
 
 @fused("aten::rad2deg(Tensor self) -> Tensor")
 def rad2deg(self):
     """Radians to degrees."""
+    _no_complex_angle("rad2deg", self)
     return self * (180 / 3.141592653589793)

@@ -248,6 +248,8 @@ def _weighted(self, product, beta, alpha, promotes=False):
     shape = product.layout.shape
     if not promotes:
         _check_added(self, product)
+    if product.layout.dtype.kind != "c" and complex in (beta.__class__, alpha.__class__):
+        raise RuntimeError("value cannot be converted to type float without overflow")
     if self.layout.shape not in (shape, shape[-1:]):
         self = self.expand(shape)
     kind = product.layout.dtype.kind

@@ -231,6 +231,12 @@ def lu(self, pivot, get_infos):
 )
 def lu_unpack(LU_data, LU_pivots, unpack_data, unpack_pivots):
     """(P, L, U) from packed factors; what is not asked for is empty."""
+    shape = LU_data.layout.shape
+    if len(shape) < 2:
+        raise RuntimeError(
+            "torch.lu_unpack: Expected tensor with 2 or more dimensions. Got size: "
+            f"{list(shape)} instead"
+        )
     m, n = LU_data.layout.shape[-2:]
     k = min(m, n)
     p = low = up = LU_data.new_empty((0,))
@@ -241,6 +247,11 @@ def lu_unpack(LU_data, LU_pivots, unpack_data, unpack_pivots):
                 "dtype.\n"
                 "Note: this function is intended to be used with the output produced by "
                 "torch.linalg.lu_factor"
+            )
+        if LU_pivots.layout.shape[-1:] != (k,):
+            raise RuntimeError(
+                f"torch.lu_unpack: LU_pivots must have {k} elements for each matrix, but got size "
+                f"{list(LU_pivots.layout.shape)}"
             )
         p = permutation_op(LU_pivots, m).to(LU_data.layout.dtype)
     if unpack_data:

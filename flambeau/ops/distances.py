@@ -150,9 +150,12 @@ def cdist(x1, x2, p, compute_mode):
             f"{x2.layout.shape[-1]}"
         )
     _check_floating("cdist", x1, x2)
+    if x1.layout.dtype is not x2.layout.dtype:
+        found = type_name(x1.layout.dtype), type_name(x2.layout.dtype)
+        raise RuntimeError("expected scalar type {} but found {}".format(*found))
     if compute_mode not in _MODES:
         raise ValueError(f"{compute_mode} is not a valid value for compute_mode")
-    if p < 0:
+    if not p >= 0:
         raise RuntimeError("cdist only supports non-negative p values")
     lead = broadcast((x1.layout.shape[:-2], x2.layout.shape[:-2]))
     a, b = (t.expand((*lead, *t.layout.shape[-2:])) if lead else t for t in (x1, x2))

@@ -7,7 +7,8 @@ to `Op.slow`, an active interpreter to `perform`.
 
 import keyword
 
-from flambeau.types import TENSOR_TYPES, cpu
+from flambeau import runtime
+from flambeau.types import TENSOR_TYPES, cpu, layout, meta
 
 from . import facts, modes, overrides
 
@@ -174,6 +175,7 @@ def _prelude(op, aliases, names):
     lines = []
     if op.schema.variadic:
         v = op.schema.variadic
+        lines.append(f"    if not {v} and not named: raise TypeError(missing(op, {v!r}))")
         lines.append(f"    if named: {v} = by_name(op, {v}, named)")
         lines += [
             f"    if len({v}) == 1 and ({v}_ := {v}[0]).__class__ is not int:",
@@ -372,31 +374,43 @@ def _inplace_plan(op, plans, raw):
             f"{op.name}_(): argument 'input' (position 1) must be Tensor, not "
             f"{type(args[0]).__name__}"
         )
-    check_devices(op, args)
+    numbers = check_devices(op, args)
+    if any(args[0] is v for v in numbers):
+        raise RuntimeError(f"Tensor on device {cpu} is not on the expected device {meta}!")
     key = op.key(args)
     plan = plans.get(key)
     if plan is None:
-        plan = plans[key] = op.plan_inplace(args)
+        plan = plans[key] = op.plan_inplace(on_meta(args, numbers))
     normal = list(raw) == args or all(a is b for a, b in zip(raw, args, strict=True))
     return plan if normal else lambda *_: plan(*args)
 
 
 def check_devices(op, args):
     """Raises where tensors lie on different devices. 0-dim tensors of the cpu go with all: they
-    count as numbers.
+    count as numbers, and are what is returned.
     """
-    found = [v.layout for v in args if is_tensor(v)]
-    found += [t.layout for v in args if v.__class__ is tuple for t in v if is_tensor(t)]
-    if op.mixes_devices or len({v.device for v in found}) < 2:
-        return
-    home = next(
-        (v.device for v in found if v.ndim), next(v.device for v in found if v.device is not cpu)
-    )
-    other = next(
-        (v.device for v in found if v.device is not home and (v.ndim or v.device is not cpu)), None
-    )
-    if other is not None:
-        raise RuntimeError(f"Tensor on device {other} is not on the expected device {home}!")
+    found = [v for v in args if is_tensor(v)]
+    found += [t for v in args if v.__class__ is tuple for t in v if is_tensor(t)]
+    if op.mixes_devices or len({t.layout.device for t in found}) < 2:
+        return ()
+    placed = [t.layout.device for t in found if t.layout.ndim or t.layout.device is not cpu]
+    home = placed[0]
+    for device in placed:
+        if device is not home:
+            raise RuntimeError(f"Tensor on device {device} is not on the expected device {home}!")
+    return [t for t in found if t.layout.device is not home]
+
+
+def on_meta(args, numbers):
+    """The arguments for a plan, `numbers` on meta like the rest: it must not touch memory."""
+    if not numbers:
+        return args
+    nothing = runtime.foreign(0, 0, None)
+    made = {id(t): runtime.wrap(nothing, layout((), (), t.layout.dtype, meta), 0) for t in numbers}
+    return [
+        tuple([made.get(id(t), t) for t in v]) if v.__class__ is tuple else made.get(id(v), v)
+        for v in args
+    ]
 
 
 SHARED = (

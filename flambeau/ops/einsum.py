@@ -4,6 +4,7 @@ import math
 
 from .arithmetic import conj_of
 from .contraction import bmm, matmul, mm
+from .facts import type_name
 from .family import fixed
 from .family.reduction import wrap_dim
 from .op import composite, find
@@ -317,6 +318,10 @@ def linalg_cross(input, other, dim):
     a, b = input.layout, other.layout
     if a.ndim != b.ndim:
         raise RuntimeError("linalg.cross: inputs must have the same number of dimensions.")
+    if a.dtype is not b.dtype:
+        raise RuntimeError(
+            f"expected scalar type {type_name(a.dtype)} but found {type_name(b.dtype)}"
+        )
     d = wrap_dim(dim, a.ndim)
     if a.shape[d] != 3 or b.shape[d] != 3:
         raise RuntimeError(

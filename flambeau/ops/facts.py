@@ -124,7 +124,7 @@ def call_text(op, args, suffix="") -> str:
     """The call as its schema sees it: ``mm(self: float32[2, 3], mat2: float32[4, 5])``."""
     shown = []
     for a, v in zip(op.schema.arguments, args, strict=True):
-        if a.has_default and not is_tensor(v) and (v is a.default or v == a.default):
+        if a.has_default and (v is a.default or (type(v) is type(a.default) and v == a.default)):
             continue
         shown.append(f"{a.name}{': ' if a.is_tensor else '='}{value_text(v)}")
     space = "" if op.namespace in ("", "aten") else op.namespace + "."

@@ -213,7 +213,7 @@ rows_where = _RowsWhere(
 
 
 index = _Index(
-    "aten::index(Tensor self, Tensor[] indices) -> Tensor",
+    "aten::index(Tensor self, Tensor?[] indices) -> Tensor",
     """The elements at the places that index tensors and masks give; None is a whole dimension.""",
     dict(self=lambda grad, self_layout, indices: _spread_back(grad, self_layout, indices)),
     method=False,
@@ -303,7 +303,7 @@ class _IndexPut(_ByList):
 
 
 index_put = _IndexPut(
-    "aten::index_put(Tensor self, Tensor[] indices, Tensor values, bool accumulate=False) -> "
+    "aten::index_put(Tensor self, Tensor?[] indices, Tensor values, bool accumulate=False) -> "
     "Tensor",
     """`self` with `values` written (or added) at the places that the index tensors give.""",
     dict(

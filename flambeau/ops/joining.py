@@ -37,11 +37,6 @@ def checked(schema, doc, *, run, check, grad=None, **options):
 def _check_cat(tensors, dim):
     if not tensors:
         raise ValueError("torch.cat(): expected a non-empty list of Tensors")
-    for i, t in enumerate(tensors):
-        if not hasattr(t, "layout"):
-            raise TypeError(
-                f"expected Tensor as element {i} in argument 0, but got {type(t).__name__}"
-            )
     layouts = [t.layout for t in tensors]
     for i, x in enumerate(layouts):
         if not x.ndim:

@@ -144,13 +144,13 @@ class Op:
 
     def _planned(self, raw):
         args = self.schema.normalise(raw)
-        door.check_devices(self, args)
+        numbers = door.check_devices(self, args)
         key = self.key(args)
         plan = self.plans.get(key)
         if plan is None:
             if len(self.plans) > LIMIT:
                 self.plans.clear()
-            plan = self.plans[key] = self.plan(args)
+            plan = self.plans[key] = self.plan(door.on_meta(args, numbers))
         if all(_is_plain(v) for v in raw):
             try:
                 self.plans[
@@ -241,8 +241,9 @@ def _rounded_once(body):
     type."""
 
     def run(*args):
-        half = next((t.layout.dtype for t in _tensors(args) if t.layout.dtype in HALVES), None)
-        if half is None:
+        kinds = {t.layout.dtype for t in _tensors(args)}
+        half = next((k for k in kinds if k in HALVES), None)
+        if half is None or FLOAT in kinds:  # beside float32, the body says what it takes
             return body(*args)
         made = body(*(a.to(FLOAT) if is_tensor(a) and a.layout.dtype is half else a for a in args))
         if made.__class__ is tuple:

@@ -9,7 +9,7 @@ from flambeau._base import numpy
 from flambeau.types import by_name, contiguous
 
 from .creation import Placed, new_layout, rounded_twice, stepped, wide
-from .facts import no_memory
+from .facts import c_name, no_memory
 from .family import pointwise
 from .family.arrays import adopt
 from .family.pointwise import type_name
@@ -111,12 +111,21 @@ def linspace(start, end, steps, dtype, device):
     dtype = dtype or defaults.dtype
     if dtype.kind == "c":
         return _complex_spaced(start, end, steps, dtype, device)
+    _refuse_complex("linspace", start, end, dtype)
     if dtype.kind in "iu":
         start, end = int(start), int(end)
     if steps < 0:
         raise RuntimeError("number of steps must be non-negative")
     step = (end - start) / max(steps - 1, 1)
     return spaced((steps,), start, end if steps > 1 else start, step, steps, dtype, device)
+
+
+def _refuse_complex(name, start, end, dtype):
+    if isinstance(start, complex) or isinstance(end, complex):
+        raise RuntimeError(
+            f"torch.{name}(): inferred dtype c10::complex<float> can't be safely cast to passed "
+            f"dtype {c_name(dtype)}"
+        )
 
 
 def _complex_spaced(start, end, steps, dtype, device):
@@ -137,6 +146,8 @@ def eye(n, m, dtype, device):
 
 
 def _exponents(dtype, start, end, steps):
+    if dtype.kind != "c":
+        _refuse_complex("logspace", start, end, dtype)
     if dtype.kind in "iu":
         start, end = int(start), int(end)
     if steps < 0:

@@ -287,6 +287,23 @@ def cholesky_inverse(self, upper):
 # With the LU factors.
 
 
+def _check_pivots(LU, pivots, B):
+    if B.layout.ndim < 2:
+        raise RuntimeError("linalg.lu_solve: The input tensor B must have at least 2 dimensions.")
+    if pivots.layout.dtype.name != "int32":
+        raise RuntimeError("linalg.lu_solve: pivots should be a Tensor of scalar type torch.int32")
+    if pivots.layout.shape[-1:] != LU.layout.shape[-1:]:
+        raise RuntimeError(
+            "linalg.lu_solve: Number of pivots per batch should be same as the dimension of the "
+            "matrix"
+        )
+    if pivots.layout.shape != LU.layout.shape[:-1]:
+        raise RuntimeError(
+            "linalg.lu_solve: Expected LU.shape[:-1] and pivots.shape to be the same, but got "
+            f"pivots with shape {list(pivots.layout.shape)} instead"
+        )
+
+
 @composite(
     "linalg::lu_solve(Tensor LU, Tensor pivots, Tensor B, *, bool left=True, bool adjoint=False) "
     "-> Tensor"
@@ -296,6 +313,7 @@ def lu_solve(LU, pivots, B, left, adjoint_):
     factors of A.
     """
     check_square("torch.linalg.lu_solve", LU, "LU")
+    _check_pivots(LU, pivots, B)
     _check_system("linalg.lu_solve", LU, B, left)
     if not left:
         return adjoint(lu_solve(LU, pivots, adjoint(B), left=True, adjoint=not adjoint_))

@@ -132,6 +132,8 @@ def _expand(source, size, implicit=False):
                 "non-singleton "
                 f"dimension {d}.  Target sizes: {list(size)}.  Tensor sizes: {list(source.shape)}"
             )
+        elif n < 0:
+            raise RuntimeError(f"numel: integer multiplication overflow: a size of {n}")
         shape.append(n)
     return expand_layout(source, tuple(shape)), 0
 

@@ -12,6 +12,11 @@ def gradient(input, *, spacing=1, dim=None, edge_order=1):
     for each dimension. Inside, differences are central; at the edges, one-sided and of
     `edge_order` 1 or 2.
     """
+    if not isinstance(input, Tensor) or not isinstance(edge_order, int):
+        raise TypeError(
+            "gradient() received an invalid combination of arguments - got "
+            f"({type(input).__name__}, edge_order={type(edge_order).__name__})"
+        )
     dims = _dims(input, dim)
     steps = _steps(input, spacing, dims, dim is not None)
     if edge_order not in (1, 2):

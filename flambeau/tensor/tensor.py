@@ -16,7 +16,7 @@ from flambeau.ops import (
     no_device,
     overrides,
 )
-from flambeau.types import STRUCT_LETTERS, Device, DType, Layout, cpu, layout
+from flambeau.types import STRUCT_LETTERS, Device, DType, Layout, cpu, layout, meta
 
 from .autograd import engine, hooks
 from .printing import tensor_repr
@@ -433,6 +433,8 @@ class Tensor:
             raise RuntimeError(
                 f"a Tensor with {layout.numel} elements cannot be converted to Scalar"
             )
+        if layout.device is meta:
+            raise RuntimeError("Tensor.item() cannot be called on meta tensors")
         letter = STRUCT_LETTERS.get(layout.dtype)
         watched = modes.interpreters and modes.state.stack
         if letter is not None and layout.device is cpu and not layout.neg and not watched:

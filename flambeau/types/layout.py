@@ -89,6 +89,10 @@ def layout(
 def _make(key):
     made = object.__new__(Layout)
     made.shape, made.strides, made.dtype, made.device, made.conj, made.neg = key
+    if any([n < 0 for n in made.shape]):
+        raise RuntimeError(
+            f"Trying to create tensor with negative dimension {min(made.shape)}: {list(made.shape)}"
+        )
     made.ndim = len(made.shape)
     made.numel = math.prod(made.shape)
     made.itemsize = made.dtype.itemsize

@@ -16,19 +16,21 @@ from .dtype import PYTHON_TYPES, DType, by_name
 
 _SIGNATURE = re.compile(r"(?:(\w+)::)?(\w+)(?:\.(\w+))?\((.*)\)\s*->\s*(.+)$", re.S)
 _ARGUMENT = re.compile(
-    r"([\w]+)(\|Scalar)?(?:\((\w!?)\))?(\[(\d*)\])?(\?)?(?:\s+(\w+))?(?:\s*=\s*(.+))?$", re.S
+    r"([\w]+)(\|Scalar)?(?:\((\w!?)\))?(\?(?=\[))?(\[(\d*)\])?(\?)?(?:\s+(\w+))?(?:\s*=\s*(.+))?$",
+    re.S,
 )
 
 
 class Argument:
     """One parameter: `name`, `type` (Tensor, Scalar, int, float, bool, str, ScalarType, …), `list`,
-    `size` of a
-    fixed-size list (a lone number is repeated), `optional`, `default`, `keyword`-only, `written` in
-    place. ``Tensor|Scalar`` is a Tensor for which a `number` may stand: PyTorch has an overload for
-    each."""
+    `size` of a fixed-size list (a lone number is repeated), `gaps` where its elements may be None,
+    `optional`, `default`, `keyword`-only, `written` in place. ``Tensor|Scalar`` is a Tensor for
+    which a `number` may stand: PyTorch has an overload for each.
+    """
 
     __slots__ = (
         "default",
+        "gaps",
         "has_default",
         "keyword",
         "list",
@@ -45,7 +47,10 @@ class Argument:
         match = _ARGUMENT.match(text.strip())
         if match is None:
             raise ValueError(f"not an argument: {text!r}")
-        self.type, number, alias, brackets, size, optional, self.name, default = match.groups()
+        self.type, number, alias, gaps, brackets, size, optional, self.name, default = (
+            match.groups()
+        )
+        self.gaps = gaps is not None
         self.number = number is not None
         self.written = bool(alias and alias.endswith("!"))
         self.list, self.size = brackets is not None, int(size) if size else None
@@ -74,6 +79,7 @@ class Argument:
         kind = (
             self.type
             + ("|Scalar" if self.number else "")
+            + ("?" if self.gaps else "")
             + (f"[{self.size or ''}]" if self.list else "")
             + ("?" if self.optional else "")
         )
@@ -136,6 +142,7 @@ class Schema:
 # Classes whose instances are tensors, told by the tensor layer: the check that is made most often
 # must be quick.
 TENSOR_TYPES: set = set()
+MOST = 1 << 63  # above the largest int that a schema takes
 _EXACT = {"int": int, "SymInt": int, "float": float, "bool": bool, "str": str}
 
 
@@ -158,6 +165,8 @@ def _make_normalise(schema):
             wrong = f"{name}.__class__ not in tensors"
         elif a.type in _EXACT and not a.list:
             wrong = f"{name}.__class__ is not {_EXACT[a.type].__name__}"
+            if _EXACT[a.type] is int:
+                wrong += f" or not {-MOST} <= {name} < {MOST}"
         elif a.type == "Scalar" and not a.list:
             wrong = f"{name}.__class__ not in numbers"
         elif a.type == "int" and not a.size:
@@ -209,6 +218,12 @@ def _convert_list(schema, argument, value):
     if argument.type == "Tensor":
         if not isinstance(value, list | tuple):
             _refuse(schema, argument, value)
+        for i, v in enumerate(value):
+            if not _is_tensor(v) and not (v is None and argument.gaps):
+                raise TypeError(
+                    f"expected Tensor as element {i} in argument {argument.position}, but got "
+                    f"{type(v).__name__}"
+                )
         return tuple(value)
     if isinstance(value, numbers.Number) or hasattr(value, "layout"):
         if argument.type == "int" and isinstance(value, float):
@@ -253,6 +268,8 @@ def _tensor(schema, argument, value):
 
 def _int(schema, argument, value):
     if isinstance(value, int):
+        if not -MOST <= value < MOST:
+            raise ValueError("Overflow when unpacking long long")
         return value
     if isinstance(value, float) or (_is_tensor(value) and value.dtype.kind in "fc"):
         _refuse(schema, argument, value)

@@ -95,7 +95,15 @@ def tensors(chance: random.Random) -> list:
         ft.zeros(2, 3, device="meta"),
         ft.zeros(0, 0),
         ft.zeros((1,) * 12),
+        ft.zeros((), device="meta"),
+        ft.zeros(3, device="meta", dtype=ft.int64),
+        ft.zeros((), device="meta", dtype=ft.bool),
+        ft.tensor(1),
+        ft.tensor(0.5),
     ]
+
+
+WITHOUT_MEMORY = 8  # the last tensors: those on meta, and numbers that may stand beside them
 
 
 SCALARS = (
@@ -269,7 +277,8 @@ def hunt(seed: int, rounds: int, part: int, parts: int) -> int:
 def one(op, chance, trace, found) -> None:
     """One call, and what is wrong with how it ended."""
     pool = tensors(chance)
-    args = [argument(a, pool, chance) for a in op.schema.arguments]
+    chosen = pool[-WITHOUT_MEMORY:] if chance.random() < 0.1 else pool
+    args = [argument(a, chosen, chance) for a in op.schema.arguments]
     positional = sum(not a.keyword for a in op.schema.arguments)
     keywords = {
         a.name: v

@@ -249,6 +249,60 @@ WRONG = [
         TypeError,
         "torch.Size() takes an iterable of 'int' (item 0 is 'float')",
     ),
+    (lambda: a().expand(-3, 2, 3), RuntimeError, "numel: integer multiplication overflow"),
+    (lambda: a().expand(), TypeError, 'expand() missing 1 required positional arguments: "size"'),
+    (lambda: a().chunk(2**63), ValueError, "Overflow when unpacking long long"),
+    (
+        lambda: ft.cat([a(), None]),
+        TypeError,
+        "expected Tensor as element 1 in argument 0, but got NoneType",
+    ),
+    (
+        lambda: ft.clamp(a(), np.zeros(2)),
+        TypeError,
+        "clamp(): argument 'min' (position 2) must be Tensor, not ndarray",
+    ),
+    (
+        lambda: a() - True,
+        RuntimeError,
+        "Subtraction, the `-` operator, with a bool tensor is not supported. If you are trying to "
+        "invert a mask, use the `~` or `logical_not()` operator instead.",
+    ),
+    (
+        lambda: ft.add(a(), a(), alpha=1j),
+        RuntimeError,
+        "For non-complex input tensors, argument alpha must not be a complex number.",
+    ),
+    (
+        lambda: ft.addcmul(a(), a(), a(), value=1j),
+        RuntimeError,
+        "value cannot be converted to type float without overflow",
+    ),
+    (
+        lambda: ft.addmm(ft.zeros(3).half(), a(), ft.zeros(3, 3)),
+        RuntimeError,
+        "self and mat2 must have the same dtype, but got Half and Float",
+    ),
+    (
+        lambda: ft.linalg.cross(ft.zeros(3), ft.zeros(3).int()),
+        RuntimeError,
+        "expected scalar type Float but found Int",
+    ),
+    (
+        lambda: ft.zeros((), device="meta").item(),
+        RuntimeError,
+        "Tensor.item() cannot be called on meta tensors",
+    ),
+    (
+        lambda: ft.tensor(1.0).add_(ft.zeros((), device="meta")),
+        RuntimeError,
+        "Tensor on device cpu is not on the expected device meta!",
+    ),
+    (
+        lambda: ft.linalg.lu_solve(ft.eye(3), ft.zeros(3).long(), ft.zeros(3, 1)),
+        RuntimeError,
+        "linalg.lu_solve: pivots should be a Tensor of scalar type torch.int32",
+    ),
     (lambda: ft.device("cpu", -1), RuntimeError, "Device index must not be negative"),
     (lambda: ft.load(3), AttributeError, "'int' object has no attribute 'read'"),
 ]

@@ -16,7 +16,7 @@ from flambeau.types import DType, Layout, contiguous, meta
 from ..modes import state
 from ..op import Op, is_tensor
 from ..promotion import compute_type
-from .launch import Work, expand
+from .launch import Work, expand, same_device
 from .product import product_stage
 from .reduction import Fold, split
 
@@ -358,7 +358,7 @@ class Chain(Op):
 
     def plan(self, args):
         tensors = [a for a in args if is_tensor(a)]
-        device = tensors[0].layout.device
+        device = same_device([t.layout for t in tensors], self.name)
         steps = Steps(device)
         self.build(steps, *[Buffer(a.layout, i) if is_tensor(a) else a for i, a in enumerate(args)])
         record = None

@@ -199,7 +199,7 @@ def _on_meta(made, targets, record):
 
 def same_device(operands, name) -> "object":
     """The one device of `operands` (0-dim cpu tensors may stand beside others)."""
-    devices = {o.device for o in operands if o.ndim} or {o.device for o in operands}
+    devices = {o.device for o in operands if o.ndim or o.device is not cpu}
     if len(devices) > 1:
         first, second, *_ = sorted(map(str, devices))
         raise RuntimeError(

@@ -82,6 +82,8 @@ class Pointwise(Op):
         common = result_type(chosen)
         if self.check is not None:
             self.check(common, *args)
+        if common.kind != "c" and any([v.__class__ is complex for v in args]):
+            raise RuntimeError("value cannot be converted to type float without overflow")
         compute, result = self.dtype(common)
         return operands, common, compute, result
 
