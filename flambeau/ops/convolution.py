@@ -554,6 +554,12 @@ def _declare(rank):
     def conv_transpose(input, weight, bias, stride, padding, output_padding, groups, dilation):
         name = f"conv_transpose{rank}d"
         _check(name, input, weight, bias, stride, padding, dilation, groups, rank, True)
+        if len(output_padding) != rank:
+            raise RuntimeError(
+                f"expected output_padding to be a single integer value or a list of {rank} values "
+                "to match the convolution dimensions, but got "
+                f"output_padding={list(output_padding)}"
+            )
         for extra, s, d in zip(output_padding, stride, dilation, strict=True):
             if extra >= max(s, d):
                 raise RuntimeError(

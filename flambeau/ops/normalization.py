@@ -10,6 +10,7 @@ import math
 from flambeau import ir
 from flambeau.types import by_name, looks_channels_last
 
+from .facts import type_name
 from .family import Buffer, Fold, chain, fixed, fused
 from .family.chain import viewed
 from .family.launch import expand as expand_layout
@@ -507,6 +508,9 @@ _EPSILON = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23, "floa
 def rms_norm(input, normalized_shape, weight, eps):
     """Mean square 1 over the last dimensions, then weight (Zhang, Sennrich 2019)."""
     dims = _last_dims("rms_norm", input, normalized_shape, weight=weight)
+    if input.layout.dtype.kind in "biu":
+        kind = type_name(input.layout.dtype)
+        raise NotImplementedError(f"\"rms_norm\" not implemented for '{kind}'")
     if input.layout.dtype.kind == "c":
         # As PyTorch: the square, not the squared magnitude.
         scale = ((input * input).mean(dims, True) + (eps or 2.0**-23)).rsqrt()

@@ -368,7 +368,7 @@ def _declare_average(rank):
 
     body.__doc__ = f"The mean of each window of the last {rank} dimensions."
     return fixed(
-        f"nn::avg_pool{rank}d(Tensor self, int[{rank}] kernel_size, int[{rank}] stride=[], "
+        f"nn::avg_pool{rank}d(Tensor self, int[{rank}] kernel_size, int[{rank}]? stride=None, "
         f"int[{rank}] padding=0, "
         f"bool ceil_mode=False, bool count_include_pad=True{extra}) -> Tensor",
     )(body)
@@ -628,6 +628,11 @@ def _declare_fractional(rank):
                 f"{list(self.layout.shape)}"
             )
         spatial = self.layout.shape[-rank:]
+        if min(*kernel, *sizes) <= 0:
+            raise RuntimeError(
+                f"{name}(): kernel_size and output_size must be greater than zero, but got "
+                f"{list(kernel)} and {list(sizes)}"
+            )
         for n, out, k, what in zip(
             spatial, sizes, kernel, ("time", "height", "width")[-rank:], strict=True
         ):

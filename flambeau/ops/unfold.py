@@ -6,8 +6,12 @@ from .convolution import both_sides, crop, fold_windows, output_size, windows, z
 from .family import fixed
 
 
-def _pairs(*values):
-    return [v * 2 if len(v) == 1 else v for v in values]
+def _pairs(**values):
+    pairs = [v * 2 if len(v) == 1 else v for v in values.values()]
+    for name, pair in zip(values, pairs, strict=True):
+        if len(pair) != 2:
+            raise RuntimeError(f"It is expected {name} equals to 2, but got size {len(pair)}")
+    return pairs
 
 
 def _check_geometry(kernel, dilation, padding, stride):
@@ -53,7 +57,9 @@ def im2col(self, kernel_size, dilation, padding, stride):
     """The windows of [N, C, H, W] as columns: [N, C * window, number of windows]; without N
     alike.
     """
-    kernel, dilation, padding, stride = _pairs(kernel_size, dilation, padding, stride)
+    kernel, dilation, padding, stride = _pairs(
+        kernel_size=kernel_size, dilation=dilation, padding=padding, stride=stride
+    )
     _check_geometry(kernel, dilation, padding, stride)
     shape = self.layout.shape
     if self.layout.ndim not in (3, 4) or 0 in shape[-3:]:
@@ -100,7 +106,11 @@ def col2im(self, output_size, kernel_size, dilation, padding, stride):
     are.
     """
     output_size, kernel, dilation, padding, stride = _pairs(
-        output_size, kernel_size, dilation, padding, stride
+        output_size=output_size,
+        kernel_size=kernel_size,
+        dilation=dilation,
+        padding=padding,
+        stride=stride,
     )
     _check_geometry(kernel, dilation, padding, stride)
     shape = self.layout.shape
