@@ -8,7 +8,9 @@ be incomplete, but never wrong.
 
 from __future__ import annotations
 
+import sys
 import threading
+from types import FrameType
 from typing import Any
 
 from flambeau import ir, runtime
@@ -43,9 +45,11 @@ class Capture:
     run to run: for each the number of a slot.
     """
 
-    def __init__(self, numbers_of=None):
+    def __init__(self, numbers_of=None, code=None):
         self.instructions: list[Instruction] = []
         self.broken: str | None = None
+        self.line: int | None = None  # at which it broke, of the function whose code this is
+        self._code = code
         self.numbers = 0
         self._numbers_of = numbers_of
         self._number_slots: dict[int, int] | None = None
@@ -56,14 +60,17 @@ class Capture:
         self._thread = threading.get_ident()
         record_of()  # made before, so that the program finds it
         self._start = runtime.empty(0).serial
-        self._interpreting = modes.interpreting(self)
-        self._interpreting.__enter__()
+        # Below an autocast that is on: it is the casts that are recorded.
+        self._outer = modes.state.stack
+        modes.state.stack = (self, *self._outer)
+        modes.interpreters.append(self)
         self._before = runtime.watch(self._launched)
         return self
 
     def __exit__(self, *exception):
         runtime.watch(self._before)
-        self._interpreting.__exit__(*exception)
+        modes.state.stack = self._outer
+        modes.interpreters.remove(self)
         if exception[0] is not None:
             self.end(f"{exception[0].__name__} was raised")
 
@@ -73,6 +80,10 @@ class Capture:
             line = user_line()
             self.broken = f"{reason}\n  at {line}" if line else reason
             self.instructions = []
+            frame: FrameType | None = sys._getframe(1)
+            while frame is not None and frame.f_code is not self._code:
+                frame = frame.f_back
+            self.line = None if frame is None else frame.f_lineno
 
     # What the interpreter sees.
 
@@ -217,6 +228,10 @@ class Capture:
     def operand(self, tensor) -> Operand:
         """Where a tensor lies. Raises Broken where the capture does not know."""
         return self._operand(tensor)
+
+    def is_new(self, tensor) -> bool:
+        """Whether a tensor's memory was made during the capture."""
+        return tensor.storage.serial >= self._start
 
     def buffer_of(self, tensor) -> Buffer | None:
         """The buffer that a tensor lies in, if the capture met it."""

@@ -19,10 +19,10 @@ from .passes import optimize
 class Pair:
     """Two programs. ``run(tensors, numbers)`` is that of the first, recorded for backward."""
 
-    def __init__(self, capture: Capture, leaving: list[Any], tensors: list[Any]):
+    def __init__(self, capture: Capture, leaving: list[Any], tensors: list[Any], first: int):
         roots = [t for t in leaving if t._node is not None]
         self._roots = [k for k, t in enumerate(leaving) if t._node is not None]
-        inputs = _leaves(roots, tensors)
+        inputs = _leaves(roots, tensors, first)
         # Arguments change from call to call; parameters do not.
         self._inputs = [next((k for k, t in enumerate(tensors) if t is i), i) for i in inputs]
         seeds = [t.detach().new_empty(t.layout.shape) for t in roots]
@@ -99,8 +99,10 @@ def _is_fixed(buffer) -> bool:
     return buffer.holder is not None and buffer.argument is None
 
 
-def _leaves(roots, tensors) -> list[Any]:
-    """What gradients are wanted for: arguments with a history, leaves behind the results."""
+def _leaves(roots, tensors, first: int) -> list[Any]:
+    """What gradients are wanted for: arguments with a history, leaves behind the results. Nodes
+    before number `first` are those of other runs.
+    """
     ends = {_node(t): t for t in tensors if t._node is not None}
     found: dict[Any, Any] = {}
     todo, seen = [_node(t) for t in roots], set()
@@ -116,6 +118,8 @@ def _leaves(roots, tensors) -> list[Any]:
             if variable is not None:
                 found[node] = variable
         elif isinstance(node, Node):
+            if node.order < first:
+                raise Broken("what was computed outside is differentiated")
             todo.extend(e.node if isinstance(e, Output) else e for e in node.edges or ())
     return list(found.values())
 

@@ -17,12 +17,13 @@ import gc
 import struct
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from flambeau import runtime
 from flambeau._base import annotations as marks
 from flambeau.nn import Module
+from flambeau.ops import AccumulateGrad, Output
 from flambeau.runtime import GUARD_KINDS
 from flambeau.tensor import Tensor
 from flambeau.types import Device, DType, Layout
@@ -94,12 +95,21 @@ class Watch:
     effects that a program could not repeat.
     """
 
-    def __init__(self, end: Callable[[str], None], constant: Callable[[Tensor], None]):
+    def __init__(
+        self,
+        end: Callable[[str], None],
+        constant: Callable[[Tensor], None],
+        arguments: Sequence[Tensor] = (),
+    ):
+        self._arguments = arguments
+        self.first = runtime.next_order()
+        self.grads: dict[int, tuple[Tensor, Any]] = {}  # what `grad` was when a tensor was met
         self.reads: dict[tuple[int, Any], Read] = {}
         self.tensors: dict[int, Tensor] = {}
         self.held: dict[int, Tensor] = {}  # those reached from elsewhere than from arguments
         self.optimizers: list[Any] = []
         self.stepping: Any = None
+        self.changed: Any = None  # the name of a value that the function changed
         self.went_back = False
         self._end, self._constant = end, constant
         self._names: set[str] = set()
@@ -156,8 +166,25 @@ class Watch:
                 self._end(f"{type(owner).__name__}.step() was called")
         elif name in ("backward", "backward_from") and module.endswith("autograd.engine"):
             self.went_back = True
+            self._check_history(frame)
             if frame.f_locals.get("retain_graph") or frame.f_locals.get("create_graph"):
                 self._end("backward() kept the graph")
+
+    def _check_history(self, frame) -> None:
+        """Ends the capture where backward is about to run beyond what was computed in it."""
+        given = frame.f_locals
+        roots = given.get("tensors") or (given.get("tensor"),)
+        roots = roots if isinstance(roots, tuple | list) else (roots,)
+        ends = {id(t._node) for t in self._arguments if t._node is not None}
+        for node in nodes_behind([getattr(t, "_node", None) for t in roots]):
+            if id(node) in ends:
+                return self._end("backward() runs to an argument")
+            if not isinstance(node, AccumulateGrad) and node.order < self.first:
+                return self._end("backward() runs through what was computed before")
+
+    def was_there(self, value) -> bool:
+        """Whether an object was met where it existed before the run, and is compared."""
+        return self._walked.get(id(value), (INSIDE, 0))[0] > INSIDE and id(value) not in self._made
 
     def _is_open(self, frame) -> bool:
         """Whether the frame's function is the user's, or a module's or optimizer's."""
@@ -247,6 +274,7 @@ class Watch:
                 continue
             if isinstance(value, Tensor):
                 self.tensors[id(value)] = value
+                self.grads.setdefault(id(value), (value, value._grad))
                 if level == HELD:
                     self.held[id(value)] = value
                 continue
@@ -310,8 +338,28 @@ class Watch:
         for read in self.reads.values():
             if not read.same():
                 where = type(read.container).__name__
+                self.changed = read.key
                 self._end(f"the function changed {read.key!r} of a {where} that it also reads")
                 return
+
+
+def is_foreign(scope: dict[str, Any]) -> bool:
+    """Whether these are the globals of a module that is not the user's: ours, or Python's."""
+    root = (scope.get("__name__") or "").partition(".")[0]
+    return not root or root in CLOSED or root in sys.stdlib_module_names and root != "__main__"
+
+
+def nodes_behind(nodes):
+    """All nodes of autograd's graph that lead to these, themselves first."""
+    todo, seen = [*nodes], set()
+    while todo:
+        node = todo.pop()
+        node = node.node if isinstance(node, Output) else node
+        if node is None or id(node) in seen:
+            continue
+        seen.add(id(node))
+        yield node
+        todo.extend(getattr(node, "edges", None) or ())
 
 
 def _parameters(code) -> int:
@@ -406,4 +454,6 @@ def _row(read: Read) -> tuple[int, int, int, int]:
     return GUARD_KINDS.index(kind), id(container), number, id(read.expected)
 
 
-__all__ = ["GRAD", "PLAIN", "Guard", "Read", "SlotOf", "Watch", "exactly"]
+__all__ = [
+    "GRAD", "PLAIN", "Guard", "Read", "SlotOf", "Watch", "exactly", "is_foreign", "nodes_behind",
+]  # fmt: skip
