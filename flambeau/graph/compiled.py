@@ -30,7 +30,7 @@ from .pace import Paces
 from .passes import optimize
 from .program import Program
 from .split import Source, blamed, reading, source_of, split
-from .state import GRAD, PLAIN, Guard, Read, SlotOf, Watch, exactly, is_foreign
+from .state import GRAD, PLAIN, Guard, Read, SlotOf, Watch, exactly, identity, is_foreign
 
 VARIANTS = 16  # programs of one key; more means that something changes with every call
 KEYS = 1024  # so many kinds of arguments are remembered
@@ -200,7 +200,7 @@ class Compiled:
             return functools.partial(made, *given) if given else made
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            module = self._function
+            module: Any = self._function
             if is_hooked(module) or body_of(module)[0] is not plain:
                 return module(*args, **kwargs)
             return made(module, *args, **kwargs)
@@ -316,6 +316,7 @@ class Recorder:
         self._function, self._tensors = function, tensors
         self._paces = Paces()
         plain, _ = body_of(function)
+        self._before = [(t, *identity(t)) for t in tensors]
         self._capture = Capture(self._paces.numbers_of, getattr(plain, "__code__", None))
         self._watch = Watch(self._capture.end, self._capture.constant, tensors)
         self._paces.start(self._capture, self._watch)
@@ -351,6 +352,9 @@ class Recorder:
             self._read_optimizer(optimizer)
         if capture.broken is not None:
             raise Broken(capture.broken)
+        for tensor, *before in (*self._before, *watch.met.values()):
+            if any(a is not b for a, b in zip(before, identity(tensor), strict=True)):
+                raise Broken("a tensor that was there got a history, a shape or memory")
         leaving: list[Any] = []
         rebuild = _shape_of(result, leaving, watch.was_there)
         grads = Grads(capture, watch)

@@ -85,7 +85,7 @@ class Executable:
             else:
                 home = o.buffer.holder if o.buffer.argument is None else tensors[o.buffer.argument]
                 same = home.layout is o.layout and not o.start
-                out.append(home if same else _placed(home, o))
+                out.append(home if same else _view(home, o))
         return tuple(out)
 
     # Memory that stays: what several stretches see, or a host op.
@@ -177,6 +177,14 @@ def _placed(home, operand: Operand):
     assert layout is not None
     start = home.offset * home.layout.itemsize + operand.start
     return runtime.wrap(home.storage, layout, start // layout.itemsize)
+
+
+def _view(home, operand: Operand):
+    """The tensor that an operand is, as a view of a tensor of the user's."""
+    layout, place = operand.layout, _placed(home, operand)
+    if any(getattr(layout, f) != getattr(home.layout, f) for f in ("dtype", "conj", "neg")):
+        return place
+    return home.as_strided(layout.shape, layout.strides, place.offset)
 
 
 def _buffers(instructions) -> list[Buffer]:

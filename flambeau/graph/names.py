@@ -28,7 +28,10 @@ class _Names(ast.NodeVisitor):
     def visit_Name(self, node: ast.Name) -> None:
         if node.id in self._hidden:
             return
-        (self.reads if isinstance(node.ctx, ast.Load) else self.binds).add(node.id)
+        if not isinstance(node.ctx, ast.Store):
+            self.reads.add(node.id)
+        if not isinstance(node.ctx, ast.Load):
+            self.binds.add(node.id)
 
     def visit_NamedExpr(self, node: ast.NamedExpr) -> None:
         self.visit(node.value)

@@ -25,13 +25,17 @@ CHANGING = frozenset(
     {"append", "extend", "insert", "pop", "remove", "clear", "update", "add", "setdefault",
      "popitem", "appendleft", "popleft", "discard"}
 )  # fmt: skip
+# Functions that are through with a generator when they return.
+CONSUMING = frozenset(
+    {"sum", "any", "all", "min", "max", "tuple", "list", "set", "dict", "sorted", "frozenset"}
+)
 UNIT = "the unit of"  # no identifier of the user's
 
 
 class Source(NamedTuple):
     """A function as statements, and where its names have their values."""
 
-    function: types.FunctionType
+    function: Any
     arguments: ast.arguments
     body: list[ast.stmt]
     owner: str | None  # the class that its private names belong to
@@ -103,7 +107,7 @@ def blamed(source: Source, changed: Any, leaving: int | None) -> int | None:
     ]  # fmt: skip
     if changed is not None:
         return next((s.lineno for s in simple if _changes(s, changed)), None)
-    last = simple and max(simple, key=lambda s: s.lineno)
+    last: Any = max(simple, key=lambda s: s.lineno, default=None)
     if not isinstance(last, ast.Return):
         return None
     value: Any = last.value
@@ -164,10 +168,10 @@ def split(
     if reads & LOOKING or any(isinstance(x, ast.Global | ast.Nonlocal) for x in nested):
         return None
     cutter = _Cutter(source, line, compiled, unit)
-    body = cutter.block(source.body, set(cutter.parameters), set())
+    body = cutter.block(source.body, set(cutter.parameters), cutter.inner)
     if not cutter.worth:
         return None
-    made = _made(source, source.arguments, body, cutter.cells, source.function.__name__)
+    made: Any = _made(source, source.arguments, body, cutter.cells, source.function.__name__)
     made.__defaults__, made.__kwdefaults__ = (
         source.function.__defaults__,
         source.function.__kwdefaults__,
@@ -190,25 +194,32 @@ class _Cutter:
             for name in node.names
         }
         self._locals = (set(self.parameters) | names_of(source.body)[1]) - self._outer
-        self._shared = self._shared_with_inner()
+        self.inner = self._seen_inside()  # what functions defined inside see may always be read
+        self._shared = self._bound_often() & self.inner  # and must then stay one variable
 
-    def _shared_with_inner(self) -> set[str]:
-        """Variables that functions defined inside see, and that are bound more than once or later:
-        these must stay one variable.
-        """
+    def _seen_inside(self) -> set[str]:
         inner: set[str] = set()
-        for node in ast.walk(ast.Module(self._source.body, [])):
+        nodes = list(ast.walk(ast.Module(self._source.body, [])))
+        consumed = {
+            id(a) for n in nodes if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)
+            and n.func.id in CONSUMING for a in n.args
+        }  # fmt: skip
+        for node in nodes:
+            if id(node) in consumed:
+                continue
             if isinstance(node, FUNCTIONS | ast.ClassDef | ast.GeneratorExp):
                 inner |= names_of([node])[0]
                 inner |= {n for x in ast.walk(node) if isinstance(x, ast.Nonlocal) for n in x.names}
-        inner &= self._locals
+        return inner & self._locals
+
+    def _bound_often(self) -> set[str]:
         counts = dict.fromkeys(self.parameters, 1)
         for node in ast.walk(ast.Module(self._source.body, [])):
             if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store | ast.Del):
                 counts[node.id] = counts.get(node.id, 0) + 1
             elif isinstance(node, ast.For | ast.While):
                 counts |= dict.fromkeys(names_of([node])[1], 2)
-        return {name for name in inner if counts.get(name, 2) > 1}
+        return {name for name in self._locals if counts.get(name, 2) > 1}
 
     # Blocks. `bound` are the names that have values for certain, `later` those that are read
     # behind the block.
@@ -319,7 +330,7 @@ class _Cutter:
         needs = flow.needs & self._locals
         if not ends:
             needs |= {name for name in leaving if name not in after}
-        if not needs <= bound or (self._shared & (needs | binds)):
+        if not needs <= bound or (self._shared & needs) or (self.inner & binds):
             return None
         order = [name for name in self.parameters if name in needs]
         if self.parameters and "super" in names_of(run)[0]:
@@ -350,17 +361,16 @@ class _Cutter:
         call = ast.Call(_load(name), [_load(n) for n in given], [])
         if whole:
             return [_at(ast.Return(call), run[-1])]
+        taken = ast.Tuple([_store(n) for n in leaving], ast.Store())
         if not flagged:
-            target = ast.Tuple([_store(n) for n in leaving], ast.Store())
-            lone: ast.stmt = ast.Assign([target], call) if leaving else ast.Expr(call)
+            lone: ast.stmt = ast.Assign([taken], call) if leaving else ast.Expr(call)
             return [_at(lone, place)]
-        done, value = f"{name} is done", f"{name} gives"
-        pair = ast.Assign([ast.Tuple([_store(done), _store(value)], ast.Store())], call)
-        leave = ast.If(_load(done), [ast.Return(_load(value))], [])
-        made: list[ast.stmt] = [pair, leave]
+        done, given_back = f"{name} is done", f"{name} gives"
+        pair = ast.Tuple([_store(done), _store(given_back)], ast.Store())
+        leave = ast.If(_load(done), [ast.Return(_load(given_back))], [])
+        made: list[ast.stmt] = [ast.Assign([pair], call), leave]
         if leaving:
-            target = ast.Tuple([_store(n) for n in leaving], ast.Store())
-            made.append(ast.Assign([target], _load(value)))
+            made.append(ast.Assign([taken], _load(given_back)))
         return [_at(s, place) for s in made]
 
 

@@ -103,6 +103,7 @@ class Watch:
     ):
         self._arguments = arguments
         self.first = runtime.next_order()
+        self.met: dict[int, tuple] = {}  # tensors, and their identity when they were met
         self.grads: dict[int, tuple[Tensor, Any]] = {}  # what `grad` was when a tensor was met
         self.reads: dict[tuple[int, Any], Read] = {}
         self.tensors: dict[int, Tensor] = {}
@@ -274,7 +275,9 @@ class Watch:
                 continue
             if isinstance(value, Tensor):
                 self.tensors[id(value)] = value
-                self.grads.setdefault(id(value), (value, value._grad))
+                if id(value) not in self.grads:
+                    self.grads[id(value)] = value, value._grad
+                    self.met[id(value)] = value, *identity(value)
                 if level == HELD:
                     self.held[id(value)] = value
                 continue
@@ -343,10 +346,15 @@ class Watch:
                 return
 
 
+def identity(tensor: Tensor) -> tuple[Any, Any, Any]:
+    """What a tensor is besides its elements: history, layout, memory."""
+    return tensor._node, tensor.layout, tensor.storage
+
+
 def is_foreign(scope: dict[str, Any]) -> bool:
     """Whether these are the globals of a module that is not the user's: ours, or Python's."""
     root = (scope.get("__name__") or "").partition(".")[0]
-    return not root or root in CLOSED or root in sys.stdlib_module_names and root != "__main__"
+    return not root or root in CLOSED or (root in sys.stdlib_module_names and root != "__main__")
 
 
 def nodes_behind(nodes):
@@ -455,5 +463,6 @@ def _row(read: Read) -> tuple[int, int, int, int]:
 
 
 __all__ = [
-    "GRAD", "PLAIN", "Guard", "Read", "SlotOf", "Watch", "exactly", "is_foreign", "nodes_behind",
+    "GRAD", "PLAIN", "Guard", "Read", "SlotOf", "Watch", "exactly", "identity", "is_foreign",
+    "nodes_behind",
 ]  # fmt: skip
