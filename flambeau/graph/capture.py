@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any
 
 from flambeau import ir, runtime
-from flambeau._base import user_line
+from flambeau._base import is_ours, user_line
 from flambeau.ops import InRows, Work, modes, perform_plainly, record_of
 from flambeau.tensor import Tensor
 from flambeau.types import by_name
@@ -91,6 +91,9 @@ class Capture:
         """Performs an op; its parts are seen as well, and it is recorded where it is no launch."""
         if self.broken is not None or target is not None:
             return perform_plainly(op, args, target)
+        for a in args:
+            if isinstance(a, runtime.Generator):
+                self.give(record_of(a))  # is made at its first use
         if op.family in ("composite", "contraction"):  # products may copy their operands first
             with modes.interpreting(self):
                 return op.slow(args)
@@ -108,7 +111,11 @@ class Capture:
 
     def reads(self, tensor) -> None:
         """Somebody wants the elements."""
-        self.end("a tensor's elements were read")
+        frame: FrameType | None = sys._getframe(1)
+        name = "repr"
+        while frame is not None and is_ours(frame):
+            name, frame = frame.f_code.co_name, frame.f_back
+        self.end(f"{name}() read a tensor's elements")
 
     def _perform_on_host(self, op, args, result, versions):
         """Records an op that only Python can repeat."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 import collections
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from flambeau import compiler, runtime
@@ -26,11 +26,12 @@ class Executable:
     """A program ready to run.
 
     ``run(tensors, numbers)`` takes the tensors of the buffers that have an `argument`, and gives a
-    tuple of the results, new memory each. `scratch` is how many bytes it takes besides.
+    tuple of the results, new memory each. `scratch` is how many bytes it takes besides. `memory`
+    gives blocks for what is kept between native calls.
     """
 
-    def __init__(self, program: Program):
-        self.program = program
+    def __init__(self, program: Program, memory: Callable[[int], Any] = runtime.empty):
+        self.program, self._memory = program, memory
         if "programs" in knobs.show:
             print(program, file=sys.stderr)
         self.scratch = 0
@@ -103,7 +104,7 @@ class Executable:
 
     def _keep(self, buffer: Buffer) -> None:
         if buffer not in self._homes:
-            memory = runtime.empty(buffer.nbytes)
+            memory = self._memory(buffer.nbytes)
             self._homes[buffer] = runtime.wrap(memory, contiguous((buffer.nbytes,), BYTE), 0)
             self.scratch += buffer.nbytes
 
