@@ -37,17 +37,17 @@ KEYS = 1024  # so many kinds of arguments are remembered
 UNITS = 256  # callables that a function in parts compiles by themselves
 COUNT = 4  # keys after which numbers that were never the same are taken to count
 ANYWAY = (5, 50, 500)  # keys that are captured when first met: arguments may never come again
-TRIES = 3  # captures of a function that raises
+TRIES = 3  # captures of a function that raises, or that does not do twice the same
 capturing = threading.RLock()  # what watches launches sees those of all threads
 
 
 class Entry:
     """What is known for one key: how often it was called, and its programs."""
 
-    __slots__ = ("calls", "objects", "raised", "reason", "variants")
+    __slots__ = ("calls", "objects", "reason", "tries", "variants")
 
     def __init__(self, objects: list[Any]) -> None:
-        self.calls, self.raised, self.variants = 0, 0, list[Variant]()
+        self.calls, self.tries, self.variants = 0, 0, list[Variant]()
         self.objects = objects  # whose identity is in the key: nothing else may get it
         self.reason: str | None = None
 
@@ -140,13 +140,16 @@ class Compiled:
         try:
             result = recorder.run(args, kwargs)
         except Exception:
-            entry.raised += 1
-            if entry.raised >= TRIES:
+            entry.tries += 1
+            if entry.tries >= TRIES:
                 entry.reason = "the function raises"
             raise
         try:
             entry.variants.insert(0, recorder.variant(result))
         except Broken as reason:
+            entry.tries += 1
+            if isinstance(reason, NotYet) and entry.tries < TRIES:
+                return result
             entry.reason = str(reason)
             if self._fullgraph:
                 raise RuntimeError(f"compile(fullgraph=True): {reason}") from None
@@ -319,7 +322,8 @@ class Recorder:
         self._before = [(t, *identity(t)) for t in tensors]
         self._capture = Capture(self._paces.numbers_of, getattr(plain, "__code__", None))
         self._watch = Watch(self._capture.end, self._capture.constant, tensors)
-        self._paces.start(self._capture, self._watch)
+        self._watch.steps = self._paces.begin
+        self._paces.start(self._capture)
 
     @property
     def line(self) -> int | None:
@@ -352,6 +356,8 @@ class Recorder:
             self._read_optimizer(optimizer)
         if capture.broken is not None:
             raise Broken(capture.broken)
+        if self._paces.made_state():
+            raise NotYet("an optimizer made its state")
         for tensor, *before in (*self._before, *watch.met.values()):
             if any(a is not b for a, b in zip(before, identity(tensor), strict=True)):
                 raise Broken("a tensor that was there got a history, a shape or memory")
@@ -402,6 +408,10 @@ class Recorder:
         given = {id(b.holder): b.holder for b in program.buffers() if b.argument is None}
         given |= {k: t for k, t in self._watch.held.items() if self._capture.buffer_of(t)}
         return [t for t in given.values() if t is not None]
+
+
+class NotYet(Broken):
+    """The next run may do what can be captured."""
 
 
 class Grads:

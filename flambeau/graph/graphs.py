@@ -145,7 +145,8 @@ class Graph:
         self._paces = Paces()
         self._capture = GraphCapture(self._paces.numbers_of)
         self._watch = Watch(lambda reason: None, self._capture.constant)
-        self._paces.start(self._capture, self._watch)
+        self._watch.steps = self._paces.begin
+        self._paces.start(self._capture)
         _capturing.append(self)
         casting.clear_autocast_cache()  # its casts are not those of a replay
         self._capture.__enter__()

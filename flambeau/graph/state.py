@@ -109,7 +109,7 @@ class Watch:
         self.tensors: dict[int, Tensor] = {}
         self.held: dict[int, Tensor] = {}  # those reached from elsewhere than from arguments
         self.optimizers: list[Any] = []
-        self.stepping: Any = None
+        self.steps: Callable[[Any], None] = lambda optimizer: None  # told who is about to step
         self.changed: Any = None  # the name of a value that the function changed
         self.went_back = False
         self._end, self._constant = end, constant
@@ -162,7 +162,7 @@ class Watch:
             owner = frame.f_locals.get("self")
             if getattr(owner, "_numbers", None) is not None:
                 self.walk(owner)
-                self.stepping = owner
+                self.steps(owner)
             elif owner is not None:
                 self._end(f"{type(owner).__name__}.step() was called")
         elif name in ("backward", "backward_from") and module.endswith("autograd.engine"):

@@ -22,7 +22,9 @@ def batches(count):
     return [(torch.randn(8, 12), torch.randint(0, 5, (8,))) for _ in range(count)]
 
 
-@pytest.mark.parametrize("make", [torch.optim.Adam, torch.optim.SGD])
+@pytest.mark.parametrize(
+    "make", [torch.optim.Adam, torch.optim.SGD, torch.optim.NAdam, torch.optim.ASGD]
+)
 def test_a_whole_step_replayed_equals_eager_steps(make):
     data = batches(12)
     found = []
