@@ -87,8 +87,10 @@ class Compiled:
             assert self._instead is not None
             return self._instead(*args, **kwargs)
         casts = None
-        if modes.state.stack:
-            if any(i is not casting.interpreter for i in modes.state.stack):
+        if modes.state.stack or stance != "default":
+            if stance == "force_eager" or any(
+                i is not casting.interpreter for i in modes.state.stack
+            ):
                 return self._function(*args, **kwargs)  # a capture around this one, say
             casts = casting.get_autocast_dtype("cpu"), casting.is_autocast_cache_enabled()
         tensors: list[Any] = []
@@ -247,6 +249,36 @@ def reset() -> None:
         compiled.reset()
 
 
+stance = "default"
+
+
+class set_stance:
+    """What compiled functions do from now on, or inside a with block: "default", or "force_eager"
+    to run as they are.
+    """
+
+    def __init__(self, stance: str = "default", **options: Any):
+        self._before = globals()["stance"]
+        if stance not in ("default", "force_eager"):
+            raise RuntimeError(f"unknown stance {stance!r}: it is 'default' or 'force_eager'")
+        globals()["stance"] = stance
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *exception: Any) -> None:
+        globals()["stance"] = self._before
+
+
+def list_backends(exclude_tags: Any = ()) -> list[str]:
+    """The compilers that there are."""
+    return ["flambeau"]
+
+
+def cudagraph_mark_step_begin() -> None:
+    """Nothing: results of programs are memory of their own."""
+
+
 def _held(value: Any, entries: dict, key: Any) -> Any:
     """A reference to an object whose identity is in a key: when it dies, what was known goes."""
     try:
@@ -343,8 +375,13 @@ class Recorder:
             capture.give(t)
         watch.function(target)
         watch.walk(target)
-        with capture, watch:
-            return target(*args, **kwargs)
+        thread = threading.get_ident()
+        marks.compiling.add(thread)
+        try:
+            with capture, watch:
+                return target(*args, **kwargs)
+        finally:
+            marks.compiling.discard(thread)
 
     # What comes of it.
 

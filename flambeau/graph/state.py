@@ -153,7 +153,9 @@ class Watch:
     def _check_own(self, frame) -> None:
         """A function of flambeau's was called."""
         name, module = frame.f_code.co_name, frame.f_globals.get("__name__") or ""
-        if module.startswith("flambeau.data.") or (
+        if frame.f_code in marks.disabled:
+            self._end(f"{name}() was called")
+        elif module.startswith("flambeau.data.") or (
             name in EFFECTS
             and module.startswith(("flambeau.files", "flambeau.tensor", "flambeau.optim"))
         ):

@@ -76,10 +76,7 @@ OPTIMIZERS = {
     "radam": lambda p: torch.optim.RAdam(p, betas=(0.9, 0.9)),
     "rprop": lambda p: torch.optim.Rprop(p),
 }
-TO_PYTHON = {
-    "sparse": lambda p: torch.optim.SparseAdam(p),
-    "differentiable": lambda p: torch.optim.Adam(p, lr=0.01, differentiable=True),
-}
+TO_PYTHON = {"sparse": lambda p: torch.optim.SparseAdam(p)}
 
 
 COMBINATIONS = [(name, {}) for name in OPTIMIZERS | TO_PYTHON]
@@ -495,3 +492,26 @@ def test_zeros_of_both_signs():
     for by in (0.0, 0.0, 0.0, -0.0, -0.0, -0.0, float("nan"), float("nan"), float("nan")):
         got = compiled(torch.ones(1), by).item()
         assert repr(got) == repr(by)
+
+
+def test_what_programs_ask_and_tell_the_compiler():
+    compiled = compile(lambda x: x + (1 if torch.compiler.is_compiling() else 2))
+    assert [compiled(torch.zeros(1)).item() for _ in range(4)] == [2, 1, 1, 1]
+    assert not torch.compiler.is_compiling() and not torch.compiler.is_exporting()
+    assert variants(compiled)
+    torch.compiler.reset()
+    assert not variants(compiled) and compiled(torch.zeros(1)).item() == 2
+
+    assert compile(left_to_python) is left_to_python
+    broken = compile(lambda x: (x * 2, torch._dynamo.graph_break(), x * 3)[2])
+    for _ in range(4):
+        assert broken(torch.ones(1)).item() == 3
+    assert "graph_break" in reasons(broken)[0]
+    with torch.compiler.set_stance("force_eager"):
+        torch._dynamo.reset()
+        for _ in range(4):
+            compiled(torch.zeros(1))
+        assert not variants(compiled)
+    assert torch.compiler.list_backends() == ["flambeau"]
+    with pytest.raises(RuntimeError, match="stance"):
+        torch.compiler.set_stance("hurry")
