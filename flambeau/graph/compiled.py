@@ -399,7 +399,7 @@ class Recorder:
             if any(a is not b for a, b in zip(before, identity(tensor), strict=True)):
                 raise Broken("a tensor that was there got a history, a shape or memory")
         leaving: list[Any] = []
-        rebuild = _shape_of(result, leaving, watch.was_there)
+        rebuild = _shape_of(result, leaving, self._tensors, watch.was_there)
         grads = Grads(capture, watch)
         tensors = [*self._tensors, *(t._grad if g is None else g for t, g in grads.given)]
         self._name_arguments(tensors)
@@ -534,36 +534,41 @@ class Variant:
         count = self._count
         for tensor, grad in zip(self._parameters, made[count:], strict=True):
             tensor._grad = grad
-        return self._rebuild(made)
+        return self._rebuild(made, tensors)
 
 
-def _shape_of(value, leaving: list[Any], was_there) -> Callable[[Any], Any]:
-    """A function that gives the result again, with other tensors. Raises Broken for results that
-    hold what cannot be made again.
+def _shape_of(value, leaving: list[Any], arguments, was_there) -> Callable[[Any, Any], Any]:
+    """A function that gives the result again, from other tensors and arguments. Raises Broken for
+    results that hold what cannot be made again.
     """
     if isinstance(value, Tensor):
-        if type(value) not in overrides.plain:
-            raise Broken(f"the function returns a {type(value).__name__}")
-        k = len(leaving)
-        leaving.append(value)
-        return lambda made: made[k]
-    if isinstance(value, PLAIN):
-        return lambda made: value
-    if type(value) is not tuple and was_there(value):
-        return lambda made: value
-    if isinstance(value, tuple | list) and type(value).__new__ in (tuple.__new__, list.__new__):
-        parts = [_shape_of(v, leaving, was_there) for v in value]
-        kind: Any = type(value)
-        return lambda made: kind([part(made) for part in parts])
+        return _tensor_again(value, leaving, arguments, was_there)
+    if isinstance(value, PLAIN) or (type(value) is not tuple and was_there(value)):
+        return lambda made, tensors: value
+    kind: Any = type(value)
+    if isinstance(value, tuple | list) and kind.__new__ in (tuple.__new__, list.__new__):
+        parts = [_shape_of(v, leaving, arguments, was_there) for v in value]
+        return lambda made, tensors: kind([part(made, tensors) for part in parts])
     if isinstance(value, tuple) and hasattr(value, "_fields"):
-        parts = [_shape_of(v, leaving, was_there) for v in value]
-        named: Any = type(value)
-        return lambda made: named(*[part(made) for part in parts])
-    if type(value) in (dict, collections.OrderedDict):
-        items = {k: _shape_of(v, leaving, was_there) for k, v in value.items()}
-        map_of: Any = type(value)
-        return lambda made: map_of((k, part(made)) for k, part in items.items())
-    raise Broken(f"the function returns a {type(value).__name__}")
+        parts = [_shape_of(v, leaving, arguments, was_there) for v in value]
+        return lambda made, tensors: kind(*[part(made, tensors) for part in parts])
+    if kind in (dict, collections.OrderedDict):
+        items = {k: _shape_of(v, leaving, arguments, was_there) for k, v in value.items()}
+        return lambda made, tensors: kind((k, part(made, tensors)) for k, part in items.items())
+    raise Broken(f"the function returns a {kind.__name__}")
+
+
+def _tensor_again(value, leaving: list[Any], arguments, was_there) -> Callable[[Any, Any], Any]:
+    for number, tensor in enumerate(arguments):
+        if tensor is value:
+            return lambda made, tensors: tensors[number]
+    if was_there(value):
+        return lambda made, tensors: value
+    if type(value) not in overrides.plain:
+        raise Broken(f"the function returns a {type(value).__name__}")
+    k = len(leaving)
+    leaving.append(value)
+    return lambda made, tensors: made[k]
 
 
 def _unmade(result: Any) -> int | None:
@@ -572,7 +577,7 @@ def _unmade(result: Any) -> int | None:
         result = result[1]  # with the mark of a part
     for k, value in enumerate(result if isinstance(result, tuple) else ()):
         try:
-            _shape_of(value, [], lambda _: False)
+            _shape_of(value, [], (), lambda _: False)
         except Broken:
             return k
     return None

@@ -85,8 +85,7 @@ class Executable:
                 out.append(_placed(self._homes[o.buffer], o).clone())
             else:
                 home = o.buffer.holder if o.buffer.argument is None else tensors[o.buffer.argument]
-                same = home.layout is o.layout and not o.start
-                out.append(home if same else _view(home, o))
+                out.append(_view(home, o))
         return tuple(out)
 
     # Memory that stays: what several stretches see, or a host op.
@@ -185,6 +184,8 @@ def _view(home, operand: Operand):
     layout, place = operand.layout, _placed(home, operand)
     if any(getattr(layout, f) != getattr(home.layout, f) for f in ("dtype", "conj", "neg")):
         return place
+    if home._node is not None:  # a result with a history is made otherwise
+        home = home.detach()
     return home.as_strided(layout.shape, layout.strides, place.offset)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from flambeau.ops import AccumulateGrad, Node, Output
-from flambeau.tensor import Tensor, engine, function
+from flambeau.tensor import Tensor, engine, function, function_of
 
 from .capture import Broken, Capture
 from .execute import Executable
@@ -25,7 +25,8 @@ class Pair:
         inputs = _leaves(roots, tensors, first)
         # Arguments change from call to call; parameters do not.
         self._inputs = [next((k for k, t in enumerate(tensors) if t is i), i) for i in inputs]
-        seeds = [t.detach().new_empty(t.layout.shape) for t in roots]
+        seeds = [_empty_like(t) for t in roots]
+        self._seeds = [s.layout for s in seeds]
         with Capture() as backward:
             for seed in seeds:
                 backward.give(seed)
@@ -78,10 +79,20 @@ class Pair:
 
     def backward(self, ctx, grads):
         given = ctx.saved_tensors
-        seeds = [grads[k].contiguous() for k in self._roots]
+        seeds = [
+            grad if grad.layout is layout else _empty_like(grad, layout).copy_(grad)
+            for grad, layout in zip((grads[k] for k in self._roots), self._seeds, strict=True)
+        ]
         tensors, saved = ctx.split
         found = iter(self._second.run([*seeds, *given[: tensors + saved]], ()))
         return [None if absent else next(found) for absent in self._absent]
+
+
+def _empty_like(tensor: Tensor, layout: Any = None) -> Tensor:
+    """New memory in the order of the tensor's, or of a layout."""
+    if layout is None:
+        return function_of("empty_like")(tensor.detach())
+    return tensor.detach().new_empty_strided(layout.shape, layout.strides)
 
 
 class _Compiled(function.Function):

@@ -187,6 +187,8 @@ class Watch:
 
     def was_there(self, value) -> bool:
         """Whether an object was met where it existed before the run, and is compared."""
+        if id(value) in self.held:
+            return True
         return self._walked.get(id(value), (INSIDE, 0))[0] > INSIDE and id(value) not in self._made
 
     def _is_open(self, frame) -> bool:
