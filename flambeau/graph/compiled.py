@@ -407,7 +407,8 @@ class Recorder:
         if modes.state.grad and not watch.went_back and any(t._node is not None for t in leaving):
             pair = Pair(capture, leaving, tensors, watch.first)
         program = pair.first if pair else capture.program([*leaving, *(g for _, g in grads.made)])
-        guard = Guard(list(watch.reads.values()) + grads.reads, self._given(program))
+        reads = [*watch.reads.values(), *grads.reads, *(watch.hooks() if watch.went_back else ())]
+        guard = Guard(reads, self._given(program))
         return Variant(
             Executable(optimize(program)), pair, guard, rebuild, len(leaving), grads, self._paces
         )

@@ -122,6 +122,8 @@ def _leaves(roots, tensors, first: int) -> list[Any]:
         if node is None or node in seen:
             continue
         seen.add(node)
+        if node.extra is not None:
+            raise Broken("a tensor has hooks for its gradient, or keeps it")
         if node in ends:
             found[node] = ends[node]
         elif isinstance(node, AccumulateGrad):

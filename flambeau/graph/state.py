@@ -119,6 +119,12 @@ class Watch:
         self._codes: set[Any] = set()
         self._open: dict[str, bool] = {}
         self._made: dict[int, Any] = {}
+        self._sources: dict[
+            int, tuple[Any, str]
+        ] = {}  # NumPy's generators: no call of them is seen
+        shared = sys.modules.get("numpy.random.mtrand")
+        if shared is not None:
+            self.walk(vars(shared)["_rand"])
         self._entered = False
 
     def __enter__(self):
@@ -285,6 +291,9 @@ class Watch:
                 if level == HELD:
                     self.held[id(value)] = value
                 continue
+            if type(value).__module__.startswith("numpy.random"):
+                self._sources.setdefault(id(value), (value, str(_state_of(value))))
+                continue
             before, names = self._walked.get(id(value), (-1, 0))
             done = before >= level and names >= len(self._names)
             if done or id(value) in self._made:
@@ -340,14 +349,31 @@ class Watch:
             self._read(value, key, item)
         return [item for _, item in items]
 
+    def hooks(self) -> list[Read]:
+        """That leaves have the hooks that they had when backward ran."""
+        leaves = [t._node for t, _ in self.grads.values() if isinstance(t._node, AccumulateGrad)]
+        return [Read(SlotOf(n, EXTRA), "extra", n.extra) for n in leaves]
+
     def settle(self) -> None:
         """Ends the capture where the function changed what it read: the next run would differ."""
+        for source, state in self._sources.values():
+            if str(_state_of(source)) != state:
+                self._end("numpy.random was drawn from")
+                return
         for read in self.reads.values():
             if not read.same():
                 where = type(read.container).__name__
                 self.changed = read.key
                 self._end(f"the function changed {read.key!r} of a {where} that it also reads")
                 return
+
+
+def _state_of(source: Any) -> Any:
+    """The state of a generator of NumPy's, which prints in full."""
+    state = getattr(source, "bit_generator", source)
+    state = state.state if hasattr(state, "state") else source.get_state(legacy=False)
+    inner = state.get("state", state)
+    return {k: v.tobytes() if hasattr(v, "tobytes") else v for k, v in inner.items()}
 
 
 def identity(tensor: Tensor) -> tuple[Any, Any, Any]:
@@ -419,6 +445,7 @@ class SlotOf:
 
 
 GRAD = slots_of(Tensor)["_grad"]
+EXTRA = slots_of(AccumulateGrad)["extra"]
 
 
 class Guard:
