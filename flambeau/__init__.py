@@ -56,6 +56,7 @@ _LATER = {
 _SUBMODULES = (
     "_C",
     "__config__",
+    "_dynamo",
     "_tensor",
     "accelerator",
     "amp",

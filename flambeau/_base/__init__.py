@@ -1,6 +1,6 @@
 """The ground everything else stands on: knobs, errors, and which line of the user called this."""
 
-from .caller import user_frame, user_line
+from .caller import is_ours, user_frame, user_line
 from .errors import explain
 from .handle import RemovableHandle
 from .knobs import DECLARATIONS, Knobs, knobs
@@ -17,6 +17,7 @@ __all__ = [
     "TorchVersion",
     "VERSION",
     "explain",
+    "is_ours",
     "knobs",
     "missing",
     "nearest",

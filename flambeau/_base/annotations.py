@@ -2,6 +2,7 @@
 nothing.
 """
 
+import threading
 from typing import Any, Final
 
 __all__ = [
@@ -28,14 +29,20 @@ def is_tracing() -> bool:
     return False
 
 
-def is_compiling() -> bool:
-    """Whether the code is being read by a compiler rather than run: no, programs are captured while
-    they run.
-    """
+def is_exporting() -> bool:
+    """Whether a program is being exported: no."""
     return False
 
 
-is_dynamo_compiling = is_exporting = is_compiling
+compiling: set[int] = set()  # threads in which a program is being captured
+
+
+def is_compiling() -> bool:
+    """Whether what runs now becomes part of a program that runs in its place later."""
+    return bool(compiling) and threading.get_ident() in compiling
+
+
+is_dynamo_compiling = is_compiling
 
 
 disabled: set[Any] = set()  # the code of functions that are never part of a program
@@ -45,7 +52,19 @@ def disable(fn: Any = None, recursive: bool = True, *, reason: str | None = None
     """Decorator, with or without arguments: a function that a compiler leaves to Python."""
     if fn is None:
         return disable
-    disabled.add(getattr(fn, "__code__", None))
+    code = getattr(getattr(fn, "forward", fn), "__code__", None)
+    if code is not None:
+        disabled.add(code)
+    return fn
+
+
+@disable
+def graph_break(msg: str = "") -> None:
+    """Ends a part of a program here: what follows is captured as another."""
+
+
+def unchanged(fn: Any) -> Any:
+    """Decorator that changes nothing: what it promises, captures find out."""
     return fn
 
 

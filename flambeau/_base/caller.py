@@ -8,7 +8,7 @@ from types import FrameType
 PACKAGE = __name__.partition(".")[0]
 
 
-def _is_ours(frame: FrameType) -> bool:
+def is_ours(frame: FrameType) -> bool:
     """Whether flambeau runs in this frame: its modules, and what it generates ("<flambeau …>")."""
     name = frame.f_globals.get("__name__") or ""
     if name == PACKAGE or name.startswith(PACKAGE + "."):
@@ -20,7 +20,7 @@ def _is_ours(frame: FrameType) -> bool:
 def user_frame() -> FrameType | None:
     """The innermost frame outside flambeau; None where flambeau was started by no Python code."""
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and _is_ours(frame):
+    while frame is not None and is_ours(frame):
         frame = frame.f_back
     return frame
 

@@ -2,11 +2,19 @@
 PyTorch's `torch.compiler`.
 """
 
-from flambeau._base import annotations
+from flambeau._base import annotations, missing
 
 from . import convolution, products
 from .build import Built, Plan, Stage, build, link, plan
 
 disable, is_compiling = annotations.disable, annotations.is_compiling
 is_dynamo_compiling, is_exporting = annotations.is_dynamo_compiling, annotations.is_exporting
+allow_in_graph = assume_constant_result = annotations.unchanged
+__getattr__ = missing(
+    globals(),
+    later=dict.fromkeys(
+        ("compile", "cudagraph_mark_step_begin", "list_backends", "reset", "set_stance"),
+        "flambeau.graph",
+    ),
+)
 __all__ = ["Built", "Plan", "Stage", "build", "convolution", "link", "plan", "products"]

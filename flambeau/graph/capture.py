@@ -8,11 +8,13 @@ be incomplete, but never wrong.
 
 from __future__ import annotations
 
+import sys
 import threading
+from types import FrameType
 from typing import Any
 
 from flambeau import ir, runtime
-from flambeau._base import user_line
+from flambeau._base import is_ours, user_line
 from flambeau.ops import InRows, Work, modes, perform_plainly, record_of
 from flambeau.tensor import Tensor
 from flambeau.types import by_name
@@ -43,9 +45,11 @@ class Capture:
     run to run: for each the number of a slot.
     """
 
-    def __init__(self, numbers_of=None):
+    def __init__(self, numbers_of=None, code=None):
         self.instructions: list[Instruction] = []
         self.broken: str | None = None
+        self.line: int | None = None  # at which it broke, of the function whose code this is
+        self._code = code
         self.numbers = 0
         self._numbers_of = numbers_of
         self._number_slots: dict[int, int] | None = None
@@ -56,14 +60,17 @@ class Capture:
         self._thread = threading.get_ident()
         record_of()  # made before, so that the program finds it
         self._start = runtime.empty(0).serial
-        self._interpreting = modes.interpreting(self)
-        self._interpreting.__enter__()
+        # Below an autocast that is on: it is the casts that are recorded.
+        self._outer = modes.state.stack
+        modes.state.stack = (self, *self._outer)
+        modes.interpreters.append(self)
         self._before = runtime.watch(self._launched)
         return self
 
     def __exit__(self, *exception):
         runtime.watch(self._before)
-        self._interpreting.__exit__(*exception)
+        modes.state.stack = self._outer
+        modes.interpreters.remove(self)
         if exception[0] is not None:
             self.end(f"{exception[0].__name__} was raised")
 
@@ -73,6 +80,10 @@ class Capture:
             line = user_line()
             self.broken = f"{reason}\n  at {line}" if line else reason
             self.instructions = []
+            frame: FrameType | None = sys._getframe(1)
+            while frame is not None and frame.f_code is not self._code:
+                frame = frame.f_back
+            self.line = None if frame is None else frame.f_lineno
 
     # What the interpreter sees.
 
@@ -80,6 +91,9 @@ class Capture:
         """Performs an op; its parts are seen as well, and it is recorded where it is no launch."""
         if self.broken is not None or target is not None:
             return perform_plainly(op, args, target)
+        for a in args:
+            if isinstance(a, runtime.Generator):
+                self.give(record_of(a))  # is made at its first use
         if op.family in ("composite", "contraction"):  # products may copy their operands first
             with modes.interpreting(self):
                 return op.slow(args)
@@ -97,7 +111,13 @@ class Capture:
 
     def reads(self, tensor) -> None:
         """Somebody wants the elements."""
-        self.end("a tensor's elements were read")
+        frame: FrameType | None = sys._getframe(1)
+        name = "repr"
+        while frame is not None and is_ours(frame):
+            if frame.f_code.co_name == "_numbers":  # of an optimizer: they are computed anew
+                return
+            name, frame = frame.f_code.co_name, frame.f_back
+        self.end(f"{name}() read a tensor's elements")
 
     def _perform_on_host(self, op, args, result, versions):
         """Records an op that only Python can repeat."""
@@ -217,6 +237,10 @@ class Capture:
     def operand(self, tensor) -> Operand:
         """Where a tensor lies. Raises Broken where the capture does not know."""
         return self._operand(tensor)
+
+    def is_new(self, tensor) -> bool:
+        """Whether a tensor's memory was made during the capture."""
+        return tensor.storage.serial >= self._start
 
     def buffer_of(self, tensor) -> Buffer | None:
         """The buffer that a tensor lies in, if the capture met it."""

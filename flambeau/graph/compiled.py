@@ -7,15 +7,21 @@ everything that Python read is as it was.
 
 from __future__ import annotations
 
+import collections
 import functools
 import sys
+import threading
+import types
+import weakref
 from collections.abc import Callable
 from typing import Any
 
+from flambeau._base import annotations as marks
 from flambeau._base import knobs
-from flambeau.nn import Module
-from flambeau.ops import modes
+from flambeau.nn import Module, modules
+from flambeau.ops import modes, overrides
 from flambeau.tensor import Tensor
+from flambeau.tensor import autocast as casting
 
 from .capture import Broken, Capture
 from .execute import Executable, KernelFailed
@@ -23,72 +29,205 @@ from .joint import Pair
 from .pace import Paces
 from .passes import optimize
 from .program import Program
-from .state import GRAD, PLAIN, Guard, Read, SlotOf, Watch, exactly
+from .split import Source, blamed, reading, source_of, split
+from .state import GRAD, PLAIN, Guard, Read, SlotOf, Watch, exactly, identity, is_foreign
 
 VARIANTS = 16  # programs of one key; more means that something changes with every call
 KEYS = 1024  # so many kinds of arguments are remembered
+UNITS = 256  # callables that a function in parts compiles by themselves
+COUNT = 4  # keys after which numbers that were never the same are taken to count
+ANYWAY = (5, 50, 500)  # keys that are captured when first met: arguments may never come again
+TRIES = 3  # captures of a function that raises, or that does not do twice the same
+capturing = threading.RLock()  # what watches launches sees those of all threads
 
 
 class Entry:
     """What is known for one key: how often it was called, and its programs."""
 
-    __slots__ = ("calls", "objects", "reason", "variants")
+    __slots__ = ("calls", "objects", "reason", "tries", "variants")
 
     def __init__(self, objects: list[Any]) -> None:
-        self.calls, self.variants = 0, list[Variant]()
+        self.calls, self.tries, self.variants = 0, 0, list[Variant]()
         self.objects = objects  # whose identity is in the key: nothing else may get it
         self.reason: str | None = None
 
 
 class Compiled:
-    """A callable in place of `function`. See `compile`."""
+    """A callable in place of `function`. See `compile`. `source` are the function's statements,
+    where they do not stand in a file as one function.
+    """
 
-    def __init__(self, function: Callable[..., Any], *, fullgraph: bool = False):
+    def __init__(
+        self, function: Callable[..., Any], *, fullgraph: bool = False, source: Source | None = None
+    ):
         functools.update_wrapper(self, function, updated=())
-        self._function, self._fullgraph = function, fullgraph
+        self._function, self._fullgraph, self._source = function, fullgraph, source
+        self._instead: Callable[..., Any] | None = None  # runs where the whole cannot
+        self._units: dict[Any, Any] = {}
+        self._parts: list[Compiled] = []
+        self._said: set[str] = set()
+        self._name = getattr(function, "__qualname__", type(function).__name__)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets all programs."""
         self._entries: dict[Any, Entry] = {}
+        self._news: list[tuple] = []  # the arguments of the first keys, where they are plain
+        self._counts = False  # whether some are different at each call
+        self._instead = None
+        self._units.clear()
+        self._parts.clear()
+        everything.add(self)
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else functools.partial(self, instance)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if modes.state.stack:  # somebody else looks at ops: a capture around this one, say
-            return self._function(*args, **kwargs)
+        if self._counts:
+            assert self._instead is not None
+            return self._instead(*args, **kwargs)
+        casts = None
+        if modes.state.stack or stance != "default":
+            if stance == "force_eager" or any(
+                i is not casting.interpreter for i in modes.state.stack
+            ):
+                return self._function(*args, **kwargs)  # a capture around this one, say
+            casts = casting.get_autocast_dtype("cpu"), casting.is_autocast_cache_enabled()
         tensors: list[Any] = []
         objects: list[Any] = []
         try:
             named = _key(kwargs, tensors, objects) if kwargs else None
-            key = modes.state.grad, modes.defaults.dtype, _key(args, tensors, objects), named
+            given = _key(args, tensors, objects)
+            key = modes.state.grad, modes.defaults.dtype, given, named, casts
             entry = self._entries.get(key)
-        except TypeError:  # an argument that has no key
+        except TypeError as reason:  # an argument that has no key
+            self._say(str(reason))
             return self._function(*args, **kwargs)
         if entry is None:
-            if len(self._entries) >= KEYS:
-                self._entries.clear()
-            entry = self._entries[key] = Entry(objects)
+            entry = self._remember(key, objects)
         for variant in entry.variants:
             if variant.guard():
                 try:
                     return variant.run(tensors)
+                except Unfit:
+                    continue
                 except KernelFailed:  # the user's own error comes from the user's own line
-                    break
+                    return self._function(*args, **kwargs)
         return self._slowly(entry, tensors, args, kwargs)
 
+    def _remember(self, key, objects) -> Entry:
+        if len(self._entries) >= KEYS:
+            self._entries.clear()
+        entry = self._entries[key] = Entry([_held(o, self._entries, key) for o in objects])
+        return entry
+
     def _slowly(self, entry: Entry, tensors, args, kwargs):
+        if entry.reason is not None:
+            return (self._instead or self._function)(*args, **kwargs)
         entry.calls += 1
-        if entry.calls == 1 or entry.reason is not None or len(entry.variants) >= VARIANTS:
+        if entry.calls == 1 and not self._is_worth_a_try(args):
+            return (self._instead or self._function)(*args, **kwargs)
+        if len(entry.variants) >= VARIANTS:
             return self._function(*args, **kwargs)
+        if not capturing.acquire(blocking=False):  # another thread captures
+            return self._function(*args, **kwargs)
+        try:
+            return self._capture(entry, tensors, args, kwargs)
+        finally:
+            capturing.release()
+
+    def _capture(self, entry: Entry, tensors, args, kwargs):
         recorder = Recorder(self._function, tensors)
-        result = recorder.run(args, kwargs)
+        casting.clear_autocast_cache()  # casts made outside are not those of the next run
+        try:
+            result = recorder.run(args, kwargs)
+        except Exception:
+            entry.tries += 1
+            if entry.tries >= TRIES:
+                entry.reason = "the function raises"
+            raise
         try:
             entry.variants.insert(0, recorder.variant(result))
         except Broken as reason:
+            entry.tries += 1
+            if isinstance(reason, NotYet) and entry.tries < TRIES:
+                return result
             entry.reason = str(reason)
             if self._fullgraph:
                 raise RuntimeError(f"compile(fullgraph=True): {reason}") from None
-            if "breaks" in knobs.show:
-                print(f"{self._function.__qualname__} is not compiled: {reason}", file=sys.stderr)
+            if self._instead is None:
+                self._instead = self._in_parts(recorder, result)
+            self._say(entry.reason)
         return result
+
+    def _say(self, reason: str) -> None:
+        """Says once why there is no program of the whole."""
+        if "breaks" in knobs.show and reason not in self._said:
+            self._said.add(reason)
+            done = "is not compiled" if self._instead in (None, self._function) else "is split"
+            print(f"{self._name} {done}: {reason}", file=sys.stderr)
+
+    def _is_worth_a_try(self, args: tuple) -> bool:
+        """Whether arguments of a kind that was not seen before are captured at once. Most are not:
+        the first call makes what later ones find. But some may never be seen again.
+        """
+        news = self._news
+        news.append(tuple([a if isinstance(a, PLAIN) else None for a in args]))
+        if len(news) == COUNT and self._source is not None and self._instead is None:
+            changing = [k for k, values in enumerate(zip(*news, strict=False))
+                        if len({exactly(v) for v in values}) == COUNT]  # fmt: skip
+            line = reading(self._source, changing)
+            if line is not None:
+                self._counts, self._instead = True, self._cut(line)
+        return len(news) in ANYWAY and not self._counts
+
+    # Functions in parts.
+
+    def _in_parts(self, recorder: Recorder, result: Any) -> Callable[..., Any]:
+        """The function cut where its capture broke; the function itself where that cannot be."""
+        line = recorder.line
+        source = self._statements()
+        if line is None and source is not None:
+            line = blamed(source, recorder.changed, _unmade(result))
+        return self._cut(line)
+
+    def _statements(self) -> Source | None:
+        plain, _ = body_of(self._function)
+        return self._source or (plain and source_of(plain))
+
+    def _cut(self, line: int | None) -> Callable[..., Any]:
+        plain, given = body_of(self._function)
+        source = self._statements()
+        made = source and split(source, line, self._part, self._unit)
+        if not made:
+            return self._function
+        if not isinstance(self._function, Module):
+            return functools.partial(made, *given) if given else made
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            module: Any = self._function
+            if is_hooked(module) or body_of(module)[0] is not plain:
+                return module(*args, **kwargs)
+            return made(module, *args, **kwargs)
+
+        return call
+
+    def _part(self, function: Any, source: Source) -> Compiled:
+        self._parts.append(Compiled(function, source=source))
+        return self._parts[-1]
+
+    def _unit(self, called: Any) -> Any:
+        """What is called in place of `called` outside of all parts."""
+        plain, given = body_of(called)
+        if plain is None or not (isinstance(called, Module) or _is_unit(plain, given)):
+            return called
+        key = (plain, *map(id, given))
+        unit = self._units.get(key)
+        if unit is None:
+            if len(self._units) >= UNITS:
+                return called
+            unit = self._units[key] = Compiled(called)
+        return unit
 
     def show(self) -> str:
         """The programs that were made, as text; and why there are none."""
@@ -96,7 +235,88 @@ class Compiled:
         for entry in self._entries.values():
             texts += [str(v.executable.program) for v in entry.variants]
             texts += [f"not compiled: {entry.reason}"] if entry.reason else []
+        for part in (*self._parts, *self._units.values()):
+            texts += [f"{part._name}:", part.show()]
         return "\n".join(texts)
+
+
+everything: weakref.WeakSet[Compiled] = weakref.WeakSet()
+
+
+def reset() -> None:
+    """Forgets all programs of all compiled functions."""
+    for compiled in list(everything):
+        compiled.reset()
+
+
+stance = "default"
+
+
+class set_stance:
+    """What compiled functions do from now on, or inside a with block: "default", or "force_eager"
+    to run as they are.
+    """
+
+    def __init__(self, stance: str = "default", **options: Any):
+        self._before = globals()["stance"]
+        if stance not in ("default", "force_eager"):
+            raise RuntimeError(f"unknown stance {stance!r}: it is 'default' or 'force_eager'")
+        globals()["stance"] = stance
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *exception: Any) -> None:
+        globals()["stance"] = self._before
+
+
+def list_backends(exclude_tags: Any = ()) -> list[str]:
+    """The compilers that there are."""
+    return ["flambeau"]
+
+
+def cudagraph_mark_step_begin() -> None:
+    """Nothing: results of programs are memory of their own."""
+
+
+def _held(value: Any, entries: dict, key: Any) -> Any:
+    """A reference to an object whose identity is in a key: when it dies, what was known goes."""
+    try:
+        return weakref.ref(value, lambda _: entries.pop(key, None))
+    except TypeError:
+        return value
+
+
+def body_of(called: Any) -> tuple[Any, tuple]:
+    """The Python function that runs when something is called, and the arguments before the given
+    ones; (None, ()) where that is not known.
+    """
+    if isinstance(called, Module):
+        if type(called).__call__ is not Module.__call__:
+            return None, ()
+        called = called.forward
+    if isinstance(called, types.MethodType):
+        inner, given = called.__func__, (called.__self__,)
+        return (inner, given) if isinstance(inner, types.FunctionType) else (None, ())
+    return (called, ()) if isinstance(called, types.FunctionType) else (None, ())
+
+
+def is_hooked(module: Module) -> bool:
+    """Whether calling a module does more than its `forward`."""
+    inside = module.__dict__
+    own = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    return bool(modules.module_hooks.call_hooks) or any(inside[name] for name in own)
+
+
+def _is_unit(function: types.FunctionType, given: tuple) -> bool:
+    """Whether a function that is called is compiled by itself: an optimizer's step, and what the
+    user wrote, but for what is made anew with each run.
+    """
+    if function.__code__ in marks.disabled or function.__code__.co_flags & 0x2A0:
+        return False
+    if given and hasattr(given[0], "param_groups"):
+        return function.__name__ == "step"
+    return function.__closure__ is None and not is_foreign(function.__globals__)
 
 
 def _key(value, tensors, objects):
@@ -104,9 +324,9 @@ def _key(value, tensors, objects):
     collected.
     """
     kind = value.__class__
-    if kind is Tensor:
+    if kind is Tensor or kind in overrides.plain:
         tensors.append(value)
-        return value.layout, value._node is not None, _first(tensors, value)
+        return kind, value.layout, value._node is not None, _first(tensors, value)
     if kind is tuple or kind is list:
         return kind, tuple([_key(v, tensors, objects) for v in value])
     if kind is dict:
@@ -114,7 +334,7 @@ def _key(value, tensors, objects):
     if isinstance(value, PLAIN):
         return kind, exactly(value)
     if isinstance(value, Tensor):
-        raise TypeError("tensors of subclasses are not followed")
+        raise TypeError(f"an argument is a {kind.__name__}, a class that takes over ops")
     objects.append(value)
     return kind, id(value)
 
@@ -130,10 +350,22 @@ class Recorder:
     def __init__(self, function, tensors):
         self._function, self._tensors = function, tensors
         self._paces = Paces()
-        self._capture = Capture(self._paces.numbers_of)
-        self._watch = Watch(self._capture.end, self._capture.constant)
-        self._paces.start(self._capture, self._watch)
-        self._grads: dict[int, tuple[Any, Any]] = {}
+        plain, _ = body_of(function)
+        self._before = [(t, *identity(t)) for t in tensors]
+        self._capture = Capture(self._paces.numbers_of, getattr(plain, "__code__", None))
+        self._watch = Watch(self._capture.end, self._capture.constant, tensors)
+        self._watch.steps = self._paces.begin
+        self._paces.start(self._capture)
+
+    @property
+    def line(self) -> int | None:
+        """The line of the function at which the capture ended."""
+        return self._capture.line
+
+    @property
+    def changed(self) -> Any:
+        """The name of a value that the function changed, though it reads it."""
+        return self._watch.changed
 
     def run(self, args, kwargs):
         """The function's result; everything that it does is noted."""
@@ -143,13 +375,13 @@ class Recorder:
             capture.give(t)
         watch.function(target)
         watch.walk(target)
-        self._note_grads()
-        with capture, watch:
-            return target(*args, **kwargs)
-
-    def _note_grads(self) -> None:
-        for t in self._watch.tensors.values():
-            self._grads[id(t)] = t, t._grad
+        thread = threading.get_ident()
+        marks.compiling.add(thread)
+        try:
+            with capture, watch:
+                return target(*args, **kwargs)
+        finally:
+            marks.compiling.discard(thread)
 
     # What comes of it.
 
@@ -161,21 +393,25 @@ class Recorder:
             self._read_optimizer(optimizer)
         if capture.broken is not None:
             raise Broken(capture.broken)
+        if self._paces.made_state():
+            raise NotYet("an optimizer made its state")
+        for tensor, *before in (*self._before, *watch.met.values()):
+            if any(a is not b for a, b in zip(before, identity(tensor), strict=True)):
+                raise Broken("a tensor that was there got a history, a shape or memory")
         leaving: list[Any] = []
-        rebuild = _shape_of(result, leaving)
-        grads = self._new_grads()
-        self._name_arguments()
+        rebuild = _shape_of(result, leaving, self._tensors, watch.was_there)
+        grads = Grads(capture, watch)
+        tensors = [*self._tensors, *(t._grad if g is None else g for t, g in grads.given)]
+        self._name_arguments(tensors)
         pair = None
         if modes.state.grad and not watch.went_back and any(t._node is not None for t in leaving):
-            pair = Pair(capture, leaving, self._tensors)
-        program = pair.first if pair else capture.program([*leaving, *(g for _, g in grads)])
-        written = {t for t, g in grads}
-        kept = [Read(SlotOf(t, GRAD), "grad", g) for t, g in self._steady_grads(written)]
-        guard = Guard(list(watch.reads.values()) + kept, self._given(program))
+            pair = Pair(capture, leaving, tensors, watch.first)
+        program = pair.first if pair else capture.program([*leaving, *(g for _, g in grads.made)])
+        reads = [*watch.reads.values(), *grads.reads, *(watch.hooks() if watch.went_back else ())]
+        guard = Guard(reads, self._given(program))
         return Variant(
-            Executable(optimize(program)), pair, guard, rebuild, len(leaving),
-            [t for t, _ in grads], self._paces,
-        )  # fmt: skip
+            Executable(optimize(program)), pair, guard, rebuild, len(leaving), grads, self._paces
+        )
 
     def _read_optimizer(self, optimizer) -> None:
         """Options and state tensors are what they were; the numbers are computed anew."""
@@ -196,40 +432,9 @@ class Recorder:
                     if isinstance(value, Tensor):
                         watch._read(state, name, value)
 
-    def _new_grads(self) -> list[tuple[Any, Any]]:
-        """(tensor, gradient) for gradients that the program makes."""
-        self._note_new()
-        found = []
-        for tensor, before in self._grads.values():
-            now = tensor._grad
-            if now is not None and now is not before:
-                buffer = self._capture.buffer_of(now)
-                if buffer is None or buffer.holder is not None:
-                    raise Broken("a gradient is no tensor of the function's own")
-                if any(tensor is t for t in self._tensors):
-                    raise Broken("backward() ran to an argument")
-                found.append((tensor, now))
-        return found
-
-    def _note_new(self) -> None:
-        """Tensors that were met after the start: what their `grad` was is not known, but they were
-        not reachable, or reached only later.
-        """
-        for t in self._watch.tensors.values():
-            self._grads.setdefault(id(t), (t, None))
-
-    def _steady_grads(self, written):
-        """What `grad` must be before a run: what was added to, or None where one was made."""
-        for tensor, before in self._grads.values():
-            if before is None and any(tensor is t for t in written):
-                yield tensor, None
-            elif before is not None and tensor._grad is before:
-                if self._capture.buffer_of(before) is not None:
-                    yield tensor, before
-
-    def _name_arguments(self) -> None:
+    def _name_arguments(self, tensors) -> None:
         held = {id(t.storage) for t in self._watch.held.values()}
-        for k, tensor in enumerate(self._tensors):
+        for k, tensor in enumerate(tensors):
             buffer = self._capture.buffer_of(tensor)
             if id(tensor.storage) in held:
                 raise Broken("an argument is memory that the function also reaches otherwise")
@@ -243,54 +448,140 @@ class Recorder:
         return [t for t in given.values() if t is not None]
 
 
+class NotYet(Broken):
+    """The next run may do what can be captured."""
+
+
+class Grads:
+    """What a run does to the `grad` of tensors that the function reaches.
+
+    `made` are those that it makes, `gone` the tensors whose gradient it drops. Gradients that were
+    there before and are read are arguments like others: `given`.
+    """
+
+    def __init__(self, capture: Capture, watch: Watch):
+        self.made: list[tuple[Any, Any]] = []
+        self.gone: list[Any] = []
+        self.given: list[tuple[Any, Any]] = []
+        self.reads: list[Read] = []
+        for tensor, before in watch.grads.values():
+            if before is not None and capture.is_new(before):
+                before = None  # it was met later than its gradient was made
+            now = tensor._grad
+            if before is None:
+                self.reads.append(Read(SlotOf(tensor, GRAD), "grad", None))
+            elif self._is_read(capture, before):
+                self.given.append((tensor, before))
+            if now is before:
+                continue
+            if now is None:
+                self.gone.append(tensor)
+                continue
+            buffer = capture.buffer_of(now)
+            if buffer is None or buffer.holder is not None:
+                raise Broken("a gradient is no tensor of the function's own")
+            self.made.append((tensor, now))
+        self.layouts = [(t, g.layout, g._node is not None) for t, g in self.given]
+
+    def _is_read(self, capture: Capture, before: Any) -> bool:
+        buffer = capture.buffer_of(before)
+        if buffer is None:
+            return False
+        if buffer.holder is not before:
+            raise Broken("a gradient is part of other memory")
+        return True
+
+    def present(self, tensors: list[Any]) -> list[Any]:
+        """The arguments, and the gradients that are given. Raises Unfit where they are others."""
+        if not self.given:
+            return tensors
+        all_of = list(tensors)
+        for tensor, layout, wanted in self.layouts:
+            now = tensor._grad
+            if now is None or now.layout is not layout or (now._node is not None) is not wanted:
+                raise Unfit
+            all_of.append(now)
+        if len({id(t.storage) for t in all_of}) < len({id(t.storage) for t in tensors}) + len(
+            self.given
+        ):
+            raise Unfit  # some of them are the same memory
+        return all_of
+
+
+class Unfit(Exception):
+    """A program cannot be used for gradients that are there now."""
+
+
 class Variant:
     """A program, when it holds, and how what it gives reaches the user."""
 
-    def __init__(self, executable, pair, guard, rebuild, count, parameters, paces):
+    def __init__(self, executable, pair, guard, rebuild, count, grads, paces):
         self.executable, self.guard = executable, guard
         self._run = executable.run
         if pair is not None:
             pair.start(executable)
             self._run = pair.run
-        self._rebuild, self._count, self._parameters, self._paces = (
-            rebuild,
-            count,
-            parameters,
-            paces,
-        )
+        self._rebuild, self._count, self._grads, self._paces = rebuild, count, grads, paces
+        self._parameters = [t for t, _ in grads.made]
+        self._dropped = [*self._parameters, *grads.gone]
 
     def run(self, tensors):
         """Runs the program on arguments that are these tensors."""
+        tensors = self._grads.present(tensors)
         numbers = self._paces.numbers()
-        for tensor in self._parameters:  # their memory is free for the new ones
+        for tensor in self._dropped:  # their memory is free for the new ones
             tensor._grad = None
         made = self._run(tensors, numbers)
         count = self._count
         for tensor, grad in zip(self._parameters, made[count:], strict=True):
             tensor._grad = grad
-        return self._rebuild(made)
+        return self._rebuild(made, tensors)
 
 
-def _shape_of(value, leaving: list[Any]) -> Callable[[Any], Any]:
-    """A function that gives the result again, with other tensors. Raises Broken for results that
-    hold what cannot be made again.
+def _shape_of(value, leaving: list[Any], arguments, was_there) -> Callable[[Any, Any], Any]:
+    """A function that gives the result again, from other tensors and arguments. Raises Broken for
+    results that hold what cannot be made again.
     """
     if isinstance(value, Tensor):
-        k = len(leaving)
-        leaving.append(value)
-        return lambda made: made[k]
-    if isinstance(value, tuple | list):
-        parts = [_shape_of(v, leaving) for v in value]
-        kind: Any = type(value)
-        if hasattr(kind, "_fields"):
-            return lambda made: kind(*[part(made) for part in parts])
-        return lambda made: kind([part(made) for part in parts])
-    if isinstance(value, dict):
-        named = {k: _shape_of(v, leaving) for k, v in value.items()}
-        return lambda made: {k: part(made) for k, part in named.items()}
-    if isinstance(value, PLAIN):
-        return lambda made: value
-    raise Broken(f"the function returns a {type(value).__name__}")
+        return _tensor_again(value, leaving, arguments, was_there)
+    if isinstance(value, PLAIN) or (type(value) is not tuple and was_there(value)):
+        return lambda made, tensors: value
+    kind: Any = type(value)
+    if isinstance(value, tuple | list) and kind.__new__ in (tuple.__new__, list.__new__):
+        parts = [_shape_of(v, leaving, arguments, was_there) for v in value]
+        return lambda made, tensors: kind([part(made, tensors) for part in parts])
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        parts = [_shape_of(v, leaving, arguments, was_there) for v in value]
+        return lambda made, tensors: kind(*[part(made, tensors) for part in parts])
+    if kind in (dict, collections.OrderedDict):
+        items = {k: _shape_of(v, leaving, arguments, was_there) for k, v in value.items()}
+        return lambda made, tensors: kind((k, part(made, tensors)) for k, part in items.items())
+    raise Broken(f"the function returns a {kind.__name__}")
+
+
+def _tensor_again(value, leaving: list[Any], arguments, was_there) -> Callable[[Any, Any], Any]:
+    for number, tensor in enumerate(arguments):
+        if tensor is value:
+            return lambda made, tensors: tensors[number]
+    if was_there(value):
+        return lambda made, tensors: value
+    if type(value) not in overrides.plain:
+        raise Broken(f"the function returns a {type(value).__name__}")
+    k = len(leaving)
+    leaving.append(value)
+    return lambda made, tensors: made[k]
+
+
+def _unmade(result: Any) -> int | None:
+    """Which item of a tuple that was returned cannot be made again."""
+    if isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], tuple):
+        result = result[1]  # with the mark of a part
+    for k, value in enumerate(result if isinstance(result, tuple) else ()):
+        try:
+            _shape_of(value, [], (), lambda _: False)
+        except Broken:
+            return k
+    return None
 
 
 def compile(
@@ -319,6 +610,8 @@ def compile(
         return model
     if not callable(model):
         raise TypeError(f"compile expects a callable, but got {type(model).__name__}")
+    if getattr(body_of(model)[0], "__code__", None) in marks.disabled:
+        return model
     made = Compiled(model, fullgraph=fullgraph)
     return OptimizedModule(model, made) if isinstance(model, Module) else made
 

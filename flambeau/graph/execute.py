@@ -7,7 +7,7 @@ from __future__ import annotations
 import collections
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from flambeau import compiler, runtime
@@ -26,11 +26,12 @@ class Executable:
     """A program ready to run.
 
     ``run(tensors, numbers)`` takes the tensors of the buffers that have an `argument`, and gives a
-    tuple of the results, new memory each. `scratch` is how many bytes it takes besides.
+    tuple of the results, new memory each. `scratch` is how many bytes it takes besides. `memory`
+    gives blocks for what is kept between native calls.
     """
 
-    def __init__(self, program: Program):
-        self.program = program
+    def __init__(self, program: Program, memory: Callable[[int], Any] = runtime.empty):
+        self.program, self._memory = program, memory
         if "programs" in knobs.show:
             print(program, file=sys.stderr)
         self.scratch = 0
@@ -84,8 +85,7 @@ class Executable:
                 out.append(_placed(self._homes[o.buffer], o).clone())
             else:
                 home = o.buffer.holder if o.buffer.argument is None else tensors[o.buffer.argument]
-                same = home.layout is o.layout and not o.start
-                out.append(home if same else _placed(home, o))
+                out.append(_view(home, o))
         return tuple(out)
 
     # Memory that stays: what several stretches see, or a host op.
@@ -103,7 +103,7 @@ class Executable:
 
     def _keep(self, buffer: Buffer) -> None:
         if buffer not in self._homes:
-            memory = runtime.empty(buffer.nbytes)
+            memory = self._memory(buffer.nbytes)
             self._homes[buffer] = runtime.wrap(memory, contiguous((buffer.nbytes,), BYTE), 0)
             self.scratch += buffer.nbytes
 
@@ -177,6 +177,16 @@ def _placed(home, operand: Operand):
     assert layout is not None
     start = home.offset * home.layout.itemsize + operand.start
     return runtime.wrap(home.storage, layout, start // layout.itemsize)
+
+
+def _view(home, operand: Operand):
+    """The tensor that an operand is, as a view of a tensor of the user's."""
+    layout, place = operand.layout, _placed(home, operand)
+    if any(getattr(layout, f) != getattr(home.layout, f) for f in ("dtype", "conj", "neg")):
+        return place
+    if home._node is not None:  # a result with a history is made otherwise
+        home = home.detach()
+    return home.as_strided(layout.shape, layout.strides, place.offset)
 
 
 def _buffers(instructions) -> list[Buffer]:

@@ -12,15 +12,17 @@ from __future__ import annotations
 import ctypes
 import itertools
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 from flambeau import runtime
 from flambeau.ops import INPLACE
-from flambeau.tensor import Tensor
-from flambeau.types import by_name, contiguous
+from flambeau.tensor import Tensor, engine
+from flambeau.tensor import autocast as casting
+from flambeau.types import by_name, contiguous, pytree
 
 from .capture import Broken, Capture, tensors_of
-from .compiled import Compiled
+from .compiled import Compiled, capturing
 from .execute import Executable, KernelFailed
 from .pace import Paces
 from .passes import optimize
@@ -28,8 +30,33 @@ from .program import Buffer, Program
 from .state import Watch
 
 BYTE = by_name("uint8")
-_pools = itertools.count(1)
+_tokens = itertools.count(1)
+_pools: weakref.WeakValueDictionary[Any, Pool] = weakref.WeakValueDictionary()
 _capturing: list[Any] = []
+
+
+class Pool:
+    """Memory that graphs need while they are replayed. Graphs of one pool are replayed one after
+    the other, so it is the same for all.
+    """
+
+    def __init__(self) -> None:
+        self._blocks: list[Any] = []
+
+    def lender(self) -> Callable[[int], Any]:
+        """A function that gives one graph blocks of so many bytes, each another."""
+        lent: list[Any] = []
+
+        def take(nbytes: int) -> Any:
+            free = [b for b in self._blocks if b.nbytes >= nbytes and b not in lent]
+            block = min(free, key=lambda b: b.nbytes, default=None)
+            if block is None:
+                block = runtime.empty(nbytes)
+                self._blocks.append(block)
+            lent.append(block)
+            return block
+
+        return take
 
 
 class GraphCapture(Capture):
@@ -87,7 +114,8 @@ class Graph:
     def __init__(self, keep_graph: bool = False):
         self._capture: GraphCapture | None = None
         self._executable: Executable | None = None
-        self._pool = (0, 0)
+        self._token: Any = (0, 0)
+        self._pool: Pool | None = None
 
     def capture_begin(
         self,
@@ -111,12 +139,16 @@ class Graph:
             )
         if _capturing:
             raise RuntimeError("a graph is being captured already: captures do not nest")
-        self._pool = pool if pool is not None else graph_pool_handle()
+        if not capturing.acquire(blocking=False):
+            raise RuntimeError("another thread is capturing a program")
+        self._token = pool if pool is not None else graph_pool_handle()
         self._paces = Paces()
         self._capture = GraphCapture(self._paces.numbers_of)
         self._watch = Watch(lambda reason: None, self._capture.constant)
-        self._paces.start(self._capture, self._watch)
+        self._watch.steps = self._paces.begin
+        self._paces.start(self._capture)
         _capturing.append(self)
+        casting.clear_autocast_cache()  # its casts are not those of a replay
         self._capture.__enter__()
         self._watch.__enter__()
 
@@ -130,7 +162,8 @@ class Graph:
             raise RuntimeError(f"a graph cannot be captured here: {capture.broken}")
         program = Program(list(capture.instructions), [], capture.numbers)
         program = optimize(_kept(program))
-        self._executable = Executable(program)
+        self._pool = _pools.setdefault(self._token, Pool())
+        self._executable = Executable(program, self._pool.lender())
 
     def _stop(self) -> None:
         """Ends the capture, and puts back what it overwrote."""
@@ -139,6 +172,8 @@ class Graph:
         _capturing.remove(self)
         assert capture is not None
         capture.__exit__(None, None, None)
+        capturing.release()
+        casting.clear_autocast_cache()
         capture.restore()
         self._paces.step_back()
 
@@ -162,13 +197,16 @@ class Graph:
     def reset(self) -> None:
         """Forgets the captured work and its memory."""
         self.abandon()
-        self._executable = None
+        self._executable = self._pool = None
 
     def pool(self) -> tuple[int, int]:
         """The token of the memory pool."""
         if self._executable is None:
             raise RuntimeError("Called CUDAGraph::pool() without a preceding successful capture.")
-        return self._pool
+        return self._token
+
+    def register_generator_state(self, generator: Any) -> None:
+        """Nothing: every generator that the captured code uses goes on with each replay."""
 
     def enable_debug_mode(self) -> None:
         """Nothing: the program can always be shown."""
@@ -225,8 +263,10 @@ class graph:
 
 
 def graph_pool_handle() -> tuple[int, int]:
-    """A new token of a memory pool. Graphs share what memory they need between replays anyway."""
-    return 0, next(_pools)
+    """A new token of a memory pool. Graphs that are given the same one share the memory that they
+    need during a replay.
+    """
+    return 0, next(_tokens)
 
 
 def is_current_stream_capturing() -> bool:
@@ -248,16 +288,30 @@ def make_graphed_callables(
     returned: while its `training` is what it is now, its forward is the captured one.
     """
     single = not isinstance(callables, tuple)
+    if casting.is_autocast_enabled("cpu") and casting.is_autocast_cache_enabled():
+        raise RuntimeError(
+            "make_graphed_callables does not support the autocast caching. Please set "
+            "`cache_enabled=False`."
+        )
     functions, samples = ((callables,), (sample_args,)) if single else (callables, sample_args)
     made = []
     for function, args in zip(functions, samples, strict=True):
         if not isinstance(args, tuple) or not all(isinstance(a, Tensor) for a in args):
             raise TypeError("sample_args must be a tuple of tensors for each callable")
-        made.append(_graphed(function, args, num_warmup_iters))
+        made.append(_graphed(function, args, num_warmup_iters, allow_unused_input))
     return made[0] if single else tuple(made)
 
 
-def _graphed(function: Any, args: tuple, warmups: int) -> Any:
+def _check_unused(result: Any, inputs: list[Any], allow_unused: bool) -> None:
+    """Raises RuntimeError where the results do not depend on an input that wants a gradient."""
+    wanted = [t for t in pytree.tree_leaves(result) if isinstance(t, Tensor) and t.requires_grad]
+    inputs = [t for t in inputs if t.requires_grad]
+    if wanted and inputs:
+        seeds = [t.detach().new_zeros(t.shape) for t in wanted]
+        engine.grad(wanted, inputs, seeds, allow_unused=allow_unused)
+
+
+def _graphed(function: Any, args: tuple, warmups: int, allow_unused: bool) -> Any:
     is_module = hasattr(function, "forward") and hasattr(function, "training")
     target = function.forward if is_module else function
     if is_module:
@@ -273,9 +327,11 @@ def _graphed(function: Any, args: tuple, warmups: int) -> Any:
                 "parameters may be trainable. All buffers must have ``requires_grad=False``."
             )
     compiled = Compiled(target, fullgraph=True)
+    parameters = function.parameters() if is_module else ()
     states = [(t, t.detach().clone()) for t in function.buffers()] if is_module else []
     state = runtime.default_generator.get_state()
-    for _ in range(max(warmups, 2)):
+    _check_unused(compiled(*args), [*args, *parameters], allow_unused)
+    for _ in range(max(warmups, 2) - 1):
         compiled(*args)
     runtime.default_generator.set_state(state)
     for tensor, before in states:

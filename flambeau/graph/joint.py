@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from flambeau.ops import AccumulateGrad, Node, Output
-from flambeau.tensor import Tensor, engine, function
+from flambeau.tensor import Tensor, engine, function, function_of
 
 from .capture import Broken, Capture
 from .execute import Executable
@@ -19,13 +19,14 @@ from .passes import optimize
 class Pair:
     """Two programs. ``run(tensors, numbers)`` is that of the first, recorded for backward."""
 
-    def __init__(self, capture: Capture, leaving: list[Any], tensors: list[Any]):
+    def __init__(self, capture: Capture, leaving: list[Any], tensors: list[Any], first: int):
         roots = [t for t in leaving if t._node is not None]
         self._roots = [k for k, t in enumerate(leaving) if t._node is not None]
-        inputs = _leaves(roots, tensors)
+        inputs = _leaves(roots, tensors, first)
         # Arguments change from call to call; parameters do not.
         self._inputs = [next((k for k, t in enumerate(tensors) if t is i), i) for i in inputs]
-        seeds = [t.detach().new_empty(t.layout.shape) for t in roots]
+        seeds = [_empty_like(t) for t in roots]
+        self._seeds = [s.layout for s in seeds]
         with Capture() as backward:
             for seed in seeds:
                 backward.give(seed)
@@ -78,10 +79,20 @@ class Pair:
 
     def backward(self, ctx, grads):
         given = ctx.saved_tensors
-        seeds = [grads[k].contiguous() for k in self._roots]
+        seeds = [
+            grad if grad.layout is layout else _empty_like(grad, layout).copy_(grad)
+            for grad, layout in zip((grads[k] for k in self._roots), self._seeds, strict=True)
+        ]
         tensors, saved = ctx.split
         found = iter(self._second.run([*seeds, *given[: tensors + saved]], ()))
         return [None if absent else next(found) for absent in self._absent]
+
+
+def _empty_like(tensor: Tensor, layout: Any = None) -> Tensor:
+    """New memory in the order of the tensor's, or of a layout."""
+    if layout is None:
+        return function_of("empty_like")(tensor.detach())
+    return tensor.detach().new_empty_strided(layout.shape, layout.strides)
 
 
 class _Compiled(function.Function):
@@ -99,8 +110,10 @@ def _is_fixed(buffer) -> bool:
     return buffer.holder is not None and buffer.argument is None
 
 
-def _leaves(roots, tensors) -> list[Any]:
-    """What gradients are wanted for: arguments with a history, leaves behind the results."""
+def _leaves(roots, tensors, first: int) -> list[Any]:
+    """What gradients are wanted for: arguments with a history, leaves behind the results. Nodes
+    before number `first` are those of other runs.
+    """
     ends = {_node(t): t for t in tensors if t._node is not None}
     found: dict[Any, Any] = {}
     todo, seen = [_node(t) for t in roots], set()
@@ -109,6 +122,8 @@ def _leaves(roots, tensors) -> list[Any]:
         if node is None or node in seen:
             continue
         seen.add(node)
+        if node.extra is not None:
+            raise Broken("a tensor has hooks for its gradient, or keeps it")
         if node in ends:
             found[node] = ends[node]
         elif isinstance(node, AccumulateGrad):
@@ -116,6 +131,8 @@ def _leaves(roots, tensors) -> list[Any]:
             if variable is not None:
                 found[node] = variable
         elif isinstance(node, Node):
+            if node.order < first:
+                raise Broken("what was computed outside is differentiated")
             todo.extend(e.node if isinstance(e, Output) else e for e in node.edges or ())
     return list(found.values())
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from flambeau.tensor import Tensor
+
 
 class Pace:
     """Parameters of a group that made as many steps: their update takes the same numbers."""
@@ -16,10 +18,9 @@ class Pace:
         """The numbers of the next step, which is made with this."""
         first = self.states[0]
         made = self.optimizer._numbers(first, self.group)
-        if "step" in first:
-            step = first["step"]
-            for state in self.states:
-                state["step"] = step
+        advanced = _plain(first)
+        for state in self.states[1:] if advanced else ():
+            state.update(advanced)
         return made
 
 
@@ -28,34 +29,57 @@ class Paces:
 
     def __init__(self) -> None:
         self._paces: dict[Any, Pace] = {}
+        self._before: list[tuple[Any, Any, dict[str, Any]]] = []  # optimizer, parameter, state
+        self._stepping: Any = None
 
-    def start(self, capture: Any, watch: Any) -> None:
-        """Says which capture asks, and who knows the optimizer that is stepping."""
-        self._capture, self._watch = capture, watch
+    def start(self, capture: Any) -> None:
+        """Says which capture asks."""
+        self._capture = capture
+
+    def begin(self, optimizer: Any) -> None:
+        """An optimizer is about to step."""
+        if any(group.get("differentiable") for group in optimizer.param_groups):
+            self._capture.end("a differentiable step of an optimizer")
+        self._stepping = optimizer
+        states = optimizer.state
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                self._before.append((optimizer, parameter, dict(states.get(parameter) or {})))
 
     def numbers_of(self, op: Any, args: Any) -> dict[int, int] | None:
         """For the op of an update: the slot of each of its numbers, by argument."""
-        if op.family != "update" or self._watch.stepping is None:
+        if op.family != "update" or self._stepping is None:
             return None
-        optimizer, parameter = self._watch.stepping, args[0]
+        optimizer = self._stepping
         for group in optimizer.param_groups:
-            if any(p is parameter for p in group["params"]):
-                return self._slots(optimizer, group, optimizer.state[parameter], op, args)
+            for parameter in group["params"]:
+                if any(_is_of(a, parameter, optimizer.state[parameter]) for a in args[:1]):
+                    return self._slots(optimizer, group, parameter, op, args)
+        self._capture.end(f"{op.name} of what is no parameter")
         return None
 
-    def _slots(self, optimizer, group, state, op, args):
-        places = [
-            k
-            for k, (a, v) in enumerate(zip(op.schema.arguments, args, strict=True))
-            if a.type == "Scalar" and v is not None
-        ]
-        key = id(optimizer), id(group), state.get("step")
+    def _slots(self, optimizer, group, parameter, op, args):
+        scalars = [(k, a.name) for k, a in enumerate(op.schema.arguments) if a.type == "Scalar"]
+        names = optimizer._number_names or [name for _, name in scalars]
+        before = next(s for o, p, s in self._before if o is optimizer and p is parameter)
+        key = id(optimizer), id(group), tuple(sorted(_plain(before).items()))
         pace = self._paces.get(key)
         if pace is None:
             pace = self._paces[key] = Pace(optimizer, group, self._capture.numbers)
-            self._capture.numbers += len(places)
-        pace.states.append(state)
-        return {place: pace.first + k for k, place in enumerate(places)}
+            self._capture.numbers += len(names)
+        state = optimizer.state[parameter]
+        if not any(state is s for s in pace.states):
+            pace.states.append(state)
+        return {k: pace.first + names.index(n) for k, n in scalars if n in names}
+
+    def made_state(self) -> bool:
+        """Whether an optimizer made its state while capturing: the next step is another."""
+        return any(
+            {n for n, v in before.items() if v is not None}
+            != {n for n, v in (optimizer.state.get(parameter) or {}).items() if v is not None}
+            for optimizer, parameter, before in self._before
+            if parameter.grad is not None or before
+        )
 
     def numbers(self) -> tuple[float, ...]:
         """The numbers of the next step of all optimizers."""
@@ -66,7 +90,18 @@ class Paces:
 
     def step_back(self) -> None:
         """Takes back the step that was made while capturing."""
-        for pace in self._paces.values():
-            for state in pace.states:
-                if "step" in state:
-                    state["step"] -= 1
+        for optimizer, parameter, before in reversed(self._before):
+            state = optimizer.state.get(parameter)
+            if state is not None:
+                state.update(_plain(before))
+
+
+def _plain(state: dict[str, Any]) -> dict[str, Any]:
+    """The numbers of a parameter's state."""
+    return {n: v for n, v in state.items() if isinstance(v, int | float)}
+
+
+def _is_of(tensor: Any, parameter: Any, state: dict[str, Any]) -> bool:
+    """Whether a tensor is a parameter or part of its state, or lies in their memory."""
+    values = (parameter, *(v for v in state.values() if isinstance(v, Tensor)))
+    return any(tensor.storage is v.storage for v in values)

@@ -17,12 +17,13 @@ import gc
 import struct
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from flambeau import runtime
 from flambeau._base import annotations as marks
 from flambeau.nn import Module
+from flambeau.ops import AccumulateGrad, Output
 from flambeau.runtime import GUARD_KINDS
 from flambeau.tensor import Tensor
 from flambeau.types import Device, DType, Layout
@@ -94,12 +95,22 @@ class Watch:
     effects that a program could not repeat.
     """
 
-    def __init__(self, end: Callable[[str], None], constant: Callable[[Tensor], None]):
+    def __init__(
+        self,
+        end: Callable[[str], None],
+        constant: Callable[[Tensor], None],
+        arguments: Sequence[Tensor] = (),
+    ):
+        self._arguments = arguments
+        self.first = runtime.next_order()
+        self.met: dict[int, tuple] = {}  # tensors, and their identity when they were met
+        self.grads: dict[int, tuple[Tensor, Any]] = {}  # what `grad` was when a tensor was met
         self.reads: dict[tuple[int, Any], Read] = {}
         self.tensors: dict[int, Tensor] = {}
         self.held: dict[int, Tensor] = {}  # those reached from elsewhere than from arguments
         self.optimizers: list[Any] = []
-        self.stepping: Any = None
+        self.steps: Callable[[Any], None] = lambda optimizer: None  # told who is about to step
+        self.changed: Any = None  # the name of a value that the function changed
         self.went_back = False
         self._end, self._constant = end, constant
         self._names: set[str] = set()
@@ -108,6 +119,12 @@ class Watch:
         self._codes: set[Any] = set()
         self._open: dict[str, bool] = {}
         self._made: dict[int, Any] = {}
+        self._sources: dict[
+            int, tuple[Any, str]
+        ] = {}  # NumPy's generators: no call of them is seen
+        shared = sys.modules.get("numpy.random.mtrand")
+        if shared is not None:
+            self.walk(vars(shared)["_rand"])
         self._entered = False
 
     def __enter__(self):
@@ -142,7 +159,9 @@ class Watch:
     def _check_own(self, frame) -> None:
         """A function of flambeau's was called."""
         name, module = frame.f_code.co_name, frame.f_globals.get("__name__") or ""
-        if module.startswith("flambeau.data.") or (
+        if frame.f_code in marks.disabled:
+            self._end(f"{name}() was called")
+        elif module.startswith("flambeau.data.") or (
             name in EFFECTS
             and module.startswith(("flambeau.files", "flambeau.tensor", "flambeau.optim"))
         ):
@@ -151,13 +170,32 @@ class Watch:
             owner = frame.f_locals.get("self")
             if getattr(owner, "_numbers", None) is not None:
                 self.walk(owner)
-                self.stepping = owner
+                self.steps(owner)
             elif owner is not None:
                 self._end(f"{type(owner).__name__}.step() was called")
         elif name in ("backward", "backward_from") and module.endswith("autograd.engine"):
             self.went_back = True
+            self._check_history(frame)
             if frame.f_locals.get("retain_graph") or frame.f_locals.get("create_graph"):
                 self._end("backward() kept the graph")
+
+    def _check_history(self, frame) -> None:
+        """Ends the capture where backward is about to run beyond what was computed in it."""
+        given = frame.f_locals
+        roots = given.get("tensors") or (given.get("tensor"),)
+        roots = roots if isinstance(roots, tuple | list) else (roots,)
+        ends = {id(t._node) for t in self._arguments if t._node is not None}
+        for node in nodes_behind([getattr(t, "_node", None) for t in roots]):
+            if id(node) in ends:
+                return self._end("backward() runs to an argument")
+            if not isinstance(node, AccumulateGrad) and node.order < self.first:
+                return self._end("backward() runs through what was computed before")
+
+    def was_there(self, value) -> bool:
+        """Whether an object was met where it existed before the run, and is compared."""
+        if id(value) in self.held:
+            return True
+        return self._walked.get(id(value), (INSIDE, 0))[0] > INSIDE and id(value) not in self._made
 
     def _is_open(self, frame) -> bool:
         """Whether the frame's function is the user's, or a module's or optimizer's."""
@@ -247,8 +285,14 @@ class Watch:
                 continue
             if isinstance(value, Tensor):
                 self.tensors[id(value)] = value
+                if id(value) not in self.grads:
+                    self.grads[id(value)] = value, value._grad
+                    self.met[id(value)] = value, *identity(value)
                 if level == HELD:
                     self.held[id(value)] = value
+                continue
+            if type(value).__module__.startswith("numpy.random"):
+                self._sources.setdefault(id(value), (value, str(_state_of(value))))
                 continue
             before, names = self._walked.get(id(value), (-1, 0))
             done = before >= level and names >= len(self._names)
@@ -305,13 +349,55 @@ class Watch:
             self._read(value, key, item)
         return [item for _, item in items]
 
+    def hooks(self) -> list[Read]:
+        """That leaves have the hooks that they had when backward ran."""
+        leaves = [t._node for t, _ in self.grads.values() if isinstance(t._node, AccumulateGrad)]
+        return [Read(SlotOf(n, EXTRA), "extra", n.extra) for n in leaves]
+
     def settle(self) -> None:
         """Ends the capture where the function changed what it read: the next run would differ."""
+        for source, state in self._sources.values():
+            if str(_state_of(source)) != state:
+                self._end("numpy.random was drawn from")
+                return
         for read in self.reads.values():
             if not read.same():
                 where = type(read.container).__name__
+                self.changed = read.key
                 self._end(f"the function changed {read.key!r} of a {where} that it also reads")
                 return
+
+
+def _state_of(source: Any) -> Any:
+    """The state of a generator of NumPy's, which prints in full."""
+    state = getattr(source, "bit_generator", source)
+    state = state.state if hasattr(state, "state") else source.get_state(legacy=False)
+    inner = state.get("state", state)
+    return {k: v.tobytes() if hasattr(v, "tobytes") else v for k, v in inner.items()}
+
+
+def identity(tensor: Tensor) -> tuple[Any, Any, Any]:
+    """What a tensor is besides its elements: history, layout, memory."""
+    return tensor._node, tensor.layout, tensor.storage
+
+
+def is_foreign(scope: dict[str, Any]) -> bool:
+    """Whether these are the globals of a module that is not the user's: ours, or Python's."""
+    root = (scope.get("__name__") or "").partition(".")[0]
+    return not root or root in CLOSED or (root in sys.stdlib_module_names and root != "__main__")
+
+
+def nodes_behind(nodes):
+    """All nodes of autograd's graph that lead to these, themselves first."""
+    todo, seen = [*nodes], set()
+    while todo:
+        node = todo.pop()
+        node = node.node if isinstance(node, Output) else node
+        if node is None or id(node) in seen:
+            continue
+        seen.add(id(node))
+        yield node
+        todo.extend(getattr(node, "edges", None) or ())
 
 
 def _parameters(code) -> int:
@@ -359,6 +445,7 @@ class SlotOf:
 
 
 GRAD = slots_of(Tensor)["_grad"]
+EXTRA = slots_of(AccumulateGrad)["extra"]
 
 
 class Guard:
@@ -406,4 +493,7 @@ def _row(read: Read) -> tuple[int, int, int, int]:
     return GUARD_KINDS.index(kind), id(container), number, id(read.expected)
 
 
-__all__ = ["GRAD", "PLAIN", "Guard", "Read", "SlotOf", "Watch", "exactly"]
+__all__ = [
+    "GRAD", "PLAIN", "Guard", "Read", "SlotOf", "Watch", "exactly", "identity", "is_foreign",
+    "nodes_behind",
+]  # fmt: skip

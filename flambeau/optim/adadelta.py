@@ -60,15 +60,8 @@ class Adadelta(PerParameter):
             "acc_delta": zeros_like(parameter),
         }
 
-    def _update(
-        self, parameter: Tensor, gradient: Tensor, state: dict[str, Any], group: dict[str, Any]
-    ) -> None:
+    _op = "_adadelta_"
+
+    def _numbers(self, state: dict[str, Any], group: dict[str, Any]) -> Any:
         state["step"] += 1
-        square, past = state["square_avg"], state["acc_delta"]
-        rho, eps = group["rho"], group["eps"]
-        if group["weight_decay"] != 0:
-            gradient = gradient.add(parameter, alpha=group["weight_decay"])
-        square.mul_(rho).addcmul_(gradient, gradient, value=1 - rho)
-        delta = past.add(eps).sqrt_().div_(square.add(eps).sqrt_()).mul_(gradient)
-        past.mul_(rho).addcmul_(delta, delta, value=1 - rho)
-        parameter.add_(delta, alpha=-number(group["lr"]))
+        return number(group["lr"]), group["rho"], group["eps"], group["weight_decay"]

@@ -7,7 +7,7 @@ from typing import Any
 
 from flambeau.tensor import PUBLIC, Tensor
 
-from .kernels import number
+from .kernels import number, update
 from .optimizer import PerParameter, zeros_like
 
 
@@ -78,22 +78,28 @@ class Adafactor(PerParameter):
     def _update(
         self, parameter: Tensor, gradient: Tensor, state: dict[str, Any], group: dict[str, Any]
     ) -> None:
-        lr, size = number(group["lr"]), sqrt(parameter.numel())
+        size = sqrt(parameter.numel())
+        weight, shrink, rate = self._numbers(state, group)
         smallest, least_scale = group["eps"]
         if smallest is None:
             smallest = PUBLIC["finfo"](parameter.dtype).eps
-        step = state["step"] = state["step"] + 1
-        news = step ** group["beta2_decay"]
-        scale = max(least_scale, parameter.norm(2).item() / size) * min(lr, 1 / sqrt(step))
-        if group["weight_decay"] != 0:
-            parameter.mul_(1 - lr * group["weight_decay"])
+        scale = parameter.norm(2).div(size).clamp(min=least_scale)
         square = gradient.square()
         if parameter.dim() < 2:
-            variance = state["variance"].lerp_(square, news)
+            variance = state["variance"]
+            update("_blend_", variance, square, {}, (weight,))
         else:
-            rows = state["row_var"].lerp_(square.mean(-1, keepdim=True), news)
-            columns = state["col_var"].lerp_(square.mean(-2, keepdim=True), news)
+            rows, columns = state["row_var"], state["col_var"]
+            update("_blend_", rows, square.mean(-1, keepdim=True), {}, (weight,))
+            update("_blend_", columns, square.mean(-2, keepdim=True), {}, (weight,))
             variance = rows @ columns / rows.mean(-2, keepdim=True).clamp(min=smallest)
-        update = variance.clamp(min=smallest * smallest).rsqrt() * gradient
-        clipping = max(1.0, update.norm(2).item() / (size * group["d"]))
-        parameter.add_(update, alpha=-scale / clipping)
+        change = variance.clamp(min=smallest * smallest).rsqrt() * gradient
+        clipping = change.norm(2).div(size * group["d"]).clamp(min=1.0)
+        update("_descend_", parameter, change * (scale / clipping), {}, (shrink, rate))
+
+    _number_names = ("weight", "shrink", "rate")
+
+    def _numbers(self, state: dict[str, Any], group: dict[str, Any]) -> Any:
+        lr = number(group["lr"])
+        step = state["step"] = state["step"] + 1
+        return step ** group["beta2_decay"], 1 - lr * group["weight_decay"], min(lr, 1 / sqrt(step))

@@ -65,13 +65,9 @@ class Adagrad(PerParameter):
         start = group["initial_accumulator_value"]
         return {"step": 0.0, "sum": zeros_like(parameter).add_(start)}
 
-    def _update(
-        self, parameter: Tensor, gradient: Tensor, state: dict[str, Any], group: dict[str, Any]
-    ) -> None:
+    _op = "_adagrad_"
+
+    def _numbers(self, state: dict[str, Any], group: dict[str, Any]) -> Any:
         step = state["step"] = state["step"] + 1
-        if group["weight_decay"] != 0:
-            gradient = gradient.add(parameter, alpha=group["weight_decay"])
         rate = number(group["lr"]) / (1 + (step - 1) * group["lr_decay"])
-        total = state["sum"]
-        total.addcmul_(gradient, gradient, value=1)
-        parameter.addcdiv_(gradient, total.sqrt() + group["eps"], value=-rate)
+        return rate, group["eps"], group["weight_decay"]

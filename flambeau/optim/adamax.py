@@ -59,15 +59,10 @@ class Adamax(PerParameter):
             "exp_inf": zeros_like(parameter),
         }
 
-    def _update(
-        self, parameter: Tensor, gradient: Tensor, state: dict[str, Any], group: dict[str, Any]
-    ) -> None:
+    _op = "_adamax_"
+
+    def _numbers(self, state: dict[str, Any], group: dict[str, Any]) -> Any:
         step = state["step"] = state["step"] + 1
-        average, largest = state["exp_avg"], state["exp_inf"]
         beta1, beta2 = group["betas"]
-        if group["weight_decay"] != 0:
-            gradient = gradient.add(parameter, alpha=group["weight_decay"])
-        average.lerp_(gradient, 1 - beta1)
-        largest = state["exp_inf"] = (largest * beta2).maximum(gradient.abs() + group["eps"])
         step_size = number(group["lr"]) / (1 - beta1**step)
-        parameter.addcdiv_(average, largest, value=-step_size)
+        return step_size, beta1, beta2, group["eps"], group["weight_decay"]

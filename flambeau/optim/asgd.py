@@ -61,20 +61,12 @@ class ASGD(PerParameter):
             "ax": zeros_like(parameter),
         }
 
-    def _update(
-        self, parameter: Tensor, gradient: Tensor, state: dict[str, Any], group: dict[str, Any]
-    ) -> None:
+    _op = "_asgd_"
+
+    def _numbers(self, state: dict[str, Any], group: dict[str, Any]) -> Any:
         step = state["step"] = state["step"] + 1
-        mean, rate, share = state["ax"], state["eta"], state["mu"]
-        lambd = group["lambd"]
-        if group["weight_decay"] != 0:
-            gradient = gradient.add(parameter, alpha=group["weight_decay"])
-        parameter.mul_(1 - lambd * rate)
-        parameter.add_(gradient, alpha=-rate)
-        if share == 1:
-            mean.copy_(parameter)
-        else:
-            mean.add_(parameter.sub(mean).mul_(share))
+        rate, share, lambd = state["eta"], state["mu"], group["lambd"]
         lr = number(group["lr"])
         state["eta"] = lr / ((1 + lambd * lr * step) ** group["alpha"])
         state["mu"] = 1 / max(1, step - group["t0"])
+        return rate, 1 - lambd * rate, share, group["weight_decay"]

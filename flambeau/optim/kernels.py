@@ -27,6 +27,21 @@ def _fits(parameter: Tensor, gradient: Tensor) -> bool:
     )
 
 
+def update(
+    name: str, parameter: Tensor, gradient: Tensor, state: dict[str, Any], numbers: Any
+) -> None:
+    """One update by the op of this name; the tensors of `state` are its other operands, by name."""
+    op: Any = find(name)
+    names = [a.name for a in op.schema.arguments if a.is_tensor][2:]
+    tensors = [state.get(n) for n in names]
+    if _fits(parameter, gradient):
+        op.door(parameter, gradient, *tensors, *numbers)
+        return
+    made = op.step(parameter.clone(), gradient, *tensors, *numbers)
+    parameter.copy_(made.pop("self"))
+    state.update(made)
+
+
 def sgd_(
     parameter: Tensor,
     gradient: Tensor,

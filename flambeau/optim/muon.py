@@ -7,7 +7,7 @@ from typing import Any
 
 from flambeau.tensor import Tensor
 
-from .kernels import number
+from .kernels import number, update
 from .optimizer import PerParameter, zeros_like
 
 _MOST_STEPS = 100
@@ -98,15 +98,22 @@ class Muon(PerParameter):
     def _update(
         self, parameter: Tensor, gradient: Tensor, state: dict[str, Any], group: dict[str, Any]
     ) -> None:
-        lr, momentum = number(group["lr"]), group["momentum"]
-        update = state["momentum_buffer"].lerp_(gradient, 1 - momentum)
+        shrink, rate = self._numbers(state, group)
+        momentum = group["momentum"]
+        direction = state["momentum_buffer"].lerp_(gradient, 1 - momentum)
         if group["nesterov"]:
-            update = gradient.lerp(update, momentum)
-        update = orthogonalized(update, group["ns_coefficients"], group["ns_steps"], group["eps"])
+            direction = gradient.lerp(direction, momentum)
+        ns = group["ns_coefficients"], group["ns_steps"], group["eps"]
         rows, columns = parameter.shape
         if group["adjust_lr_fn"] == "match_rms_adamw":
-            rate = lr * 0.2 * sqrt(max(rows, columns))
+            adjusted = 0.2 * sqrt(max(rows, columns))
         else:
-            rate = lr * sqrt(max(1, rows / columns))
-        parameter.mul_(1 - lr * group["weight_decay"])
-        parameter.add_(update, alpha=-rate)
+            adjusted = sqrt(max(1, rows / columns))
+        direction = orthogonalized(direction, *ns).to(parameter.dtype) * adjusted
+        update("_descend_", parameter, direction, state, (shrink, rate))
+
+    _number_names = ("shrink", "rate")
+
+    def _numbers(self, state: dict[str, Any], group: dict[str, Any]) -> Any:
+        lr = number(group["lr"])
+        return 1 - lr * group["weight_decay"], lr

@@ -68,24 +68,23 @@ class NAdam(PerParameter):
             "exp_avg_sq": zeros_like(parameter),
         }
 
-    def _update(
-        self, parameter: Tensor, gradient: Tensor, state: dict[str, Any], group: dict[str, Any]
-    ) -> None:
+    _op = "_nadam_"
+
+    def _numbers(self, state: dict[str, Any], group: dict[str, Any]) -> Any:
         step = state["step"] = state["step"] + 1
-        average, square = state["exp_avg"], state["exp_avg_sq"]
         beta1, beta2 = group["betas"]
-        lr = number(group["lr"])
-        if group["weight_decay"] != 0:
-            if group["decoupled_weight_decay"]:
-                parameter.mul_(1 - lr * group["weight_decay"])
-            else:
-                gradient = gradient.add(parameter, alpha=group["weight_decay"])
+        lr, decoupled = number(group["lr"]), group["decoupled_weight_decay"]
         decay = group["momentum_decay"]
         mu = beta1 * (1.0 - 0.5 * (0.96 ** (step * decay)))
         mu_next = beta1 * (1.0 - 0.5 * (0.96 ** ((step + 1) * decay)))
         product = state["mu_product"] = state["mu_product"] * mu
-        average.lerp_(gradient, 1 - beta1)
-        square.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
-        denominator = square.div(1 - beta2**step).sqrt_().add_(group["eps"])
-        parameter.addcdiv_(gradient, denominator, value=-lr * (1.0 - mu) / (1.0 - product))
-        parameter.addcdiv_(average, denominator, value=-lr * mu_next / (1.0 - product * mu_next))
+        return (
+            beta1,
+            beta2,
+            group["eps"],
+            0.0 if decoupled else group["weight_decay"],
+            1 - lr * group["weight_decay"] if decoupled else 1.0,
+            1 - beta2**step,
+            lr * (1.0 - mu) / (1.0 - product),
+            lr * mu_next / (1.0 - product * mu_next),
+        )

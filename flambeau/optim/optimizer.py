@@ -13,6 +13,8 @@ from flambeau._base import RemovableHandle
 from flambeau.ops import type_name
 from flambeau.tensor import PUBLIC, Tensor, enable_grad, function_of, no_grad, set_grad_enabled
 
+from .kernels import update
+
 _global_pre_hooks: dict[int, Callable] = OrderedDict()
 _global_post_hooks: dict[int, Callable] = OrderedDict()
 _HOOK_DICTIONARIES = (
@@ -382,15 +384,18 @@ class PerParameter(Optimizer):
     def _begin(self, parameter: Tensor, group: dict[str, Any]) -> dict[str, Any]:
         raise NotImplementedError
 
+    _op = ""  # the op that updates a parameter, where it is one
+
     def _update(
         self, parameter: Tensor, gradient: Tensor, state: dict[str, Any], group: dict[str, Any]
     ) -> None:
-        raise NotImplementedError
+        update(self._op, parameter, gradient, state, self._numbers(state, group))
 
-    # Where the update of a parameter is one op: ``_numbers(state, group)`` gives the numbers that
-    # it takes in the next step, which are the same for all parameters of a group that made as many
-    # steps, and advances the numbers of the state.
-    _numbers: Callable[..., Any] | None = None
+    # ``_numbers(state, group)`` gives the numbers that the next step takes, which are the same for
+    # all parameters of a group that made as many steps, and advances the numbers of the state. Ops
+    # of updates take them by these names; by default they are the numbers of `_op`, in order.
+    _numbers: Any = None
+    _number_names: tuple[str, ...] | None = None
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update all parameters that have a gradient once; `closure` recomputes the loss."""

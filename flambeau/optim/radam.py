@@ -63,29 +63,27 @@ class RAdam(PerParameter):
             "exp_avg_sq": zeros_like(parameter),
         }
 
-    def _update(
-        self, parameter: Tensor, gradient: Tensor, state: dict[str, Any], group: dict[str, Any]
-    ) -> None:
+    _op = "_radam_"
+
+    def _numbers(self, state: dict[str, Any], group: dict[str, Any]) -> Any:
         step = state["step"] = state["step"] + 1
-        average, square = state["exp_avg"], state["exp_avg_sq"]
         beta1, beta2 = group["betas"]
-        lr = number(group["lr"])
-        if group["weight_decay"] != 0:
-            if group["decoupled_weight_decay"]:
-                parameter.mul_(1 - lr * group["weight_decay"])
-            else:
-                gradient = gradient.add(parameter, alpha=group["weight_decay"])
-        average.lerp_(gradient, 1 - beta1)
-        square.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
+        lr, decoupled = number(group["lr"]), group["decoupled_weight_decay"]
         correction = 1 - beta2**step
-        step_size = lr / (1 - beta1**step)
+        rate = lr / (1 - beta1**step)
         longest = 2 / (1 - beta2) - 1
         length = longest - 2 * step * beta2**step / correction
-        if length <= 5.0:  # the variance of the adaptive rate is not tractable yet
-            parameter.add_(average, alpha=-step_size)
-            return
-        rectified = sqrt(
-            (length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length)
+        adapts = length > 5.0  # before, the variance of the adaptive rate is not tractable
+        if adapts:
+            rate *= sqrt(correction) * sqrt(
+                (length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length)
+            )
+        return (
+            beta1,
+            beta2,
+            group["eps"],
+            0.0 if decoupled else group["weight_decay"],
+            1 - lr * group["weight_decay"] if decoupled else 1.0,
+            rate,
+            float(adapts),
         )
-        denominator = square.sqrt().add_(group["eps"])
-        parameter.addcdiv_(average, denominator, value=-step_size * rectified * sqrt(correction))

@@ -66,25 +66,9 @@ class RMSprop(PerParameter):
             state["grad_avg"] = zeros_like(parameter)
         return state
 
-    def _update(
-        self, parameter: Tensor, gradient: Tensor, state: dict[str, Any], group: dict[str, Any]
-    ) -> None:
+    _op = "_rmsprop_"
+
+    def _numbers(self, state: dict[str, Any], group: dict[str, Any]) -> Any:
         state["step"] += 1
-        square, alpha = state["square_avg"], group["alpha"]
         lr = number(group["lr"])
-        if group["weight_decay"] != 0:
-            gradient = gradient.add(parameter, alpha=group["weight_decay"])
-        square.mul_(alpha).addcmul_(gradient, gradient, value=1 - alpha)
-        if group["centered"]:
-            mean = state["grad_avg"]
-            mean.lerp_(gradient, 1 - alpha)
-            root = square.addcmul(mean, mean, value=-1).sqrt_()
-        else:
-            root = square.sqrt()
-        root = root + group["eps"]
-        if group["momentum"] > 0:
-            buffer = state["momentum_buffer"]
-            buffer.mul_(group["momentum"]).addcdiv_(gradient, root)
-            parameter.add_(buffer, alpha=-lr)
-        else:
-            parameter.addcdiv_(gradient, root, value=-lr)
+        return lr, group["alpha"], group["eps"], group["weight_decay"], group["momentum"]

@@ -53,20 +53,8 @@ class Rprop(PerParameter):
         lengths = zeros_like(parameter).add_(number(group["lr"]))
         return {"step": 0.0, "prev": zeros_like(parameter), "step_size": lengths}
 
-    def _update(
-        self, parameter: Tensor, gradient: Tensor, state: dict[str, Any], group: dict[str, Any]
-    ) -> None:
+    _op = "_rprop_"
+
+    def _numbers(self, state: dict[str, Any], group: dict[str, Any]) -> Any:
         state["step"] += 1
-        previous, lengths = state["prev"], state["step_size"]
-        shrink, grow = group["etas"]
-        least, most = group["step_sizes"]
-        agreement = gradient.mul(previous).sign_()
-        same, turned = agreement.gt(0), agreement.lt(0)
-        lengths.mul_(
-            agreement.masked_fill(same, grow)
-            .masked_fill_(turned, shrink)
-            .masked_fill_(agreement.eq(0), 1)
-        ).clamp_(least, most)
-        gradient = gradient.masked_fill(turned, 0)
-        parameter.addcmul_(gradient.sign(), lengths, value=-1)
-        previous.copy_(gradient)
+        return *group["etas"], *group["step_sizes"]

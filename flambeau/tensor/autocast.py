@@ -108,7 +108,7 @@ class _Interpreter:
         return FLOAT32 if wide else None
 
 
-_interpreter = _Interpreter()
+interpreter = _Interpreter()
 
 
 def _cast(tensor, dtype):
@@ -164,11 +164,11 @@ def set_autocast_enabled(device_type, enabled=None):
     if kind != "cpu":
         return
     if enabled:
-        state.stack = (*state.stack, _interpreter)
-        modes.interpreters.append(_interpreter)
+        state.stack = (*state.stack, interpreter)
+        modes.interpreters.append(interpreter)
     else:
-        state.stack = tuple(x for x in state.stack if x is not _interpreter)
-        modes.interpreters.remove(_interpreter)
+        state.stack = tuple(x for x in state.stack if x is not interpreter)
+        modes.interpreters.remove(interpreter)
 
 
 def get_autocast_dtype(device_type):

@@ -64,26 +64,90 @@ OPTIMIZERS = {
     "adam": lambda p: torch.optim.Adam(p, lr=0.01),
     "adamw": lambda p: torch.optim.AdamW(p, lr=0.01, amsgrad=True),
     "maximize": lambda p: torch.optim.Adam(p, lr=0.01, maximize=True),
+    "tensor": lambda p: torch.optim.Adam(p, lr=torch.tensor(0.01)),
     "rmsprop": lambda p: torch.optim.RMSprop(p, lr=0.01),
+    "centered": lambda p: torch.optim.RMSprop(p, lr=0.01, centered=True, momentum=0.9),
+    "asgd": lambda p: torch.optim.ASGD(p, lr=0.1, t0=2),
+    "adadelta": lambda p: torch.optim.Adadelta(p),
+    "adafactor": lambda p: torch.optim.Adafactor(p, lr=0.1),
+    "adagrad": lambda p: torch.optim.Adagrad(p, lr_decay=0.1),
+    "adamax": lambda p: torch.optim.Adamax(p, weight_decay=0.1),
+    "nadam": lambda p: torch.optim.NAdam(p),
+    "radam": lambda p: torch.optim.RAdam(p, betas=(0.9, 0.9)),
+    "rprop": lambda p: torch.optim.Rprop(p),
 }
+TO_PYTHON = {"sparse": lambda p: torch.optim.SparseAdam(p)}
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
-@pytest.mark.parametrize("options", [{}, {"dropout": 0.4}, {"norm": True}], ids=str)
+COMBINATIONS = [(name, {}) for name in OPTIMIZERS | TO_PYTHON]
+COMBINATIONS += [(name, o) for name in ("sgd", "adam") for o in ({"dropout": 0.4}, {"norm": True})]
+
+
+@pytest.mark.parametrize(("name", "options"), COMBINATIONS)
 def test_training_steps_equal_eager_ones(name, options):
     x, y = batch()
     found = []
     for wrap in (lambda f: f, compile):
         model = net(**options)
-        step, _ = trainer(model, OPTIMIZERS[name])
+        step, optimizer = trainer(model, (OPTIMIZERS | TO_PYTHON)[name])
+        schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=2)
         step = wrap(step)
         torch.manual_seed(11)
-        losses = [step(x, y).item() for _ in range(6)]
+        losses = []
+        for _ in range(7):
+            losses.append(step(x, y).item())
+            schedule.step(1.0)
         found.append((losses, states(model), torch.rand(3).tolist()))
     assert found[0][0] == found[1][0]
     same(found[0][1], found[1][1])
     assert found[0][2] == found[1][2]  # the random stream went on alike
-    assert variants(step) or name == "rmsprop"
+    assert len(variants(step)) == (name in OPTIMIZERS)
+
+
+def test_muon_and_steps_that_are_compiled_alone():
+    found = []
+    for wrap in (lambda f: f, compile):
+        model = nn.Sequential(nn.Linear(6, 4, bias=False), nn.Tanh(), nn.Linear(4, 3, bias=False))
+        with torch.no_grad():
+            for k, p in enumerate(model.parameters()):
+                p.copy_(torch.linspace(-1, 1, p.numel()).reshape(p.shape) * (k + 1))
+        optimizer = torch.optim.Muon(model.parameters(), lr=0.1)
+        step = wrap(optimizer.step)
+        for k in range(6):
+            optimizer.zero_grad(set_to_none=k % 2 == 0)
+            model(torch.ones(2, 6) * k).square().sum().backward()
+            step()
+        found.append(states(model))
+    same(*found)
+    assert len(variants(step)) == 1
+
+
+def test_state_that_a_captured_step_makes_is_made_once():
+    found = []
+    for wrap in (lambda f: f, compile):
+        first, second = nn.Linear(3, 3), nn.Linear(3, 3)
+        with torch.no_grad():
+            for p in (*first.parameters(), *second.parameters()):
+                p.fill_(0.5)
+        optimizer = torch.optim.SGD(
+            [*first.parameters(), *second.parameters()], lr=0.1, momentum=0.9
+        )
+        late = {"on": False}
+
+        def step(x):
+            optimizer.zero_grad()  # noqa: B023
+            out = first(x)  # noqa: B023
+            out = second(out) if late["on"] else out  # noqa: B023
+            out.square().sum().backward()
+            optimizer.step()  # noqa: B023
+
+        step = wrap(step)
+        for k in range(12):
+            late["on"] = k > 4
+            step(torch.ones(2, 3))
+        found.append(states(second))
+    same(*found)
+    assert len(variants(step)) == 2
 
 
 def test_the_learning_rate_is_read_anew():
@@ -428,3 +492,26 @@ def test_zeros_of_both_signs():
     for by in (0.0, 0.0, 0.0, -0.0, -0.0, -0.0, float("nan"), float("nan"), float("nan")):
         got = compiled(torch.ones(1), by).item()
         assert repr(got) == repr(by)
+
+
+def test_what_programs_ask_and_tell_the_compiler():
+    compiled = compile(lambda x: x + (1 if torch.compiler.is_compiling() else 2))
+    assert [compiled(torch.zeros(1)).item() for _ in range(4)] == [2, 1, 1, 1]
+    assert not torch.compiler.is_compiling() and not torch.compiler.is_exporting()
+    assert variants(compiled)
+    torch.compiler.reset()
+    assert not variants(compiled) and compiled(torch.zeros(1)).item() == 2
+
+    assert compile(left_to_python) is left_to_python
+    broken = compile(lambda x: (x * 2, torch._dynamo.graph_break(), x * 3)[2])
+    for _ in range(4):
+        assert broken(torch.ones(1)).item() == 3
+    assert "graph_break" in reasons(broken)[0]
+    with torch.compiler.set_stance("force_eager"):
+        torch._dynamo.reset()
+        for _ in range(4):
+            compiled(torch.zeros(1))
+        assert not variants(compiled)
+    assert torch.compiler.list_backends() == ["flambeau"]
+    with pytest.raises(RuntimeError, match="stance"):
+        torch.compiler.set_stance("hurry")

@@ -22,7 +22,9 @@ def batches(count):
     return [(torch.randn(8, 12), torch.randint(0, 5, (8,))) for _ in range(count)]
 
 
-@pytest.mark.parametrize("make", [torch.optim.Adam, torch.optim.SGD])
+@pytest.mark.parametrize(
+    "make", [torch.optim.Adam, torch.optim.SGD, torch.optim.NAdam, torch.optim.ASGD]
+)
 def test_a_whole_step_replayed_equals_eager_steps(make):
     data = batches(12)
     found = []
@@ -190,3 +192,106 @@ def test_graphed_modules_must_be_plain():
         torch.cuda.make_graphed_callables(layer, (torch.ones(2, 3),))
     with pytest.raises(TypeError, match="tuple of tensors"):
         torch.cuda.make_graphed_callables(nn.Linear(3, 3), torch.ones(2, 3))
+
+
+def test_graphs_of_one_pool_share_memory():
+    def graphs(pools):
+        made = []
+        for pool in pools:
+            x, graph = torch.randn(50_000), torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph, pool=pool):
+                # What is kept between native calls: the host performs `cummax`.
+                y = (torch.fft.rfft(x * 2).real + 1).sum()
+            made.append((graph, x, y))
+        return made
+
+    def growth(pools):
+        gc.collect()
+        before = runtime.memory().allocated
+        made = graphs(pools)
+        gc.collect()
+        return runtime.memory().allocated - before, made
+
+    apart, _made = growth([None, None])
+    token = torch.cuda.graph_pool_handle()
+    together, made = growth([token, token])
+    assert together < apart
+    for graph, x, y in made:
+        x.fill_(1.0)
+        graph.replay()
+        assert torch.equal(y, (torch.fft.rfft(x * 2).real + 1).sum())
+
+
+def test_autocast_and_generators_in_graphs():
+    layer, generator = nn.Linear(4, 4), torch.Generator().manual_seed(3)
+    x, graph = torch.randn(2, 4), torch.cuda.CUDAGraph()
+    graph.register_generator_state(generator)
+    with torch.autocast("cpu"):
+        layer(x)  # the cast of the weight is cached
+        with torch.cuda.graph(graph):
+            out = layer(x)
+            noise = torch.rand(3, generator=generator)
+    with torch.no_grad():
+        layer.weight.mul_(2)
+    graph.replay()
+    with torch.autocast("cpu"):
+        assert torch.equal(out, layer(x))
+        with pytest.raises(RuntimeError, match="cache_enabled=False"):
+            torch.cuda.make_graphed_callables(layer, (x,))
+    other = torch.Generator().manual_seed(3)
+    assert torch.equal(noise, torch.rand(3, generator=other))
+    assert torch.equal(torch.rand(2, generator=generator), torch.rand(2, generator=other))
+
+
+def test_scaled_training_with_a_graphed_forward_and_backward():
+    found = []
+    for graphed in (False, True):
+        model = net(0.0)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        scaler = torch.amp.GradScaler("cpu", init_scale=64.0)
+        x, y = batches(1)[0]
+
+        def forward_backward():
+            with torch.autocast("cpu"):
+                loss = F.cross_entropy(model(x), y)  # noqa: B023
+            scaler.scale(loss).backward()  # noqa: B023
+            return loss
+
+        scaler.scale(torch.ones(()))
+        forward_backward()
+        optimizer.zero_grad(set_to_none=True)
+        if graphed:
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph):
+                forward_backward()
+        for a, b in batches(5):
+            x.copy_(a), y.copy_(b)
+            if graphed:
+                graph.replay()
+            else:
+                optimizer.zero_grad(set_to_none=True)
+                forward_backward()
+            scaler.step(optimizer)
+            scaler.update()
+        found.append([p.tolist() for p in model.parameters()])
+    assert found[0] == found[1]
+
+
+def test_unused_inputs_of_graphed_callables():
+    x, y = torch.randn(3, requires_grad=True), torch.randn(3, requires_grad=True)
+    with pytest.raises(RuntimeError, match="not have been used in the graph"):
+        torch.cuda.make_graphed_callables(lambda x, y: x * 2, (x, y))
+    doubled = torch.cuda.make_graphed_callables(lambda x, y: x * 2, (x, y), allow_unused_input=True)
+    [grad] = torch.autograd.grad(doubled(x, y).sum(), x)
+    assert grad.tolist() == [2, 2, 2]
+
+
+def test_messages_name_the_op_and_the_line():
+    x = torch.ones(3)
+    for read, name in ((lambda: x.sum().item(), "item"), (lambda: x.nonzero(), "nonzero")):
+        with (
+            pytest.raises(RuntimeError, match=name) as error,
+            torch.cuda.graph(torch.cuda.CUDAGraph()),
+        ):
+            read()
+        assert "test_graphs.py" in str(error.value)

@@ -1,0 +1,20 @@
+"""What programs ask of PyTorch's `torch._dynamo`: it is `torch.compiler` here."""
+
+from flambeau._base import annotations, missing
+from flambeau.graph import reset
+
+allow_in_graph = assume_constant_result = annotations.unchanged
+disable, graph_break, is_compiling = (
+    annotations.disable,
+    annotations.graph_break,
+    annotations.is_compiling,
+)
+__getattr__ = missing(globals())
+__all__ = [
+    "allow_in_graph",
+    "assume_constant_result",
+    "disable",
+    "graph_break",
+    "is_compiling",
+    "reset",
+]
