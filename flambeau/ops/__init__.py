@@ -98,6 +98,7 @@ from .family.launch import Work, broadcast, expand
 from .family.pointwise import can_write, check_target
 from .family.reduction import wrap_dim, wrap_dims
 from .family.view import register
+from .joining import at_least
 from .matrices import LinAlgError
 from .modes import INPLACE, interpreting
 from .op import Composite, Op, composite, explain, find, forget_plans, registry
@@ -210,6 +211,7 @@ __all__ = [
     "type_name",
     "view",
     "watchers",
+    "at_least",
     "wrap_dim",
     "wrap_dims",
 ]

@@ -8,6 +8,7 @@ from flambeau.ir import math
 from .arithmetic import masked, real_only
 from .facts import type_name
 from .family import fixed, fused, pointwise
+from .family.reduction import wrap_dim
 from .op import also, composite, find
 
 ROOT_HALF, ROOT_TWO_OVER_PI = _math.sqrt(0.5), _math.sqrt(2 / _math.pi)
@@ -382,7 +383,7 @@ def glu(self, dim):
     """The first half along `dim` times the logistic function of the second."""
     if self.layout.ndim == 0:
         raise RuntimeError("glu does not support 0-dimensional tensors")
-    n = self.layout.shape[dim]
+    n = self.layout.shape[wrap_dim(dim, self.layout.ndim)]
     if n % 2:
         raise RuntimeError(f"Halving dimension must be even, but dimension {dim} is size {n}")
     first, second = self.narrow(dim, 0, n // 2), self.narrow(dim, n // 2, n // 2)

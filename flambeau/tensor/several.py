@@ -1,6 +1,6 @@
 """Functions that take any number of tensors, and those whose forms no one schema covers."""
 
-from flambeau.ops import find
+from flambeau.ops import at_least, find
 
 from .tensor import Tensor
 
@@ -84,7 +84,12 @@ def broadcast_shapes(*shapes):
 def _at_least(rank):
     def function(*tensors):
         given = _listed(tensors)
-        made = tuple(_padded(t, rank) for t in given)
+        for i, t in enumerate(given):
+            if not isinstance(t, Tensor):
+                raise TypeError(
+                    f"expected Tensor as element {i} in argument 0, but got {type(t).__name__}"
+                )
+        made = tuple(at_least(t, rank) for t in given)
         return made[0] if len(tensors) == 1 and not isinstance(tensors[0], list | tuple) else made
 
     function.__name__ = function.__qualname__ = f"atleast_{rank}d"
@@ -93,17 +98,6 @@ def _at_least(rank):
     )
     function.__module__ = "torch"
     return function
-
-
-def _padded(tensor, rank):
-    n = tensor.layout.ndim
-    if n >= rank:
-        return tensor
-    if n == 0:
-        return tensor.reshape((1,) * rank)
-    if rank == 3:
-        return tensor.unsqueeze(-1) if n == 2 else tensor.unsqueeze(0).unsqueeze(-1)
-    return tensor.unsqueeze(0)
 
 
 atleast_1d, atleast_2d, atleast_3d = map(_at_least, (1, 2, 3))
