@@ -28,6 +28,7 @@ from .capture import Broken, Capture
 from .dynamic import Sizes
 from .execute import Executable, KernelFailed
 from .joint import Pair
+from .library import SavedFunction, aot_compile, bind
 from .pace import Paces
 from .passes import optimize
 from .program import Program
@@ -262,6 +263,10 @@ class Compiled:
             unit = self._units[key] = Compiled(called, options)
         return unit
 
+    def aot_compile(self, example_inputs: tuple[tuple, dict[str, Any]]) -> SavedFunction:
+        """The function for arguments like these, which can be saved: see `library`."""
+        return aot_compile(self._function, example_inputs)
+
     def show(self) -> str:
         """The programs that were made, as text; and why there are none."""
         texts = []
@@ -273,6 +278,7 @@ class Compiled:
         return "\n".join(texts)
 
 
+bind(Compiled)
 everything: weakref.WeakSet[Compiled] = weakref.WeakSet()
 
 
@@ -684,6 +690,10 @@ class OptimizedModule(Module):
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The module's result."""
         return self._compiled(*args, **kwargs)
+
+    def aot_compile(self, example_inputs: tuple[tuple, dict[str, Any]]) -> SavedFunction:
+        """The module for arguments like these, which can be saved: see `library`."""
+        return self._compiled.aot_compile(example_inputs)
 
     def show(self) -> str:
         """The programs that were made, as text; and why there are none."""

@@ -163,7 +163,7 @@ class Graph:
         program = Program(list(capture.instructions), [], capture.numbers)
         program = optimize(_kept(program))
         self._pool = _pools.setdefault(self._token, Pool())
-        self._executable = Executable(program, self._pool.lender())
+        self._executable = Executable(program, memory=self._pool.lender())
 
     def _stop(self) -> None:
         """Ends the capture, and puts back what it overwrote."""
