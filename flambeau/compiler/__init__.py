@@ -14,8 +14,14 @@ __getattr__ = missing(
     globals(),
     later=dict.fromkeys(
         (
-            "compile", "cudagraph_mark_step_begin", "list_backends", "load_cache_artifacts",
-            "load_compiled_function", "reset", "save_cache_artifacts", "set_stance",
+            "compile",
+            "cudagraph_mark_step_begin",
+            "list_backends",
+            "load_cache_artifacts",
+            "load_compiled_function",
+            "reset",
+            "save_cache_artifacts",
+            "set_stance",
         ),
         "flambeau.graph",
     ),

@@ -60,6 +60,8 @@ def load_cache_artifacts(serialized_artifacts: bytes) -> CacheInfo | None:
 
     The bytes hold machine code. Only take what you trust as you trust a program.
     """
+    if not isinstance(serialized_artifacts, bytes | bytearray | memoryview):
+        raise TypeError(f"bytes are expected, not {type(serialized_artifacts).__name__}")
     try:
         index, payloads = opened(MAGIC, serialized_artifacts)
         objects = {key: payloads[number] for key, number in index["keys"].items()}
@@ -84,8 +86,6 @@ def sealed(magic: bytes, index: dict[str, Any], blocks: list[bytes]) -> bytes:
 
 def opened(magic: bytes, content: bytes) -> tuple[dict[str, Any], list[bytes]]:
     """The index and the blocks. Raises Damaged."""
-    if not isinstance(content, bytes | bytearray | memoryview):
-        raise TypeError(f"bytes are expected, not {type(content).__name__}")
     content = bytes(content)
     start = len(magic) + 8
     if not content.startswith(magic):

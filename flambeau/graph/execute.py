@@ -38,9 +38,10 @@ class Executable:
         self,
         program: Program,
         fixed: Mapping[int, Number] | None = None,
-        memory: Callable[[int], Any] = runtime.empty,
+        memory: Callable[[int], Any] | None = None,
     ):
-        self.program, self._fixed, self._memory = program, fixed or {}, memory
+        self.program, self._fixed = program, fixed or {}
+        self._memory = memory or runtime.empty
         if "programs" in knobs.show:
             print(program, file=sys.stderr)
         self.scratch = 0

@@ -88,7 +88,8 @@ class Tracer:
     def place(self, tensor: Any) -> list[int]:
         """Where a tensor lies: the memory's number, bytes from its start, the layout's number."""
         number, start = self._number(tensor)
-        return [number, tensor.offset * tensor.itemsize - start, self._layouts.number(tensor.layout)]
+        start = tensor.offset * tensor.itemsize - start
+        return [number, start, self._layouts.number(tensor.layout)]
 
     def argument(self, tensor: Any) -> list[int]:
         """As `place`, for an argument: other calls have it elsewhere in memory."""
@@ -175,7 +176,8 @@ class Replay:
         in_place, into = target
         made = tuple(self._place(p) for p in places)
         args = tuple(decoded(a, self._place) for a in args)
-        return find_op(name), args, INPLACE if in_place is True else decoded(into, self._place), made
+        target = INPLACE if in_place is True else decoded(into, self._place)
+        return find_op(name), args, target, made
 
     def _place(self, place: Any) -> Place:
         number, start, layout = place
@@ -191,7 +193,9 @@ class Replay:
             found = tuple([_filled(a, memory) for a in args])
             result = perform_plainly(op, found, _filled(target, memory))
             made = result if isinstance(result, tuple | list) else (result,)
-            for place, tensor in zip(places, [t for t in made if isinstance(t, Tensor)], strict=True):
+            for place, tensor in zip(
+                places, [t for t in made if isinstance(t, Tensor)], strict=True
+            ):
                 place.note(op, tensor, memory)
         return [place.tensor(memory) for place in self._results]
 
@@ -403,7 +407,7 @@ def load_compiled_function(
         return SavedFunction(data, dict(zip(numbers, memory, strict=True)))
     except (artifacts.Damaged, Refused) as reason:
         raise RuntimeError(f"this is no compiled function of this version: {reason}") from None
-    except (KeyError, IndexError, TypeError, ValueError, RecursionError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         message = f"this is no compiled function of this version: {type(error).__name__}: {error}"
         raise RuntimeError(message) from None
 

@@ -1,5 +1,6 @@
 """Programs that are made ready in the background."""
 
+import os
 import subprocess
 import sys
 
@@ -98,7 +99,8 @@ if sys.argv[1] == "fork":
     child = os.fork()
     if child == 0:
         for _ in range(4):
-            assert [f(x).item() for f in functions] == [(x * k).tanh().sum().item() for k in range(9)]
+            want = [(x * k).tanh().sum().item() for k in range(9)]
+            assert [f(x).item() for f in functions] == want
         worker.wait()
         os._exit(0)
     assert os.waitpid(child, 0)[1] == 0
@@ -110,6 +112,6 @@ print("end")
 def test_a_process_ends_while_programs_are_made_ready(how, tmp_path):
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", PROGRAM, how], capture_output=True, timeout=120,
-        env={**__import__("os").environ, "FLAMBEAU_CACHE": str(tmp_path)},
+        env={**os.environ, "FLAMBEAU_CACHE": str(tmp_path)},
     )  # fmt: skip
     assert (done.returncode, done.stdout, done.stderr) == (0, b"end\n", b"")

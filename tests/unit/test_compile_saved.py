@@ -115,28 +115,24 @@ LOADING = """
 
 
 def test_another_process_compiles_nothing(tmp_path, cache):
-    before = list(jit._used.items())
     weight = torch.randn(4, 2)
     x = torch.arange(12.0).view(3, 4)
 
     def function(x):
         return torch.special.expit(x @ weight).cumsum(0)
 
-    try:
-        jit._used.clear()
-        saving = """
-            import sys
-            import flambeau as torch
-            weight = torch.load(sys.argv[2])
-            f = torch.compile(lambda x: torch.special.expit(x @ weight).cumsum(0))
-            f.aot_compile(((torch.arange(12.0).view(3, 4),), {})).save_compiled_function(sys.argv[1])
-            print("null")
-        """
-        path = tmp_path / "f"
-        torch.save(weight, tmp_path / "weight")
-        assert elsewhere(saving, cache, path, tmp_path / "weight") is None
-    finally:
-        jit._used.update(before)
+    saving = """
+        import sys
+        import flambeau as torch
+        weight = torch.load(sys.argv[2])
+        f = torch.compile(lambda x: torch.special.expit(x @ weight).cumsum(0))
+        saved = f.aot_compile(((torch.arange(12.0).view(3, 4),), {}))
+        saved.save_compiled_function(sys.argv[1])
+        print("null")
+    """
+    path = tmp_path / "f"
+    torch.save(weight, tmp_path / "weight")
+    assert elsewhere(saving, cache, path, tmp_path / "weight") is None
     want = [function(x).tolist()] * 4
     # The same user's cache, but for its objects, vouches for the file; elsewhere the caller does.
     os.rename(os.path.join(cache, "objects"), tmp_path / "gone")
@@ -171,9 +167,7 @@ def refused(content: bytes, match: str = "no compiled function") -> None:
 
 
 def a_file() -> bytes:
-    saved = torch.compile(lambda x: torch.softmax(x + 1, -1)).aot_compile(
-        ((torch.ones(2, 3),), {})
-    )
+    saved = torch.compile(lambda x: torch.softmax(x + 1, -1)).aot_compile(((torch.ones(2, 3),), {}))
     file = library.Replay(saved._data, saved._memory)
     assert file.arguments
     index = dict(saved._data, memory=list(saved._memory), identity="", seal="")

@@ -14,7 +14,9 @@ class Block(nn.Module):
     def __init__(self, width: int):
         super().__init__()
         self.norm, self.qkv = nn.LayerNorm(width), nn.Linear(width, 3 * width)
-        self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+        self.mlp = nn.Sequential(
+            nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
+        )
 
     def forward(self, x):
         q, k, v = (z.unsqueeze(1) for z in self.qkv(self.norm(x)).chunk(3, dim=2))
