@@ -42,7 +42,7 @@ def encoded(value: Any, tensor: Callable[[Any], Any]) -> Any:
         return {"slice": [encoded(v, tensor) for v in (value.start, value.stop, value.step)]}
     if value is ...:
         return {"ellipsis": True}
-    if FORMATS.get(getattr(value, "name", None)) is value:
+    if kind in (formats.MemoryFormat, formats.MemoryLayout):
         return {"format": value.name}
     raise Refused(f"a {kind.__name__} cannot be saved")
 

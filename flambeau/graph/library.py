@@ -16,7 +16,7 @@ from typing import Any
 
 from flambeau import runtime
 from flambeau._base import user_line
-from flambeau.ops import INPLACE, interpreting, modes, perform_plainly, registry
+from flambeau.ops import INPLACE, modes, perform_plainly, registry
 from flambeau.runtime import default_generator, jit
 from flambeau.tensor import Tensor
 from flambeau.types import Layout
@@ -48,12 +48,15 @@ class Tracer:
 
     def __enter__(self) -> Tracer:
         self._start = runtime.empty(0).serial
-        self._interpreting = interpreting(self)
-        self._interpreting.__enter__()
+        # Below an autocast that is on: its casts are ops of the program.
+        self._outer = modes.state.stack
+        modes.state.stack = (self, *self._outer)
+        modes.interpreters.append(self)
         return self
 
     def __exit__(self, *exception: Any) -> None:
-        self._interpreting.__exit__(*exception)
+        modes.state.stack = self._outer
+        modes.interpreters.remove(self)
 
     def end(self, reason: str) -> None:
         """The function cannot be saved."""
@@ -223,8 +226,8 @@ class Place:
         start = tensor.offset * tensor.itemsize - base
         if storage is not tensor.storage or tensor.layout is not self.layout or start != self.start:
             raise RuntimeError(
-                f"{op.name} gives {tensor.layout!r} here, and gave {self.layout!r} when the program "
-                "was saved: it was saved by another version of flambeau"
+                f"{op.name} gives {tensor.layout!r} here, and gave {self.layout!r} when the "
+                "program was saved: it was saved by another version of flambeau"
             )
 
 
@@ -246,8 +249,20 @@ class SavedFunction:
     def __init__(self, data: dict[str, Any], memory: dict[int, bytes]):
         self._data, self._memory = data, memory
         self._replay = Replay(data, memory)
-        self._arguments = data["arguments"]
+        self._arguments, self._returns = data["arguments"], data["returns"]
+        self._check()
         self._compiled = _compiler[0](self._replay)
+
+    def _check(self) -> None:
+        """Raises Refused where tensors of arguments and results are not numbered as they must."""
+        met: list[Any] = []
+        decoded(self._arguments, met.append)
+        if met != list(range(len(self._replay.arguments))):
+            raise Refused("the arguments have no numbers")
+        met.clear()
+        decoded(self._returns, met.append)
+        if met != list(range(len(self._data["results"]))):
+            raise Refused("the results have no numbers")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The function's result."""
@@ -265,7 +280,7 @@ class SavedFunction:
             made = self._compiled(*found)
         finally:
             modes.set_grad(before)
-        return decoded(self._data["returns"], lambda k: made[k])
+        return decoded(self._returns, lambda k: made[k])
 
     def save_compiled_function(
         self, path: str | os.PathLike, external_data: dict[str, Any] | None = None

@@ -91,7 +91,8 @@ PROGRAM = """
 import os, sys
 import flambeau as torch
 from flambeau.graph.background import worker
-functions = [torch.compile(lambda x, k=k: (x * k).tanh().sum(), mode="background") for k in range(9)]
+make = torch.compile(mode="background")
+functions = [make(lambda x, k=k: (x * k).tanh().sum()) for k in range(9)]
 x = torch.arange(5.0)
 for f in functions:
     f(x), f(x)

@@ -75,6 +75,19 @@ def test_the_function_of_a_file_is_the_function(tmp_path):
             assert got["first"].storage is got["y"].storage or got["first"].equal(got["y"][:, 0])
 
 
+def test_casts_of_autocast_are_in_the_file():
+    weight, x = torch.randn(3, 4), torch.randn(2, 4)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        want = torch.nn.functional.linear(x, weight)
+        saved = torch.compile(lambda x: torch.nn.functional.linear(x, weight)).aot_compile(
+            ((x,), {})
+        )
+    assert want.dtype is torch.bfloat16
+    for _ in range(3):
+        got = saved(x)
+        assert got.dtype is torch.bfloat16 and torch.equal(got, want)
+
+
 def test_compiling_ahead_changes_nothing_of_the_users():
     net, x, mask = example()
     before = {k: v.clone() for k, v in net.state_dict().items()}
@@ -203,6 +216,10 @@ CHANGES = {
     "a place before memory": lambda d: d["results"].__setitem__(0, [0, -8, 0]),
     "a layout that is not there": lambda d: d["results"].__setitem__(0, [0, 0, 99]),
     "a deep tree": lambda d: d.update(ops=[["aten::add.", [nested(5000)], [False, None], []]]),
+    "arguments that are not there": lambda d: d["arguments"]["list"][0]["list"].append(
+        {"tensor": 9}
+    ),
+    "results that are not there": lambda d: d.update(returns={"tensor": 5}),
     "memory without numbers": lambda d: d.update(memory=["a", "b", "c"]),
     "sizes of blocks": lambda d: d.update(sizes=[-1, 1]),
 }  # fmt: skip
