@@ -13,7 +13,16 @@ allow_in_graph = assume_constant_result = annotations.unchanged
 __getattr__ = missing(
     globals(),
     later=dict.fromkeys(
-        ("compile", "cudagraph_mark_step_begin", "list_backends", "reset", "set_stance"),
+        (
+            "compile",
+            "cudagraph_mark_step_begin",
+            "list_backends",
+            "load_cache_artifacts",
+            "load_compiled_function",
+            "reset",
+            "save_cache_artifacts",
+            "set_stance",
+        ),
         "flambeau.graph",
     ),
 )

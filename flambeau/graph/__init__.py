@@ -1,5 +1,6 @@
 """Programs captured from running code, and their compilation."""
 
+from .artifacts import load_cache_artifacts, save_cache_artifacts
 from .compiled import compile, cudagraph_mark_step_begin, list_backends, reset, set_stance
 from .graphs import (
     Graph,
@@ -8,6 +9,7 @@ from .graphs import (
     is_current_stream_capturing,
     make_graphed_callables,
 )
+from .library import load_compiled_function
 
 CUDAGraph = Graph
 
@@ -20,7 +22,10 @@ __all__ = [
     "graph_pool_handle",
     "is_current_stream_capturing",
     "list_backends",
+    "load_cache_artifacts",
+    "load_compiled_function",
     "make_graphed_callables",
     "reset",
+    "save_cache_artifacts",
     "set_stance",
 ]

@@ -19,9 +19,10 @@ from flambeau.ops import InRows, Work, modes, perform_plainly, record_of
 from flambeau.tensor import Tensor
 from flambeau.types import by_name
 
+from .dynamic import Number, Sizes, bits
 from .program import Buffer, Call, Host, Instruction, Loop, Operand, Program, Rows
 
-FLOAT64 = by_name("float64")
+FLOAT64, INT64 = by_name("float64"), by_name("int64")
 
 # Ops whose results' shapes, or the way on from them, depend on elements.
 DATA_DEPENDENT = frozenset(
@@ -37,20 +38,39 @@ class Broken(Exception):
     """Why a capture cannot stand for what was run."""
 
 
+class unseen:
+    """A with block that Python's profile function, who watches the user's functions, does not see:
+    every call costs much less then.
+    """
+
+    __slots__ = ("_outer",)
+
+    def __enter__(self):
+        self._outer = sys.getprofile()
+        if callable(self._outer):
+            sys.setprofile(None)
+
+    def __exit__(self, *exception):
+        if callable(self._outer):
+            sys.setprofile(self._outer)
+
+
 class Capture:
     """Records what its thread performs inside a with block.
 
     `broken` says, where it is not None, why `program` cannot be made: the reason and the user's
     line. `numbers_of(op, args)` may give numbers (by the position of the argument) that change from
-    run to run: for each the number of a slot.
+    run to run: for each the number of a slot. Slots in `fixed` have that number in every run; which
+    numbers are such, and which are constants of their kernels, `sizes` says.
     """
 
-    def __init__(self, numbers_of=None, code=None):
+    def __init__(self, numbers_of=None, code=None, sizes: Sizes | None = None):
         self.instructions: list[Instruction] = []
         self.broken: str | None = None
         self.line: int | None = None  # at which it broke, of the function whose code this is
         self._code = code
-        self.numbers = 0
+        self.numbers, self.fixed = 0, dict[int, Number]()
+        self.sizes, self._slots = sizes, dict[int, int]()
         self._numbers_of = numbers_of
         self._number_slots: dict[int, int] | None = None
         self._buffers: dict[int, Buffer] = {}
@@ -103,7 +123,8 @@ class Capture:
         before = self._launches
         versions = [(t, t.storage.version) for t in tensors_of(args)]
         self._number_slots = self._numbers_of(op, args) if self._numbers_of else None
-        result = op.slow(args)
+        with unseen():  # no function of the user's runs below
+            result = op.slow(args)
         self._number_slots = None
         if self._launches == before and op.family != "view" and self.broken is None:
             self._perform_on_host(op, args, result, versions)
@@ -151,10 +172,11 @@ class Capture:
         if self.broken is not None or threading.get_ident() != self._thread:
             return
         self._launches += 1
-        try:
-            self._record(launcher[1], result, args)
-        except Broken as reason:
-            self.end(str(reason))
+        with unseen():
+            try:
+                self._record(launcher[1], result, args)
+            except Broken as reason:
+                self.end(str(reason))
 
     def _record(self, launch, result, args):
         found: dict[int, tuple[Buffer, int, Any]] = {}  # by source: buffer, start, layout
@@ -190,13 +212,31 @@ class Capture:
         for k, (letter, value) in enumerate(zip(launch.arguments, args, strict=True)):
             if letter == "d":
                 changing = (self._number_slots or {}).get(k)
-                slots[at] = float(value) if changing is None else ir.param(changing, FLOAT64)
+                slots[at] = (
+                    self._number(launch, float(value))
+                    if changing is None
+                    else ir.param(changing, FLOAT64)
+                )
             elif letter == "i":
-                slots[at] = int(value)
+                slots[at] = self._number(launch, int(value))
             elif letter == "c":
-                slots[at], slots[at + 1] = complex(value).real, complex(value).imag
+                slots[at] = self._number(launch, complex(value).real)
+                slots[at + 1] = self._number(launch, complex(value).imag)
             at += {"d": 1, "i": 1, "c": 2}.get(letter, 0)
         return slots
+
+    def _number(self, launch, value: Number) -> Any:
+        """A number that an op was given: itself, or a parameter where other captures differ."""
+        work = launch.work[0] if launch.work else None
+        name = work.kernel.name if isinstance(work, Work) else launch.arguments
+        kind = None if self.sizes is None else self.sizes.kind(name, value)
+        if kind is None:
+            return value
+        if kind not in self._slots:
+            self._slots[kind] = self.numbers
+            self.fixed[self.numbers] = value
+            self.numbers += 1
+        return ir.param(self._slots[kind], FLOAT64 if isinstance(value, float) else INT64)
 
     # Memory.
 
@@ -278,8 +318,25 @@ def _loop(work: Work, found, numbers) -> Loop:
     return Loop(filled(work.kernel, numbers), tuple(operands), work.axes, work.places, work.counter)
 
 
+_filled: dict[tuple, ir.Kernel] = {}
+FILLED = 4096  # so many kernels are remembered
+
+
 def filled(kernel: ir.Kernel, numbers) -> ir.Kernel:
     """The kernel with constants, or other parameters, in place of its parameters."""
+    if not numbers:
+        return kernel
+    given = tuple([v if isinstance(v, ir.Expr) else bits(v) for v in numbers.values()])
+    key = kernel.key, kernel.name, tuple(numbers), given
+    made = _filled.get(key)
+    if made is None:
+        if len(_filled) >= FILLED:
+            _filled.clear()
+        made = _filled[key] = _with_numbers(kernel, numbers)
+    return made
+
+
+def _with_numbers(kernel: ir.Kernel, numbers) -> ir.Kernel:
     mapping = {}
     roots = [e for group in kernel.values() for v in group for e in ir.parts(v)]
     roots += [] if kernel.check is None else [kernel.check]

@@ -14,7 +14,7 @@ import threading
 import types
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from flambeau._base import annotations as marks
 from flambeau._base import knobs
@@ -23,9 +23,12 @@ from flambeau.ops import modes, overrides
 from flambeau.tensor import Tensor
 from flambeau.tensor import autocast as casting
 
+from .background import Job, worker
 from .capture import Broken, Capture
+from .dynamic import Sizes
 from .execute import Executable, KernelFailed
 from .joint import Pair
+from .library import SavedFunction, aot_compile, bind
 from .pace import Paces
 from .passes import optimize
 from .program import Program
@@ -44,12 +47,21 @@ capturing = threading.RLock()  # what watches launches sees those of all threads
 class Entry:
     """What is known for one key: how often it was called, and its programs."""
 
-    __slots__ = ("calls", "objects", "reason", "tries", "variants")
+    __slots__ = ("calls", "job", "objects", "reason", "tries", "variants")
 
     def __init__(self, objects: list[Any]) -> None:
         self.calls, self.tries, self.variants = 0, 0, list[Variant]()
         self.objects = objects  # whose identity is in the key: nothing else may get it
         self.reason: str | None = None
+        self.job: Job | None = None  # the latest in the background
+
+
+class Options(NamedTuple):
+    """How a function is compiled: see `compile`."""
+
+    fullgraph: bool = False
+    dynamic: bool | None = None
+    background: bool = False
 
 
 class Compiled:
@@ -58,10 +70,13 @@ class Compiled:
     """
 
     def __init__(
-        self, function: Callable[..., Any], *, fullgraph: bool = False, source: Source | None = None
+        self,
+        function: Callable[..., Any],
+        options: Options = Options(),  # noqa: B008 - it never changes
+        source: Source | None = None,
     ):
         functools.update_wrapper(self, function, updated=())
-        self._function, self._fullgraph, self._source = function, fullgraph, source
+        self._function, self._options, self._source = function, options, source
         self._instead: Callable[..., Any] | None = None  # runs where the whole cannot
         self._units: dict[Any, Any] = {}
         self._parts: list[Compiled] = []
@@ -72,6 +87,8 @@ class Compiled:
     def reset(self) -> None:
         """Forgets all programs."""
         self._entries: dict[Any, Entry] = {}
+        dynamic = self._options.dynamic
+        self._sizes = None if dynamic is False else Sizes(always=dynamic is True)
         self._news: list[tuple] = []  # the arguments of the first keys, where they are plain
         self._counts = False  # whether some are different at each call
         self._instead = None
@@ -122,7 +139,7 @@ class Compiled:
         return entry
 
     def _slowly(self, entry: Entry, tensors, args, kwargs):
-        if entry.reason is not None:
+        if entry.reason is not None or (entry.job is not None and not entry.job.over):
             return (self._instead or self._function)(*args, **kwargs)
         entry.calls += 1
         if entry.calls == 1 and not self._is_worth_a_try(args):
@@ -137,7 +154,7 @@ class Compiled:
             capturing.release()
 
     def _capture(self, entry: Entry, tensors, args, kwargs):
-        recorder = Recorder(self._function, tensors)
+        recorder = Recorder(self._function, tensors, self._sizes)
         casting.clear_autocast_cache()  # casts made outside are not those of the next run
         try:
             result = recorder.run(args, kwargs)
@@ -147,18 +164,34 @@ class Compiled:
                 entry.reason = "the function raises"
             raise
         try:
-            entry.variants.insert(0, recorder.variant(result))
+            self._adopt(entry, recorder.variant(result))
         except Broken as reason:
             entry.tries += 1
             if isinstance(reason, NotYet) and entry.tries < TRIES:
                 return result
             entry.reason = str(reason)
-            if self._fullgraph:
+            if self._options.fullgraph:
                 raise RuntimeError(f"compile(fullgraph=True): {reason}") from None
             if self._instead is None:
                 self._instead = self._in_parts(recorder, result)
             self._say(entry.reason)
         return result
+
+    def _adopt(self, entry: Entry, variant: Variant) -> None:
+        """Uses a program from when it is ready; that is now, but for the background mode."""
+
+        def work() -> None:
+            try:
+                variant.build()
+            except Exception:
+                entry.reason = "it could not be made ready"
+                raise
+            entry.variants.insert(0, variant)
+
+        if self._options.background:
+            entry.job = worker.start(work, self._name)
+        else:
+            work()
 
     def _say(self, reason: str) -> None:
         """Says once why there is no program of the whole."""
@@ -213,7 +246,7 @@ class Compiled:
         return call
 
     def _part(self, function: Any, source: Source) -> Compiled:
-        self._parts.append(Compiled(function, source=source))
+        self._parts.append(Compiled(function, self._options._replace(fullgraph=False), source))
         return self._parts[-1]
 
     def _unit(self, called: Any) -> Any:
@@ -226,8 +259,13 @@ class Compiled:
         if unit is None:
             if len(self._units) >= UNITS:
                 return called
-            unit = self._units[key] = Compiled(called)
+            options = self._options._replace(fullgraph=False)
+            unit = self._units[key] = Compiled(called, options)
         return unit
+
+    def aot_compile(self, example_inputs: tuple[tuple, dict[str, Any]]) -> SavedFunction:
+        """The function for arguments like these, which can be saved: see `library`."""
+        return aot_compile(self._function, example_inputs)
 
     def show(self) -> str:
         """The programs that were made, as text; and why there are none."""
@@ -240,6 +278,7 @@ class Compiled:
         return "\n".join(texts)
 
 
+bind(Compiled)
 everything: weakref.WeakSet[Compiled] = weakref.WeakSet()
 
 
@@ -347,12 +386,14 @@ def _first(tensors, tensor) -> int:
 class Recorder:
     """One captured run of a function."""
 
-    def __init__(self, function, tensors):
+    def __init__(self, function, tensors, sizes: Sizes | None):
         self._function, self._tensors = function, tensors
+        if sizes is not None:
+            sizes.start()
         self._paces = Paces()
         plain, _ = body_of(function)
         self._before = [(t, *identity(t)) for t in tensors]
-        self._capture = Capture(self._paces.numbers_of, getattr(plain, "__code__", None))
+        self._capture = Capture(self._paces.numbers_of, getattr(plain, "__code__", None), sizes)
         self._watch = Watch(self._capture.end, self._capture.constant, tensors)
         self._watch.steps = self._paces.begin
         self._paces.start(self._capture)
@@ -410,7 +451,7 @@ class Recorder:
         reads = [*watch.reads.values(), *grads.reads, *(watch.hooks() if watch.went_back else ())]
         guard = Guard(reads, self._given(program))
         return Variant(
-            Executable(optimize(program)), pair, guard, rebuild, len(leaving), grads, self._paces
+            program, capture.fixed, pair, guard, rebuild, len(leaving), grads, self._paces
         )
 
     def _read_optimizer(self, optimizer) -> None:
@@ -515,15 +556,19 @@ class Unfit(Exception):
 class Variant:
     """A program, when it holds, and how what it gives reaches the user."""
 
-    def __init__(self, executable, pair, guard, rebuild, count, grads, paces):
-        self.executable, self.guard = executable, guard
-        self._run = executable.run
-        if pair is not None:
-            pair.start(executable)
-            self._run = pair.run
+    def __init__(self, program, fixed, pair, guard, rebuild, count, grads, paces):
+        self._program, self._fixed, self._pair, self.guard = program, fixed, pair, guard
         self._rebuild, self._count, self._grads, self._paces = rebuild, count, grads, paces
         self._parameters = [t for t, _ in grads.made]
         self._dropped = [*self._parameters, *grads.gone]
+
+    def build(self) -> None:
+        """Makes the program ready to run: this is what takes time."""
+        self.executable = Executable(optimize(self._program), self._fixed)
+        self._run = self.executable.run
+        if self._pair is not None:
+            self._pair.start(self.executable)
+            self._run = self._pair.run
 
     def run(self, tensors):
         """Runs the program on arguments that are these tensors."""
@@ -584,6 +629,11 @@ def _unmade(result: Any) -> int | None:
     return None
 
 
+MODES = (
+    None, "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs", "background",
+)  # fmt: skip
+
+
 def compile(
     model: Any = None,
     *,
@@ -600,7 +650,17 @@ def compile(
     optimizer's update become one program. Without `model` the result is a decorator. What cannot be
     captured runs as it is, unless `fullgraph` is true: then it raises RuntimeError.
     `FLAMBEAU_SHOW=breaks` says what was not captured, and why.
+
+    Every kind of arguments gets a program of its own. Their kernels are shared: once two programs
+    were found to differ in numbers (lengths, and what is computed from them), these become
+    parameters of the kernels. With `dynamic` true all numbers do from the start, with false none
+    ever does. `mode` is "default", or "background": calls run as they are while a program is made
+    ready in another thread. PyTorch's other modes are the default. `options` are not looked at.
+
+    Raises RuntimeError for an unknown mode.
     """
+    if mode not in MODES:
+        raise RuntimeError(f"Unrecognized mode={mode}, should be one of: {', '.join(MODES[1:])}")
     if model is None:
         return functools.partial(
             compile, fullgraph=fullgraph, dynamic=dynamic, backend=backend, mode=mode,
@@ -612,7 +672,7 @@ def compile(
         raise TypeError(f"compile expects a callable, but got {type(model).__name__}")
     if getattr(body_of(model)[0], "__code__", None) in marks.disabled:
         return model
-    made = Compiled(model, fullgraph=fullgraph)
+    made = Compiled(model, Options(fullgraph, dynamic, mode == "background"))
     return OptimizedModule(model, made) if isinstance(model, Module) else made
 
 
@@ -630,6 +690,10 @@ class OptimizedModule(Module):
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The module's result."""
         return self._compiled(*args, **kwargs)
+
+    def aot_compile(self, example_inputs: tuple[tuple, dict[str, Any]]) -> SavedFunction:
+        """The module for arguments like these, which can be saved: see `library`."""
+        return self._compiled.aot_compile(example_inputs)
 
     def show(self) -> str:
         """The programs that were made, as text; and why there are none."""

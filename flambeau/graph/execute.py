@@ -5,9 +5,11 @@ needs no Python.
 from __future__ import annotations
 
 import collections
+import itertools
+import math
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from flambeau import compiler, runtime
@@ -15,6 +17,7 @@ from flambeau._base import knobs
 from flambeau.ops import InRows
 from flambeau.types import Layout, by_name, contiguous
 
+from .dynamic import Number
 from .program import Buffer, Host, Loop, Operand, Program, Rows, Together
 
 BYTE = by_name("uint8")
@@ -26,12 +29,19 @@ class Executable:
     """A program ready to run.
 
     ``run(tensors, numbers)`` takes the tensors of the buffers that have an `argument`, and gives a
-    tuple of the results, new memory each. `scratch` is how many bytes it takes besides. `memory`
+    tuple of the results, new memory each. `fixed` are numbers that are the same in every run, by
+    their slots; `numbers` are the others. `scratch` is how many bytes it takes besides. `memory`
     gives blocks for what is kept between native calls.
     """
 
-    def __init__(self, program: Program, memory: Callable[[int], Any] = runtime.empty):
-        self.program, self._memory = program, memory
+    def __init__(
+        self,
+        program: Program,
+        fixed: Mapping[int, Number] | None = None,
+        memory: Callable[[int], Any] | None = None,
+    ):
+        self.program, self._fixed = program, fixed or {}
+        self._memory = memory or runtime.empty
         if "programs" in knobs.show:
             print(program, file=sys.stderr)
         self.scratch = 0
@@ -43,8 +53,8 @@ class Executable:
             self._settle(stretches)
         made = [o for o in program.results if o.buffer not in self._homes]
         self._made = list(dict.fromkeys(o.buffer for o in made))
-        lines = ["def run(tensors, numbers):"]
-        scope: dict[str, Any] = {"finish": self._finish}
+        lines, numbers = ["def run(tensors, numbers):"], self._numbers()
+        scope: dict[str, Any] = {"finish": self._finish, "inf": math.inf, "nan": math.nan}
         for k, stretch in enumerate(stretches):
             last = k == len(stretches) - 1
             scope[f"part{k}"], given = self._part(stretch, last)
@@ -53,12 +63,19 @@ class Executable:
                 if b.argument is None:
                     scope[f"given{b.number}"] = self._homes[b]
                 names.append(f"given{b.number}" if b.argument is None else f"tensors[{b.argument}]")
-            lines.append(f"    made = part{k}({', '.join([*names, '*numbers'])})")
+            lines.append(f"    made = part{k}({', '.join([*names, *numbers])})")
         if not stretches:
             lines.append("    made = ()")
         lines.append(f"    return {self._returned(scope)}")
         exec("\n".join(lines), scope)
         self.run = scope["run"] if len(stretches) < 2 else _one_by_one(scope["run"])
+
+    def _numbers(self) -> list[str]:
+        """The numbers of a run, as arguments of a call."""
+        given = (f"numbers[{k}]" for k in itertools.count())
+        slots = range(self.program.numbers)
+        named = [repr(self._fixed[k]) if k in self._fixed else next(given) for k in slots]
+        return named if self._fixed else ["*numbers"]
 
     def _returned(self, scope) -> str:
         """What a run returns: `made` where that is the results already."""
@@ -133,7 +150,9 @@ class Executable:
         self.scratch += sum(slots.sizes)
         stages, cost = _stages(stretch, sources, fresh, rows)
         written = {o.buffer for i in stretch for o in i.writes}
-        letters = "".join("m" if b in written else "t" for b in given) + "d" * self.program.numbers
+        letters = "".join("m" if b in written else "t" for b in given)
+        for k in range(self.program.numbers):
+            letters += "i" if isinstance(self._fixed.get(k), int) else "d"
         sizes = [self._homes[b].layout.itemsize for b in given] + [0] * self.program.numbers
         launch = runtime.Launch(
             letters, tuple(sizes), tuple(fresh), tuple(stages), cost > RELEASE, None, _failed

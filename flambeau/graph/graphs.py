@@ -22,7 +22,7 @@ from flambeau.tensor import autocast as casting
 from flambeau.types import by_name, contiguous, pytree
 
 from .capture import Broken, Capture, tensors_of
-from .compiled import Compiled, capturing
+from .compiled import Compiled, Options, capturing
 from .execute import Executable, KernelFailed
 from .pace import Paces
 from .passes import optimize
@@ -163,7 +163,7 @@ class Graph:
         program = Program(list(capture.instructions), [], capture.numbers)
         program = optimize(_kept(program))
         self._pool = _pools.setdefault(self._token, Pool())
-        self._executable = Executable(program, self._pool.lender())
+        self._executable = Executable(program, memory=self._pool.lender())
 
     def _stop(self) -> None:
         """Ends the capture, and puts back what it overwrote."""
@@ -326,7 +326,7 @@ def _graphed(function: Any, args: tuple, warmups: int, allow_unused: bool) -> An
                 "In any :class:`~torch.nn.Module` passed to :func:`~make_graphed_callables`, only "
                 "parameters may be trainable. All buffers must have ``requires_grad=False``."
             )
-    compiled = Compiled(target, fullgraph=True)
+    compiled = Compiled(target, Options(fullgraph=True))
     parameters = function.parameters() if is_module else ()
     states = [(t, t.detach().clone()) for t in function.buffers()] if is_module else []
     state = runtime.default_generator.get_state()

@@ -27,7 +27,7 @@ class Pair:
         self._inputs = [next((k for k, t in enumerate(tensors) if t is i), i) for i in inputs]
         seeds = [_empty_like(t) for t in roots]
         self._seeds = [s.layout for s in seeds]
-        with Capture() as backward:
+        with Capture(sizes=capture.sizes) as backward:
             for seed in seeds:
                 backward.give(seed)
             grads = engine.grad(roots, inputs, seeds, retain_graph=True, allow_unused=True)
@@ -38,7 +38,7 @@ class Pair:
         saved = self._saved(capture, program, seeds, tensors)
         self.first = capture.program([*leaving, *(b.holder for b in saved)])
         self._count = len(leaving)
-        self._second = Executable(optimize(program))
+        self._program, self._fixed = program, backward.fixed
         self._saved_given = [b.holder for b in program.buffers() if _is_fixed(b)]
 
     def _saved(self, capture, program, seeds, tensors):
@@ -61,8 +61,9 @@ class Pair:
         return saved
 
     def start(self, executable: Executable) -> None:
-        """Takes the first program, made ready."""
+        """Takes the first program, made ready, and makes the second so."""
         self._executable = executable
+        self._second = Executable(optimize(self._program), self._fixed)
 
     def run(self, tensors, numbers):
         """The results, with one node of history."""

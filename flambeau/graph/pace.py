@@ -13,6 +13,13 @@ class Pace:
     def __init__(self, optimizer: Any, group: Any, first: int):
         self.optimizer, self.group, self.first = optimizer, group, first
         self.states: list[Any] = []
+        self._known: set[int] = set()
+
+    def add(self, state: Any) -> None:
+        """The state of one of the parameters."""
+        if id(state) not in self._known:
+            self._known.add(id(state))
+            self.states.append(state)
 
     def numbers(self) -> tuple[float, ...]:
         """The numbers of the next step, which is made with this."""
@@ -30,6 +37,8 @@ class Paces:
     def __init__(self) -> None:
         self._paces: dict[Any, Pace] = {}
         self._before: list[tuple[Any, Any, dict[str, Any]]] = []  # optimizer, parameter, state
+        self._first: dict[tuple[int, int], dict[str, Any]] = {}  # the first state of each
+        self._owners: dict[int, tuple[Any, Any]] = {}  # group and parameter, by their memory
         self._stepping: Any = None
 
     def start(self, capture: Any) -> None:
@@ -40,36 +49,46 @@ class Paces:
         """An optimizer is about to step."""
         if any(group.get("differentiable") for group in optimizer.param_groups):
             self._capture.end("a differentiable step of an optimizer")
-        self._stepping = optimizer
+        self._stepping, self._owners = optimizer, {}
         states = optimizer.state
         for group in optimizer.param_groups:
             for parameter in group["params"]:
-                self._before.append((optimizer, parameter, dict(states.get(parameter) or {})))
+                state = dict(states.get(parameter) or {})
+                self._before.append((optimizer, parameter, state))
+                self._first.setdefault((id(optimizer), id(parameter)), state)
+        self._own(optimizer)
 
     def numbers_of(self, op: Any, args: Any) -> dict[int, int] | None:
         """For the op of an update: the slot of each of its numbers, by argument."""
         if op.family != "update" or self._stepping is None:
             return None
         optimizer = self._stepping
-        for group in optimizer.param_groups:
-            for parameter in group["params"]:
-                if any(_is_of(a, parameter, optimizer.state[parameter]) for a in args[:1]):
-                    return self._slots(optimizer, group, parameter, op, args)
+        memory = id(args[0].storage)
+        if memory not in self._owners:
+            self._own(optimizer)
+        if memory in self._owners:
+            return self._slots(optimizer, *self._owners[memory], op, args)
         self._capture.end(f"{op.name} of what is no parameter")
         return None
+
+    def _own(self, optimizer: Any) -> None:
+        """Notes whose memory the parameters and their states are."""
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                state = (optimizer.state.get(parameter) or {}).values()
+                for tensor in (parameter, *(v for v in state if isinstance(v, Tensor))):
+                    self._owners[id(tensor.storage)] = group, parameter
 
     def _slots(self, optimizer, group, parameter, op, args):
         scalars = [(k, a.name) for k, a in enumerate(op.schema.arguments) if a.type == "Scalar"]
         names = optimizer._number_names or [name for _, name in scalars]
-        before = next(s for o, p, s in self._before if o is optimizer and p is parameter)
+        before = self._first[id(optimizer), id(parameter)]
         key = id(optimizer), id(group), tuple(sorted(_plain(before).items()))
         pace = self._paces.get(key)
         if pace is None:
             pace = self._paces[key] = Pace(optimizer, group, self._capture.numbers)
             self._capture.numbers += len(names)
-        state = optimizer.state[parameter]
-        if not any(state is s for s in pace.states):
-            pace.states.append(state)
+        pace.add(optimizer.state[parameter])
         return {k: pace.first + names.index(n) for k, n in scalars if n in names}
 
     def made_state(self) -> bool:
@@ -99,9 +118,3 @@ class Paces:
 def _plain(state: dict[str, Any]) -> dict[str, Any]:
     """The numbers of a parameter's state."""
     return {n: v for n, v in state.items() if isinstance(v, int | float)}
-
-
-def _is_of(tensor: Any, parameter: Any, state: dict[str, Any]) -> bool:
-    """Whether a tensor is a parameter or part of its state, or lies in their memory."""
-    values = (parameter, *(v for v in state.values() if isinstance(v, Tensor)))
-    return any(tensor.storage is v.storage for v in values)

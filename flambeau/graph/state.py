@@ -151,7 +151,7 @@ class Watch:
                 self._check_call(argument)
         elif event == "return" and frame.f_code.co_name == "tensor":
             if (
-                frame.f_globals.get("__name__") == "flambeau.tensor.creation"
+                frame.f_globals.get("__name__") == "flambeau.tensor.convert"
                 and argument is not None
             ):
                 self._constant(argument)

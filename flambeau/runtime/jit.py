@@ -171,6 +171,8 @@ _engine: _Engine | None = None
 _compiled = 0
 _loaded = 0
 _seconds = 0.0
+_used: dict[str, bytes | None] = {}  # keys of what was loaded; the code where it is on no disk
+_offered: dict[str, bytes] = {}
 
 # A child must not inherit a lock that a thread of the parent held (llvmlite's own lock is only
 # taken under ours).
@@ -217,9 +219,10 @@ def _load(engine: _Engine, keys: dict[str, list[str]]) -> dict[str, int]:
     global _loaded
     payloads: dict[bytes, list[str]] = {}
     for key, names in keys.items():
-        payload = read_object(_path(key)) if knobs.cache else None
+        payload = _offered.get(key) or (read_object(_path(key)) if knobs.cache else None)
         if payload is not None:
             payloads.setdefault(payload, []).extend(names)
+            _used[key] = _offered.get(key)
     found: dict[str, int] = {}
     for payload, names in payloads.items():
         try:
@@ -239,9 +242,28 @@ def _build(
     payload = engine.emit(text, optimize)
     found = dict(zip(names, engine.link(payload, names), strict=True))
     _compiled += 1
-    if knobs.cache:
-        write_object([_path(key) for key in keys], payload)
+    stored = bool(knobs.cache) and write_object([_path(key) for key in keys], payload)
+    _used.update((key, None if stored else payload) for key in keys)
     return found
+
+
+def identity() -> str:
+    """What object code depends on besides its source: LLVM's version and the processor."""
+    with lock:
+        return _started().identity
+
+
+def objects() -> dict[str, bytes]:
+    """The object code that this process uses, by its keys."""
+    with lock:
+        found = {key: kept or read_object(_path(key)) for key, kept in _used.items()}
+    return {key: payload for key, payload in found.items() if payload is not None}
+
+
+def offer(objects: dict[str, bytes]) -> None:
+    """Object code that is taken instead of compiling. It must be trusted: it will run."""
+    with lock:
+        _offered.update(objects)
 
 
 def _path(key: str) -> str:

@@ -1,0 +1,140 @@
+"""Compiled functions on many lengths: what differs are numbers, so kernels are shared."""
+
+import pytest
+
+import flambeau as torch
+from flambeau.runtime import jit
+
+nn, F = torch.nn, torch.nn.functional
+
+
+class Block(nn.Module):
+    """A transformer block, as small as can be."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.norm, self.qkv = nn.LayerNorm(width), nn.Linear(width, 3 * width)
+        self.mlp = nn.Sequential(
+            nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
+        )
+
+    def forward(self, x):
+        q, k, v = (z.unsqueeze(1) for z in self.qkv(self.norm(x)).chunk(3, dim=2))
+        x = x + F.scaled_dot_product_attention(q, k, v, is_causal=True).squeeze(1)
+        return x + self.mlp(x)
+
+
+class GPT(nn.Module):
+    def __init__(self, vocabulary: int = 11, width: int = 8):
+        super().__init__()
+        self.tokens, self.places = nn.Embedding(vocabulary, width), nn.Embedding(128, width)
+        self.block, self.head = Block(width), nn.Linear(width, vocabulary)
+
+    def forward(self, x):
+        places = self.places(torch.arange(x.shape[1]))
+        return self.head(self.block(self.tokens(x) + places))
+
+
+def made() -> int:
+    """Modules of machine code that this process has compiled or loaded."""
+    return jit.statistics().compiled + jit.statistics().loaded
+
+
+def new_kernels(compiled, function, inputs, lengths):
+    """How many modules each length needs beyond those that its eager call needs."""
+    counts = []
+    for length in lengths:
+        given = inputs(length)
+        want = function(*given)
+        before = made()
+        for _ in range(3 if length % 25 == 0 else 2):
+            got = compiled(*given)
+        counts.append(made() - before)
+        assert torch.equal(got, want)
+    return counts
+
+
+def test_a_hundred_lengths_of_a_transformer_need_the_kernels_of_two():
+    torch.manual_seed(0)
+    model = GPT()
+
+    def loss(x, y):
+        return F.cross_entropy(model(x).flatten(0, 1), y.flatten())
+
+    def inputs(length):
+        return torch.randint(0, 11, (2, length)), torch.randint(0, 11, (2, length))
+
+    with torch.no_grad():
+        counts = new_kernels(torch.compile(loss, fullgraph=True), loss, inputs, range(20, 120))
+    assert sum(counts[2:]) == 0
+
+
+def test_a_hundred_lengths_of_a_training_step_need_the_kernels_of_two():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 8), nn.GELU(), nn.LayerNorm(8), nn.Linear(8, 6))
+
+    def step(x, y):
+        for p in model.parameters():
+            p.grad = None
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        return loss, [p.grad for p in model.parameters()]
+
+    def flat(x, y):
+        loss, grads = step(x, y)
+        return torch.cat([loss.flatten(), *(g.flatten() for g in grads)])
+
+    def inputs(length):
+        return torch.randn(length, 6), torch.randn(length, 6)
+
+    counts = new_kernels(torch.compile(flat, fullgraph=True), flat, inputs, range(20, 120))
+    assert sum(counts[2:]) == 0
+
+
+def test_dynamic_says_from_when_numbers_are_parameters():
+    def function(x):
+        return (x * 1.5) * (1.0 / len(x))
+
+    def needed(dynamic):  # kernels of the lengths after the first
+        compiled = torch.compile(function, dynamic=dynamic)
+        counts = []
+        for k in range(5):
+            x = torch.arange(30.0 + k)
+            before = made()
+            for _ in range(3):
+                got = compiled(x)
+            counts.append(made() - before)
+            assert torch.equal(got, function(x))
+        return counts[1:]
+
+    for dynamic, later in ((None, [1, 0, 0, 0]), (False, [1, 1, 1, 1]), (True, [0, 0, 0, 0])):
+        assert needed(dynamic) == later, dynamic
+
+
+def test_numbers_that_are_the_same_again_or_zero_signed():
+    compiled = torch.compile(lambda x, number: x * number + number, dynamic=True)
+    x = torch.tensor([1.0, -2.0, float("inf")])
+    for number in (0.0, -0.0, 1, True, 2.5, float("nan"), float("inf"), 0.0):
+        for _ in range(3):
+            got = compiled(x, number)
+        want = x * number + number
+        assert repr(got) == repr(want) and got.dtype is want.dtype
+    for number in (1 + 2j, 3j, complex(0.0, -0.0)):
+        for _ in range(3):
+            got = compiled(x, number)
+        assert repr(got) == repr(x * number + number)
+
+
+def test_integers_keep_all_their_digits_as_parameters():
+    compiled = torch.compile(lambda x, number: x + number, dynamic=True)
+    x = torch.tensor([1, 2, 3])
+    for number in (2**62 + 1, -(2**62) - 1, 2**53 + 1):
+        for _ in range(3):
+            assert compiled(x, number).tolist() == [v + number for v in (1, 2, 3)]
+
+
+def test_modes():
+    with pytest.raises(RuntimeError, match="Unrecognized mode=fast"):
+        torch.compile(lambda x: x, mode="fast")
+    for mode in ("default", "reduce-overhead", "max-autotune"):
+        assert torch.compile(lambda x: x + 1, mode=mode)(torch.ones(1)).item() == 2
