@@ -22,12 +22,16 @@ class NormalizeArgs(Transformer):
         super().__init__(module)
         self.normalize_to_only_use_kwargs = normalize_to_only_use_kwargs
 
-    def call_function(self, target: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
+    def call_function(
+        self,
+        target: Any,
+        args: tuple,
+        kwargs: dict[str, Any],
+        arg_types: tuple | None = None,
+        kwarg_types: dict[str, Any] | None = None,
+    ) -> Any:
         pair = normalize_function(
-            target,
-            args,
-            kwargs,
-            normalize_to_only_use_kwargs=self.normalize_to_only_use_kwargs,
+            target, args, kwargs, arg_types, kwarg_types, self.normalize_to_only_use_kwargs
         )
         args, kwargs = (args, kwargs) if pair is None else pair
         return super().call_function(target, args, kwargs)
