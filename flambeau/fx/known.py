@@ -36,7 +36,7 @@ class _Unknown(Exception):
 
 def shadow(value: Any) -> Any:
     """The value without its memory."""
-    if not isinstance(value, Tensor):
+    if not isinstance(value, Tensor) or value.device.type == "meta":
         return value
     return value.detach().to("meta").requires_grad_(value.requires_grad)
 

@@ -129,7 +129,8 @@ def ops_of(function: Any) -> list[Any]:
     if getattr(function, "__module__", None) != "torch":
         return []
     names = (prefix + function.__name__ for prefix, _, _ in _HOMES)
-    return next((registry[name] for name in names if function_of(name) is function), [])
+    name = next((name for name in names if function_of(name) is function), "")
+    return registry.get(name) or registry.get(name.removesuffix("_"), [])
 
 
 def _name_of_op(function: Any, name: str) -> str | None:

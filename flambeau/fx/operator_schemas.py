@@ -113,9 +113,10 @@ def check_for_mutable_operation(
     name = getattr(target, "__name__", "")
     if not found or (kwargs.get("out") is None and not name.endswith("_")):
         return
+    schema = found[0].schema.text.replace(f"::{found[0].name}(", f"::{name}(", 1)
     raise NotImplementedError(
-        f"Tried to trace mutable operation {found[0].schema.text}. FX only supports functional "
-        "code, so operations that mutate operands in-place (e.g. via `out` arguments) are not supported"
+        f"Tried to trace mutable operation {schema}. FX only supports functional code, so "
+        "operations that mutate operands in-place (e.g. via `out` arguments) are not supported"
     )
 
 

@@ -21,7 +21,7 @@ class FakeTensorProp(Interpreter):
     """
 
     def run_node(self, n: Node) -> Any:
-        result = super().run_node(n)
+        result = map_aggregate(super().run_node(n), shadow)  # what is made from nothing, too
         n.meta["val"] = result
         if isinstance(result, Tensor):
             n.meta["tensor_meta"] = _extract_tensor_metadata(result)
