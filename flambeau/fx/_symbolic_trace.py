@@ -35,6 +35,9 @@ def is_fx_tracing() -> bool:
     return getattr(_tracing, "depth", 0) > 0
 
 
+is_fx_symbolic_tracing = is_fx_tracing
+
+
 class PHBase:
     """Stands for an input in `concrete_args`: here the program gets a proxy."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from typing import Any
 
+from .. import traceback as fx_traceback
 from ..graph_module import GraphModule
 from ..interpreter import Transformer
 from ..names import torch
@@ -62,7 +63,8 @@ class NormalizeOperators(Transformer):
         args, kwargs = self.fetch_args_kwargs_from_env(n)
         if not any(issubclass(type(each), Proxy) for each in args[:1]):
             return super().run_node(n)
-        return self.call_function(getattr(torch(), name), args, kwargs)
+        with fx_traceback.set_current_meta(n):
+            return self.call_function(getattr(torch(), name), args, kwargs)
 
 
 _NAMES = {

@@ -61,7 +61,17 @@ def guard_size_oblivious(expr: Any) -> bool:
     return bool(expr)
 
 
-guard_or_true = guard_or_false = statically_known_true = guard_size_oblivious
+def guard_or_true(a: Any) -> bool:
+    """A condition on sizes, which is known."""
+    return bool(a)
+
+
+guard_or_false = guard_or_true
+
+
+def statically_known_true(x: Any) -> bool:
+    """Whether a condition on sizes holds."""
+    return bool(x)
 
 
 def statically_known_false(x: Any) -> bool:
@@ -107,7 +117,9 @@ def free_symbols(val: Any) -> set[Any]:
     return set()
 
 
-free_unbacked_symbols = free_symbols
+def free_unbacked_symbols(x: Any) -> set[Any]:
+    """The symbols of sizes that depend on data: none."""
+    return set()
 
 
 def has_free_symbols(val: Any) -> bool:
@@ -115,7 +127,9 @@ def has_free_symbols(val: Any) -> bool:
     return False
 
 
-has_free_unbacked_symbols = has_free_symbols
+def has_free_unbacked_symbols(x: Any) -> bool:
+    """Whether there are symbols of sizes that depend on data: never."""
+    return False
 
 
 def sym_eq(x: Any, y: Any) -> bool:
