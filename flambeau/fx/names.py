@@ -39,7 +39,7 @@ PYTHON_FUNCTIONS: dict[str, tuple[int, dict[str, Any]] | None] = {
     "chain_matmul": None,
     "einsum": None,
     "lu": (1, {"pivot": True, "get_infos": False, "out": None}),
-    "meshgrid": None,
+    "meshgrid": (1 << 30, {"indexing": None}),
     "norm": (1, {"p": "fro", "dim": None, "keepdim": False, "out": None, "dtype": None}),
     "split": (2, {"dim": 0}),
     "stft": (
