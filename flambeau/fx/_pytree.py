@@ -2,11 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from flambeau.types import pytree
 
-__all__ = ["tree_flatten_spec"]
+from .faces import find_proxy
+
+__all__ = ["register_pytree_flatten_spec", "tree_flatten_spec"]
+
+# For classes with a rule of their own: what takes a value apart along a spec.
+_rules: dict[type, Callable[[Any, pytree.TreeSpec], list[Any]]] = {}
+
+
+def register_pytree_flatten_spec(
+    cls: type,
+    flatten_fn_spec: Callable[[Any, pytree.TreeSpec], list[Any]],
+    flatten_fn_exact_match_spec: Callable[[Any, pytree.TreeSpec], bool] | None = None,
+) -> None:
+    """Says how values of a class are taken apart along a spec; the last function may refuse them,
+    by False.
+    """
+
+    def rule(value: Any, spec: pytree.TreeSpec) -> list[Any]:
+        if flatten_fn_exact_match_spec and not flatten_fn_exact_match_spec(value, spec):
+            raise ValueError(f"the program was traced with another {cls.__name__}")
+        return flatten_fn_spec(value, spec)
+
+    _rules[cls] = rule
 
 
 def tree_flatten_spec(tree: Any, spec: pytree.TreeSpec) -> list[Any]:
@@ -24,9 +47,14 @@ def _flatten(tree: Any, spec: pytree.TreeSpec, leaves: list[Any]) -> None:
     if spec.type is None:
         leaves.append(tree)
         return
-    if issubclass(spec.type, dict) and isinstance(tree, dict):
+    is_traced = find_proxy((tree,)) is tree
+    if spec.type in _rules:
+        children = _rules[spec.type](tree, spec)
+    elif issubclass(spec.type, dict) and (is_traced or isinstance(tree, dict)):
         keys = spec.context[1] if spec.context and isinstance(spec.context, tuple) else spec.context
         children = [tree[key] for key in keys]
+    elif is_traced:
+        children = [tree[place] for place in range(len(spec.children_specs))]
     else:
         definition = pytree.node_def(type(tree))
         if definition is None:

@@ -21,8 +21,9 @@ from . import faces, known
 from .aliasing import Updates
 from .graph import Graph, _PyTreeCodeGen, _PyTreeInfo
 from .graph_module import GraphModule
+from .known import ASSERT
 from .node import ATOMS, Node, base_types
-from .proxy import ASSERT, ParameterProxy, Proxy, Scope, ScopeContextManager, TracerBase
+from .proxy import ParameterProxy, Proxy, Scope, ScopeContextManager, TracerBase
 
 __all__ = ["PH", "PHBase", "PHWithMeta", "ProxyableClassMeta", "Tracer", "symbolic_trace", "wrap"]
 
@@ -32,6 +33,9 @@ _tracing = threading.local()
 def is_fx_tracing() -> bool:
     """Whether this thread is tracing a program right now."""
     return getattr(_tracing, "depth", 0) > 0
+
+
+is_fx_symbolic_tracing = is_fx_tracing
 
 
 class PHBase:
@@ -131,9 +135,11 @@ class _Patches:
         self.undone.append(undo)
         space[name] = value
 
-    def attribute(self, holder: Any, name: str, value: Any) -> None:
-        before = getattr(holder, name)
-        self.undone.append(lambda: setattr(holder, name, before))
+    def attribute(self, holder: type, name: str, value: Any) -> None:
+        if name in vars(holder):
+            self.undone.append(functools.partial(setattr, holder, name, vars(holder)[name]))
+        else:
+            self.undone.append(functools.partial(delattr, holder, name))
         setattr(holder, name, value)
 
     def undo(self) -> None:
@@ -169,6 +175,7 @@ class Tracer(TracerBase):
         self.scope = Scope("", None)
         self.module_stack: dict[str, tuple[str, Any]] = {}
         self.example_inputs: Any = None
+        self.evaluating = False  # an example of a new node's value
         # names of what the root module has, by identity
         self._parameter_names: dict[int, str] = {}
         self._buffer_names: dict[int, str] = {}
@@ -283,8 +290,10 @@ class Tracer(TracerBase):
     def create_node(self, kind: str, target: Any, args: tuple, kwargs: dict, name: Any = None,
                     type_expr: Any = None) -> Node:  # fmt: skip
         node = super().create_node(kind, target, args, kwargs, name, type_expr)
-        if self.known is not None:
+        if self.known is not None and not self.evaluating:
+            self.evaluating = True
             known.follow(self, node)
+            self.evaluating = False
         return node
 
     # --- inputs ---------------------------------------------------------------------------------
@@ -348,7 +357,8 @@ class Tracer(TracerBase):
 
         `concrete_args` fixes parameters, by name or as a tuple: to values, or to trees of values
         and `PH`. With `example_inputs`, one for each input, conditions that depend on nothing but
-        shapes are decided as for these, and the program asserts them when it runs.
+        shapes are decided as for these, and the program asserts them when it runs; so it does for
+        plain attributes of modules (numbers, flags, names) that the program has read.
         """
         is_module = isinstance(root, nn.Module)
         self.root = root if is_module else nn.Module()
@@ -415,14 +425,16 @@ class Tracer(TracerBase):
             def forward(*args: Any, **kwargs: Any) -> Any:
                 return before(module, *args, **kwargs)
 
-            if threading.get_ident() != owner:
+            if threading.get_ident() != owner or self.evaluating:
                 return forward(*args, **kwargs)
             self._autowrap(patches, getattr(type(module).forward, "__globals__", {}))
             return self.call_module(module, forward, args, kwargs)
 
         def getattribute(module: Any, name: str) -> Any:
             value = plain_getattr(module, name)
-            return value if threading.get_ident() != owner else self.getattr(name, value, cache)
+            if threading.get_ident() != owner or self.evaluating:
+                return value
+            return self.getattr(name, value, cache)
 
         call.plain, getattribute.plain = before, plain_getattr  # type: ignore[attr-defined]
         faces.faces.show()
@@ -431,6 +443,8 @@ class Tracer(TracerBase):
             self._unmirror(patches)
             patches.attribute(nn.Module, "__call__", call)
             patches.attribute(nn.Module, "__getattr__", getattribute)
+            if self.known is not None:
+                patches.attribute(nn.Module, "__getattribute__", known.watching(self))
             for (_, name), space in _wrapped_fns_to_patch.items():
                 found = space[name] if name in space else getattr(builtins, name)
                 patches.item(space, name, _recorder(found))

@@ -6,9 +6,10 @@ import enum
 import math
 import types
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from flambeau.tensor import Tensor
 from flambeau.types import Device, pytree
 from flambeau.types import pytree as _pytree_module
 
@@ -18,7 +19,7 @@ from .names import torch as torch_module
 from .node import Node
 
 if TYPE_CHECKING:
-    from .graph import Graph, Namespace
+    from .graph import Namespace
 
 magic_methods = {
     "eq": "{} == {}",
@@ -112,6 +113,50 @@ class PythonCode(NamedTuple):
         return found
 
 
+class Style(NamedTuple):
+    """How much a program's text says beside the program.
+
+    With `verbose`, comments say which lines of the user recorded what, with `additional_meta` also
+    these entries of ``node.meta``, and values have types such as ``"f32[2, 3]"`` where a pass has
+    noted them, with strides and devices where they are wanted. `expanded_def` puts each parameter
+    on a line of its own, `colored` adds a terminal's colours.
+    """
+
+    verbose: bool = False
+    include_stride: bool = False
+    include_device: bool = False
+    colored: bool = False
+    expanded_def: bool = False
+    additional_meta: Sequence[str] = ()
+
+    def paint(self, text: str, *codes: int) -> str:
+        """`text` in the colours with these numbers of ECMA-48."""
+        if not self.colored:
+            return text
+        return "".join(f"\x1b[{code}m" for code in codes) + text + "\x1b[0m"
+
+    def value_type(self, node: Node) -> str:
+        """The type of a value, as an annotation in quotes; "" where it is not known."""
+        meta: Any = node.meta.get("val", node.meta.get("tensor_meta"))
+        if not self.verbose or not (hasattr(meta, "shape") and hasattr(meta, "dtype")):
+            return ""
+        name = str(meta.dtype).removeprefix("torch.")
+        name = _SHORT.get(name) or name.replace("float", "f").replace("uint", "u").replace(
+            "int", "i"
+        )
+        if not isinstance(meta, Tensor):
+            return f'"{name}{list(meta.shape)}"'
+        stride = str(list(meta.stride())) if self.include_stride else ""
+        device = str(meta.device) if self.include_device else ""
+        text = self.paint(name, 31) + self.paint(str(list(meta.shape)), 34)
+        return f'"{text}{self.paint(stride, 2, 34)}{self.paint(device, 2, 32)}"'
+
+
+_SHORT = {"bfloat16": "bf16", "bool": "b8", "complex32": "c32", "complex64": "c64"} | {
+    "complex128": "c128"
+}
+
+
 def format_target(base: str, target: str) -> str:
     """The attribute at a dotted path of `base`, as an expression."""
     for part in target.split("."):
@@ -131,15 +176,31 @@ class CodeGen:
         self._body_transformer: Callable[[list[str]], list[str]] | None = None
         self._func_name = "forward"
 
-    def gen_fn_def(self, free_vars: list[str], maybe_return_annotation: str) -> str:
+    def gen_fn_def(
+        self, free_vars: list[str], maybe_return_annotation: str, *, expanded_def: bool = False
+    ) -> str:
         """The line that begins the function, and what stands directly below it."""
         if not free_vars or free_vars[0] != "self":
             free_vars.insert(0, "self")
-        return f"def {self._func_name}({', '.join(free_vars)}){maybe_return_annotation}:"
+        parameters = ", ".join(free_vars)
+        if expanded_def:
+            parameters = "".join(["\n", *(f"    {name},\n" for name in free_vars)])
+        return f"def {self._func_name}({parameters}){maybe_return_annotation}:"
 
-    def generate_output(self, output_args: Any) -> str:
-        """The return statement."""
-        return f"return {_repr(output_args)}"
+    def generate_output(
+        self,
+        output_args: Any,
+        *,
+        descs: Sequence[str] | None = None,
+        repr_fn: Callable[[Any], str] | None = None,
+    ) -> str:
+        """The return statement. `repr_fn` writes values, `descs` are comments, one for each."""
+        write = repr_fn or _repr
+        if descs is not None and isinstance(output_args, list | tuple):
+            values = zip(output_args, descs, strict=True)
+            lines = "".join(f"    {write(value)},  # {text}\n" for value, text in values)
+            return f"return (\n{lines})"
+        return f"return {write(output_args)}"
 
     def process_inputs(self, *args: Any) -> Any:
         """The values of the placeholders, for the function's arguments."""
@@ -158,17 +219,16 @@ class CodeGen:
         nodes: Iterable[Node],
         root_module: str,
         namespace: Namespace,
-        *,
-        verbose: bool = False,
+        **options: Any,
     ) -> PythonCode:
-        nodes = list(nodes)
-        body = _Body(self, root_module, namespace, last_uses(nodes))
+        nodes, style = list(nodes), Style(**options)
+        body = _Body(self, root_module, namespace, last_uses(nodes), style)
         lines: list[str] = []
         ends: list[int] = []
         trace: str | None = None
         for node in nodes:
-            if verbose:
-                trace = _say_where(node, trace, lines)
+            if style.verbose:
+                trace = _say_where(node, trace, lines, style)
             body.emit(node, lines)
             ends.append(len(lines))
         if not lines:
@@ -177,7 +237,8 @@ class CodeGen:
             lines = self._body_transformer(lines)
         for name, value in self.additional_globals():
             body.add_global(name, value)
-        prologue = self.gen_fn_def(body.free_vars, body.returns)
+        expanded = {"expanded_def": True} if style.expanded_def else {}
+        prologue = self.gen_fn_def(body.free_vars, body.returns, **expanded)
         wrapped = ""
         if body.wrapped:
             wrap = body.add_global("wrap", body.wrap_function())
@@ -201,7 +262,7 @@ def last_uses(nodes: list[Node]) -> dict[Node, list[Node]]:
     return found
 
 
-def _say_where(node: Node, before: str | None, lines: list[str]) -> str | None:
+def _say_where(node: Node, before: str | None, lines: list[str], style: Style) -> str | None:
     """Adds a comment that says which line of the user recorded the node, where that changes."""
     if node.op in ("placeholder", "output"):
         return before
@@ -210,8 +271,10 @@ def _say_where(node: Node, before: str | None, lines: list[str]) -> str | None:
         found = parse_stack_trace(node.stack_trace)
         place = f"# {found.get_summary_str()}" if found is not None else ""
     place = place or NO_TRACE
+    notes = ", ".join(f"{k}: {node.meta[k]}" for k in style.additional_meta if k in node.meta)
+    place = f"# {notes} {place}" if notes else place
     if place != before:
-        lines.append(f"\n{place}\n")
+        lines.append(f"\n{style.paint(place, 2)}\n")
     return place
 
 
@@ -247,8 +310,10 @@ def _repr(arg: Any) -> str:
 class _Values:
     """Expressions for values, and the global names that they need."""
 
-    def __init__(self, known: dict[str, Any], namespace: Namespace | None):
-        self.globals, self.namespace = known, namespace
+    def __init__(
+        self, known: dict[str, Any], namespace: Namespace | None, style: Style | None = None
+    ):
+        self.globals, self.namespace, self.style = known, namespace, style or Style()
 
     def add_global(self, hint: str, obj: Any) -> str:
         """The name by which the text calls `obj`."""
@@ -267,7 +332,7 @@ class _Values:
         if kind is Node:
             return repr(arg)
         if kind is str or kind is int or kind is bool:
-            return repr(arg)
+            return self.style.paint(repr(arg), 34)
         if issubclass(kind, tuple):
             if hasattr(kind, "_fields"):
                 return f"{self.add_global(qualified_name(kind), kind)}{self.text(tuple(arg))}"
@@ -285,7 +350,7 @@ class _Values:
             return self.add_global(qualified_name(arg), arg)
         if isinstance(arg, Device):
             self.add_global("device", Device)
-        return repr(arg)
+        return self.style.paint(repr(arg), 34)
 
     def arguments(self, args: Iterable[Any], kwargs: dict[str, Any]) -> str:
         shown = [self.text(arg) for arg in args]
@@ -314,8 +379,10 @@ class _Body(_Values):
         root_module: str,
         namespace: Namespace,
         ending: dict[Node, list[Node]],
+        style: Style,
     ):
-        super().__init__({name: each.obj for name, each in _custom_builtins.items()}, namespace)
+        known = {name: each.obj for name, each in _custom_builtins.items()}
+        super().__init__(known, namespace, style)
         self.codegen, self.root, self.ending = codegen, root_module, ending
         self.free_vars: list[str] = []
         self.wrapped: dict[str, Any] = {}
@@ -337,18 +404,24 @@ class _Body(_Values):
             lines.append(f"{with_globals}\n")
             return
         name = repr(node)
-        if node.type is not None:
-            name += f" : {self.type_text(node.type)}"
+        name += self._annotation(node)
         lines.append(self._statement(node, name))
         ending = self.ending.get(node, [])
         ending = ending if node.users else [*ending, node]
-        forgotten = f";  {' = '.join([*map(repr, ending), 'None'])}" if ending else ""
-        lines.append(f"{forgotten}\n")
+        if ending:
+            forgotten = " = ".join([*map(repr, ending), "None"])
+            lines.append(f";  {self.style.paint(forgotten, 2)}")
+        lines.append("\n")
+
+    def _annotation(self, node: Node) -> str:
+        value_type = self.style.value_type(node)
+        if value_type:
+            return f": {value_type}"
+        return f" : {self.type_text(node.type)}" if node.type is not None else ""
 
     def _placeholder(self, node: Node, lines: list[str]) -> None:
-        kind = f" : {self.type_text(node.type)}" if node.type is not None else ""
         default = f" = {self.text(node.args[0])}" if node.args else ""
-        self.free_vars.append(f"{node.target}{kind}{default}")
+        self.free_vars.append(f"{node.target}{self._annotation(node)}{default}")
         raw = node.target.replace("*", "")
         if raw != repr(node):
             lines.append(f"{node!r} = {raw}\n")
@@ -410,16 +483,18 @@ class _PyTreeCodeGen(CodeGen):
         assert self.pytree_info.out_spec is not None
         return pytree.tree_unflatten(out, self.pytree_info.out_spec)
 
-    def gen_fn_def(self, free_vars: list[str], maybe_return_annotation: str) -> str:
+    def gen_fn_def(
+        self, free_vars: list[str], maybe_return_annotation: str, *, expanded_def: bool = False
+    ) -> str:
         names = self.pytree_info.orig_args
         if not names:
-            return super().gen_fn_def(free_vars, maybe_return_annotation)
-        head = super().gen_fn_def(list(names), maybe_return_annotation)
+            return super().gen_fn_def(free_vars, maybe_return_annotation, expanded_def=expanded_def)
+        head = super().gen_fn_def(list(names), maybe_return_annotation, expanded_def=expanded_def)
         if not free_vars:
             return head
         # an annotation cannot stand among the targets of one assignment: it comes after
-        plain = [name.split(" : ")[0].split(" = ")[0] for name in free_vars]
-        typed = [name.split(" = ")[0] + "\n" for name in free_vars if " : " in name]
+        plain = [name.split(":")[0].split("=")[0].strip() for name in free_vars]
+        typed = [name.split(" = ")[0] + "\n" for name in free_vars if ":" in name]
         given = names[1:] if names[0] == "self" else names
         typed_lines = "    " + "    ".join(typed) if typed else ""
         return (
@@ -427,12 +502,14 @@ class _PyTreeCodeGen(CodeGen):
             f"fx_pytree.tree_flatten_spec([{', '.join(given)}], self._in_spec)"
         )
 
-    def generate_output(self, output_args: Any) -> str:
+    def generate_output(
+        self,
+        output_args: Any,
+        *,
+        descs: Sequence[str] | None = None,
+        repr_fn: Callable[[Any], str] | None = None,
+    ) -> str:
         if self.pytree_info.out_spec is None:
-            return super().generate_output(output_args)
-        return f"return pytree.tree_unflatten({_repr(output_args)}, self._out_spec)"
-
-
-def code_of(graph: Graph, root_module: str, namespace: Namespace, **options: Any) -> PythonCode:
-    """The graph's text, made by its code generator."""
-    return graph._codegen._gen_python_code(graph.nodes, root_module, namespace, **options)
+            return super().generate_output(output_args, descs=descs, repr_fn=repr_fn)
+        flat = super().generate_output(output_args, descs=descs, repr_fn=repr_fn)
+        return f"return pytree.tree_unflatten({flat.removeprefix('return ')}, self._out_spec)"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import itertools
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .layout import HEADING, Box, Layout
@@ -50,8 +49,7 @@ KINDS = (
     Kind("dropout", "#f1f5f9", "#94a3b8", ("dropout", "identity")),
     Kind("shape", "#f3e8ff", "#9333ea", tuple(_SHAPE_WORDS)),
 )
-INPUT = Kind("input", "#0f172a", "#0f172a")
-OUTPUT = Kind("output", "#0f172a", "#0f172a")
+END = Kind("input or output", "#0f172a", "#0f172a")
 PARAMETER = Kind("parameter", "#ffffff", "#94a3b8")
 MODULE = Kind("module", "#ffe4e6", "#e11d48")
 OTHER = Kind("arithmetic", "#f8fafc", "#64748b")
@@ -68,7 +66,7 @@ def _module(node: Node) -> Any:
 
 def kind_of(node: Node) -> Kind:
     """The kind by which a node is coloured."""
-    own = {"placeholder": INPUT, "output": OUTPUT, "get_attr": PARAMETER}.get(node.op)
+    own = {"placeholder": END, "output": END, "get_attr": PARAMETER}.get(node.op)
     if own is not None:
         return own
     word = _called(node).lower()
@@ -105,8 +103,13 @@ def _texts(node: Node) -> tuple[str, str, str]:
         return "output", "", shape
     if node.op in ("placeholder", "get_attr"):
         return node.target, "", shape
-    name = node.target if node.op == "call_module" else node.name
+    name = _below(node.target, _group(node)) if node.op == "call_module" else node.name
     return _called(node), "" if name == _called(node) else name, shape
+
+
+def _below(path: str, around: tuple[str, ...]) -> str:
+    """A module's path, seen from the module around it."""
+    return path.removeprefix(around[-1] + ".") if around else path
 
 
 def _group(node: Node) -> tuple[str, ...]:
@@ -133,11 +136,14 @@ def draw(graph: Graph, title: str = "", parameters: bool = False) -> str:
     edges = [
         (boxes[read], boxes[node]) for node in shown for read in node._input_nodes if read in boxes
     ]
-    late = {boxes[node] for node in shown if node.op in ("placeholder", "get_attr")}
+    late = {boxes[node] for node in shown if not any(read in boxes for read in node._input_nodes)}
     layout = Layout(boxes.values(), edges, late)
     groups = _frames(boxes.values())
-    parts = [_frame(path, box) for path, box in sorted(groups.items(), key=lambda g: len(g[0]))]
+    outside_in = sorted(groups.items(), key=lambda group: len(group[0]))
+    kinds = _module_kinds(shown)
+    parts = [_frame(box) for _, box in outside_in]
     parts += [_edge(path) for path in layout.paths]
+    parts += [_heading(path, kinds[path[-1]], box) for path, box in outside_in]
     parts += [_box(node, box) for node, box in boxes.items()]
     found = list(dict.fromkeys(kind_of(node) for node in shown))
     return _page(parts, layout, list(groups.values()), found, title)
@@ -162,24 +168,40 @@ def _frames(boxes: Any) -> dict[tuple[str, ...], tuple[float, float, float, floa
     return frames
 
 
-def _frame(path: tuple[str, ...], box: tuple[float, float, float, float]) -> str:
+def _module_kinds(nodes: list[Node]) -> dict[str, str]:
+    """The types of the modules along the way, by path."""
+    stacks = (node.meta.get("nn_module_stack") or {} for node in nodes)
+    return {path: kind.__name__ for stack in stacks for path, kind in stack.values()}
+
+
+def _frame(box: tuple[float, float, float, float]) -> str:
     left, top, right, bottom = box
     return (
-        f'<g class="m"><rect x="{left:.1f}" y="{top:.1f}" width="{right - left:.1f}" '
-        f'height="{bottom - top:.1f}" rx="10"/><text x="{left + 9:.1f}" y="{top + 13:.1f}">'
-        f"{html.escape(path[-1])}</text></g>"
+        f'<rect class="m" x="{left:.1f}" y="{top:.1f}" width="{right - left:.1f}" '
+        f'height="{bottom - top:.1f}" rx="10"/>'
+    )
+
+
+def _heading(path: tuple[str, ...], kind: str, box: tuple[float, float, float, float]) -> str:
+    left, top, _, _ = box
+    name = html.escape(_below(path[-1], path[:-1]))
+    return (
+        f'<text class="g" x="{left + 9:.1f}" y="{top + 13:.1f}">{name}'
+        f'<tspan dx="5" opacity=".65">{html.escape(kind)}</tspan></text>'
     )
 
 
 def _edge(path: list[Box]) -> str:
     first, last = path[0], path[-1]
-    points = [(first.x, first.y + first.height)]
-    points += [(bend.x, bend.y) for bend in path[1:-1]]
-    points.append((last.x, last.y - 5))
-    text = f"M{points[0][0]:.1f} {points[0][1]:.1f}"
-    for (x0, y0), (x1, y1) in itertools.pairwise(points):
-        middle = (y0 + y1) / 2
-        text += f"C{x0:.1f} {middle:.1f} {x1:.1f} {middle:.1f} {x1:.1f} {y1:.1f}"
+    x, y = first.x, first.y + first.height
+    text = f"M{x:.1f} {y:.1f}"
+    for box in path[1:]:
+        end = box.y - 5 if box is last else box.y
+        middle = (y + end) / 2
+        text += f"C{x:.1f} {middle:.1f} {box.x:.1f} {middle:.1f} {box.x:.1f} {end:.1f}"
+        x, y = box.x, box.y + box.height
+        if box is not last:
+            text += f"V{y:.1f}"
     return f'<path class="e" d="{text}"/>'
 
 
@@ -213,8 +235,9 @@ text{font:12px ui-sans-serif,system-ui,"Segoe UI",Roboto,Helvetica,Arial,sans-se
 .t{font-weight:600;text-anchor:middle}.n,.s{font-size:11px;text-anchor:middle}.n{opacity:.75}
 .s{font-family:ui-monospace,Menlo,Consolas,monospace;font-size:10.5px;opacity:.8}
 .e{fill:none;stroke:#94a3b8;stroke-width:1.4;marker-end:url(#a)}
-.m rect{fill:#64748b;fill-opacity:.07;stroke:#64748b;stroke-opacity:.35}
-.i{fill:#f8fafc}.m text{font-size:10.5px;fill:#64748b}
+.m{fill:#64748b;fill-opacity:.07;stroke:#64748b;stroke-opacity:.35}
+.i{fill:#f8fafc}.g{font-size:10.5px;fill:#475569;font-weight:600}
+.g{paint-order:stroke;stroke:#fff;stroke-opacity:.8;stroke-width:3px}
 .h{font-size:16px;font-weight:700}.k{font-size:11px}"""
 
 
@@ -231,16 +254,18 @@ def _page(
     right = max([layout.width, *(frame[2] for frame in frames)]) + MARGIN
     ends = [box.y + box.height for box in layout.boxes]
     bottom = max([0.0, *ends, *(frame[3] for frame in frames)]) + MARGIN
-    key, x = [], left + MARGIN
-    for kind in kinds:
+    widths = [34 + len(kind.name) * 6.2 for kind in kinds]
+    missing = max(0.0, sum(widths) + 2 * MARGIN - (right - left))
+    left, right = left - missing / 2, right + missing / 2  # the drawing is in the middle
+    x, y = left + MARGIN, top + (46 if title else 16)
+    key = []
+    for kind, width in zip(kinds, widths, strict=True):
         key.append(
-            f'<rect x="{x:.1f}" y="{top + (46 if title else 16):.1f}" width="12" height="12" '
-            f'rx="3" fill="{kind.fill}" stroke="{kind.line}"/>'
-            f'<text class="k" x="{x + 17:.1f}" y="{top + (56 if title else 26):.1f}">{kind.name}'
-            "</text>"
+            f'<rect x="{x:.1f}" y="{y:.1f}" width="12" height="12" rx="3" fill="{kind.fill}" '
+            f'stroke="{kind.line}"/>'
+            f'<text class="k" x="{x + 17:.1f}" y="{y + 10:.1f}">{kind.name}</text>'
         )
-        x += 34 + len(kind.name) * 6.0
-    right = max(right, x + MARGIN / 2)
+        x += width
     heading = (
         f'<text class="h" x="{left + MARGIN:.1f}" y="{top + 30:.1f}">{html.escape(title)}</text>'
         if title

@@ -8,13 +8,14 @@ program holds them. A call without proxies runs the function as it is, also in o
 
 from __future__ import annotations
 
+import inspect
 import threading
 import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from flambeau import ops
+from flambeau import nn, ops
 from flambeau.tensor import Tensor
 
 from .names import FUNCTIONAL, PYTHON_FUNCTIONS, public_name, python_functions
@@ -26,7 +27,13 @@ def _template(*args: Any, **kwargs: Any) -> Any:
 
 
 # Functions that ask whether something is a tensor, or change settings: never recorded.
-_PLAIN = frozenset(("is_storage", "is_tensor", "set_default_dtype", "set_default_device"))
+# Deprecated names record what they call.
+_PLAIN = frozenset(
+    (
+        *("is_storage", "is_tensor", "set_default_dtype", "set_default_device"),
+        *("upsample", "upsample_bilinear", "upsample_nearest"),
+    )
+)
 
 
 class Face:
@@ -106,7 +113,7 @@ def _rule_of(face: Face) -> Callable:
     if name is None:  # the same function under another roof: a method that has overloads
         raise TypeError(f"{function.__name__}() takes no proxy here")
     own = name.rpartition(".")[2]
-    if name.startswith(FUNCTIONAL):
+    if name.startswith(FUNCTIONAL) and not face.own_code.co_flags & inspect.CO_VARARGS:
         return _by_signature(function, _named_parameters(face))
     if name.startswith("torch.functional.") and PYTHON_FUNCTIONS[own] is not None:
         return _by_signature(function, PYTHON_FUNCTIONS[own])
@@ -124,12 +131,16 @@ def _named_parameters(face: Face) -> tuple[int, dict[str, Any]]:
 def _by_signature(function: Callable, signature: Any) -> Callable:
     """Required parameters by position, the others by name with their defaults filled in."""
     required, defaults = signature
+    names, own = list(defaults), function.__name__
+    with_indices = getattr(nn.functional, f"{own}_with_indices", None)
 
     def rule(args: tuple, kwargs: dict[str, Any]) -> tuple:
-        names = list(defaults)
         given = dict(zip(names, args[required:], strict=False))
         named = {name: given.get(name, kwargs.get(name, defaults[name])) for name in names}
-        return function, args[:required], named
+        if own == "l1_loss" and named["weight"] is None:  # PyTorch does not pass it on
+            del named["weight"]
+        target = with_indices if with_indices and named["return_indices"] else function
+        return target, args[:required], named
 
     return rule
 
@@ -146,6 +157,8 @@ class Faces:
     def _begin(self) -> None:
         """Finds the functions that exist already, and hears of every one that is made later."""
         self.begun = True
+        for function in (nn.functional.sigmoid, nn.functional.tanh):  # which call the method
+            self._add(function, function.__name__)
         for function in (*ops.generated, *python_functions()):
             self._add(function)
         for name, method in vars(Tensor).items():

@@ -282,6 +282,18 @@ class Graph:
         """Adds a call of a function."""
         return self.create_node("call_function", the_function, args, kwargs, name, type_expr)
 
+    def create_size_node(self, tensor_node: Node, dim: int) -> Node:
+        """Adds a read of a tensor's size in one dimension."""
+        return self.call_method("size", (tensor_node, dim))
+
+    def create_stride_node(self, tensor_node: Node, dim: int) -> Node:
+        """Adds a read of a tensor's stride in one dimension."""
+        return self.call_method("stride", (tensor_node, dim))
+
+    def create_storage_offset_node(self, tensor_node: Node) -> Node:
+        """Adds a read of where a tensor begins in its storage."""
+        return self.call_method("storage_offset", (tensor_node,))
+
     def output(self, result: Any, type_expr: Any = None) -> Node:
         """Adds the end of the program: what it returns."""
         return self.create_node("output", "output", (result,), type_expr=type_expr)
@@ -371,12 +383,26 @@ class Graph:
         colored: bool = False,
         expanded_def: bool = False,
         record_func: bool = False,
+        additional_meta: list[str] | None = None,
     ) -> PythonCode:
         """The program as a Python function that calls its module `root_module`.
 
-        With `verbose`, comments say which lines of the user recorded what. The other options are
-        accepted and change nothing.
+        With `verbose`, comments say which lines of the user recorded what, with `additional_meta`
+        also these entries of ``node.meta``, and values have types such as ``"f32[2, 3]"`` where a
+        pass has noted them, with strides and devices where they are wanted. `expanded_def` puts
+        each parameter on a line of its own, `colored` adds a terminal's colours.
+        NotImplementedError for `record_func`: there is no profiler that would hear of it.
         """
+        if record_func:
+            raise NotImplementedError("python_code(record_func=True): there is no such profiler")
+        style = {
+            "verbose": verbose,
+            "include_stride": include_stride,
+            "include_device": include_device,
+            "colored": colored,
+            "expanded_def": expanded_def,
+            "additional_meta": additional_meta or (),
+        }
         namespace = Namespace()
         used = [node.name for node in self.nodes]
         namespace._used_names.update(used)
@@ -388,17 +414,13 @@ class Graph:
         names: dict[Node, str] = {}
         clashes = len(set(used)) != len(used) or not _TAKEN.keys().isdisjoint(used)
         if not clashes:
-            return self._codegen._gen_python_code(
-                self.nodes, root_module, namespace, verbose=verbose
-            )
+            return self._codegen._gen_python_code(self.nodes, root_module, namespace, **style)
         namespace = Namespace()
         for node in self.nodes:
             names[node] = namespace.create_name(node.name, node)
             node._repr_fn = represent
         try:
-            return self._codegen._gen_python_code(
-                self.nodes, root_module, namespace, verbose=verbose
-            )
+            return self._codegen._gen_python_code(self.nodes, root_module, namespace, **style)
         finally:
             for node in self.nodes:
                 node._repr_fn = None

@@ -12,14 +12,16 @@ import weakref
 from typing import Any
 
 from flambeau import nn
+from flambeau._base import missing
 from flambeau.tensor import Tensor
 
 from .codegen import PythonCode, _custom_builtins
 from .graph import Graph, _PyTreeCodeGen
-from .names import qualified_name
+from .names import PACKAGE, qualified_name
 from .names import torch as torch_module
 
-__all__ = ["GraphModule", "reduce_graph_module"]
+__getattr__ = missing(globals(), later={"reduce_graph_module": f"{PACKAGE}.fx.foreign"})
+__all__ = ["GraphModule", "restore_graph_module"]
 
 _numbers = itertools.count()
 AROUND = 3  # lines that an error shows before the line where it happened
@@ -246,19 +248,32 @@ class GraphModule(nn.Module):
         include_device: bool = False,
         colored: bool = False,
         *,
+        fast_sympy_print: bool = False,
         expanded_def: bool = False,
+        additional_meta: list[str] | None = None,
     ) -> str:
-        """The program and those of its GraphModules, with the user's lines as comments."""
-        text = self._readable(type(self).__name__)
+        """The program and those of its GraphModules, with the user's lines as comments.
+
+        The options are those of `Graph.python_code`; there are no symbols that `fast_sympy_print`
+        would hasten.
+        """
+        style = {
+            "include_stride": include_stride,
+            "include_device": include_device,
+            "colored": colored,
+            "expanded_def": expanded_def,
+            "additional_meta": additional_meta,
+        }
+        text = self._readable(type(self).__name__, style)
         if print_output:
             print(text)
         return text
 
-    def _readable(self, name: str) -> str:
-        code = self._graph.python_code("self", verbose=True).src.lstrip("\n")
+    def _readable(self, name: str, style: dict[str, Any]) -> str:
+        code = self._graph.python_code("self", verbose=True, **style).src.lstrip("\n")
         text = _indented(f"class {name}(torch.nn.Module):\n{code}")
         parts = [
-            child._readable(child_name)
+            child._readable(child_name, style)
             for child_name, child in self.named_children()
             if isinstance(child, GraphModule)
         ]
@@ -330,13 +345,13 @@ class GraphModule(nn.Module):
         base = next(each for each in type(self).__mro__ if not each.__dict__.get("_own_class"))
         state = nn.Module.__getstate__(self)
         graph = state.pop("_graph")
-        return reduce_graph_module, (base, type(self).__name__, state, graph)
+        return restore_graph_module, (base, type(self).__name__, state, graph)
 
 
-def reduce_graph_module(
+def restore_graph_module(
     base: type[GraphModule], name: str, state: dict[str, Any], graph: Graph
 ) -> GraphModule:
-    """The module of a pickle."""
+    """The module of a pickle of ours, which holds the graph."""
     made = base.__new__(base)
     nn.Module.__setstate__(made, state)
     type(made).__name__ = name
@@ -350,7 +365,7 @@ def _forget(cls: Any) -> None:
 
 def _indented(text: str, spaces: int = 4) -> str:
     first, *rest = text.split("\n")
-    return "\n".join([first, *(" " * spaces + line if line else line for line in rest)])
+    return "\n".join([first, *(" " * spaces + line if line.strip() else "" for line in rest)])
 
 
 # Layers whose text, as they print themselves, makes them again.

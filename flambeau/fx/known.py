@@ -1,20 +1,31 @@
-"""Values that follow from the shapes of example inputs: what a trace may decide on.
+"""Values that a trace may decide on, and the guards that it leaves in the program.
 
 Along the trace, every node is evaluated on meta tensors, which have shapes and no memory. What
 comes out that is no tensor (sizes, dtypes, comparisons of them) is known; what would read a
-tensor's elements is not.
+tensor's elements is not. Plain attributes of modules (numbers, flags, names) are known as they are.
+A guard asserts, when the program runs, that such a value is what it was.
 """
 
 from __future__ import annotations
 
+import operator
+import os
+import sys
+import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from flambeau.tensor import Tensor
+from flambeau import nn
+from flambeau.tensor import PUBLIC, Tensor
 
 from .node import Node, map_arg
 
 if TYPE_CHECKING:
+    from .graph import Graph
     from .proxy import TracerBase
+
+ASSERT = PUBLIC["_assert"]
+OWN_FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 NOTHING = type("Nothing", (), {"__repr__": lambda self: "<no example>"})()
 
@@ -23,15 +34,17 @@ class _Unknown(Exception):
     pass
 
 
-def _shadow(value: Any) -> Any:
+def shadow(value: Any) -> Any:
     """The value without its memory."""
-    return value.detach().to("meta") if isinstance(value, Tensor) else value
+    if not isinstance(value, Tensor) or value.device.type == "meta":
+        return value
+    return value.detach().to("meta").requires_grad_(value.requires_grad)
 
 
 def give(tracer: TracerBase, node: Node, value: Any) -> None:
     """Says what an input's example is. Numbers among the inputs stay unknown."""
     if isinstance(value, Tensor):
-        node.meta["example"] = _shadow(value)
+        node.meta["example"] = shadow(value)
 
 
 def follow(tracer: TracerBase, node: Node) -> None:
@@ -55,13 +68,72 @@ def _evaluate(tracer: TracerBase, node: Node) -> Any:
 
     root = tracer.root  # type: ignore[attr-defined]
     if node.op == "get_attr":
-        return _shadow(stored(root, node.target))
+        return shadow(stored(root, node.target))
     args, kwargs = map_arg(node.args, example), map_arg(node.kwargs, example)
     if node.op == "call_function":
         return node.target(*args, **kwargs)
     if node.op == "call_method":
         return getattr(args[0], node.target)(*args[1:], **kwargs)
-    raise _Unknown
+    return call_on_shadows(root.get_submodule(node.target), args, kwargs)
+
+
+def call_on_shadows(module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> Any:
+    """A module's result, its parameters and buffers being taken by shape."""
+    named = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    shadows = {name: shadow(value) for name, value in named.items()}
+    return nn.utils.stateless.functional_call(module, shadows, args, kwargs)
+
+
+def guard(tracer: TracerBase | Graph, node: Node, value: Any, what: str) -> None:
+    """Asserts in the program that `node` is `value`; `what` says in the error what that is.
+
+    The new nodes are made by `tracer`, a tracer or the graph itself.
+    """
+    message = f"{what} was {value!r} while the program was traced, and is not any more"
+    same = tracer.create_node("call_function", operator.eq, (node, value), {})
+    tracer.create_node("call_function", ASSERT, (same, message), {})
+
+
+def watching(tracer: Any) -> Callable[[nn.Module, str], Any]:
+    """A `__getattribute__` of modules that guards, once, each plain attribute which the user's
+    code reads in this thread.
+    """
+    guarded: set[tuple[nn.Module, str]] = set()
+    owner = threading.get_ident()
+    read = object.__getattribute__
+
+    def getattribute(module: nn.Module, name: str) -> Any:
+        value = read(module, name)
+        if threading.get_ident() != owner or tracer.evaluating:
+            return value
+        if isinstance(value, Tensor | nn.Module) or name.startswith("__") or not _is_data(value):
+            return value
+        if sys._getframe(1).f_code.co_filename.startswith(OWN_FOLDER):
+            return value
+        path = tracer.submodule_paths.get(module)
+        if path is None or (module, name) in guarded or not _holds(module, name, value):
+            return value
+        guarded.add((module, name))
+        path = f"{path}.{name}" if path else name
+        guard(tracer, tracer.create_node("get_attr", path, (), {}), value, path)
+        return value
+
+    return getattribute
+
+
+_DATA = frozenset((bool, int, float, complex, str, type(None)))
+
+
+def _is_data(value: Any) -> bool:
+    kind = type(value)
+    if kind is tuple or kind is list:
+        return all(map(_is_data, value))
+    return kind in _DATA
+
+
+def _holds(module: nn.Module, name: str, value: Any) -> bool:
+    """Whether the attribute is a value that the module or its class holds, not a property."""
+    return any(vars(each).get(name) is value for each in (module, *type(module).__mro__))
 
 
 def stored(module: Any, path: str) -> Any:

@@ -114,7 +114,10 @@ class Layout:
             height = max(box.height for box in layer)
             y += headings * HEADING
             for box in layer:
-                box.y = y + (height - box.height) / 2
+                if box.key is None:  # edges go straight down between boxes
+                    box.y, box.height = y, height
+                else:
+                    box.y = y + (height - box.height) / 2
             y += height + GAP_Y
             x = 0.0
             for box in layer:

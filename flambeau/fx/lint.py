@@ -42,6 +42,8 @@ def lint(graph: Graph) -> None:
 def _check_node(graph: Graph, node: Node) -> None:
     if node.op not in OPCODES:
         raise RuntimeError(f"Node {node} had unknown opcode {node.op}!")
+    if not node.name.isidentifier():
+        raise RuntimeError(f"Node '{node.name}' has a name that no program can use!")
     if node.graph is not graph:
         raise RuntimeError(f"Node '{node}' does not belong to this Graph!")
     if node._next._prev is not node or node._prev._next is not node:
@@ -95,7 +97,8 @@ def _check_users(node: Node, seen: set[Node]) -> None:
 
 def _check_ends(graph: Graph) -> None:
     """Inputs come first, the output last."""
-    begun = ended = None
+    begun = ended = optional = None
+    parameters: set[str] = set()
     for node in graph.nodes:
         if ended is not None:
             raise RuntimeError(f"Node '{node}' comes after the output '{ended}'!")
@@ -108,6 +111,16 @@ def _check_ends(graph: Graph) -> None:
                 raise RuntimeError(f"Placeholder '{node}' comes after Node '{begun}'!")
             if len(node.args) > 1 or node.kwargs:
                 raise RuntimeError(f"Placeholder '{node}' may have one argument, its default!")
+            name = node.target.lstrip("*")
+            if not name.isidentifier() or name in parameters:
+                why = "is one already" if name in parameters else "cannot be one"
+                raise RuntimeError(f"Placeholder '{node}' is the parameter {name}, which {why}!")
+            if optional is not None and not node.args and name == node.target:
+                raise RuntimeError(
+                    f"Placeholder '{node}' has no default, and comes after '{optional}', which has!"
+                )
+            parameters.add(name)
+            optional = node if node.args else optional
         else:
             begun = node
 

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from flambeau import nn
+from flambeau.ops import registry
 from flambeau.tensor import PUBLIC, Tensor, function_of
 
 PACKAGE = __name__.partition(".")[0]
@@ -38,7 +39,7 @@ PYTHON_FUNCTIONS: dict[str, tuple[int, dict[str, Any]] | None] = {
     "chain_matmul": None,
     "einsum": None,
     "lu": (1, {"pivot": True, "get_infos": False, "out": None}),
-    "meshgrid": None,
+    "meshgrid": (1 << 30, {"indexing": None}),
     "norm": (1, {"p": "fro", "dim": None, "keepdim": False, "out": None, "dtype": None}),
     "split": (2, {"dim": 0}),
     "stft": (
@@ -121,6 +122,15 @@ def _find_name(function: Any) -> str | None:
     if isinstance(function, type) and getattr(nn, name, None) is function:
         return f"torch.nn.{name}"
     return f"torch{module.removeprefix(PACKAGE)}.{getattr(function, '__qualname__', name)}"
+
+
+def ops_of(function: Any) -> list[Any]:
+    """The ops whose door a function is, one for each overload; none for other functions."""
+    if getattr(function, "__module__", None) != "torch":
+        return []
+    names = (prefix + function.__name__ for prefix, _, _ in _HOMES)
+    name = next((name for name in names if function_of(name) is function), "")
+    return registry.get(name) or registry.get(name.removesuffix("_"), [])
 
 
 def _name_of_op(function: Any, name: str) -> str | None:

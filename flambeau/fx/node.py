@@ -407,7 +407,7 @@ def _in_place(name: str) -> bool:
 
 _NOT_IN_PLACE = frozenset(("and_", "or_", "not_", "is_"))
 _RANDOM = frozenset(
-    "bernoulli dropout multinomial normal poisson rand rand_like randint randint_like randn "
+    "bernoulli multinomial normal poisson rand rand_like randint randint_like randn "
     "randn_like randperm".split()
 )
 

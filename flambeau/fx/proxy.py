@@ -15,15 +15,17 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from flambeau._base import user_line
-from flambeau.tensor import PUBLIC, Tensor
+from flambeau.tensor import Tensor
 
 from . import faces
 from . import traceback as fx_traceback
 from .aliasing import Updates
 from .codegen import inplace_methods, magic_methods
 from .graph import Graph
+from .known import ASSERT, OWN_FOLDER, guard
 from .names import public_name
 from .node import ATOMS, Node, base_types, map_aggregate
+from .operator_schemas import check_for_mutable_operation
 
 __all__ = [
     "Attribute",
@@ -36,7 +38,6 @@ __all__ = [
     "TracerBase",
 ]
 
-ASSERT = PUBLIC["_assert"]
 CONTROL_FLOW = "symbolically traced variables cannot be used as inputs to control flow"
 WAYS_OUT = (
     "  three ways out: fix the value with symbolic_trace(..., concrete_args={...}), hide the "
@@ -102,6 +103,8 @@ class TracerBase:
         type_expr: Any = None,
     ) -> Node:
         """Adds a node to the graph. Overridable."""
+        if self.check_mutable_operations and kind == "call_function":
+            check_for_mutable_operation(target, args, kwargs)
         node = self.graph.create_node(kind, target, args, kwargs, name, type_expr)
         inherited = fx_traceback.inherited()
         if inherited:
@@ -186,11 +189,8 @@ class TracerBase:
         node = obj.node
         if self.known is None or node not in self.known:
             raise trace_error(otherwise)
-        value = self.known[node]
-        message = f"{node.name} was {value!r} while the program was traced, and is not any more"
-        guard = self.create_node("call_function", operator.eq, (node, value), {})
-        self.create_node("call_function", ASSERT, (guard, message), {})
-        return value
+        guard(self, node, self.known[node], node.name)
+        return self.known[node]
 
     def iter(self, obj: Proxy) -> Iterator:
         """What ``for y in obj`` iterates over: an error. Overridable."""
@@ -227,12 +227,9 @@ def user_stack() -> str:
     frames = [
         summary
         for summary in traceback.extract_stack(sys._getframe(1))
-        if not summary.filename.startswith((_OWN_FOLDER, "<flambeau", "<frozen"))
+        if not summary.filename.startswith((OWN_FOLDER, "<flambeau", "<frozen"))
     ]
     return "".join(traceback.format_list(frames)).rstrip().removeprefix("  ")
-
-
-_OWN_FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
 class GraphAppendingTracer(TracerBase):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +13,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "annotate",
+    "annotate_fn",
     "format_stack",
     "get_current_meta",
+    "get_current_replay_node",
     "has_preserved_node_meta",
     "preserve_node_meta",
     "set_current_meta",
+    "set_current_replay_node",
     "set_stack_trace",
 ]
 
@@ -24,6 +28,7 @@ __all__ = [
 class _State(threading.local):
     meta: dict[str, Any] | None = None  # of the node that an interpreter runs
     preserving = False
+    replayed: Node | None = None
 
 
 _state = _State()
@@ -50,6 +55,35 @@ def annotate(annotation_dict: dict[str, Any]) -> Iterator[None]:
         yield
     finally:
         _state.meta = before
+
+
+def annotate_fn(annotation_dict: dict[str, Any]) -> Callable[[Callable], Callable]:
+    """A decorator: nodes that a function makes are annotated, as by `annotate`."""
+
+    def decorate(function: Callable) -> Callable:
+        @functools.wraps(function)
+        def annotated(*args: Any, **kwargs: Any) -> Any:
+            with annotate(annotation_dict):
+                return function(*args, **kwargs)
+
+        return annotated
+
+    return decorate
+
+
+@contextmanager
+def set_current_replay_node(node: Node | None) -> Iterator[None]:
+    """Says for a while which node a program replays."""
+    before, _state.replayed = _state.replayed, node
+    try:
+        yield
+    finally:
+        _state.replayed = before
+
+
+def get_current_replay_node() -> Node | None:
+    """The node that `set_current_replay_node` named."""
+    return _state.replayed
 
 
 def has_preserved_node_meta() -> bool:

@@ -4,9 +4,10 @@ use.
 
 import functools
 import numbers
+import types
 
 from flambeau._base import numpy
-from flambeau.ops import overrides, registry
+from flambeau.ops import announced, overrides, registry
 
 from .convert import as_tensor
 from .overloads import packet
@@ -92,7 +93,26 @@ INPLACE_OPERATORS = {
 def door_of(name):
     """The Python function of all ops of that name."""
     declared = registry[name]
-    return declared[0].door if len(declared) == 1 else packet(name)
+    if len(declared) > 1:
+        return packet(name)
+    return _by_name(declared[0].door, declared[0], name)
+
+
+def _by_name(function, op, name, ending=""):
+    """A function of an op, or, where the op's own name is another, a copy that goes by `name`: so
+    traced programs print the name that was called."""
+    own = op.name if op.namespace in ("", "aten") else f"{op.namespace}.{op.name}"
+    if own.removeprefix("nn.") == name.removeprefix("nn."):
+        return function
+    name += ending
+    plain = getattr(function, "__wrapped__", function)  # while a program is traced
+    short = name.rpartition(".")[2]
+    made = types.FunctionType(
+        plain.__code__, plain.__globals__, short, plain.__defaults__, plain.__closure__
+    )
+    made.__kwdefaults__, made.__doc__ = plain.__kwdefaults__, plain.__doc__
+    made.__module__, made.__qualname__ = "torch", short
+    return announced(made)
 
 
 def function_of(name):
@@ -113,9 +133,11 @@ def public(namespace):
     return lambda name: function_of(f"{namespace}.{name}")
 
 
+@functools.cache
 def inplace_of(name):
     """The `name_` form."""
-    return registry[name][0].inplace
+    op = registry[name][0]
+    return _by_name(op.inplace, op, name, ending="_")
 
 
 def operator_of(name):

@@ -58,6 +58,10 @@ class TreeSpec:
     def __reduce__(self) -> tuple:
         return TreeSpec, self._parts()
 
+    def __setstate__(self, state: list[Any]) -> None:
+        """The state in pickles that PyTorch wrote."""
+        TreeSpec.__init__(self, *state[:3])
+
     def __repr__(self) -> str:
         if self.type is None:
             return "*"

@@ -1,5 +1,6 @@
 """Programs that are traced by flambeau and by PyTorch: both must print the same."""
 
+import importlib
 import math
 from collections import namedtuple
 from typing import Optional
@@ -203,5 +204,39 @@ def printed(torch):
         module = torch.fx.symbolic_trace(root, concrete)
         readable = module.print_readable(print_output=False)
         sections.append(f"== {name}\n{module.code}\n{module.graph}\n{readable}")
+    sections += styled(torch)
     text = "\n".join(sections)
     return "\n".join(line.rstrip() for line in text.split("\n")) + "\n"
+
+
+def styled(torch):
+    """One program with the shapes of its values, in the styles in which text can be had."""
+    shape_prop = importlib.import_module(f"{torch.__name__}.fx.passes.shape_prop")
+
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = torch.nn.Linear(3, 3)
+            self.shift = torch.nn.Parameter(torch.ones(3))
+
+        def forward(self, x, y: int = 2):
+            halves = torch.split(x, 2)
+            z = torch.relu(self.linear(x) + self.shift) * y
+            return z, halves[0].double(), x.sum().long(), x > 1.5, torch.complex(x, x), z.bfloat16()
+
+    module = torch.fx.symbolic_trace(Net())
+    shape_prop.ShapeProp(module).propagate(torch.ones(4, 3), 2)
+    next(node for node in module.graph.nodes if node.name == "relu").meta["note"] = "mine"
+    styles = (
+        {},
+        {"include_stride": True, "include_device": True},
+        {"expanded_def": True},
+        {"colored": True},
+        {"additional_meta": ["note"]},
+    )
+    texts = []
+    for style in styles:
+        code = module.graph.python_code("self", verbose=True, **style).src
+        text = code + module.print_readable(print_output=False, **style)
+        texts.append(f"== style {style}\n" + text.replace("\x1b", "ESC"))
+    return texts

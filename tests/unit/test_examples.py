@@ -5,6 +5,7 @@ import gzip
 import importlib.util
 import os
 import pathlib
+import re
 import struct
 import subprocess
 import sys
@@ -155,6 +156,26 @@ def test_chargpt_trains_under_pytorch(tmp_path):
     assert "step 20: training loss" in done.stdout
 
 
+REPORT = re.compile(r"^(.{22}) +([\d,]+) parameters +[\d.]+ ms +([\d.]+) % right$", re.MULTILINE)
+
+
+def check_rewriting(printed):
+    rows = [(title.strip(), int(n.replace(",", "")), float(right)) for title, n, right in printed]
+    assert [title for title, _, _ in rows] == ["trained", "batch norms folded", "low-rank layers"]
+    (_, before, right), (_, folded, right_folded), (_, thin, right_thin) = rows
+    assert before - 48 == folded  # two norms with weight and bias are two biases
+    assert thin < before / 20
+    assert right > 90 and right_folded == right and right_thin > right - 5
+
+
+@pytest.mark.parity
+def test_a_network_is_rewritten_under_pytorch(tmp_path):
+    script = EXAMPLES / "rewriting" / "train.py"
+    done = run_under_pytorch([script], tmp_path)
+    assert done.returncode == 0, done.stderr
+    check_rewriting(REPORT.findall(done.stdout))
+
+
 def run_under_flambeau(arguments, directory):
     command = [sys.executable, "-m", "flambeau", *map(str, arguments)]
     environment = dict(os.environ, PYTHONPATH=str(EXAMPLES.parent))
@@ -190,11 +211,21 @@ def test_chargpt_trains_under_flambeau(tmp_path):
     assert losses and losses[-1] < 4.0
 
 
+def test_a_network_is_rewritten_under_flambeau(tmp_path):
+    script = EXAMPLES / "rewriting" / "train.py"
+    done = run_under_flambeau([script, "--draw", tmp_path], tmp_path)
+    assert done.returncode == 0, done.stderr
+    check_rewriting(REPORT.findall(done.stdout))
+    before, after = [(tmp_path / f"{name}.svg").read_text() for name in ("before", "after")]
+    assert "BatchNorm2d" in before and "BatchNorm2d" not in after
+
+
 @pytest.mark.parametrize(
     "folder, net, inputs",
     [
         ("mnist", "DigitNet()", "torch.rand(2, 1, 28, 28)"),
         ("chargpt", "CharGPT(20, 8, 16, 2, 2, 0.1)", "torch.randint(0, 20, (2, 8))"),
+        ("rewriting", "Net(16)", "torch.rand(2, 1, 32, 32)"),
     ],
 )
 def test_modules_are_traced(tmp_path, folder, net, inputs):

@@ -151,6 +151,24 @@ def late_input(module, nodes):
         module.graph.placeholder("late")
 
 
+def bad_name(module, nodes):
+    nodes["relu"].name = "re lu"
+
+
+def twice(module, nodes):
+    with module.graph.inserting_before(nodes["linear"]):
+        module.graph.placeholder("x")
+
+
+def bad_parameter(module, nodes):
+    nodes["x"].target = "x y"
+
+
+def default_first(module, nodes):
+    with module.graph.inserting_before(nodes["x"]):
+        module.graph.placeholder("first", default_value=1)
+
+
 def no_self(module, nodes):
     with module.graph.inserting_after(nodes["relu"]):
         module.graph.call_method("sum")
@@ -178,6 +196,10 @@ def no_self(module, nodes):
         (unknown_name, "Node linear calls linear, which does not take these arguments"),
         (two_outputs, "Node 'output_1' comes after the output 'output'!"),
         (late_input, "Placeholder 'late' comes after Node 'relu'!"),
+        (bad_name, "Node 're lu' has a name that no program can use!"),
+        (twice, "Placeholder 'x_1' is the parameter x, which is one already!"),
+        (bad_parameter, "Placeholder 'x' is the parameter x y, which cannot be one!"),
+        (default_first, "Placeholder 'x' has no default, and comes after 'first', which has!"),
         (no_self, "Node sum_1 calls the method sum of nothing!"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import math
 import pickle
+import re
 
 import pytest
 
@@ -463,3 +464,23 @@ def test_layers_are_folded_and_swapped():
 
     assert size(module) < size(net)
     assert not any(isinstance(each, nn.BatchNorm2d) for each in module.modules())
+
+
+def shown_kernels(compiled):
+    """What a compiled function does, without the numbers of its buffers, which follow the order of
+    evaluation within an expression.
+    """
+    return sorted(re.sub(r"[@%]\d+", "", compiled.show()).splitlines())
+
+
+@pytest.mark.parametrize("kind", [Perceptron, ResNet, GPT, LSTM, GNN])
+def test_a_traced_module_compiles_to_the_modules_kernels(kind):
+    net = kind().eval()
+    compiled = ft.compile(net), ft.compile(fx.symbolic_trace(net))
+    with ft.no_grad():
+        for _ in range(2):
+            results = [leaves(each(*kind.inputs)) for each in compiled]
+    assert all(map(ft.equal, *results))
+    kernels, traced_kernels = map(shown_kernels, compiled)
+    assert any("kernel" in line for line in kernels), kernels
+    assert kernels == traced_kernels

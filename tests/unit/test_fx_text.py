@@ -1,5 +1,6 @@
 """Printed programs: the text is PyTorch's, kept in tests/golden/fx/printed.txt."""
 
+import operator
 import pathlib
 import warnings
 
@@ -137,3 +138,67 @@ def test_a_code_generator_of_ones_own():
     x = [ft.ones(2) * 5, ft.ones(2)]
     assert module(x).tolist() == [4, 4]
     assert fx.Interpreter(module).run(x).tolist() == [4, 4]
+
+
+def test_other_names_of_functions_are_printed_as_they_were_called():
+    def program(x):
+        y = ft.absolute(x) + ft.special.expit(x) + ft.arccos_(x) + ft.nn.functional.tanh(x)
+        values, places = ft.nn.functional.max_pool1d(y, 2, return_indices=True)
+        return ft.meshgrid(values, places), ft.nn.functional.fractional_max_pool2d(y, 2, 1)
+
+    code = fx.symbolic_trace(program).code
+    for text in (
+        "torch.absolute(x)",
+        "torch._C._special.special_expit(x)",
+        "torch.arccos_(x)",
+        "x.tanh()",
+        "max_pool1d_with_indices(add_2, 2, stride = None",
+        "torch.functional.meshgrid(getitem, getitem_1, indexing = None)",
+        "fractional_max_pool2d(add_2, 2, 1)",
+    ):
+        assert text in code
+    with pytest.warns(UserWarning, match="deprecated"):
+        assert "interpolate(" in fx.symbolic_trace(lambda x: ft.nn.functional.upsample(x, 3)).code
+
+
+@pytest.mark.parity
+def test_every_function_prints_as_pytorchs():
+    """Each public function, called with one proxy and with two and a number, where PyTorch lets it:
+    a builtin of PyTorch's refuses too few or too many arguments at once.
+    """
+    torch = pytest.importorskip("torch")
+    different = {}
+    for space in ("", "nn.functional", "linalg", "fft", "special"):
+        theirs, ours = (operator.attrgetter(space)(t) if space else t for t in (torch, ft))
+        for name in dir(theirs):
+            pair = [getattr(each, name, None) for each in (theirs, ours)]
+            if (
+                name.startswith(("_", "set_", "use_", "autocast_"))
+                or name in UNUSUAL
+                or not all(map(callable, pair))
+            ):
+                continue
+            for call in (lambda f: lambda x: f(x), lambda f: lambda x, y: f(x, y, 3)):
+                texts = [text_of(torch.fx, call(pair[0])), text_of(fx, call(pair[1]))]
+                if texts[0] is not None and texts[0] != texts[1]:
+                    different[f"{space}.{name}"] = texts
+    assert different == {}
+
+
+# Classes, switches, and functions of other kinds; those whose inner name PyTorch prints.
+UNUSUAL = frozenset(
+    (
+        *("device", "fractional_max_pool2d", "fractional_max_pool3d", "threshold", "typename"),
+        *("compile", "cond", "fork", "load", "save", "seed", "manual_seed", "while_loop", "vmap"),
+        *("clear_autocast_cache", "init_num_threads", "prepare_multiprocessing_environment"),
+    )
+)
+
+
+def text_of(library, program):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return library.symbolic_trace(program).code
+        except Exception:
+            return None

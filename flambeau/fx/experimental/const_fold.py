@@ -28,14 +28,14 @@ class FoldedGraphModule(GraphModule):
         root: nn.Module,
         graph: Graph,
         const_subgraph: Graph | None = None,
-        fx_const_folded_attrs_names: list[str] | None = None,
+        fx_const_folded_attrs_name: list[str] | None = None,
         device_for_folded_attrs: str = "cpu",
     ) -> None:
         super().__init__(root, graph)
         self.const_subgraph_module = (
             None if const_subgraph is None else GraphModule(root, const_subgraph)
         )
-        self.fx_const_folded_attrs_names = fx_const_folded_attrs_names or []
+        self.fx_const_folded_attrs_names = fx_const_folded_attrs_name or []
         self.has_folding_been_run = False
         self.device_for_folded_attrs = device_for_folded_attrs
 

@@ -64,6 +64,8 @@ def _merge(graph: Any, products: list[Node], library: Any) -> None:
         stacked = graph.call_function(library.cat, (lefts, 0))
         product = graph.call_function(library.matmul, (stacked, right))
         parts = graph.call_function(library.split, (product, sizes))
+        for made in (*sizes, stacked, product, parts):
+            made.stack_trace = products[0].stack_trace
         for number, node in enumerate(products):
             part = graph.call_function(operator.getitem, (parts, number))
             part.meta = dict(node.meta)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from typing import Any
 
+from .. import traceback as fx_traceback
 from ..graph_module import GraphModule
 from ..interpreter import Transformer
 from ..names import torch
@@ -22,12 +23,16 @@ class NormalizeArgs(Transformer):
         super().__init__(module)
         self.normalize_to_only_use_kwargs = normalize_to_only_use_kwargs
 
-    def call_function(self, target: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
+    def call_function(
+        self,
+        target: Any,
+        args: tuple,
+        kwargs: dict[str, Any],
+        arg_types: tuple | None = None,
+        kwarg_types: dict[str, Any] | None = None,
+    ) -> Any:
         pair = normalize_function(
-            target,
-            args,
-            kwargs,
-            normalize_to_only_use_kwargs=self.normalize_to_only_use_kwargs,
+            target, args, kwargs, arg_types, kwarg_types, self.normalize_to_only_use_kwargs
         )
         args, kwargs = (args, kwargs) if pair is None else pair
         return super().call_function(target, args, kwargs)
@@ -58,7 +63,8 @@ class NormalizeOperators(Transformer):
         args, kwargs = self.fetch_args_kwargs_from_env(n)
         if not any(issubclass(type(each), Proxy) for each in args[:1]):
             return super().run_node(n)
-        return self.call_function(getattr(torch(), name), args, kwargs)
+        with fx_traceback.set_current_meta(n):
+            return self.call_function(getattr(torch(), name), args, kwargs)
 
 
 _NAMES = {

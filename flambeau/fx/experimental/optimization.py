@@ -9,7 +9,7 @@ from typing import Any
 from flambeau import nn
 from flambeau.nn import utils as nn_utils
 
-from .._symbolic_trace import symbolic_trace
+from .._symbolic_trace import Tracer, symbolic_trace
 from ..graph import Graph
 from ..graph_module import GraphModule
 from ..interpreter import Transformer
@@ -19,6 +19,7 @@ __all__ = [
     "extract_subgraph",
     "fuse",
     "matches_module_pattern",
+    "optimize_for_inference",
     "remove_dropout",
     "replace_node_module",
 ]
@@ -96,6 +97,34 @@ def remove_dropout(model: nn.Module) -> GraphModule:
             return super().call_module(target, args, kwargs)
 
     return Without(traced).transform()
+
+
+def optimize_for_inference(
+    model: nn.Module,
+    pass_config: dict[str, Any] | None = None,
+    tracer: type[Tracer] = Tracer,
+) -> GraphModule:
+    """The model with batch norms folded (``conv_bn_fuse``) and without dropout
+    (``remove_dropout``), unless `pass_config` says False to these. It must be in eval mode; it is
+    not changed.
+
+    RuntimeError for other passes: memory orders are the kernels' own business here, so that
+    ``mkldnn_layout_optimize`` can only be False.
+    """
+    config: dict[str, Any] = {"conv_bn_fuse": True, "remove_dropout": True}
+    config |= {k: v for k, v in (pass_config or {}).items() if (k, v) != (_LAYOUTS, False)}
+    unknown = config.keys() - {"conv_bn_fuse", "remove_dropout"}
+    if unknown:
+        raise RuntimeError(f"there are no such passes: {', '.join(sorted(unknown))}")
+    traced = tracer()
+    graph = traced.trace(copy.deepcopy(model))
+    made = GraphModule(traced.root, graph, type(model).__name__)
+    if config["conv_bn_fuse"]:
+        made = fuse(made, inplace=True, no_trace=True)
+    return remove_dropout(made) if config["remove_dropout"] else made
+
+
+_LAYOUTS = "mkldnn_layout_optimize"
 
 
 def extract_subgraph(

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from flambeau import nn
 from flambeau.tensor import Tensor
 
 from ..interpreter import Interpreter
+from ..known import call_on_shadows, shadow
 from ..node import Node, map_aggregate
 from .shape_prop import _extract_tensor_metadata
 
 __all__ = ["FakeTensorProp"]
-
-
-def _shadow(value: Any) -> Any:
-    return value.detach().to("meta") if isinstance(value, Tensor) else value
 
 
 class FakeTensorProp(Interpreter):
@@ -25,21 +21,18 @@ class FakeTensorProp(Interpreter):
     """
 
     def run_node(self, n: Node) -> Any:
-        result = super().run_node(n)
+        result = map_aggregate(super().run_node(n), shadow)  # what is made from nothing, too
         n.meta["val"] = result
         if isinstance(result, Tensor):
             n.meta["tensor_meta"] = _extract_tensor_metadata(result)
         return result
 
     def get_attr(self, target: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
-        return _shadow(self.fetch_attr(target))
+        return shadow(self.fetch_attr(target))
 
     def call_module(self, target: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
-        module = self.fetch_attr(target)
-        named = {**dict(module.named_parameters()), **dict(module.named_buffers())}
-        shadows = {name: _shadow(value) for name, value in named.items()}
-        return nn.utils.stateless.functional_call(module, shadows, args, kwargs)
+        return call_on_shadows(self.fetch_attr(target), args, kwargs)
 
     def propagate(self, *args: Any) -> Any:
         """Runs the program on tensors like these; gives a result without elements."""
-        return super().run(*map_aggregate(args, _shadow))
+        return super().run(*map_aggregate(args, shadow))

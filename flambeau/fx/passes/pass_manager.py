@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -12,10 +14,13 @@ from .infra.pass_manager import this_before_that_pass_constraint
 __all__ = [
     "PassManager",
     "inplace_wrapper",
+    "log_hook",
     "loop_pass",
     "these_before_those_pass_constraint",
     "this_before_that_pass_constraint",
 ]
+
+_log = logging.getLogger(__name__)
 
 
 def inplace_wrapper(fn: Callable) -> Callable:
@@ -26,6 +31,18 @@ def inplace_wrapper(fn: Callable) -> Callable:
         return gm
 
     wrapped.__name__ = getattr(fn, "__name__", type(fn).__name__)
+    return wrapped
+
+
+def log_hook(fn: Callable, level: int = logging.INFO) -> Callable:
+    """A pass that logs its name when it has run."""
+
+    @functools.wraps(fn)
+    def wrapped(source: Any) -> Any:
+        result = fn(source)
+        _log.log(level, "ran the pass %s", getattr(fn, "__name__", type(fn).__name__))
+        return result
+
     return wrapped
 
 
@@ -56,6 +73,11 @@ def these_before_those_pass_constraint(these: Callable, those: Callable) -> Call
 class PassManager(_Base):
     """Runs functions from modules to modules one after the other."""
 
+    def __init__(
+        self, passes: list[Callable] | None = None, constraints: list[Callable] | None = None
+    ) -> None:
+        super().__init__(passes, constraints)
+
     @classmethod
     def build_from_passlist(cls, passes: list[Callable]) -> PassManager:
         """A manager of these passes, without constraints."""
@@ -68,6 +90,12 @@ class PassManager(_Base):
     def remove_pass(self, _passes: list[str]) -> None:
         """Removes passes by their names."""
         self.passes = [each for each in self.passes if each.__name__ not in _passes]
+
+    def replace_pass(self, _target: Callable, _replacement: Callable) -> None:
+        """Puts a pass in the place of all those with the name of another."""
+        self.passes = [
+            _replacement if each.__name__ == _target.__name__ else each for each in self.passes
+        ]
 
     def _run(self, each: Callable, module: Any) -> PassResult:
         return PassResult(each(module), False)

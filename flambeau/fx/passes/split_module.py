@@ -12,7 +12,7 @@ from ..graph import Graph
 from ..graph_module import GraphModule
 from ..node import Node, map_arg
 
-__all__ = ["Partition", "split_module"]
+__all__ = ["Partition", "split_module", "split_module_simple"]
 
 
 class Partition:
@@ -62,7 +62,7 @@ def _partitions(
 
 
 def _in_order(parts: dict[str, Partition]) -> list[Partition]:
-    """Parts after those that they depend on."""
+    """Parts after those that they depend on, in their own order where that is free."""
     waiting = {name: set(part.dependencies) for name, part in parts.items()}
     users: dict[str, list[str]] = {name: [] for name in parts}
     for name, needed in waiting.items():
@@ -81,7 +81,7 @@ def _in_order(parts: dict[str, Partition]) -> list[Partition]:
     return done
 
 
-def _copied(part: Partition, module: GraphModule) -> GraphModule:
+def _copied(part: Partition, module: GraphModule, as_tuple: bool) -> GraphModule:
     """A module of the nodes of one part."""
     graph = Graph()
     values: dict[Node, Node] = {}
@@ -94,7 +94,7 @@ def _copied(part: Partition, module: GraphModule) -> GraphModule:
                 values[read] = graph.node_copy(read)
         values[node] = graph.node_copy(node, values.__getitem__)
     results = tuple(values[node] for node in part.outputs)
-    graph.output(results[0] if len(results) == 1 else results)
+    graph.output(results[0] if len(results) == 1 and not as_tuple else results)
     return GraphModule(module, graph)
 
 
@@ -103,18 +103,26 @@ def split_module(
     root_m: nn.Module,
     split_callback: Callable[[Node], Any],
     qualname_map: dict[str, str] | None = None,
-    keep_original_order: bool = False,
-    keep_original_node_name: bool = False,
+    keep_original_order: bool | None = False,
+    keep_original_node_name: bool | None = False,
     keep_original_input_name: bool = True,
+    *,
+    partition_affix: str | None = None,
+    tuple_return: bool = False,
 ) -> GraphModule:
     """A program that calls submodules ``submod_NAME``, one for each value of `split_callback`.
 
-    A part's submodule takes what it reads from others, and gives what others read. RuntimeError
-    where parts depend on each other in a circle. `qualname_map` is filled with the old paths of
-    modules and values under their new ones. The options on names are accepted and change nothing:
-    names are kept.
+    A part's submodule takes what it reads from others, and gives what others read, with
+    `tuple_return` a tuple also of one value. RuntimeError where parts depend on each other in a
+    circle. `qualname_map` is filled with the old paths of modules and values under their new ones.
+    With `partition_affix`, submodules are called ``submod_AFFIX_NAME``. Parts run in the order in
+    which they begin, as far as they depend on each other, and names are kept: the options on order
+    and names are accepted and change nothing.
     """
     parts, home = _partitions(m.graph, split_callback)
+    if partition_affix:
+        for part in parts.values():
+            part.submod_name = f"submod_{partition_affix}_{part.name}"
     ordered = _in_order(parts)
     base = Graph()
     values: dict[Node, Node] = {}
@@ -130,13 +138,13 @@ def split_module(
         if node.op == "get_attr":
             attributes[node.target] = _at(m, node.target)
     for part in ordered:
-        attributes[part.submod_name] = made = _copied(part, m)
+        attributes[part.submod_name] = made = _copied(part, m, tuple_return)
         if qualname_map is not None:
             for node in made.graph.nodes:
                 if node.op in ("get_attr", "call_module"):
                     qualname_map[f"{part.submod_name}.{node.target}"] = node.target
         call = base.call_module(part.submod_name, tuple(values[node] for node in part.inputs))
-        if len(part.outputs) == 1:
+        if len(part.outputs) == 1 and not tuple_return:
             values[next(iter(part.outputs))] = call
         elif part.outputs:
             _unpack(base, call, part, values)
@@ -145,6 +153,22 @@ def split_module(
     made_output.meta = dict(output.meta)
     base.set_codegen(m.graph._codegen)
     return GraphModule(attributes, base, type(m).__name__)
+
+
+def split_module_simple(
+    m: GraphModule, node_to_partition: dict[Node, int], *, partition_affix: str | None = None
+) -> GraphModule:
+    """As `split_module`, with a dict that says which part a node is in. Every part gives a tuple.
+
+    RuntimeError where a node that computes something is in none.
+    """
+
+    def part_of(node: Node) -> int:
+        if node not in node_to_partition:
+            raise RuntimeError(f"node {node} is in no partition")
+        return node_to_partition[node]
+
+    return split_module(m, m, part_of, partition_affix=partition_affix, tuple_return=True)
 
 
 def _unpack(base: Graph, call: Node, part: Partition, values: dict[Node, Node]) -> None:

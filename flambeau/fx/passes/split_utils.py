@@ -37,7 +37,8 @@ def split_by_tags(
 ) -> Any:
     """A program of submodules named by `tags`, from the ``tag`` attribute of the nodes.
 
-    With `return_fqn_mapping` also a dict from new paths to old ones.
+    With `return_fqn_mapping` also a dict from new paths to old ones; with `return_tuple`, every
+    part gives a tuple. The program and its parts are of the class `GraphModuleCls`.
     """
 
     def tag_of(node: Node) -> str:
@@ -47,7 +48,12 @@ def split_by_tags(
         return tag
 
     paths: dict[str, str] = {}
-    made = split_module(gm, gm, tag_of, paths)
+    made = split_module(gm, gm, tag_of, paths, tuple_return=return_tuple)
+    if GraphModuleCls is not GraphModule:
+        for name, part in list(made.named_children()):
+            if isinstance(part, GraphModule):
+                setattr(made, name, GraphModuleCls(part, part.graph, type(part).__name__))
+        made = GraphModuleCls(made, made.graph, type(made).__name__)
     renamed = {}
     for node in made.graph.find_nodes(op="call_module"):
         tag = node.target.removeprefix("submod_")

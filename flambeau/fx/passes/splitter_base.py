@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
+
+from flambeau import nn
 
 from ..graph_module import GraphModule
 from ..node import Node
 from .operator_support import OperatorSupportBase
 from .split_utils import split_by_tags
-from .tools_common import CALLABLE_NODE_OPS, get_node_target
+from .tools_common import CALLABLE_NODE_OPS, get_node_target, is_node_output_tensor
 
-__all__ = ["SplitResult", "Subgraph", "_SplitterBase", "_SplitterSettingBase"]
+__all__ = [
+    "FxNetAccNodesFinder",
+    "FxNetSplitterInternalError",
+    "SplitResult",
+    "Subgraph",
+    "_SplitterBase",
+    "_SplitterSettingBase",
+    "generate_inputs_for_submodules",
+]
+
+
+class FxNetSplitterInternalError(Exception):
+    """Raised where a program cannot be split."""
 
 
 @dataclasses.dataclass
@@ -30,6 +45,7 @@ class Subgraph:
 
     is_acc: bool
     nodes: list[Node]
+    device_ordinal: int | None = None
 
 
 class SplitResult(NamedTuple):
@@ -38,6 +54,50 @@ class SplitResult(NamedTuple):
     split_module: GraphModule
     submodule_inputs: dict[str, Any]
     non_acc_submodule_prefix: str
+
+
+class FxNetAccNodesFinder:
+    """Calling it gives the nodes that an accelerator runs: those that are supported, and, unless
+    `allow_non_tensor`, exchange nothing but tensors (`ShapeProp`) with nodes that are not.
+    """
+
+    def __init__(
+        self,
+        module: GraphModule,
+        operator_support: OperatorSupportBase,
+        allow_non_tensor: bool,
+    ) -> None:
+        self.module, self.operator_support = module, operator_support
+        self.allow_non_tensor = allow_non_tensor
+
+    def __call__(self) -> set[Node]:
+        modules = dict(self.module.named_modules())
+        self.acc_nodes = {
+            node
+            for node in self.module.graph.nodes
+            if node.op in CALLABLE_NODE_OPS
+            and self.operator_support.is_node_supported(modules, node)
+        }
+        if not self.allow_non_tensor:
+            self._keep_tensors_at_borders()
+        return self.acc_nodes
+
+    def _keep_tensors_at_borders(self) -> None:
+        """Takes out nodes at the border that give or get other values, and then their like."""
+        others = [n for n in self.module.graph.nodes if _crosses(n) and n not in self.acc_nodes]
+        while others:
+            node = others.pop()
+            near = [user for user in node.users if user in self.acc_nodes]
+            near = [] if is_node_output_tensor(node) else near
+            for read in node._input_nodes:
+                if read in self.acc_nodes and not is_node_output_tensor(read):
+                    near.append(read)
+            self.acc_nodes.difference_update(near)
+            others += near
+
+
+def _crosses(node: Node) -> bool:
+    return node.op not in ("get_attr", "output")
 
 
 class _SplitterBase:
@@ -52,21 +112,18 @@ class _SplitterBase:
         operator_support: OperatorSupportBase,
         settings: _SplitterSettingBase | None = None,
         non_acc_submodule_name: str = "_run_on_cpu_",
+        return_tuple: bool = False,
+        nodes_finder: FxNetAccNodesFinder | None = None,
     ) -> None:
         self.module, self.sample_input = module, list(sample_input)
         self.operator_support = operator_support
         self.settings = settings or _SplitterSettingBase()
         self.non_acc_submodule_name = non_acc_submodule_name
-        self.acc_nodes: set[Node] = self._supported()
-
-    def _supported(self) -> set[Node]:
-        modules = dict(self.module.named_modules())
-        return {
-            node
-            for node in self.module.graph.nodes
-            if node.op in CALLABLE_NODE_OPS
-            and self.operator_support.is_node_supported(modules, node)
-        }
+        self.return_tuple = return_tuple
+        if nodes_finder is None:
+            allow = self.settings.allow_non_tensor or not _has_types(module)
+            nodes_finder = FxNetAccNodesFinder(module, operator_support, allow)
+        self.acc_nodes: set[Node] = nodes_finder()
 
     def node_support_preview(self, dump_graph: bool = False) -> str:
         """What is supported, by what the nodes call: a text."""
@@ -131,28 +188,43 @@ class _SplitterBase:
     def __call__(self) -> GraphModule:
         """The program as calls of its parts."""
         parts = self.remove_small_acc_subgraphs(self.put_nodes_into_subgraphs())
-        return split_by_tags(self.module, self.tag(parts))
+        return split_by_tags(self.module, self.tag(parts), return_tuple=self.return_tuple)
 
     def generate_split_results(self) -> SplitResult:
         """The split program, and what its parts get for the sample input."""
         split = self()
         names = [name for name, _ in split.named_children()]
         return SplitResult(
-            split, _inputs_of(split, self.sample_input, names), self.non_acc_submodule_name
+            split,
+            generate_inputs_for_submodules(split, self.sample_input, names),
+            self.non_acc_submodule_name,
         )
 
 
-def _inputs_of(module: GraphModule, inputs: list[Any], names: list[str]) -> dict[str, Any]:
+def _has_types(module: GraphModule) -> bool:
+    """Whether a pass has noted the types of values."""
+    return any("type" in node.meta for node in module.graph.nodes)
+
+
+def generate_inputs_for_submodules(
+    model: nn.Module,
+    inputs: Sequence[Any],
+    target_submodules: Iterable[str],
+    deepcopy: bool = False,
+) -> dict[str, Any]:
+    """What submodules get when the model runs on `inputs`, by their paths; with `deepcopy`, as it
+    was before they ran.
+    """
     found: dict[str, Any] = {}
     hooks = []
-    for name in names:
+    for name in target_submodules:
 
         def note(_: Any, args: Any, name: str = name) -> None:
-            found[name] = args
+            found[name] = copy.deepcopy(args) if deepcopy else args
 
-        hooks.append(module.get_submodule(name).register_forward_pre_hook(note))
+        hooks.append(model.get_submodule(name).register_forward_pre_hook(note))
     try:
-        module(*inputs)
+        model(*inputs)
     finally:
         for hook in hooks:
             hook.remove()

@@ -14,7 +14,14 @@ from ..names import qualified_name
 from ..node import Node
 from .utils.fuser_utils import sort_nodes
 
-__all__ = ["FxNetAccFusionsFinder", "get_acc_ops_name", "get_node_target", "is_node_output_tensor"]
+__all__ = [
+    "FxNetAccFusionsFinder",
+    "get_acc_ops_name",
+    "get_node_target",
+    "is_node_output_tensor",
+    "legalize_graph",
+    "stable_topological_sort",
+]
 
 Tensors = tuple[Tensor, ...] | list[Tensor]
 TensorOrTensors = Tensor | Tensors
@@ -51,6 +58,9 @@ def legalize_graph(gm: GraphModule) -> GraphModule:
     """Brings the nodes into an order in which they can run."""
     sort_nodes(gm.graph)
     return gm
+
+
+stable_topological_sort = legalize_graph
 
 
 @dataclasses.dataclass

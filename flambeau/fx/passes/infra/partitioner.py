@@ -19,15 +19,22 @@ __all__ = ["CapabilityBasedPartitioner", "Partition"]
 class Partition:
     """Nodes that will run together."""
 
-    def __init__(self, id: int | None = None, nodes: Iterable[Node] | None = None):
+    def __init__(
+        self,
+        id: int | None = None,
+        nodes: Iterable[Node] | None = None,
+        node_orders: Iterable[int] | None = None,
+    ):
         self.id = id
-        self.nodes: dict[Node, None] = dict.fromkeys(nodes or ())
+        nodes = list(nodes or ())
+        orders: Iterable[int | None] = [None] * len(nodes) if node_orders is None else node_orders
+        self.nodes: dict[Node, int | None] = dict(zip(nodes, orders, strict=True))
 
     def __repr__(self) -> str:
         return str(list(self.nodes))
 
-    def add_node(self, node: Node) -> None:
-        self.nodes[node] = None
+    def add_node(self, node: Node, node_order: int | None = None) -> None:
+        self.nodes[node] = node_order
 
     def remove_node(self, node: Node) -> None:
         del self.nodes[node]
@@ -42,7 +49,8 @@ class CapabilityBasedPartitioner:
     A node joins the last part along which it can run: parts have a *level*, the number of parts
     and unsupported nodes in between on the longest way to them. Nodes of one level never depend
     on each other through another level, so that a part per level can have no circle; unconnected
-    nodes of a level go separate ways. One look at every edge: linear in the graph's size.
+    nodes of a level go separate ways. One look at every edge: linear in the graph's size. With
+    `skip_horizontal_fusion`, reading the same value does not connect.
     """
 
     def __init__(
@@ -52,11 +60,13 @@ class CapabilityBasedPartitioner:
         allows_single_node_partition: bool = False,
         non_compute_ops: Sequence[str] | None = None,
         allowed_single_node_partition_ops: Sequence[str] | None = None,
+        skip_horizontal_fusion: bool = False,
     ) -> None:
         self.graph_module, self.operator_support = graph_module, operator_support
         self.allows_single_node_partition = allows_single_node_partition
         self.non_compute_ops = frozenset(non_compute_ops or ())
         self.allowed_single_node_partition_ops = frozenset(allowed_single_node_partition_ops or ())
+        self.skip_horizontal_fusion = skip_horizontal_fusion
 
     def _supported(self, modules: Mapping[str, nn.Module], node: Node) -> bool:
         return node.op.startswith("call") and self.operator_support.is_node_supported(modules, node)
@@ -77,9 +87,30 @@ class CapabilityBasedPartitioner:
                 level[node] = 0
             else:
                 level[node] = above + 1 - above % 2
-        parts = [part for place in sorted(groups) for part in _connected(groups[place])]
+        parts = [part for place in sorted(groups) for part in self._connected(groups[place])]
         kept = [part for part in parts if self._is_worth_it(part)]
         return [Partition(number, nodes) for number, nodes in enumerate(kept)]
+
+    def _connected(self, nodes: list[Node]) -> list[list[Node]]:
+        """The nodes in groups that are joined by edges, or by reading the same thing."""
+        owner: dict[Any, Any] = {node: node for node in nodes}
+
+        def find(node: Any) -> Any:
+            while owner[node] is not node:
+                owner[node] = owner[owner[node]]
+                node = owner[node]
+            return node
+
+        for node in nodes:
+            for read in node._input_nodes:
+                if read in owner:
+                    owner[find(node)] = find(read)
+                elif read.op != "get_attr" and not self.skip_horizontal_fusion:
+                    owner[read] = find(node)
+        groups: dict[Any, list[Node]] = {}
+        for node in nodes:
+            groups.setdefault(find(node), []).append(node)
+        return list(groups.values())
 
     def _is_worth_it(self, nodes: list[Node]) -> bool:
         working = [n for n in nodes if _called(n) not in self.non_compute_ops]
@@ -119,25 +150,3 @@ class CapabilityBasedPartitioner:
 
 def _called(node: Node) -> str:
     return qualified_name(node.target) if callable(node.target) else node.target
-
-
-def _connected(nodes: list[Node]) -> list[list[Node]]:
-    """The nodes in groups that are joined by edges, or by reading the same thing."""
-    owner: dict[Any, Any] = {node: node for node in nodes}
-
-    def find(node: Any) -> Any:
-        while owner[node] is not node:
-            owner[node] = owner[owner[node]]
-            node = owner[node]
-        return node
-
-    for node in nodes:
-        for read in node._input_nodes:
-            if read in owner:
-                owner[find(node)] = find(read)
-            elif read.op != "get_attr":
-                owner[read] = find(node)
-    groups: dict[Any, list[Node]] = {}
-    for node in nodes:
-        groups.setdefault(find(node), []).append(node)
-    return list(groups.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -96,8 +97,17 @@ class PassManager:
             ordered.append(free)
         self.passes = ordered
 
+    def add_checks(self, check: Callable[[nn.Module], Any]) -> None:
+        """Makes a function of a module the check that passes are followed by.
+
+        ValueError where it does not take exactly one argument.
+        """
+        if len(inspect.signature(check).parameters) != 1:
+            raise ValueError("check function should only have 1 argument: a GraphModule")
+        self.check = check  # type: ignore
+
     def check(self, module: nn.Module) -> None:
-        """Called after each pass where that is asked for. Overridable."""
+        """Called before the passes, and after each where that is asked for. Overridable."""
 
     def __call__(self, module: nn.Module) -> PassResult:
         self.validate_constraints()

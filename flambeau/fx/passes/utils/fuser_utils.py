@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from ...graph import Graph
 from ...graph_module import GraphModule
 from ...node import Node
 
-__all__ = ["fuse_as_graphmodule", "fuse_by_partitions", "topo_sort", "validate_partition"]
+__all__ = [
+    "erase_nodes",
+    "fuse_as_graphmodule",
+    "fuse_by_partitions",
+    "insert_subgm",
+    "topo_sort",
+    "validate_partition",
+]
 
 
 def topo_sort(nodes: Sequence[Node]) -> list[Node]:
@@ -45,10 +52,23 @@ def validate_partition(partition: Sequence[Node]) -> bool:
 
 
 def fuse_as_graphmodule(
-    gm: GraphModule, nodes: Sequence[Node], module_name: str, validate: bool = True
+    gm: GraphModule,
+    nodes: Sequence[Node],
+    module_name: str,
+    partition_lookup_table: Mapping[Node, int | None] | None = None,
+    *,
+    always_return_tuple: bool = False,
+    validate: bool = True,
 ) -> tuple[GraphModule, tuple[Node, ...], tuple[Node, ...]]:
-    """A module of these nodes, what it reads, and those of its nodes that others read."""
+    """A module of these nodes, what it reads, and those of its nodes that others read.
+
+    `partition_lookup_table` has the same nodes as keys; with `always_return_tuple`, one result is
+    in a tuple as well. AssertionError where a node of another program is among them, or where they
+    depend on each other through others (`validate`).
+    """
     inside = set(nodes)
+    if partition_lookup_table is not None and partition_lookup_table.keys() != inside:
+        raise AssertionError("partition_lookup_table names other nodes than the partition has")
     inputs: dict[Node, None] = {}
     for node in nodes:
         if node.graph.owning_module is not gm:
@@ -67,33 +87,64 @@ def fuse_as_graphmodule(
     for node in topo_sort(nodes):
         values[node] = graph.node_copy(node, values.__getitem__)
     results = tuple(values[node] for node in outputs)
-    graph.output(results[0] if len(results) == 1 else results)
+    graph.output(results[0] if len(results) == 1 and not always_return_tuple else results)
     return GraphModule(gm, graph, module_name), tuple(inputs), tuple(outputs)
 
 
+def insert_subgm(
+    gm: GraphModule,
+    sub_gm: GraphModule,
+    orig_inputs: Sequence[Node],
+    orig_outputs: Sequence[Node],
+    insertion_point: Node | None = None,
+) -> GraphModule:
+    """Calls a submodule made by `fuse_as_graphmodule` after `insertion_point`, or at the end, and
+    lets its results stand for `orig_outputs`; changes `gm` and gives it.
+    """
+    name = type(sub_gm).__name__
+    gm.add_submodule(name, sub_gm)
+    graph = gm.graph
+    end = graph.inserting_before(graph.output_node())
+    with end if insertion_point is None else graph.inserting_after(insertion_point):
+        call = graph.call_module(name, tuple(orig_inputs))
+    call.meta = dict(orig_outputs[-1].meta) if len(orig_outputs) == 1 else {}
+    place: Node = call
+    results = sub_gm.graph.output_node().args[0]
+    for index, node in enumerate(orig_outputs):
+        made = call
+        if isinstance(results, tuple):
+            with graph.inserting_after(place):
+                place = made = graph.call_function(operator.getitem, (call, index))
+            made.meta = dict(node.meta)
+        node.replace_all_uses_with(made)
+    return gm
+
+
+def erase_nodes(gm: GraphModule, nodes: Sequence[Node]) -> None:
+    """Erases nodes that only each other read."""
+    for node in reversed(topo_sort(nodes)):
+        gm.graph.erase_node(node)
+
+
 def fuse_by_partitions(
-    gm: GraphModule, partitions: Sequence[Sequence[Node]], prefix: str = "fused_"
+    gm: GraphModule,
+    partitions: Sequence[Iterable[Node]],
+    prefix: str = "fused_",
+    always_return_tuple: bool = False,
 ) -> GraphModule:
     """Exchanges each group of nodes for a call of a submodule; changes `gm` and gives it."""
     order = {node: place for place, node in enumerate(gm.graph.nodes)}
-    for number, nodes in enumerate(partitions):
-        name = f"{prefix}{number}"
-        module, inputs, outputs = fuse_as_graphmodule(gm, nodes, name, validate=False)
-        gm.add_submodule(name, module)
-        inside = set(nodes)
-        with gm.graph.inserting_after(max(nodes, key=order.__getitem__)):
-            call = gm.graph.call_module(name, inputs)
-        call.meta = dict(outputs[-1].meta) if len(outputs) == 1 else {}
-        place: Node = call
-        for index, node in enumerate(outputs):
-            made = call
-            if len(outputs) > 1:
-                with gm.graph.inserting_after(place):
-                    place = made = gm.graph.call_function(operator.getitem, (call, index))
-                made.meta = dict(node.meta)
-            node.replace_all_uses_with(made, lambda user, inside=inside: user not in inside)  # type: ignore[misc]
-        for node in reversed(topo_sort(list(nodes))):
-            gm.graph.erase_node(node)
+    for number, partition in enumerate(partitions):
+        nodes = list(partition)
+        module, inputs, outputs = fuse_as_graphmodule(
+            gm,
+            nodes,
+            f"{prefix}{number}",
+            always_return_tuple=always_return_tuple,
+            validate=False,
+        )
+        insert_subgm(gm, module, inputs, outputs, max(nodes, key=order.__getitem__))
+        erase_nodes(gm, nodes)
     sort_nodes(gm.graph)
     gm.recompile()
     return gm
