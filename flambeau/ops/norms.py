@@ -227,13 +227,13 @@ def linalg_norm(A, ord, dim, keepdim, dtype):
 
 
 @composite(
-    "aten::norm(Tensor self, Any p='fro', int[]? dim=None, bool keepdim=False, ScalarType? "
+    "aten::norm(Tensor self, Any? p='fro', int[]? dim=None, bool keepdim=False, ScalarType? "
     "dtype=None) -> Tensor"
 )
 def norm(self, p, dim, keepdim, dtype):
     """The `p`-norm over `dim`; "fro" is the 2-norm, "nuc" the sum of singular values."""
     if p == "nuc":
-        return matrix_norm(self, "nuc", dim or (0, 1), keepdim, dtype=dtype)
+        return matrix_norm(self, "nuc", dim or tuple(range(self.layout.ndim)), keepdim, dtype=dtype)
     if isinstance(p, str) and p != "fro":
         raise RuntimeError(f"only valid values for p are 'fro', 'nuc' or a number, but got {p}")
     order = 2.0 if p is None or p == "fro" else float(p)
