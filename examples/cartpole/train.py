@@ -35,7 +35,7 @@ class CartPole:
 
     def step(self, action):
         """Pushes left (0) or right (1) for a tick; the new state and whether it is over."""
-        place, speed, angle, turning = self.state
+        _, speed, angle, turning = self.state
         force = self.FORCE if action else -self.FORCE
         mass = self.CART + self.POLE
         sine, cosine = math.sin(angle), math.cos(angle)

@@ -171,10 +171,8 @@ def main():
     print(tokenizer.decode(written))
     if len(times) > 1:
         rate = (len(times) - 1) / (times[-1] - times[0])
-        print(
-            f"{len(numbers)} tokens read in {times[0] - start:.2f} s, then {rate:.1f} tokens a second",
-            file=sys.stderr,
-        )
+        read = f"{len(numbers)} tokens read in {times[0] - start:.2f} s"
+        print(f"{read}, then {rate:.1f} tokens a second", file=sys.stderr)
 
 
 if __name__ == "__main__":

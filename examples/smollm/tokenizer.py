@@ -1,5 +1,6 @@
 """Byte-level byte-pair encoding, as GPT-2 has it, from the lists in a GGUF file."""
 
+import itertools
 import re
 
 # Digits stand alone; then contractions, words, other signs, and white space.
@@ -48,7 +49,7 @@ class Tokenizer:
     def merge(self, parts):
         """Joins neighbours for as long as there is a rule, always the one learned first."""
         while len(parts) > 1:
-            pairs = list(zip(parts, parts[1:]))  # noqa: B905 - one is shorter
+            pairs = list(itertools.pairwise(parts))
             best = min(pairs, key=lambda pair: self.ranks.get(pair, len(self.ranks)))
             if best not in self.ranks:
                 break

@@ -147,7 +147,9 @@ def main():
     text = columns(numbers[:split], options.batch_size)
     held_out = columns(numbers[split:], options.batch_size)
     size = (len(known), options.width, options.layers, options.dropout)
-    model = Transformer(*size) if options.model == "transformer" else Recurrent(options.model, *size)
+    model = (
+        Transformer(*size) if options.model == "transformer" else Recurrent(options.model, *size)
+    )
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
     state, place = None, 0
     for step in range(1, options.steps + 1):

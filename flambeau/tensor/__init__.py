@@ -19,14 +19,15 @@ from . import (
     settings,
     several,
     sharing,
+    storages,
     switches,
     windows,
 )
 from .autograd import anomaly, engine, grad_mode
-from .borders import TypedStorage, UntypedStorage
 from .convert import as_tensor, from_numpy, tensor
 from .foreach import foreach
 from .methods import door_of, function_of, inplace_of, install, public
+from .storages import TypedStorage, UntypedStorage
 from .strided import strided
 from .tensor import Size, Tensor
 
@@ -70,6 +71,7 @@ PUBLIC = {
         convert,
         settings,
         borders,
+        storages,
         several,
         windows,
         differences,

@@ -139,8 +139,8 @@ class Module(ModuleHooks, ModuleState):
         Copies and pickles of the module are not compiled.
         """
         compiled = sys.modules[_TOP].compile  # its package stands above this one
-        self.__dict__["_compiled_call_impl"] = compiled(type(self).forward, *args, **kwargs)
-        self.__dict__["forward"] = self._compiled_call_impl.__get__(self)
+        forward = compiled(type(self).forward, *args, **kwargs)
+        self.__dict__.update(_compiled_call_impl=forward, forward=forward.__get__(self))
 
     # --- registration ---------------------------------------------------------------------------
 
