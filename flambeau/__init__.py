@@ -59,6 +59,7 @@ _SUBMODULES = (
     "__config__",
     "_dynamo",
     "_tensor",
+    "_utils",
     "accelerator",
     "amp",
     "autograd",

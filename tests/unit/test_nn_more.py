@@ -233,3 +233,12 @@ def test_batches_are_scattered_over_devices_and_gathered():
     assert scatter_kwargs((), {"k": x}, ["cpu"] * 2)[0] == ((), ())
     with pytest.raises(ValueError, match="same number of keys"):
         gather([{"a": x}, {}], "cpu")
+
+
+def test_tensors_are_flattened_into_one_and_taken_apart():
+    tensors = [torch.arange(6.0).view(2, 3), torch.ones(2).expand(3, 2)]
+    flat = torch._utils._flatten_dense_tensors(tensors)
+    assert flat.tolist() == [0, 1, 2, 3, 4, 5] + [1] * 6
+    parts = torch._utils._unflatten_dense_tensors(flat, tensors)
+    assert all(torch.equal(*pair) for pair in zip(parts, tensors, strict=True))
+    assert parts[0].data_ptr() == flat.data_ptr()
