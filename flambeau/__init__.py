@@ -46,6 +46,7 @@ inf, nan, pi, e = _math.inf, _math.nan, _math.pi, _math.e
 
 # Names whose packages are imported on first use, so that `import flambeau` stays quick.
 _LATER = {
+    "Future": "futures",
     "GradScaler": "amp",
     "compile": "graph",
     "cond": "fx.control",
@@ -58,6 +59,7 @@ _SUBMODULES = (
     "__config__",
     "_dynamo",
     "_tensor",
+    "_utils",
     "accelerator",
     "amp",
     "autograd",

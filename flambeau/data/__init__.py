@@ -1,6 +1,18 @@
 """Datasets, samplers and loaders: PyTorch's `torch.utils.data`."""
 
-from .collate import collate, default_collate, default_collate_fn_map, default_convert
+from .collate import (
+    collate,
+    collate_float_fn,
+    collate_int_fn,
+    collate_numpy_array_fn,
+    collate_numpy_scalar_fn,
+    collate_str_fn,
+    collate_tensor_fn,
+    default_collate,
+    default_collate_err_msg_format,
+    default_collate_fn_map,
+    default_convert,
+)
 from .dataset import (
     ChainDataset,
     ConcatDataset,
@@ -41,7 +53,14 @@ __all__ = [
     "WeightedRandomSampler",
     "WorkerInfo",
     "collate",
+    "collate_float_fn",
+    "collate_int_fn",
+    "collate_numpy_array_fn",
+    "collate_numpy_scalar_fn",
+    "collate_str_fn",
+    "collate_tensor_fn",
     "default_collate",
+    "default_collate_err_msg_format",
     "default_collate_fn_map",
     "default_convert",
     "get_worker_info",

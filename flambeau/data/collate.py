@@ -63,7 +63,7 @@ def collate(batch, *, collate_fn_map=None):
         }
         return _same_mapping(sample, fields)
     if not isinstance(sample, collections.abc.Sequence):
-        raise TypeError(_message(type(sample)))
+        raise TypeError(default_collate_err_msg_format.format(type(sample)))
     if not isinstance(sample, tuple) or not hasattr(sample, "_fields"):
         if any(len(other) != len(sample) for other in batch):
             raise RuntimeError("each element in list of batch should be of equal size")
@@ -75,11 +75,9 @@ def collate(batch, *, collate_fn_map=None):
     return _same_sequence(sample, columns)
 
 
-def _message(kind):
-    return (
-        "default_collate: batch must contain tensors, numpy arrays, numbers, dicts or lists; found "
-        f"{kind}"
-    )
+default_collate_err_msg_format = (
+    "default_collate: batch must contain tensors, numpy arrays, numbers, dicts or lists; found {}"
+)
 
 
 def _same_mapping(data, fields):
@@ -109,7 +107,7 @@ def _same_sequence(data, values):
         return values
 
 
-def _stack(batch, *, collate_fn_map=None):
+def collate_tensor_fn(batch, *, collate_fn_map=None):
     """In a worker NumPy stacks: history cannot leave the process, and a forked child has no kernel
     threads.
     """
@@ -126,34 +124,34 @@ def _stack(batch, *, collate_fn_map=None):
     return from_numpy(numpy.stack([sample.numpy(force=True) for sample in batch]))
 
 
-def _stack_arrays(batch, *, collate_fn_map=None):
+def collate_numpy_array_fn(batch, *, collate_fn_map=None):
     if batch[0].dtype.kind in "USO":
-        raise TypeError(_message(batch[0].dtype))
+        raise TypeError(default_collate_err_msg_format.format(batch[0].dtype))
     return collate([as_tensor(array) for array in batch], collate_fn_map=collate_fn_map)
 
 
-def _numbers(batch, *, collate_fn_map=None):
+def collate_numpy_scalar_fn(batch, *, collate_fn_map=None):
     return as_tensor(numpy.stack(batch))
 
 
-def _floats(batch, *, collate_fn_map=None):
+def collate_float_fn(batch, *, collate_fn_map=None):
     return tensor(list(batch), dtype=_FLOAT64)
 
 
-def _integers(batch, *, collate_fn_map=None):
+def collate_int_fn(batch, *, collate_fn_map=None):
     return tensor(list(batch))
 
 
-def _unchanged(batch, *, collate_fn_map=None):
+def collate_str_fn(batch, *, collate_fn_map=None):
     return batch
 
 
 default_collate_fn_map = {
-    Tensor: _stack,
-    numpy.ndarray: _stack_arrays,
-    (numpy.bool_, numpy.number, numpy.object_): _numbers,
-    float: _floats,
-    int: _integers,
-    str: _unchanged,
-    bytes: _unchanged,
+    Tensor: collate_tensor_fn,
+    numpy.ndarray: collate_numpy_array_fn,
+    (numpy.bool_, numpy.number, numpy.object_): collate_numpy_scalar_fn,
+    float: collate_float_fn,
+    int: collate_int_fn,
+    str: collate_str_fn,
+    bytes: collate_str_fn,
 }

@@ -6,8 +6,11 @@ from typing import Any
 
 from flambeau.tensor import Tensor
 
+from .functional_form import functional_form
 from .kernels import number
-from .optimizer import PerParameter, check_range, zeros_like
+from .optimizer import Optimizer, ParamsT, PerParameter, check_range, zeros_like
+
+__all__ = ["Adadelta", "Optimizer", "ParamsT", "adadelta"]
 
 
 class Adadelta(PerParameter):
@@ -65,3 +68,11 @@ class Adadelta(PerParameter):
     def _numbers(self, state: dict[str, Any], group: dict[str, Any]) -> Any:
         state["step"] += 1
         return number(group["lr"]), group["rho"], group["eps"], group["weight_decay"]
+
+
+adadelta = functional_form(
+    Adadelta,
+    "square_avg acc_delta step",
+    "params, grads, square_avgs, acc_deltas, state_steps, capturable=False, foreach=None, "
+    "differentiable=False, has_complex=False, *, lr, rho, eps, weight_decay, maximize",
+)

@@ -6,8 +6,11 @@ from typing import Any
 
 from flambeau.tensor import Tensor
 
+from .functional_form import functional_form
 from .kernels import number
-from .optimizer import PerParameter, check_range, zeros_like
+from .optimizer import Optimizer, ParamsT, PerParameter, check_range, zeros_like
+
+__all__ = ["Adagrad", "Optimizer", "ParamsT", "adagrad"]
 
 
 class Adagrad(PerParameter):
@@ -71,3 +74,12 @@ class Adagrad(PerParameter):
         step = state["step"] = state["step"] + 1
         rate = number(group["lr"]) / (1 + (step - 1) * group["lr_decay"])
         return rate, group["eps"], group["weight_decay"]
+
+
+adagrad = functional_form(
+    Adagrad,
+    "sum step",
+    "params, grads, state_sums, state_steps, fused=None, grad_scale=None, found_inf=None, "
+    "has_sparse_grad=False, foreach=None, differentiable=False, has_complex=False, *, lr, "
+    "weight_decay, lr_decay, eps, maximize",
+)

@@ -7,8 +7,11 @@ from typing import Any
 
 from flambeau.tensor import Tensor
 
+from .functional_form import functional_form
 from .kernels import adam_, number
-from .optimizer import PerParameter, check_betas, check_range, zeros_like
+from .optimizer import Optimizer, ParamsT, PerParameter, check_betas, check_range, zeros_like
+
+__all__ = ["Adam", "AdamW", "Optimizer", "ParamsT", "adam"]
 
 
 class Adam(PerParameter):
@@ -139,3 +142,13 @@ class AdamW(Adam):
         super().__setstate__(state)
         for group in self.param_groups:
             group["decoupled_weight_decay"] = True
+
+
+adam = functional_form(
+    Adam,
+    "exp_avg exp_avg_sq max_exp_avg_sq step",
+    "params, grads, exp_avgs, exp_avg_sqs, max_exp_avg_sqs, state_steps, foreach=None, "
+    "capturable=False, differentiable=False, fused=None, grad_scale=None, found_inf=None, "
+    "has_complex=False, decoupled_weight_decay=False, *, amsgrad, beta1, beta2, lr, "
+    "weight_decay, eps, maximize",
+)

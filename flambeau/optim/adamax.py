@@ -6,8 +6,11 @@ from typing import Any
 
 from flambeau.tensor import Tensor
 
+from .functional_form import functional_form
 from .kernels import number
-from .optimizer import PerParameter, check_betas, check_range, zeros_like
+from .optimizer import Optimizer, ParamsT, PerParameter, check_betas, check_range, zeros_like
+
+__all__ = ["Adamax", "Optimizer", "ParamsT", "adamax"]
 
 
 class Adamax(PerParameter):
@@ -66,3 +69,12 @@ class Adamax(PerParameter):
         beta1, beta2 = group["betas"]
         step_size = number(group["lr"]) / (1 - beta1**step)
         return step_size, beta1, beta2, group["eps"], group["weight_decay"]
+
+
+adamax = functional_form(
+    Adamax,
+    "exp_avg exp_inf step",
+    "params, grads, exp_avgs, exp_infs, state_steps, foreach=None, maximize=False, "
+    "differentiable=False, capturable=False, has_complex=False, *, eps, beta1, beta2, lr, "
+    "weight_decay",
+)

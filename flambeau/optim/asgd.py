@@ -6,8 +6,11 @@ from typing import Any
 
 from flambeau.tensor import Tensor
 
+from .functional_form import functional_form
 from .kernels import number
-from .optimizer import PerParameter, check_range, zeros_like
+from .optimizer import Optimizer, ParamsT, PerParameter, check_range, zeros_like
+
+__all__ = ["ASGD", "Optimizer", "ParamsT", "asgd"]
 
 
 class ASGD(PerParameter):
@@ -70,3 +73,12 @@ class ASGD(PerParameter):
         state["eta"] = lr / ((1 + lambd * lr * step) ** group["alpha"])
         state["mu"] = 1 / max(1, step - group["t0"])
         return rate, 1 - lambd * rate, share, group["weight_decay"]
+
+
+asgd = functional_form(
+    ASGD,
+    "ax mu eta step",
+    "params, grads, axs, mus, etas, state_steps, foreach=None, maximize=False, "
+    "differentiable=False, capturable=False, has_complex=False, *, lambd, lr, t0, alpha, "
+    "weight_decay",
+)

@@ -6,8 +6,11 @@ from typing import Any
 
 from flambeau.tensor import Tensor
 
+from .functional_form import functional_form
 from .kernels import number
-from .optimizer import PerParameter, check_betas, check_range, zeros_like
+from .optimizer import Optimizer, ParamsT, PerParameter, check_betas, check_range, zeros_like
+
+__all__ = ["NAdam", "Optimizer", "ParamsT", "nadam"]
 
 
 class NAdam(PerParameter):
@@ -88,3 +91,13 @@ class NAdam(PerParameter):
             lr * (1.0 - mu) / (1.0 - product),
             lr * mu_next / (1.0 - product * mu_next),
         )
+
+
+nadam = functional_form(
+    NAdam,
+    "exp_avg exp_avg_sq mu_product step",
+    "params, grads, exp_avgs, exp_avg_sqs, mu_products, state_steps, "
+    "decoupled_weight_decay=False, foreach=None, capturable=False, differentiable=False, "
+    "has_complex=False, maximize=False, *, beta1, beta2, lr, weight_decay, momentum_decay, "
+    "eps",
+)

@@ -15,6 +15,9 @@ from flambeau.tensor import PUBLIC, Tensor, enable_grad, function_of, no_grad, s
 
 from .kernels import update
 
+# What optimizers take: tensors, groups of them, or pairs of names and tensors.
+ParamsT = Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, Tensor]]
+
 _global_pre_hooks: dict[int, Callable] = OrderedDict()
 _global_post_hooks: dict[int, Callable] = OrderedDict()
 _HOOK_DICTIONARIES = (

@@ -7,8 +7,11 @@ from typing import Any
 
 from flambeau.tensor import Tensor
 
+from .functional_form import functional_form
 from .kernels import number
-from .optimizer import PerParameter, check_betas, check_range, zeros_like
+from .optimizer import Optimizer, ParamsT, PerParameter, check_betas, check_range, zeros_like
+
+__all__ = ["Optimizer", "ParamsT", "RAdam", "radam"]
 
 
 class RAdam(PerParameter):
@@ -87,3 +90,12 @@ class RAdam(PerParameter):
             rate,
             float(adapts),
         )
+
+
+radam = functional_form(
+    RAdam,
+    "exp_avg exp_avg_sq step",
+    "params, grads, exp_avgs, exp_avg_sqs, state_steps, decoupled_weight_decay=False, "
+    "foreach=None, differentiable=False, capturable=False, has_complex=False, maximize=False, "
+    "*, beta1, beta2, lr, weight_decay, eps",
+)

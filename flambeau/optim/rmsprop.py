@@ -6,8 +6,11 @@ from typing import Any
 
 from flambeau.tensor import Tensor
 
+from .functional_form import functional_form
 from .kernels import number
-from .optimizer import PerParameter, check_range, zeros_like
+from .optimizer import Optimizer, ParamsT, PerParameter, check_range, zeros_like
+
+__all__ = ["Optimizer", "ParamsT", "RMSprop", "rmsprop"]
 
 
 class RMSprop(PerParameter):
@@ -72,3 +75,12 @@ class RMSprop(PerParameter):
         state["step"] += 1
         lr = number(group["lr"])
         return lr, group["alpha"], group["eps"], group["weight_decay"], group["momentum"]
+
+
+rmsprop = functional_form(
+    RMSprop,
+    "square_avg grad_avg momentum_buffer step",
+    "params, grads, square_avgs, grad_avgs, momentum_buffer_list, state_steps, foreach=None, "
+    "maximize=False, differentiable=False, capturable=False, has_complex=False, *, lr, alpha, "
+    "eps, weight_decay, momentum, centered",
+)

@@ -6,8 +6,11 @@ from typing import Any
 
 from flambeau.tensor import Tensor
 
+from .functional_form import functional_form
 from .kernels import number
-from .optimizer import PerParameter, check_range, zeros_like
+from .optimizer import Optimizer, ParamsT, PerParameter, check_range, zeros_like
+
+__all__ = ["Optimizer", "ParamsT", "Rprop", "rprop"]
 
 
 class Rprop(PerParameter):
@@ -58,3 +61,12 @@ class Rprop(PerParameter):
     def _numbers(self, state: dict[str, Any], group: dict[str, Any]) -> Any:
         state["step"] += 1
         return *group["etas"], *group["step_sizes"]
+
+
+rprop = functional_form(
+    Rprop,
+    "prev step_size step",
+    "params, grads, prevs, step_sizes, state_steps, foreach=None, capturable=False, "
+    "maximize=False, differentiable=False, has_complex=False, *, step_size_min, "
+    "step_size_max, etaminus, etaplus",
+)

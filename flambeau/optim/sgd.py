@@ -6,8 +6,11 @@ from typing import Any
 
 from flambeau.tensor import Tensor
 
+from .functional_form import functional_form
 from .kernels import number, sgd_
-from .optimizer import PerParameter, check_range
+from .optimizer import Optimizer, ParamsT, PerParameter, check_range
+
+__all__ = ["Optimizer", "ParamsT", "SGD", "sgd"]
 
 
 class SGD(PerParameter):
@@ -78,3 +81,12 @@ class SGD(PerParameter):
             group["dampening"],
             group["weight_decay"],
         )
+
+
+sgd = functional_form(
+    SGD,
+    "momentum_buffer",
+    "params, d_p_list, momentum_buffer_list, has_sparse_grad=False, foreach=None, fused=None, "
+    "grad_scale=None, found_inf=None, *, weight_decay, momentum, lr, dampening, nesterov, "
+    "maximize",
+)

@@ -19,14 +19,16 @@ from . import (
     settings,
     several,
     sharing,
+    storages,
     switches,
     windows,
 )
 from .autograd import anomaly, engine, grad_mode
-from .borders import TypedStorage, UntypedStorage
 from .convert import as_tensor, from_numpy, tensor
 from .foreach import foreach
 from .methods import door_of, function_of, inplace_of, install, public
+from .several import flatten_dense_tensors, unflatten_dense_tensors
+from .storages import TypedStorage, UntypedStorage
 from .strided import strided
 from .tensor import Size, Tensor
 
@@ -70,6 +72,7 @@ PUBLIC = {
         convert,
         settings,
         borders,
+        storages,
         several,
         windows,
         differences,
@@ -101,23 +104,23 @@ from .autograd import (
 
 __all__ = [
     "PUBLIC",
-    "accelerator",
     "Size",
     "Tensor",
     "TypedStorage",
     "UntypedStorage",
+    "accelerator",
+    "anomaly",
     "as_tensor",
     "autocast",
     "checkpoint",
-    "from_numpy",
-    "tensor",
     "door_of",
-    "anomaly",
     "enable_grad",
     "engine",
+    "flatten_dense_tensors",
     "foreach",
     "formats",
     "forward",
+    "from_numpy",
     "function",
     "function_of",
     "functional",
@@ -134,5 +137,7 @@ __all__ = [
     "set_grad_enabled",
     "sharing",
     "strided",
+    "tensor",
     "transforms",
+    "unflatten_dense_tensors",
 ]

@@ -57,6 +57,10 @@ def switches(*values, **named):
     yield
 
 
+def no_switch(enabled):
+    """Turns something of a library on or off that is not there: without effect."""
+
+
 class Switch:
     """Where a program sets what a library may do, which has no effect without the library."""
 

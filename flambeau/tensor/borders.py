@@ -5,8 +5,6 @@ protocols.
 import copy
 import ctypes
 import warnings
-import weakref
-from typing import Any
 
 from flambeau import runtime
 from flambeau._base import numpy
@@ -16,6 +14,7 @@ from flambeau.types import DType, by_name, cpu, layout
 from . import convert
 from .convert import LEGACY_NAMES, share, type_text
 from .settings import check_tensor
+from .storages import TypedStorage, UntypedStorage, typed_storage, untyped_storage
 from .tensor import Tensor
 
 # Casts by name: x.float(), x.long(), …
@@ -142,183 +141,6 @@ def _t(self):
 
 
 # Memory.
-
-
-class UntypedStorage:
-    """The bytes that tensors lie in. One object for each storage, as long as it is referred to."""
-
-    __slots__ = ("__weakref__", "memory")
-    memory: Any
-    storage_of_bytes = True
-    device = cpu
-    _made: "weakref.WeakValueDictionary" = weakref.WeakValueDictionary()
-
-    def __new__(cls, size=0):
-        return cls.of(runtime.empty(size.__index__()) if not hasattr(size, "ptr") else size)
-
-    @classmethod
-    def of(cls, storage):
-        """The wrapper of a runtime storage."""
-        found = cls._made.get(id(storage))
-        if found is None or found.memory is not storage:
-            found = object.__new__(cls)
-            found.memory = storage
-            cls._made[id(storage)] = found
-        return found
-
-    def _array(self):
-        return (
-            numpy.ndarray((self.memory.nbytes,), numpy.uint8, self.memory)
-            if self.memory.nbytes
-            else numpy.empty(0, numpy.uint8)
-        )
-
-    def nbytes(self) -> int:
-        """The size in bytes."""
-        return self.memory.nbytes
-
-    size = __len__ = nbytes
-
-    def data_ptr(self) -> int:
-        """The address of the first byte."""
-        return self.memory.ptr
-
-    def element_size(self) -> int:
-        return 1
-
-    def __getitem__(self, index):
-        if isinstance(index, slice):
-            return share_bytes(self._array()[index])
-        return int(self._array()[index])
-
-    def __setitem__(self, index, value):
-        self._array()[index] = value
-        self.memory.version += 1
-
-    def __iter__(self):
-        return iter(self._array().tolist())
-
-    def tolist(self):
-        return self._array().tolist()
-
-    def fill_(self, value):
-        self[:] = value
-        return self
-
-    def copy_(self, source, non_blocking=None):
-        self[:] = source._array()
-        return self
-
-    def clone(self):
-        made = type(self)(self.memory.nbytes)
-        made._array()[...] = self._array()
-        return made
-
-    def cpu(self):
-        return self
-
-    untyped = cpu
-    is_cuda = False
-
-    def resize_(self, nbytes):
-        """Only to the size that it has: a storage keeps its memory."""
-        if nbytes != self.memory.nbytes:
-            raise RuntimeError("Trying to resize storage that is not resizable")
-        return self
-
-    def __deepcopy__(self, memo):
-        key = ("storage", id(self.memory))
-        if key not in memo:
-            memo[key] = self.clone()
-        return memo[key]
-
-    def __reduce__(self):
-        return _storage_of, (self._array().tobytes(),)
-
-    def __repr__(self):
-        rows = "".join(f" {b}\n" for b in self.tolist()[:1000])
-        return f"{rows}[torch.storage.UntypedStorage(device=cpu) of size {len(self)}]"
-
-
-def _storage_of(data):
-    made = UntypedStorage(len(data))
-    made._array()[...] = numpy.frombuffer(data, numpy.uint8)
-    return made
-
-
-def share_bytes(array):
-    return UntypedStorage.of(
-        runtime.foreign(array.__array_interface__["data"][0], array.nbytes, array)
-    )
-
-
-class TypedStorage:
-    """A storage seen as elements of one dtype."""
-
-    __slots__ = ("_untyped", "dtype")
-
-    def __init__(self, untyped, dtype):
-        self._untyped, self.dtype = untyped, dtype
-
-    device = cpu
-    storage_of_bytes = True
-
-    @property
-    def memory(self):
-        return self._untyped.memory
-
-    def _array(self):
-        return self._untyped._array().view(self.dtype.numpy)
-
-    def untyped(self):
-        return self._untyped
-
-    def nbytes(self):
-        return self._untyped.nbytes()
-
-    def size(self):
-        return self._untyped.nbytes() // self.dtype.itemsize
-
-    __len__ = size
-
-    def element_size(self):
-        return self.dtype.itemsize
-
-    def data_ptr(self):
-        return self._untyped.data_ptr()
-
-    def __getitem__(self, index):
-        return self._array()[index].item()
-
-    def __setitem__(self, index, value):
-        self._array()[index] = value
-        self._untyped.memory.version += 1
-
-    def tolist(self):
-        return self._array().tolist()
-
-    def __iter__(self):
-        return iter(self.tolist())
-
-    def __repr__(self):
-        rows = "".join(f" {v}\n" for v in self.tolist()[:1000])
-        kind = f"dtype={self.dtype}, device=cpu"
-        return f"{rows}[torch.storage.TypedStorage({kind}) of size {len(self)}]"
-
-
-def is_storage(obj, /):
-    """Whether `obj` is a storage."""
-    return isinstance(obj, UntypedStorage | TypedStorage)
-
-
-def untyped_storage(self):
-    """The bytes that the tensor lies in."""
-    return UntypedStorage.of(self.storage)
-
-
-def typed_storage(self):
-    """The memory that the tensor lies in, as elements of its dtype."""
-    return TypedStorage(UntypedStorage.of(self.storage), self.layout.dtype)
 
 
 def resize_(self, *sizes, memory_format=None):
@@ -691,4 +513,4 @@ def resize_as(input, the_template, *, memory_format=None):
     return resize_as_(input, the_template, memory_format=memory_format)
 
 
-PUBLIC = ("UntypedStorage", "TypedStorage", "from_dlpack", "is_storage")
+PUBLIC = ("from_dlpack",)

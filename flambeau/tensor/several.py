@@ -123,6 +123,19 @@ def install():
     Tensor.polygamma = lambda self, n: find("polygamma").door(n, self)
 
 
+def flatten_dense_tensors(tensors):
+    """All elements of tensors of one dtype, in one vector."""
+    if len(tensors) == 1:
+        return tensors[0].contiguous().view(-1)
+    return find("cat").door([tensor.contiguous().view(-1) for tensor in tensors])
+
+
+def unflatten_dense_tensors(flat, tensors):
+    """Views of a vector, with the shapes of `tensors`, one behind the other."""
+    parts = flat.split([tensor.numel() for tensor in tensors])
+    return tuple(part.view(tensor.shape) for part, tensor in zip(parts, tensors, strict=True))
+
+
 PUBLIC = (
     "einsum",
     "chain_matmul",

@@ -10,7 +10,7 @@ import weakref
 from flambeau import runtime
 from flambeau._base import numpy
 
-from .borders import UntypedStorage
+from .storages import UntypedStorage
 from .tensor import Tensor
 
 _SOLE = 3  # references to a storage of one tensor: the tensor's, a variable's, and getrefcount's

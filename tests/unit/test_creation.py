@@ -140,3 +140,27 @@ def test_casts_and_type_names():
     assert x.type("torch.DoubleTensor").dtype is ft.float64
     assert ft.LongTensor([1, 2]).dtype is ft.int64 and isinstance(x, ft.FloatTensor)
     assert not isinstance(x, ft.LongTensor) and ft.Tensor(2, 3).shape == (2, 3)
+
+
+def test_storages_convert_copy_and_turn_bytes():
+    x = ft.tensor([1.5, -2.0, 0.0])
+    typed = x._typed_storage()
+    assert typed.type() == "torch.FloatStorage" and len(typed) == 3 and typed[1] == -2
+    assert typed.long().tolist() == [1, -2, 0] and typed.float() is typed
+    assert typed.type(ft.bool).tolist() == [True, True, False]
+    other = typed.clone()
+    other.fill_(7)
+    assert x.tolist() == [1.5, -2, 0]
+    typed.copy_(other)
+    assert x.tolist() == [7, 7, 7] and x._version == 1
+    raw = ft.UntypedStorage.from_buffer(b"\0\1\0\2", "big", dtype=ft.int16)
+    assert ft.empty(0, dtype=ft.int16).set_(raw).tolist() == [1, 2]
+    assert raw.float().tolist() == [1, 0, 2, 0] and raw.byte() is raw and raw.untyped() is raw
+    with pytest.raises(ValueError, match="byte order 'middle'"):
+        ft.UntypedStorage.from_buffer(b"", "middle")
+    assert typed.get_device() == -1 and not typed.is_pinned() and typed.to(device="cpu") is typed
+    with pytest.raises(RuntimeError, match="not on cuda"):
+        raw.to(device="cuda")
+    half = ft.tensor([0.1], dtype=ft.bfloat16)._typed_storage()
+    assert half[0] == ft.tensor(0.1, dtype=ft.bfloat16).item() and half.is_shared() is False
+    assert half.share_memory_().is_shared()

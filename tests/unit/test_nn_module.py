@@ -2,6 +2,7 @@
 
 import copy
 import gc
+import pickle
 import weakref
 from collections import OrderedDict
 
@@ -331,3 +332,18 @@ def test_linear_draws_weights_from_the_documented_range():
         assert np.abs(values).max() <= 0.25
         assert np.abs(values).max() > 0.24
         assert abs(values.mean()) < 0.02
+
+
+def test_compile_replaces_the_forward_of_this_object_only():
+    model = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
+    inputs = flambeau.ones(2, 4)
+    expected = model(inputs)
+    seen = []
+    model.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    model.compile()
+    assert all(flambeau.equal(model(inputs), expected) for _ in range(4))
+    assert len(seen) == 4
+    assert "program of" in model._compiled_call_impl.show()
+    assert list(model.state_dict()) == ["0.weight", "0.bias"]
+    for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(nn.Linear(1, 1)))):
+        assert "forward" not in vars(other) and other._compiled_call_impl is None

@@ -1,5 +1,6 @@
 """Lazy modules, and what torch.nn has besides layers: fusion, gradients of convolutions, masks."""
 
+import collections
 import copy
 import pickle
 import warnings
@@ -12,6 +13,7 @@ from flambeau import nn
 from flambeau.nn.attention import SDPBackend, sdpa_kernel
 from flambeau.nn.attention import flex_attention as flex
 from flambeau.nn.attention.bias import causal_lower_right, causal_upper_left
+from flambeau.nn.parallel.scatter_gather import gather, scatter, scatter_kwargs
 
 PAIRS = [
     (nn.LazyLinear, (3,), nn.Linear, (4, 3), (2, 4)),
@@ -217,3 +219,26 @@ def test_every_module_agrees_with_pytorch():
         warnings.simplefilter("ignore")
         different = {name: found for name, (_, found) in rows_of([]).items() if found}
     assert set(different) <= {"CrossMapLRN2d", "SyncBatchNorm"}, different
+
+
+def test_batches_are_scattered_over_devices_and_gathered():
+    Pair = collections.namedtuple("Pair", "left right")
+    x = torch.arange(6.0).view(3, 2)
+    parts = scatter((Pair(x, 1), {"key": [x]}), ["cpu", "cpu"])
+    assert [part[0].left.shape[0] for part in parts] == [2, 1] and parts[1][0].right == 1
+    assert torch.equal(gather(scatter(x, ["cpu"] * 5), "cpu"), x)
+    assert gather([x.sum(), x.sum()], "cpu").tolist() == [15, 15]
+    assert gather([{"a": (x, None)}] * 2, "cpu")["a"][0].shape == (6, 2)
+    assert scatter_kwargs((x,), {"k": 1}, ["cpu"] * 2)[1] == ({"k": 1}, {"k": 1})
+    assert scatter_kwargs((), {"k": x}, ["cpu"] * 2)[0] == ((), ())
+    with pytest.raises(ValueError, match="same number of keys"):
+        gather([{"a": x}, {}], "cpu")
+
+
+def test_tensors_are_flattened_into_one_and_taken_apart():
+    tensors = [torch.arange(6.0).view(2, 3), torch.ones(2).expand(3, 2)]
+    flat = torch._utils._flatten_dense_tensors(tensors)
+    assert flat.tolist() == [0, 1, 2, 3, 4, 5] + [1] * 6
+    parts = torch._utils._unflatten_dense_tensors(flat, tensors)
+    assert all(torch.equal(*pair) for pair in zip(parts, tensors, strict=True))
+    assert parts[0].data_ptr() == flat.data_ptr()

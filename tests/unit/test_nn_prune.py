@@ -297,3 +297,25 @@ def test_shrink_removes_what_nobody_reads_and_leaves_shared_weights():
         shared[0].weight[1] = 0
     before, after, _ = shrunk(shared, (2, 3))
     assert before == after
+
+
+@pytest.mark.parametrize("dim", [0, 1, -1])
+def test_n_of_m_keeps_the_largest_of_every_group(dim):
+    layer = nn.Linear(8, 12, bias=False)
+    weight = layer.weight.detach().numpy().copy()
+    prune.n_of_m(layer, "weight", 2, 4, dim=dim)
+    rows = np.moveaxis(weight, dim, -1).reshape(-1, 4)
+    kept = np.argsort(np.argsort(np.abs(rows), axis=1), axis=1) >= 2
+    found = np.moveaxis(layer.weight.detach().numpy(), dim, -1).reshape(-1, 4)
+    assert (found == rows * kept).all()
+
+
+def test_n_of_m_counts_what_was_pruned_before_as_smallest():
+    layer = nn.Linear(4, 2, bias=False)
+    prune.custom_from_mask(layer, "weight", flambeau.tensor([[0.0, 1, 1, 1], [1, 0, 0, 0]]))
+    prune.n_of_m(layer, "weight", 2, 4)
+    assert layer.weight_mask.sum(1).tolist() == [2, 1] and layer.weight_mask[0, 0] == 0
+    with pytest.raises(ValueError, match="no multiple of m=3"):
+        prune.n_of_m(layer, "weight", 1, 3)
+    with pytest.raises(ValueError, match="from 0 to m=2"):
+        prune.n_of_m(layer, "weight", 3, 2)

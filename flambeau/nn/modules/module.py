@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -43,6 +44,7 @@ __all__ = [
     "register_module_parameter_registration_hook",
 ]
 
+_TOP = __name__.partition(".")[0]
 _REGISTRIES = ("_parameters", "_buffers", "_modules")
 _HOOK_DICTIONARIES = (
     "_backward_pre_hooks",
@@ -130,6 +132,15 @@ class Module(ModuleHooks, ModuleState):
         ):
             return self._call_with_hooks(args, kwargs)
         return self.forward(*args, **kwargs)
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Run ``forward`` as compiled programs from now on; takes what ``torch.compile`` takes.
+
+        Copies and pickles of the module are not compiled.
+        """
+        compiled = sys.modules[_TOP].compile  # its package stands above this one
+        forward = compiled(type(self).forward, *args, **kwargs)
+        self.__dict__.update(_compiled_call_impl=forward, forward=forward.__get__(self))
 
     # --- registration ---------------------------------------------------------------------------
 
@@ -311,7 +322,8 @@ class Module(ModuleHooks, ModuleState):
 
     def __getstate__(self) -> dict:
         state = self.__dict__.copy()
-        state.pop("_compiled_call_impl", None)
+        if state.pop("_compiled_call_impl", None) is not None:
+            del state["forward"]
         for registry in _REGISTRIES:
             entries = state.get(registry)
             if not isinstance(entries, Registry):

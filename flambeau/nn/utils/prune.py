@@ -308,6 +308,45 @@ class L1Unstructured(BasePruningMethod):
         return super().apply(module, name, amount=amount, importance_scores=importance_scores)
 
 
+class NOfM(BasePruningMethod):
+    """Keeps the `n` largest of every `m` elements in a row along `dim`: the pattern that hardware
+    for sparse products takes (2 of 4 along the inputs).
+    """
+
+    PRUNING_TYPE = "global"  # groups are counted over whole lines, pruned channels included
+
+    def __init__(self, n: int, m: int, dim: int = 1) -> None:
+        if not 0 <= n <= m or m < 1:
+            raise ValueError(f"n={n} should be from 0 to m={m}, and m at least 1")
+        self.n, self.m, self.dim = n, m, dim
+
+    def compute_mask(self, t: Tensor, default_mask: Tensor) -> Tensor:
+        _check_channels(t, self.dim)
+        if t.shape[self.dim] % self.m:
+            raise ValueError(
+                f"dimension {self.dim} of size {t.shape[self.dim]} is no multiple of m={self.m}"
+            )
+        # What was pruned before counts as smallest.
+        groups = (t.abs() * default_mask - (1 - default_mask)).unflatten(self.dim, (-1, self.m))
+        place = self.dim % t.dim() + 1
+        smallest = ops.topk(groups, self.m - self.n, dim=place, largest=False).indices
+        mask = default_mask.unflatten(self.dim, (-1, self.m)).scatter(place, smallest, 0)
+        return mask.reshape(default_mask.shape)
+
+    @classmethod
+    def apply(  # type: ignore[override]
+        cls,
+        module: Module,
+        name: str,
+        n: int,
+        m: int,
+        dim: int = 1,
+        importance_scores: Tensor | None = None,
+    ) -> Any:
+        """See `BasePruningMethod.apply`."""
+        return super().apply(module, name, n, m, dim, importance_scores=importance_scores)
+
+
 class RandomStructured(BasePruningMethod):
     """Prunes channels of a dimension at random: `amount` of them, or this fraction."""
 
@@ -409,6 +448,22 @@ def l1_unstructured(
 ) -> Module:
     """Prune the smallest elements of a parameter. Returns the module."""
     L1Unstructured.apply(module, name, amount=amount, importance_scores=importance_scores)
+    return module
+
+
+def n_of_m(
+    module: Module,
+    name: str,
+    n: int = 2,
+    m: int = 4,
+    dim: int = 1,
+    importance_scores: Tensor | None = None,
+) -> Module:
+    """Keep the `n` largest of every `m` elements along `dim` of a parameter. Returns the module.
+
+    Errors: ValueError where `m` does not divide the size of that dimension.
+    """
+    NOfM.apply(module, name, n, m, dim, importance_scores=importance_scores)
     return module
 
 

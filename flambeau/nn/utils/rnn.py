@@ -57,6 +57,14 @@ class PackedSequence(PackedSequence_):
         """Move to the CPU."""
         return self.to("cpu")
 
+    def cuda(self, *args: Any, **kwargs: Any) -> PackedSequence:
+        """Move to an accelerator."""
+        return self.to(self.data.cuda(*args, **kwargs).device)
+
+    def pin_memory(self) -> PackedSequence:
+        """Itself, or in memory that accelerators read directly, where there are any."""
+        return self._with(self.data.pin_memory())
+
     def double(self) -> PackedSequence:
         """Cast to float64."""
         return self._with(self.data.double())
