@@ -22,6 +22,7 @@ from .aliasing import Updates
 from .graph import Graph, _PyTreeCodeGen, _PyTreeInfo
 from .graph_module import GraphModule
 from .known import ASSERT
+from .names import qualified_name
 from .node import ATOMS, Node, base_types
 from .proxy import ParameterProxy, Proxy, Scope, ScopeContextManager, TracerBase
 
@@ -383,6 +384,11 @@ class Tracer(TracerBase):
         if not isinstance(analysed, types.FunctionType):
             raise TypeError(
                 f"symbolic tracing needs a module or a Python function, not {type(root).__name__}"
+            )
+        if function.__module__ == "torch":
+            raise TypeError(
+                f"symbolic tracing needs a function that calls {qualified_name(root)}: it is "
+                "recorded as a whole"
             )
         with self._recording(analysed):
             function, args = self.create_args_for_root(function, is_module, concrete_args)

@@ -1,4 +1,7 @@
-"""Whether somebody would notice that ``y += 1`` made a new value instead of changing `y`.
+"""Whose memory a value may be, who writes to it, and what order of the nodes follows from that.
+
+Here is decided, too, whether somebody would notice that ``y += 1`` made a new value instead of
+changing `y`.
 
 PyTorch records such operators out of place, and that is right for a fresh result which nobody
 reads again. Where the memory is somebody else's (an input, a parameter, a view of either) or is
@@ -8,10 +11,15 @@ read later, the operator must stay in place.
 from __future__ import annotations
 
 import operator
+from typing import TYPE_CHECKING
 
 from flambeau import nn
 
+from .known import ASSERT
 from .node import Node
+
+if TYPE_CHECKING:
+    from .graph import Graph
 
 # Functions and methods whose result may share memory with their first argument.
 _MAY_SHARE = frozenset(
@@ -57,6 +65,53 @@ INPLACE = frozenset(
     getattr(operator, name)
     for name in "iadd iand ifloordiv ilshift imod imul ior ipow irshift isub itruediv ixor".split()
 )
+
+
+class Memory:
+    """Which values of a graph may lie in one memory, and which nodes write to it."""
+
+    def __init__(self, graph: Graph):
+        self.root: dict[Node, Node] = {}  # for each node the first one that may be its memory
+        for node in graph.nodes:
+            source = shares_with(node)
+            self.root[node] = node if source is None else self.root[source]
+        self.written = {root for node in graph.nodes for root in self.written_by(node)}
+
+    def written_by(self, node: Node) -> set[Node]:
+        """The memory that a node may write to, as roots."""
+        if node.op == "call_module":
+            owner = node.graph.owning_module
+            module = None if owner is None else owner.get_submodule(node.target)
+            writes = getattr(module, "inplace", False)
+        else:
+            writes = node.op.startswith("call") and node.is_impure(impure_random=False)
+        if not writes or node.target is ASSERT:
+            return set()
+        return {self.root[read] for read in node._input_nodes}
+
+    def is_written(self, node: Node) -> bool:
+        """Whether some node may write to the memory of this one."""
+        return self.root[node] in self.written
+
+    def order(self) -> dict[Node, set[Node]]:
+        """For each node those that must run before it because of what it reads or writes: who wrote
+        last, and, for one that writes, who has read since.
+        """
+        before: dict[Node, set[Node]] = {}
+        writer: dict[Node, Node] = {}
+        readers: dict[Node, list[Node]] = {}
+        for node in self.root:
+            writes = self.written_by(node)
+            for root in {self.root[read] for read in node._input_nodes} & self.written:
+                needed = before.setdefault(node, set())
+                if root in writer:
+                    needed.add(writer[root])
+                if root in writes:
+                    needed.update(readers.pop(root, ()))
+                    writer[root] = node
+                else:
+                    readers.setdefault(root, []).append(node)
+        return before
 
 
 class Updates:

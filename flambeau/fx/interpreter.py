@@ -14,7 +14,7 @@ from ._symbolic_trace import Tracer
 from .codegen import last_uses
 from .graph import Graph
 from .graph_module import GraphModule
-from .node import ATOMS, Node, map_arg
+from .node import ATOMS, OPCODES, Node, map_arg
 from .proxy import Proxy
 
 __all__ = ["Interpreter", "Transformer"]
@@ -52,6 +52,14 @@ class Interpreter:
             args = self.graph.process_inputs(*args)
         self.args_iter: Iterator = iter(args)
         run_node, ending = self.run_node, self.user_to_last_uses
+        plain = type(self).run_node is Interpreter.run_node
+        if plain and not fx_traceback.has_preserved_node_meta():
+            perform = {op: getattr(self, op) for op in OPCODES}
+            fetch = self.fetch_args_kwargs_from_env
+
+            def run_node(n: Node) -> Any:  # what the method does, without a look at each handler
+                return perform[n.op](n.target, *fetch(n))
+
         for node in self.graph.nodes:
             if node in env:
                 continue
@@ -144,7 +152,12 @@ class Interpreter:
     def fetch_args_kwargs_from_env(self, n: Node) -> tuple[tuple, dict[str, Any]]:
         """A node's arguments, with values for nodes."""
         env, value = self.env, self._value
-        args = tuple([env[a] if type(a) is Node else value(a) for a in n._args])
+        args = tuple(
+            [
+                env[a] if (kind := type(a)) is Node else a if kind in ATOMS else value(a)
+                for a in n._args
+            ]
+        )
         return args, {k: self._value(v) for k, v in n._kwargs.items()} if n._kwargs else {}
 
     def _value(self, arg: Any) -> Any:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from flambeau import nn
 from flambeau.tensor import PUBLIC, Tensor
 
-from .node import Node, map_arg
+from .node import ATOMS, Node, map_arg
 
 if TYPE_CHECKING:
     from .graph import Graph
@@ -121,14 +121,12 @@ def watching(tracer: Any) -> Callable[[nn.Module, str], Any]:
     return getattribute
 
 
-_DATA = frozenset((bool, int, float, complex, str, type(None)))
-
-
 def _is_data(value: Any) -> bool:
+    """Whether a value can be compared with itself later: nan cannot."""
     kind = type(value)
     if kind is tuple or kind is list:
         return all(map(_is_data, value))
-    return kind in _DATA
+    return kind in ATOMS and value == value
 
 
 def _holds(module: nn.Module, name: str, value: Any) -> bool:

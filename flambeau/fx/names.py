@@ -137,7 +137,7 @@ def _name_of_op(function: Any, name: str) -> str | None:
     for prefix, home, start in _HOMES:
         found = function_of(prefix + name)
         if found is function or (not prefix and getattr(torch(), name, None) is function):
-            if home == "torch._C._nn." and name not in _INNER:
+            if prefix == "nn." and name not in _INNER and hasattr(torch(), name):
                 home = "torch."
             elif home == "torch." and name in PYTHON_FUNCTIONS:
                 home = "torch.functional."

@@ -173,10 +173,11 @@ class TracerBase:
 
     def _key(self, key: Any) -> Any:
         found: list[Any] = []
-        map_aggregate(self.create_arg(key), lambda v: found.append(v) if type(v) is Node else None)
+        made = self.create_arg(key)
+        map_aggregate(made, lambda v: found.append(v) if type(v) is Node else None)
         if found:
             raise RuntimeError(
-                f"Keys for dictionaries used as an argument cannot contain a Node. Got key: {key!r}"
+                f"Keys for dictionaries used as an argument cannot contain a Node. Got key: {made}"
             )
         return key
 
@@ -348,6 +349,14 @@ class Proxy:
         return float(
             self._number(
                 f"float() argument must be a string or a real number, not '{type(self).__name__}'"
+            )
+        )
+
+    def __complex__(self) -> complex:
+        return complex(
+            self._number(
+                "complex() first argument must be a string or a number, not "
+                f"'{type(self).__name__}'"
             )
         )
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from flambeau import nn
 
 from ._symbolic_trace import symbolic_trace
+from .aliasing import Memory
 from .graph import Graph
 from .graph_module import GraphModule, _copy_attr
 from .node import Node
@@ -120,11 +121,8 @@ class _Writers:
 
     def __init__(self, graph: Graph):
         self.order = {node: place for place, node in enumerate(graph.nodes)}
-        self.nodes = [
-            node
-            for node in self.order
-            if node.op in ("call_function", "call_method") and node.is_impure(impure_random=False)
-        ]
+        self.memory = Memory(graph)
+        self.nodes = [node for node in self.order if self.memory.written_by(node)]
         self.places = [self.order[node] for node in self.nodes]
 
     def between(self, first: int, last: int) -> list[Node]:
@@ -149,9 +147,10 @@ def _place_for(match: InternalMatch, writers: _Writers) -> Node | None:
     if any(n in order and order[n] >= order[place] for n in inputs if n not in own):
         return None
     begin = min(order[n] for n in own)
-    touched = own | set(inputs)
-    for writer in writers.between(begin, order[last]):
-        if writer not in own and any(read in touched for read in writer._input_nodes):
+    memory = writers.memory
+    touched = {memory.root[node] for node in own | set(inputs) if node in order}
+    for writer in writers.between(begin, order[place]):
+        if writer not in own and not touched.isdisjoint(memory.written_by(writer)):
             return None
     return place
 

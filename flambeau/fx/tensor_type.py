@@ -34,6 +34,11 @@ class TensorType:
         self.__origin__ = TensorType
         self.__args__ = tuple(dim)
 
+    @property
+    def dims(self) -> tuple:
+        """The sizes, `Dyn` where one is not known."""
+        return self.__args__
+
     def __repr__(self) -> str:
         return f"TensorType[{self.__args__}]"
 

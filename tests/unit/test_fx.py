@@ -285,7 +285,14 @@ def branch(x):
         (lambda x: x + nn.Parameter(ft.ones(1)), NameError, "parameter is not a member of this"),
         (lambda x: Block()(x), NameError, "module is not installed as a submodule"),
         (lambda x: ft.add(x, object()), NotImplementedError, "argument of type:"),
-        (lambda x: {x: 1}, RuntimeError, "Keys for dictionaries used as an argument"),
+        (lambda x: {x: 1}, RuntimeError, "cannot contain a Node. Got key: x$"),
+        (
+            lambda x: complex(x),
+            TypeError,
+            r"complex\(\) first argument must be a string or a number",
+        ),
+        (ft.relu, TypeError, "needs a function that calls torch.relu: it is recorded as a whole"),
+        (len, TypeError, "needs a module or a Python function, not builtin_function_or_method"),
     ],
 )
 def test_errors(program, error, message):

@@ -111,6 +111,22 @@ def test_guards_are_copied_with_the_program(traced, copied):
         made(X)
 
 
+def test_dtypes_are_guarded_and_nan_is_not():
+    class Casting(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.dtype, self.fill = ft.float64, float("nan")
+
+        def forward(self, x):
+            return x.double() if self.dtype is ft.float64 else x + self.fill
+
+    module = fx.symbolic_trace(Casting(), example_inputs=())
+    assert module(X).dtype is ft.float64
+    module.dtype = ft.float32
+    with pytest.raises(AssertionError, match=r"dtype was torch.float64"):
+        module(X)
+
+
 def test_training_mode_is_guarded_where_the_program_asked_for_it(traced):
     traced.train()
     with pytest.raises(AssertionError, match=r"block\.training was False"):

@@ -484,3 +484,27 @@ def test_a_traced_module_compiles_to_the_modules_kernels(kind):
     kernels, traced_kernels = map(shown_kernels, compiled)
     assert any("kernel" in line for line in kernels), kernels
     assert kernels == traced_kernels
+
+
+class Inlined(fx.Tracer):
+    """Looks into every module."""
+
+    def is_leaf_module(self, m, module_qualified_name):
+        return False
+
+
+@pytest.mark.parametrize("kind", [kind for kind in NETS if kind is not LSTM])
+def test_modules_of_flambeau_are_traced_into(kind):
+    """With example inputs, since layers ask for shapes."""
+    net = kind().eval()
+    module = fx.GraphModule(net, Inlined().trace(net, example_inputs=kind.inputs))
+    module.graph.lint()
+    assert not module.graph.find_nodes(op="call_module")
+    for a, b in zip(leaves(module(*kind.inputs)), leaves(net(*kind.inputs)), strict=True):
+        assert ft.equal(a, b) if isinstance(a, ft.Tensor) else a == b
+
+
+def test_inner_functions_of_losses_have_names():
+    loss, x, y = nn.CrossEntropyLoss(), ft.randn(3, 4), ft.tensor([0, 1, 2])
+    module = fx.GraphModule(loss, Inlined().trace(loss))
+    assert ft.equal(module(x, y), loss(x, y))

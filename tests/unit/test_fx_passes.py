@@ -235,7 +235,7 @@ def test_a_splitter_alternates():
     assert "2 on the accelerator" in splitter.split_preview()
 
 
-@pytest.mark.parametrize("method", ["sequential", "binary", "accumulate"])
+@pytest.mark.parametrize("method", ["sequential", "binary", "accumulate", "block", "skip"])
 def test_the_node_that_makes_the_difference_is_found(method):
     class Minimizer(net_min_base._MinimizerBase):
         def run_a(self, mod, inputs, report_idx=-1):
@@ -258,7 +258,18 @@ def test_the_node_that_makes_the_difference_is_found(method):
         return distance, distance < 1e-6
 
     minimizer = Minimizer(module, (ft.ones(2),), compare, settings)
+    if method == "skip":
+        found = minimizer.minimize(skip_nodes=["add", "mul"])
+        assert {node.name for node in found} == {"sin", "exp"}
+        return
     assert [node.name for node in minimizer.minimize()] == ["sin"]
+    if method == "block":
+        last = minimizer.minimize(find_last_node=True)
+        first = minimizer.minimize(find_last_node=False)
+        assert [{n.name for n in found} for found in (last, first)] == [
+            {"relu", "add", "sin"},
+            {"sin", "exp", "mul"},
+        ]
     assert [n.name for n in minimizer.minimize(start="sin", end="exp")] == ["sin"]
     with pytest.raises(net_min_base.FxNetMinimizerResultMismatchError):
         minimizer.run_nodes("relu", "sin")

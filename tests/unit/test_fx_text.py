@@ -2,6 +2,7 @@
 
 import operator
 import pathlib
+import pickle
 import warnings
 
 import fx_programs
@@ -9,6 +10,8 @@ import pytest
 
 import flambeau as ft
 from flambeau import fx
+from flambeau.fx.annotate import annotate
+from flambeau.fx.tensor_type import is_consistent, is_more_precise
 
 GOLDEN = pathlib.Path(__file__).parent.parent / "golden" / "fx" / "printed.txt"
 
@@ -202,3 +205,21 @@ def text_of(library, program):
             return library.symbolic_trace(program).code
         except Exception:
             return None
+
+
+def test_gradual_types_are_stored():
+    class Typed(ft.nn.Module):
+        def forward(self, x: fx.TensorType((1, 2, fx.Dyn)), y: fx.Dyn):
+            return annotate(x + y, fx.TensorType([1, fx.Dyn, fx.Dyn])) * 2
+
+    module = fx.symbolic_trace(Typed())
+    for made in (module, pickle.loads(pickle.dumps(module)), fx.Transformer(module).transform()):
+        x, y, add, mul, _ = made.graph.nodes
+        assert x.type.dims == (1, 2, fx.Dyn) and y.type == fx.Dyn and mul.type is None
+        assert str(add.type) == "TensorType[(1, Dyn, Dyn)]"
+        assert ft.equal(made(ft.ones(1, 2, 3), ft.ones(3)), ft.full((1, 2, 3), 4.0))
+    wide, narrow = fx.TensorType((fx.Dyn, 2)), fx.TensorType((1, 2))
+    assert is_consistent(wide, narrow) and not is_consistent(narrow, fx.TensorType((2, 2)))
+    assert is_more_precise(narrow, wide) and not is_more_precise(wide, narrow)
+    with pytest.raises(RuntimeError, match="already had a type on it"):
+        fx.symbolic_trace(lambda x: annotate(annotate(x + 1, int), float))

@@ -9,6 +9,7 @@ from flambeau import nn
 from flambeau.tensor import Tensor
 
 from .._symbolic_trace import symbolic_trace
+from ..aliasing import Memory
 from ..graph import Graph
 from ..graph_module import GraphModule
 from ..node import Node
@@ -89,7 +90,10 @@ def split_const_subgraphs(
     """
     traced = module if isinstance(module, GraphModule) else symbolic_trace(module)
     constant: set[Node] = set()
+    memory = Memory(traced.graph)
     for node in traced.graph.nodes:
+        if memory.is_written(node):
+            continue
         if _is_constant(node, constant, skip_folding_node_fn):
             constant.add(node)
     folded = [

@@ -6,6 +6,7 @@ import operator
 from typing import Any
 
 from .._symbolic_trace import symbolic_trace
+from ..aliasing import Memory
 from ..graph_module import GraphModule
 from ..names import torch
 from ..node import Node
@@ -35,7 +36,10 @@ def merge_matmul(in_mod: Any) -> GraphModule:
     graph, library = traced.graph, torch()
     products = (library.matmul, library.mm, operator.matmul)
     groups: dict[Any, list[Node]] = {}
+    memory = Memory(graph)
     for node in graph.nodes:
+        if any(map(memory.is_written, (node, *node._input_nodes))):
+            continue
         if node.op == "call_function" and node.target in products and not node.kwargs:
             right = node.args[1]
             key = right.target if right.op == "get_attr" else right

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 from collections.abc import Callable
 from typing import Any
@@ -35,7 +36,7 @@ class FxNetMinimizerResultMismatchError(Exception):
 
 @dataclasses.dataclass
 class _MinimizerSettingBase:
-    """`traverse_method` is how parts are tried: sequential, binary or accumulate."""
+    """`traverse_method` is how parts are tried: see `_MinimizerBase.minimize`."""
 
     accumulate_error: bool = False
     traverse_method: str = "sequential"
@@ -112,11 +113,17 @@ class _MinimizerBase:
         """The nodes between `start` and `end` (by name, both included) that make the difference.
 
         ``sequential`` tries each node, ``accumulate`` the first ones, one more each time,
-        ``binary`` halves.
+        ``binary`` halves, ``skip`` tries the stretches between the nodes named `skip_nodes`, which
+        the others leave out. ``block`` searches for the shortest stretch that differs: its end,
+        its beginning (`find_last_node` says which), or both.
         """
         nodes = self._collect_nodes(start, end)
-        nodes = [node for node in nodes if node.name not in (skip_nodes or ())]
         method = self.settings.traverse_method
+        if method == "skip":
+            return self._between(nodes, set(skip_nodes or ()))
+        nodes = [node for node in nodes if node.name not in (skip_nodes or ())]
+        if method == "block":
+            return self._block(nodes, find_last_node)
         if method == "sequential":
             return self._sequential(nodes)
         if method == "accumulate":
@@ -151,6 +158,39 @@ class _MinimizerBase:
                 if not self.settings.find_all:
                     return found
         return found or set(nodes)  # only together they differ
+
+    def _between(self, nodes: list[Node], skipped: set[str]) -> set[Node]:
+        stretches: list[list[Node]] = [[]]
+        for node in nodes:
+            if node.name in skipped:
+                stretches.append([])
+            else:
+                stretches[-1].append(node)
+        found: set[Node] = set()
+        for stretch in stretches:
+            if stretch and self._disagree(stretch):
+                found.update(stretch)
+                if not self.settings.find_all:
+                    break
+        return found
+
+    def _block(self, nodes: list[Node], find_last_node: bool | None) -> set[Node]:
+        if not nodes or not self._disagree(nodes):
+            return set()
+        first, last = 0, len(nodes)
+        if find_last_node is not False:  # the shortest beginning that differs
+            last = 1 + bisect.bisect_left(
+                range(1, len(nodes)), True, key=lambda end: self._disagree(nodes[:end])
+            )
+        if find_last_node is not True:  # the shortest end of that
+            first = (
+                last
+                - 1
+                - bisect.bisect_left(
+                    range(1, last), True, key=lambda size: self._disagree(nodes[last - size : last])
+                )
+            )
+        return set(nodes[first:last])
 
     def _collect_nodes(self, start: str | None, end: str | None) -> list[Node]:
         nodes = [node for node in self.module.graph.nodes if node.op in CALLABLE_NODE_OPS]

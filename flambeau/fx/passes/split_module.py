@@ -8,6 +8,7 @@ from typing import Any
 
 from flambeau import nn
 
+from ..aliasing import Memory
 from ..graph import Graph
 from ..graph_module import GraphModule
 from ..node import Node, map_arg
@@ -46,8 +47,12 @@ def _partitions(
             name = str(split_callback(node))
             home[node] = parts.setdefault(name, Partition(name))
             home[node].nodes.append(node)
+    before = Memory(graph).order()
     for node in graph.nodes:
         part = home.get(node)
+        for each in before.get(node, ()):
+            if part is not None and each in home and home[each] is not part:
+                part.dependencies[home[each].name] = None
         for read in node._input_nodes:
             source = home.get(read)
             if source is part or (part is not None and read.op == "get_attr"):

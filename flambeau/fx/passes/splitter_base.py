@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from flambeau import nn
 
+from ..aliasing import Memory
 from ..graph_module import GraphModule
 from ..node import Node
 from .operator_support import OperatorSupportBase
@@ -151,8 +152,10 @@ class _SplitterBase:
         """Nodes in groups that alternate between both places, each as early as it can be."""
         level: dict[Node, int] = {}
         groups: dict[int, list[Node]] = {}
+        before = Memory(self.module.graph).order()
         for node in self.module.graph.nodes:
-            above = max((level[read] for read in node._input_nodes), default=0)
+            needed = (*node._input_nodes, *before.get(node, ()))
+            above = max((level[each] for each in needed), default=0)
             if node.op not in CALLABLE_NODE_OPS:
                 level[node] = above
                 continue

@@ -7,6 +7,7 @@ from typing import Any
 
 from flambeau import nn
 
+from ...aliasing import Memory
 from ...graph_module import GraphModule
 from ...names import qualified_name
 from ...node import Node
@@ -77,8 +78,10 @@ class CapabilityBasedPartitioner:
         # A supported node has the level of its inputs, an unsupported one the next odd level.
         level: dict[Node, int] = {}
         groups: dict[int, list[Node]] = {}
+        before = Memory(self.graph_module.graph).order()
         for node in self.graph_module.graph.nodes:
-            above = max((level[read] for read in node._input_nodes), default=0)
+            needed = (*node._input_nodes, *before.get(node, ()))
+            above = max((level[each] for each in needed), default=0)
             supported = self._supported(modules, node)
             if supported:
                 level[node] = above + above % 2
@@ -87,11 +90,13 @@ class CapabilityBasedPartitioner:
                 level[node] = 0
             else:
                 level[node] = above + 1 - above % 2
-        parts = [part for place in sorted(groups) for part in self._connected(groups[place])]
+        parts = [
+            part for place in sorted(groups) for part in self._connected(groups[place], before)
+        ]
         kept = [part for part in parts if self._is_worth_it(part)]
         return [Partition(number, nodes) for number, nodes in enumerate(kept)]
 
-    def _connected(self, nodes: list[Node]) -> list[list[Node]]:
+    def _connected(self, nodes: list[Node], before: Mapping[Node, set[Node]]) -> list[list[Node]]:
         """The nodes in groups that are joined by edges, or by reading the same thing."""
         owner: dict[Any, Any] = {node: node for node in nodes}
 
@@ -102,7 +107,7 @@ class CapabilityBasedPartitioner:
             return node
 
         for node in nodes:
-            for read in node._input_nodes:
+            for read in (*node._input_nodes, *before.get(node, ())):
                 if read in owner:
                     owner[find(node)] = find(read)
                 elif read.op != "get_attr" and not self.skip_horizontal_fusion:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterable, Mapping, Sequence
 
+from ...aliasing import Memory
 from ...graph import Graph
 from ...graph_module import GraphModule
 from ...node import Node
@@ -62,6 +63,7 @@ def fuse_as_graphmodule(
 ) -> tuple[GraphModule, tuple[Node, ...], tuple[Node, ...]]:
     """A module of these nodes, what it reads, and those of its nodes that others read.
 
+    Nodes are in the order in which they run, or are brought into it (`validate`).
     `partition_lookup_table` has the same nodes as keys; with `always_return_tuple`, one result is
     in a tuple as well. AssertionError where a node of another program is among them, or where they
     depend on each other through others (`validate`).
@@ -84,7 +86,9 @@ def fuse_as_graphmodule(
     for node in inputs:
         values[node] = graph.placeholder(node.name, node.type)
         values[node].meta = dict(node.meta)
-    for node in topo_sort(nodes):
+    if validate:
+        nodes = [node for node in gm.graph.nodes if node in inside]
+    for node in nodes:
         values[node] = graph.node_copy(node, values.__getitem__)
     results = tuple(values[node] for node in outputs)
     graph.output(results[0] if len(results) == 1 and not always_return_tuple else results)
@@ -132,10 +136,15 @@ def fuse_by_partitions(
     prefix: str = "fused_",
     always_return_tuple: bool = False,
 ) -> GraphModule:
-    """Exchanges each group of nodes for a call of a submodule; changes `gm` and gives it."""
+    """Exchanges each group of nodes for a call of a submodule; changes `gm` and gives it.
+
+    AssertionError where no order is left in which all can run, and write to memory when they must.
+    """
     order = {node: place for place, node in enumerate(gm.graph.nodes)}
+    before = Memory(gm.graph).order()
+    home: dict[Node, Node] = {}  # the calls that nodes went to
     for number, partition in enumerate(partitions):
-        nodes = list(partition)
+        nodes = sorted(partition, key=order.__getitem__)
         module, inputs, outputs = fuse_as_graphmodule(
             gm,
             nodes,
@@ -143,22 +152,33 @@ def fuse_by_partitions(
             always_return_tuple=always_return_tuple,
             validate=False,
         )
-        insert_subgm(gm, module, inputs, outputs, max(nodes, key=order.__getitem__))
+        insert_subgm(gm, module, inputs, outputs, nodes[-1])
+        home |= dict.fromkeys(nodes, nodes[-1].next)
         erase_nodes(gm, nodes)
-    sort_nodes(gm.graph)
+    moved: dict[Node, set[Node]] = {}
+    for node, needed in before.items():
+        moved.setdefault(home.get(node, node), set()).update(home.get(n, n) for n in needed)
+    for node, needed in moved.items():
+        needed.discard(node)
+    sort_nodes(gm.graph, moved)
     gm.recompile()
     return gm
 
 
-def sort_nodes(graph: Graph) -> None:
-    """Brings the nodes into an order in which they can run, as near to theirs as possible."""
+def sort_nodes(graph: Graph, before: Mapping[Node, set[Node]] | None = None) -> None:
+    """Brings the nodes into an order in which they can run, as near to theirs as possible.
+
+    `before` says which nodes must come before one besides those that it reads.
+    """
+    more = before or {}
     done: set[Node] = set()
     begun: set[Node] = set()
     for node in list(graph.nodes):
         stack = [node]
         while stack:
             current = stack[-1]
-            missing = [read for read in current._input_nodes if read not in done]
+            needed = (*current._input_nodes, *more.get(current, ()))
+            missing = [each for each in needed if each not in done]
             if current in done or not missing:
                 stack.pop()
                 if current not in done:

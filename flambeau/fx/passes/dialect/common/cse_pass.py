@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ....aliasing import shares_with
-from ....graph import Graph
+from ....aliasing import Memory
 from ....graph_module import GraphModule
 from ....node import Node
 from ...infra.pass_base import PassBase, PassResult
@@ -16,24 +15,6 @@ __all__ = ["CSEPass", "get_CSE_banned_ops"]
 def get_CSE_banned_ops() -> set[Any]:
     """Functions that are never merged besides those with side effects and random draws."""
     return set()
-
-
-def _written(graph: Graph) -> set[Node]:
-    """Nodes that somebody writes to, or whose memory may be part of one that is written to."""
-    found: set[Node] = set()
-    for node in graph.nodes:
-        if node.op.startswith("call") and node.op != "call_module" and node.is_impure(False):
-            found.update(node._input_nodes)
-    frontier = list(found)
-    while frontier:  # views of what is written, and what they are views of
-        node = frontier.pop()
-        near = [user for user in node.users if shares_with(user) is node]
-        source = shares_with(node)
-        for other in near if source is None else [*near, source]:
-            if other not in found:
-                found.add(other)
-                frontier.append(other)
-    return found
 
 
 class CSEPass(PassBase):
@@ -50,11 +31,11 @@ class CSEPass(PassBase):
     def call(self, graph_module: GraphModule) -> PassResult:
         graph = graph_module.graph
         seen: dict[Any, Node] = {}
-        written, modified = _written(graph), False
+        memory, modified = Memory(graph), False
         for node in list(graph.nodes):
-            if node.op in ("placeholder", "output", "call_module") or node in written:
+            if node.op in ("placeholder", "output", "call_module"):
                 continue
-            if not written.isdisjoint(node._input_nodes):
+            if memory.is_written(node) or any(map(memory.is_written, node._input_nodes)):
                 continue
             if node.target in self.banned_ops or node.is_impure():
                 continue
