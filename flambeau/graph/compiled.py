@@ -27,7 +27,7 @@ from .background import Job, worker
 from .capture import Broken, Capture
 from .dynamic import Sizes
 from .execute import Executable, KernelFailed
-from .joint import Pair
+from .joint import Pair, bounded
 from .library import SavedFunction, aot_compile, bind
 from .pace import Paces
 from .passes import optimize
@@ -149,7 +149,8 @@ class Compiled:
         if not capturing.acquire(blocking=False):  # another thread captures
             return self._function(*args, **kwargs)
         try:
-            return self._capture(entry, tensors, args, kwargs)
+            with bounded(tensors):
+                return self._capture(entry, tensors, args, kwargs)
         finally:
             capturing.release()
 
@@ -209,29 +210,29 @@ class Compiled:
         if len(news) == COUNT and self._source is not None and self._instead is None:
             changing = [k for k, values in enumerate(zip(*news, strict=False))
                         if len({exactly(v) for v in values}) == COUNT]  # fmt: skip
-            line = reading(self._source, changing)
-            if line is not None:
-                self._counts, self._instead = True, self._cut(line)
+            place = reading(self._source, changing)
+            if place is not None:
+                self._counts, self._instead = True, self._cut(place)
         return len(news) in ANYWAY and not self._counts
 
     # Functions in parts.
 
     def _in_parts(self, recorder: Recorder, result: Any) -> Callable[..., Any]:
         """The function cut where its capture broke; the function itself where that cannot be."""
-        line = recorder.line
+        place = recorder.place
         source = self._statements()
-        if line is None and source is not None:
-            line = blamed(source, recorder.changed, _unmade(result))
-        return self._cut(line)
+        if place is None and source is not None:
+            place = blamed(source, recorder.changed, _unmade(result))
+        return self._cut(place)
 
     def _statements(self) -> Source | None:
         plain, _ = body_of(self._function)
         return self._source or (plain and source_of(plain))
 
-    def _cut(self, line: int | None) -> Callable[..., Any]:
+    def _cut(self, place: tuple[int, int] | None) -> Callable[..., Any]:
         plain, given = body_of(self._function)
         source = self._statements()
-        made = source and split(source, line, self._part, self._unit)
+        made = source and split(source, place, self._part, self._unit)
         if not made:
             return self._function
         if not isinstance(self._function, Module):
@@ -399,9 +400,9 @@ class Recorder:
         self._paces.start(self._capture)
 
     @property
-    def line(self) -> int | None:
-        """The line of the function at which the capture ended."""
-        return self._capture.line
+    def place(self) -> tuple[int, int] | None:
+        """The line and column of the function at which the capture ended."""
+        return self._capture.place
 
     @property
     def changed(self) -> Any:
@@ -446,7 +447,7 @@ class Recorder:
         self._name_arguments(tensors)
         pair = None
         if modes.state.grad and not watch.went_back and any(t._node is not None for t in leaving):
-            pair = Pair(capture, leaving, tensors, watch.first)
+            pair = Pair(capture, leaving, tensors, watch)
         program = pair.first if pair else capture.program([*leaving, *(g for _, g in grads.made)])
         reads = [*watch.reads.values(), *grads.reads, *(watch.hooks() if watch.went_back else ())]
         guard = Guard(reads, self._given(program))
@@ -576,7 +577,11 @@ class Variant:
         numbers = self._paces.numbers()
         for tensor in self._dropped:  # their memory is free for the new ones
             tensor._grad = None
-        made = self._run(tensors, numbers)
+        try:
+            made = self._run(tensors, numbers)
+        except KernelFailed:
+            self._paces.take_back()
+            raise
         count = self._count
         for tensor, grad in zip(self._parameters, made[count:], strict=True):
             tensor._grad = grad
