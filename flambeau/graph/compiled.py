@@ -38,6 +38,7 @@ from .state import GRAD, PLAIN, Guard, Read, SlotOf, Watch, exactly, identity, i
 VARIANTS = 16  # programs of one key; more means that something changes with every call
 KEYS = 1024  # so many kinds of arguments are remembered
 UNITS = 256  # callables that a function in parts compiles by themselves
+BACKENDS = ("flambeau", "inductor", "eager", "aot_eager", "cudagraphs")
 COUNT = 4  # keys after which numbers that were never the same are taken to count
 ANYWAY = (5, 50, 500)  # keys that are captured when first met: arguments may never come again
 TRIES = 3  # captures of a function that raises, or that does not do twice the same
@@ -366,7 +367,8 @@ def _key(value, tensors, objects):
     kind = value.__class__
     if kind is Tensor or kind in overrides.plain:
         tensors.append(value)
-        return kind, value.layout, value._node is not None, _first(tensors, value)
+        wanted, has = value._node is not None, value._grad is not None
+        return kind, value.layout, wanted, has, _first(tensors, value)
     if kind is tuple or kind is list:
         return kind, tuple([_key(v, tensors, objects) for v in value])
     if kind is dict:
@@ -419,11 +421,15 @@ class Recorder:
         watch.walk(target)
         thread = threading.get_ident()
         marks.compiling.add(thread)
+        modes_before = _modes()
         try:
             with capture, watch:
-                return target(*args, **kwargs)
+                result = target(*args, **kwargs)
         finally:
             marks.compiling.discard(thread)
+        if _modes() != modes_before:
+            capture.end("a mode was left on or off")
+        return result
 
     # What comes of it.
 
@@ -442,7 +448,7 @@ class Recorder:
                 raise Broken("a tensor that was there got a history, a shape or memory")
         leaving: list[Any] = []
         rebuild = _shape_of(result, leaving, self._tensors, watch.was_there)
-        grads = Grads(capture, watch)
+        grads = Grads(capture, watch, self._tensors)
         tensors = [*self._tensors, *(t._grad if g is None else g for t, g in grads.given)]
         self._name_arguments(tensors)
         pair = None
@@ -501,7 +507,7 @@ class Grads:
     there before and are read are arguments like others: `given`.
     """
 
-    def __init__(self, capture: Capture, watch: Watch):
+    def __init__(self, capture: Capture, watch: Watch, arguments: list[Any]):
         self.made: list[tuple[Any, Any]] = []
         self.gone: list[Any] = []
         self.given: list[tuple[Any, Any]] = []
@@ -510,6 +516,10 @@ class Grads:
             if before is not None and capture.is_new(before):
                 before = None  # it was met later than its gradient was made
             now = tensor._grad
+            if any(tensor is a for a in arguments):
+                if now is not before or (before is not None and self._is_read(capture, before)):
+                    raise Broken("the gradient of an argument is used")
+                continue
             if before is None:
                 self.reads.append(Read(SlotOf(tensor, GRAD), "grad", None))
             elif self._is_read(capture, before):
@@ -622,6 +632,12 @@ def _tensor_again(value, leaving: list[Any], arguments, was_there) -> Callable[[
     return lambda made, tensors: made[k]
 
 
+def _modes() -> tuple:
+    """What a call may leave changed for whoever comes behind it."""
+    state = modes.state
+    return state.grad, state.inference, state.stack, modes.defaults.dtype, modes.defaults.device
+
+
 def _unmade(result: Any) -> int | None:
     """Which item of a tuple that was returned cannot be made again."""
     if isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], tuple):
@@ -652,9 +668,10 @@ def compile(
     """A function, or a module, that runs as a native program from its third call on.
 
     `model` is a module, or a function such as a whole training step: forward, backward and the
-    optimizer's update become one program. Without `model` the result is a decorator. What cannot be
-    captured runs as it is, unless `fullgraph` is true: then it raises RuntimeError.
-    `FLAMBEAU_SHOW=breaks` says what was not captured, and why.
+    optimizer's update become one program. Without `model` the result is a decorator. A statement
+    that cannot be captured runs as it is, and those before and after it become programs of their
+    own, unless `fullgraph` is true: then it raises RuntimeError. `FLAMBEAU_SHOW=breaks` says where
+    a function was split, and why.
 
     Every kind of arguments gets a program of its own. Their kernels are shared: once two programs
     were found to differ in numbers (lengths, and what is computed from them), these become
@@ -662,8 +679,11 @@ def compile(
     ever does. `mode` is "default", or "background": calls run as they are while a program is made
     ready in another thread. PyTorch's other modes are the default. `options` are not looked at.
 
-    Raises RuntimeError for an unknown mode.
+    Raises RuntimeError for an unknown mode, or a backend that is none of PyTorch's names or
+    "flambeau": they all mean this compiler.
     """
+    if backend not in BACKENDS:
+        raise RuntimeError(f"Invalid backend: {backend!r}. There is one compiler: 'flambeau'.")
     if mode not in MODES:
         raise RuntimeError(f"Unrecognized mode={mode}, should be one of: {', '.join(MODES[1:])}")
     if model is None:

@@ -41,6 +41,8 @@ class Boundary(Node):
         if self.tensor._node is self:
             self.tensor._node = self.behind
         self.tensor = None
+        if self.extra is not None and getattr(self.behind, "extra", self) is None:
+            self.behind.extra, self.extra = self.extra, None  # hooks are the tensor's own
 
 
 @contextlib.contextmanager

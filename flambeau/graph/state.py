@@ -45,6 +45,7 @@ EFFECTS = frozenset(
     {
         "manual_seed", "seed", "set_rng_state", "set_state", "save", "load", "set_default_dtype",
         "set_default_device", "set_num_threads", "from_numpy", "update_parameters", "update_bn",
+        "register_hook", "retain_grad", "register_post_accumulate_grad_hook",
     }
 )  # fmt: skip
 
@@ -368,10 +369,12 @@ class Watch:
             return list(value) if isinstance(value, set | collections.deque) else []
         if isinstance(value, types.ModuleType):
             scope = vars(value)
-            return [] if is_foreign(scope) else self._entries(scope, self._names & scope.keys())
+            if is_foreign(scope) or "-packages" in (scope.get("__file__") or ""):
+                return []
+            return self._entries(scope, self._names & scope.keys())
         if isinstance(value, type):
             return self._of_class(value)
-        if hasattr(value, "param_groups") and hasattr(value, "step"):
+        if hasattr(type(value), "step") and "param_groups" in getattr(value, "__dict__", ()):
             if not any(o is value for o in self.optimizers):
                 self.optimizers.append(value)
             return [p for group in value.param_groups for p in group["params"]]

@@ -468,6 +468,19 @@ def test_hooks_of_gradients():
     assert step(torch.ones(3)).tolist() == [4, 4, 4]
 
 
+def test_hooks_that_a_function_puts_on_its_argument():
+    def function(x):
+        x.register_hook(lambda g: g * 2)
+        return x * 3
+
+    compiled = compile(function)
+    for _ in range(5):
+        leaf = torch.ones(2, requires_grad=True)
+        x = leaf * 1
+        (compiled(x) + x).sum().backward()
+        assert leaf.grad.tolist() == [8, 8]
+
+
 def test_a_module_that_is_used_several_times_in_one_graph():
     layer = nn.Linear(3, 3)
     compiled = compile(layer)
@@ -532,3 +545,23 @@ def test_second_derivatives_and_checkpoints():
             x, w, v = torch.ones(2, 3) * k, *(torch.ones(3, requires_grad=True) for _ in range(2))
             function(x, w).backward(), compiled(x, v).backward()
             assert torch.equal(w.grad, v.grad)
+
+
+def test_gradients_of_arguments_and_modes_that_stay():
+    def taking(x):
+        out = x.grad * 2 if x.grad is not None else x.detach() * 1
+        x.grad = None
+        return out
+
+    compiled = compile(taking)
+    for k in range(6):
+        x = torch.ones(2, requires_grad=True)
+        x.grad = torch.full((2,), float(k)) if k % 2 else None
+        assert compiled(x).tolist() == ([2.0 * k] * 2 if k % 2 else [1.0, 1.0])
+        assert x.grad is None
+
+    compiled = compile(lambda x: (x * 2, torch.set_grad_enabled(False))[0])
+    for _ in range(4):
+        with torch.enable_grad():
+            compiled(torch.ones(1))
+            assert not torch.is_grad_enabled()
