@@ -99,6 +99,8 @@ class Pair:
         self.first = capture.program([*leaving, *(b.holder for b in saved)])
         self._count = len(leaving)
         self._program, self._fixed = program, backward.fixed
+        used = {b.argument for b in program.buffers()}
+        self._used = [k + len(seeds) in used for k in range(len(tensors))]
         self._saved_given = [b.holder for b in program.buffers() if _is_fixed(b)]
 
     def _saved(self, capture, program, seeds, tensors):
@@ -136,7 +138,8 @@ class Pair:
     def forward(self, ctx, tensors, numbers):
         made = self._executable.run(tensors, numbers)
         results, saved = made[: self._count], made[self._count :]
-        ctx.save_for_backward(*tensors, *saved, *self._saved_given)
+        kept = [t if u else None for t, u in zip(tensors, self._used, strict=True)]
+        ctx.save_for_backward(*kept, *saved, *self._saved_given)
         ctx.pair, ctx.split = self, (len(tensors), len(saved))
         ctx.mark_non_differentiable(*[r for k, r in enumerate(results) if k not in self._roots])
         return results
