@@ -102,10 +102,14 @@ class Capture:
             line = user_line()
             self.broken = f"{reason}\n  at {line}" if line else reason
             self.instructions = []
-            frame: FrameType | None = sys._getframe(1)
-            while frame is not None and frame.f_code is not self._code:
-                frame = frame.f_back
-            self.place = None if frame is None else _place(frame)
+            self.place = self.where()
+
+    def where(self) -> tuple[int, int] | None:
+        """The place at which the captured function is now."""
+        frame: FrameType | None = sys._getframe(1)
+        while frame is not None and frame.f_code is not self._code:
+            frame = frame.f_back
+        return None if frame is None else _place(frame)
 
     # What the interpreter sees.
 

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from flambeau._base import annotations as marks
 from flambeau._base import knobs
 from flambeau.nn import Module, modules
-from flambeau.ops import modes, overrides
+from flambeau.ops import AccumulateGrad, modes, overrides
 from flambeau.tensor import Tensor
 from flambeau.tensor import autocast as casting
 
@@ -33,7 +33,18 @@ from .pace import Paces
 from .passes import optimize
 from .program import Program
 from .split import Source, blamed, reading, source_of, split
-from .state import GRAD, PLAIN, Guard, Read, SlotOf, Watch, exactly, identity, is_foreign
+from .state import (
+    GRAD,
+    PLAIN,
+    Guard,
+    Read,
+    SlotOf,
+    Watch,
+    exactly,
+    identity,
+    is_foreign,
+    nodes_behind,
+)
 
 VARIANTS = 16  # programs of one key; more means that something changes with every call
 KEYS = 1024  # so many kinds of arguments are remembered
@@ -399,7 +410,11 @@ class Recorder:
         self._capture = Capture(self._paces.numbers_of, getattr(plain, "__code__", None), sizes)
         self._watch = Watch(self._capture.end, self._capture.constant, tensors)
         self._watch.steps = self._paces.begin
+        self._watch.going_back = self._note_place
         self._paces.start(self._capture)
+
+    def _note_place(self) -> None:
+        self._back = self._capture.where()
 
     @property
     def place(self) -> tuple[int, int] | None:
@@ -451,6 +466,10 @@ class Recorder:
         grads = Grads(capture, watch, self._tensors)
         tensors = [*self._tensors, *(t._grad if g is None else g for t, g in grads.given)]
         self._name_arguments(tensors)
+        for node in nodes_behind([t._node for t in leaving] if watch.went_back else ()):
+            if node not in watch.consumed and not isinstance(node, AccumulateGrad):
+                capture.place = self._back
+                raise Broken("after backward(), something is computed that can be differentiated")
         pair = None
         if modes.state.grad and not watch.went_back and any(t._node is not None for t in leaving):
             pair = Pair(capture, leaving, tensors, watch)

@@ -141,6 +141,8 @@ class Watch:
         self.held: dict[int, Tensor] = {}  # those reached from elsewhere than from arguments
         self.optimizers: list[Any] = []
         self.steps: Callable[[Any], None] = lambda optimizer: None  # told who is about to step
+        self.going_back: Callable[[], None] = lambda: None  # told that backward is about to run
+        self.consumed: set[Any] = set()  # nodes that it ran through
         self.changed: Any = None  # the name of a value that the function changed
         self.went_back = False
         self.tell(end, constant)
@@ -207,6 +209,7 @@ class Watch:
                 self._end(f"{type(owner).__name__}.step() was called")
         elif name in ("backward", "backward_from") and module.endswith("autograd.engine"):
             self.went_back = True
+            self.going_back()
             self._check_history(frame)
             if frame.f_locals.get("retain_graph") or frame.f_locals.get("create_graph"):
                 self._end("backward() kept the graph")
@@ -218,6 +221,7 @@ class Watch:
         roots = roots if isinstance(roots, tuple | list) else (roots,)
         ends = {id(t._node) for t in self._arguments if t._node is not None}
         for node in nodes_behind([getattr(t, "_node", None) for t in roots]):
+            self.consumed.add(node)
             if id(node) in ends:
                 return self._end("backward() runs to an argument")
             if not isinstance(node, AccumulateGrad) and node.order < self.first:

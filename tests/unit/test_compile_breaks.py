@@ -565,3 +565,24 @@ def test_gradients_of_arguments_and_modes_that_stay():
         with torch.enable_grad():
             compiled(torch.ones(1))
             assert not torch.is_grad_enabled()
+
+
+def test_what_is_computed_behind_a_backward_can_be_differentiated():
+    found = []
+    for wrap in (lambda f: f, compile):
+        model = net()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+        def step(x, y):
+            optimizer.zero_grad(set_to_none=False)  # noqa: B023
+            loss = F.cross_entropy(model(x), y)  # noqa: B023
+            loss.backward()
+            optimizer.step()  # noqa: B023
+            return model(x), loss  # noqa: B023
+
+        step = wrap(step)
+        for x, y in batches(8):
+            step(x, y)[0].square().sum().backward()
+            optimizer.step()
+        found.append([p.tolist() for p in model.parameters()])
+    assert found[0] == found[1] and programs(step)
