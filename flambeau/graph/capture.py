@@ -8,6 +8,7 @@ be incomplete, but never wrong.
 
 from __future__ import annotations
 
+import itertools
 import sys
 import threading
 from types import FrameType
@@ -67,7 +68,8 @@ class Capture:
     def __init__(self, numbers_of=None, code=None, sizes: Sizes | None = None):
         self.instructions: list[Instruction] = []
         self.broken: str | None = None
-        self.line: int | None = None  # at which it broke, of the function whose code this is
+        # (line, column) at which it broke, in the function whose code this is.
+        self.place: tuple[int, int] | None = None
         self._code = code
         self.numbers, self.fixed = 0, dict[int, Number]()
         self.sizes, self._slots = sizes, dict[int, int]()
@@ -100,10 +102,14 @@ class Capture:
             line = user_line()
             self.broken = f"{reason}\n  at {line}" if line else reason
             self.instructions = []
-            frame: FrameType | None = sys._getframe(1)
-            while frame is not None and frame.f_code is not self._code:
-                frame = frame.f_back
-            self.line = None if frame is None else frame.f_lineno
+            self.place = self.where()
+
+    def where(self) -> tuple[int, int] | None:
+        """The place at which the captured function is now."""
+        frame: FrameType | None = sys._getframe(1)
+        while frame is not None and frame.f_code is not self._code:
+            frame = frame.f_back
+        return None if frame is None else _place(frame)
 
     # What the interpreter sees.
 
@@ -289,6 +295,13 @@ class Capture:
     def program(self, results) -> Program:
         """What was recorded; `results` are the tensors that leave it."""
         return Program(list(self.instructions), [self._operand(t) for t in results], self.numbers)
+
+
+def _place(frame: FrameType) -> tuple[int, int]:
+    """The line and the column that a frame is at; without columns (``-X no_debug_ranges``), -1."""
+    positions = itertools.islice(frame.f_code.co_positions(), frame.f_lasti // 2, None)
+    line, _, column, _ = next(positions)
+    return line or frame.f_lineno, -1 if column is None else column
 
 
 def _is(value) -> bool:

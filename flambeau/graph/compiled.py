@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from flambeau._base import annotations as marks
 from flambeau._base import knobs
 from flambeau.nn import Module, modules
-from flambeau.ops import modes, overrides
+from flambeau.ops import AccumulateGrad, modes, overrides
 from flambeau.tensor import Tensor
 from flambeau.tensor import autocast as casting
 
@@ -27,17 +27,29 @@ from .background import Job, worker
 from .capture import Broken, Capture
 from .dynamic import Sizes
 from .execute import Executable, KernelFailed
-from .joint import Pair
+from .joint import Pair, bounded
 from .library import SavedFunction, aot_compile, bind
 from .pace import Paces
 from .passes import optimize
 from .program import Program
 from .split import Source, blamed, reading, source_of, split
-from .state import GRAD, PLAIN, Guard, Read, SlotOf, Watch, exactly, identity, is_foreign
+from .state import (
+    GRAD,
+    PLAIN,
+    Guard,
+    Read,
+    SlotOf,
+    Watch,
+    exactly,
+    identity,
+    is_foreign,
+    nodes_behind,
+)
 
 VARIANTS = 16  # programs of one key; more means that something changes with every call
 KEYS = 1024  # so many kinds of arguments are remembered
 UNITS = 256  # callables that a function in parts compiles by themselves
+BACKENDS = ("flambeau", "inductor", "eager", "aot_eager", "cudagraphs")
 COUNT = 4  # keys after which numbers that were never the same are taken to count
 ANYWAY = (5, 50, 500)  # keys that are captured when first met: arguments may never come again
 TRIES = 3  # captures of a function that raises, or that does not do twice the same
@@ -149,7 +161,8 @@ class Compiled:
         if not capturing.acquire(blocking=False):  # another thread captures
             return self._function(*args, **kwargs)
         try:
-            return self._capture(entry, tensors, args, kwargs)
+            with bounded(tensors):
+                return self._capture(entry, tensors, args, kwargs)
         finally:
             capturing.release()
 
@@ -209,29 +222,29 @@ class Compiled:
         if len(news) == COUNT and self._source is not None and self._instead is None:
             changing = [k for k, values in enumerate(zip(*news, strict=False))
                         if len({exactly(v) for v in values}) == COUNT]  # fmt: skip
-            line = reading(self._source, changing)
-            if line is not None:
-                self._counts, self._instead = True, self._cut(line)
+            place = reading(self._source, changing)
+            if place is not None:
+                self._counts, self._instead = True, self._cut(place)
         return len(news) in ANYWAY and not self._counts
 
     # Functions in parts.
 
     def _in_parts(self, recorder: Recorder, result: Any) -> Callable[..., Any]:
         """The function cut where its capture broke; the function itself where that cannot be."""
-        line = recorder.line
+        place = recorder.place
         source = self._statements()
-        if line is None and source is not None:
-            line = blamed(source, recorder.changed, _unmade(result))
-        return self._cut(line)
+        if place is None and source is not None:
+            place = blamed(source, recorder.changed, _unmade(result))
+        return self._cut(place)
 
     def _statements(self) -> Source | None:
         plain, _ = body_of(self._function)
         return self._source or (plain and source_of(plain))
 
-    def _cut(self, line: int | None) -> Callable[..., Any]:
+    def _cut(self, place: tuple[int, int] | None) -> Callable[..., Any]:
         plain, given = body_of(self._function)
         source = self._statements()
-        made = source and split(source, line, self._part, self._unit)
+        made = source and split(source, place, self._part, self._unit)
         if not made:
             return self._function
         if not isinstance(self._function, Module):
@@ -365,7 +378,8 @@ def _key(value, tensors, objects):
     kind = value.__class__
     if kind is Tensor or kind in overrides.plain:
         tensors.append(value)
-        return kind, value.layout, value._node is not None, _first(tensors, value)
+        wanted, has = value._node is not None, value._grad is not None
+        return kind, value.layout, wanted, has, _first(tensors, value)
     if kind is tuple or kind is list:
         return kind, tuple([_key(v, tensors, objects) for v in value])
     if kind is dict:
@@ -396,12 +410,16 @@ class Recorder:
         self._capture = Capture(self._paces.numbers_of, getattr(plain, "__code__", None), sizes)
         self._watch = Watch(self._capture.end, self._capture.constant, tensors)
         self._watch.steps = self._paces.begin
+        self._watch.going_back = self._note_place
         self._paces.start(self._capture)
 
+    def _note_place(self) -> None:
+        self._back = self._capture.where()
+
     @property
-    def line(self) -> int | None:
-        """The line of the function at which the capture ended."""
-        return self._capture.line
+    def place(self) -> tuple[int, int] | None:
+        """The line and column of the function at which the capture ended."""
+        return self._capture.place
 
     @property
     def changed(self) -> Any:
@@ -418,11 +436,15 @@ class Recorder:
         watch.walk(target)
         thread = threading.get_ident()
         marks.compiling.add(thread)
+        modes_before = _modes()
         try:
             with capture, watch:
-                return target(*args, **kwargs)
+                result = target(*args, **kwargs)
         finally:
             marks.compiling.discard(thread)
+        if _modes() != modes_before:
+            capture.end("a mode was left on or off")
+        return result
 
     # What comes of it.
 
@@ -441,12 +463,16 @@ class Recorder:
                 raise Broken("a tensor that was there got a history, a shape or memory")
         leaving: list[Any] = []
         rebuild = _shape_of(result, leaving, self._tensors, watch.was_there)
-        grads = Grads(capture, watch)
+        grads = Grads(capture, watch, self._tensors)
         tensors = [*self._tensors, *(t._grad if g is None else g for t, g in grads.given)]
         self._name_arguments(tensors)
+        for node in nodes_behind([t._node for t in leaving] if watch.went_back else ()):
+            if node not in watch.consumed and not isinstance(node, AccumulateGrad):
+                capture.place = self._back
+                raise Broken("after backward(), something is computed that can be differentiated")
         pair = None
         if modes.state.grad and not watch.went_back and any(t._node is not None for t in leaving):
-            pair = Pair(capture, leaving, tensors, watch.first)
+            pair = Pair(capture, leaving, tensors, watch)
         program = pair.first if pair else capture.program([*leaving, *(g for _, g in grads.made)])
         reads = [*watch.reads.values(), *grads.reads, *(watch.hooks() if watch.went_back else ())]
         guard = Guard(reads, self._given(program))
@@ -500,7 +526,7 @@ class Grads:
     there before and are read are arguments like others: `given`.
     """
 
-    def __init__(self, capture: Capture, watch: Watch):
+    def __init__(self, capture: Capture, watch: Watch, arguments: list[Any]):
         self.made: list[tuple[Any, Any]] = []
         self.gone: list[Any] = []
         self.given: list[tuple[Any, Any]] = []
@@ -509,6 +535,10 @@ class Grads:
             if before is not None and capture.is_new(before):
                 before = None  # it was met later than its gradient was made
             now = tensor._grad
+            if any(tensor is a for a in arguments):
+                if now is not before or (before is not None and self._is_read(capture, before)):
+                    raise Broken("the gradient of an argument is used")
+                continue
             if before is None:
                 self.reads.append(Read(SlotOf(tensor, GRAD), "grad", None))
             elif self._is_read(capture, before):
@@ -576,7 +606,11 @@ class Variant:
         numbers = self._paces.numbers()
         for tensor in self._dropped:  # their memory is free for the new ones
             tensor._grad = None
-        made = self._run(tensors, numbers)
+        try:
+            made = self._run(tensors, numbers)
+        except KernelFailed:
+            self._paces.take_back()
+            raise
         count = self._count
         for tensor, grad in zip(self._parameters, made[count:], strict=True):
             tensor._grad = grad
@@ -617,6 +651,12 @@ def _tensor_again(value, leaving: list[Any], arguments, was_there) -> Callable[[
     return lambda made, tensors: made[k]
 
 
+def _modes() -> tuple:
+    """What a call may leave changed for whoever comes behind it."""
+    state = modes.state
+    return state.grad, state.inference, state.stack, modes.defaults.dtype, modes.defaults.device
+
+
 def _unmade(result: Any) -> int | None:
     """Which item of a tuple that was returned cannot be made again."""
     if isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], tuple):
@@ -647,9 +687,10 @@ def compile(
     """A function, or a module, that runs as a native program from its third call on.
 
     `model` is a module, or a function such as a whole training step: forward, backward and the
-    optimizer's update become one program. Without `model` the result is a decorator. What cannot be
-    captured runs as it is, unless `fullgraph` is true: then it raises RuntimeError.
-    `FLAMBEAU_SHOW=breaks` says what was not captured, and why.
+    optimizer's update become one program. Without `model` the result is a decorator. A statement
+    that cannot be captured runs as it is, and those before and after it become programs of their
+    own, unless `fullgraph` is true: then it raises RuntimeError. `FLAMBEAU_SHOW=breaks` says where
+    a function was split, and why.
 
     Every kind of arguments gets a program of its own. Their kernels are shared: once two programs
     were found to differ in numbers (lengths, and what is computed from them), these become
@@ -657,8 +698,11 @@ def compile(
     ever does. `mode` is "default", or "background": calls run as they are while a program is made
     ready in another thread. PyTorch's other modes are the default. `options` are not looked at.
 
-    Raises RuntimeError for an unknown mode.
+    Raises RuntimeError for an unknown mode, or a backend that is none of PyTorch's names or
+    "flambeau": they all mean this compiler.
     """
+    if backend not in BACKENDS:
+        raise RuntimeError(f"Invalid backend: {backend!r}. There is one compiler: 'flambeau'.")
     if mode not in MODES:
         raise RuntimeError(f"Unrecognized mode={mode}, should be one of: {', '.join(MODES[1:])}")
     if model is None:

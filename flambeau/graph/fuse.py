@@ -91,6 +91,8 @@ def nest_by(loop: Loop, by: int) -> Nest | None:
 
 def refined(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...] | None:
     """The coarsest shape that both are got from by merging neighbours; None where there is none."""
+    if 0 in a or 0 in b:
+        return None
     out: list[int] = []
     i, j = len(a) - 1, len(b) - 1
     left, right = 1, 1

@@ -6,31 +6,91 @@ autograd the pair is one node.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Sequence
 from typing import Any
 
-from flambeau.ops import AccumulateGrad, Node, Output
+from flambeau.ops import AccumulateGrad, Node, Output, next_order
 from flambeau.tensor import Tensor, engine, function, function_of
 
 from .capture import Broken, Capture
 from .execute import Executable
 from .passes import optimize
+from .state import Watch
+
+
+class Boundary(Node):
+    """Stands for the history of an argument while a function is captured, so that its backward ends
+    there.
+    """
+
+    __slots__ = ("behind", "tensor")
+
+    def __init__(self, tensor: Any):
+        self.order, self.saved = next_order(), ()
+        self.extra = self.shapes = None
+        self.tensor, self.behind = tensor, tensor._node
+        self.edges = (self.behind,)
+        tensor._node = self
+
+    def run(self, grad: Any, keep: bool) -> tuple:
+        return (grad,)
+
+    def leave(self) -> None:
+        """Gives the tensor its own history again."""
+        if self.tensor._node is self:
+            self.tensor._node = self.behind
+        self.tensor = None
+        if self.extra is not None and getattr(self.behind, "extra", self) is None:
+            self.behind.extra, self.extra = self.extra, None  # hooks are the tensor's own
+
+
+@contextlib.contextmanager
+def bounded(tensors: Sequence[Any]):
+    """A with block in which the histories of tensors lie behind boundaries."""
+    made = [
+        Boundary(t)
+        for t in {id(t): t for t in tensors}.values()
+        if t._node is not None and not isinstance(t._node, AccumulateGrad)
+    ]
+    try:
+        yield
+    finally:
+        for boundary in made:
+            boundary.leave()
+
+
+@contextlib.contextmanager
+def _closed(tensors: Sequence[Any]):
+    """A with block in which nothing passes the boundaries of tensors."""
+    nodes: list[Any] = [t._node for t in tensors if isinstance(t._node, Boundary)]
+    for node in nodes:
+        node.edges = ()
+    try:
+        yield
+    finally:
+        for node in nodes:
+            node.edges = (node.behind,)
 
 
 class Pair:
     """Two programs. ``run(tensors, numbers)`` is that of the first, recorded for backward."""
 
-    def __init__(self, capture: Capture, leaving: list[Any], tensors: list[Any], first: int):
+    def __init__(self, capture: Capture, leaving: list[Any], tensors: list[Any], watch: Watch):
         roots = [t for t in leaving if t._node is not None]
         self._roots = [k for k, t in enumerate(leaving) if t._node is not None]
-        inputs = _leaves(roots, tensors, first)
+        inputs = _leaves(roots, tensors, watch.first)
         # Arguments change from call to call; parameters do not.
         self._inputs = [next((k for k, t in enumerate(tensors) if t is i), i) for i in inputs]
         seeds = [_empty_like(t) for t in roots]
         self._seeds = [s.layout for s in seeds]
-        with Capture(sizes=capture.sizes) as backward:
+        backward = Capture(sizes=capture.sizes)
+        watch.tell(backward.end, backward.constant)
+        with backward, watch, _closed(tensors):
             for seed in seeds:
                 backward.give(seed)
             grads = engine.grad(roots, inputs, seeds, retain_graph=True, allow_unused=True)
+        watch.settle()
         if backward.broken is not None:
             raise Broken(backward.broken)
         self._absent = [g is None for g in grads]
@@ -39,6 +99,8 @@ class Pair:
         self.first = capture.program([*leaving, *(b.holder for b in saved)])
         self._count = len(leaving)
         self._program, self._fixed = program, backward.fixed
+        used = {b.argument for b in program.buffers()}
+        self._used = [k + len(seeds) in used for k in range(len(tensors))]
         self._saved_given = [b.holder for b in program.buffers() if _is_fixed(b)]
 
     def _saved(self, capture, program, seeds, tensors):
@@ -64,6 +126,9 @@ class Pair:
         """Takes the first program, made ready, and makes the second so."""
         self._executable = executable
         self._second = Executable(optimize(self._program), self._fixed)
+        # Autograd adds to gradients in place, unless it sees that somebody else has them.
+        met = [o.buffer for o in self._second.program.results]
+        self._shared = [k for k, b in enumerate(met) if b.holder is not None or b in met[:k]]
 
     def run(self, tensors, numbers):
         """The results, with one node of history."""
@@ -73,7 +138,8 @@ class Pair:
     def forward(self, ctx, tensors, numbers):
         made = self._executable.run(tensors, numbers)
         results, saved = made[: self._count], made[self._count :]
-        ctx.save_for_backward(*tensors, *saved, *self._saved_given)
+        kept = [t if u else None for t, u in zip(tensors, self._used, strict=True)]
+        ctx.save_for_backward(*kept, *saved, *self._saved_given)
         ctx.pair, ctx.split = self, (len(tensors), len(saved))
         ctx.mark_non_differentiable(*[r for k, r in enumerate(results) if k not in self._roots])
         return results
@@ -85,7 +151,10 @@ class Pair:
             for grad, layout in zip((grads[k] for k in self._roots), self._seeds, strict=True)
         ]
         tensors, saved = ctx.split
-        found = iter(self._second.run([*seeds, *given[: tensors + saved]], ()))
+        made = list(self._second.run([*seeds, *given[: tensors + saved]], ()))
+        for k in self._shared:
+            made[k] = made[k].clone()
+        found = iter(made)
         return [None if absent else next(found) for absent in self._absent]
 
 

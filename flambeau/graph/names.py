@@ -188,7 +188,7 @@ class Flow:
             self.through(statement.body, bound | targets)
             self.through(statement.orelse, bound)
             return bound
-        if isinstance(statement, ast.With) and all(map(_is_transparent, statement.items)):
+        if isinstance(statement, ast.With) and all(map(is_transparent, statement.items)):
             return self.through(statement.body, bound | binds)
         if isinstance(statement, ast.Try) or blocks_of(statement):
             for block in blocks_of(statement):
@@ -207,7 +207,8 @@ def _both(one: Any, other: Any) -> Any:
     return one if other is GONE else one & other
 
 
-def _is_transparent(item: ast.withitem) -> bool:
+def is_transparent(item: ast.withitem) -> bool:
+    """Whether a with block lets every error through."""
     call = item.context_expr
     function = call.func if isinstance(call, ast.Call) else call
     name = getattr(function, "attr", None) or getattr(function, "id", "")

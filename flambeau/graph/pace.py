@@ -40,6 +40,7 @@ class Paces:
         self._first: dict[tuple[int, int], dict[str, Any]] = {}  # the first state of each
         self._owners: dict[int, tuple[Any, Any]] = {}  # group and parameter, by their memory
         self._stepping: Any = None
+        self._last: list[tuple[Pace, dict[str, Any]]] = []
 
     def start(self, capture: Any) -> None:
         """Says which capture asks."""
@@ -103,9 +104,16 @@ class Paces:
     def numbers(self) -> tuple[float, ...]:
         """The numbers of the next step of all optimizers."""
         made: tuple[float, ...] = ()
+        self._last = [(pace, _plain(pace.states[0])) for pace in self._paces.values()]
         for pace in self._paces.values():
             made += pace.numbers()
         return made
+
+    def take_back(self) -> None:
+        """The numbers that were given last are those of the next step: it failed."""
+        for pace, state in self._last:
+            for each in pace.states:
+                each.update(state)
 
     def step_back(self) -> None:
         """Takes back the step that was made while capturing."""

@@ -17,7 +17,16 @@ import types
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from .names import FUNCTIONS, GONE, Flow, blocks_of, heads_of, names_of, parameters_of
+from .names import (
+    FUNCTIONS,
+    GONE,
+    Flow,
+    blocks_of,
+    heads_of,
+    is_transparent,
+    names_of,
+    parameters_of,
+)
 
 # Functions that look at the variables of who calls them.
 LOOKING = frozenset({"locals", "vars", "eval", "exec", "dir"})
@@ -97,8 +106,8 @@ def _is_code_of(node: Any, code: types.CodeType) -> bool:
     return (node.name, first) == (code.co_name, code.co_firstlineno)
 
 
-def blamed(source: Source, changed: Any, leaving: int | None) -> int | None:
-    """The line of the statement that changes what is called `changed`, or that binds the variable
+def blamed(source: Source, changed: Any, leaving: int | None) -> tuple[int, int] | None:
+    """The place of the statement that changes what is called `changed`, or that binds the variable
     which a part gives as number `leaving`, or else returns.
     """
     simple = [
@@ -106,8 +115,8 @@ def blamed(source: Source, changed: Any, leaving: int | None) -> int | None:
         if isinstance(n, ast.stmt) and not blocks_of(n)
     ]  # fmt: skip
     if changed is not None:
-        return next((s.lineno for s in simple if _changes(s, changed)), None)
-    last: Any = max(simple, key=lambda s: s.lineno, default=None)
+        return next((place_of(s) for s in simple if _changes(s, changed)), None)
+    last: Any = max(simple, key=place_of, default=None)
     if not isinstance(last, ast.Return):
         return None
     value: Any = last.value
@@ -115,18 +124,18 @@ def blamed(source: Source, changed: Any, leaving: int | None) -> int | None:
         value = value.elts[1] if isinstance(value.elts[1], ast.Tuple) else value
     if leaving is not None and isinstance(value, ast.Tuple):
         name = getattr(value.elts[leaving], "id", None)
-        binding = [s.lineno for s in simple if name in names_of([s])[1]]
+        binding = [place_of(s) for s in simple if name in names_of([s])[1]]
         if binding:
             return binding[-1]
-    return last.lineno
+    return place_of(last)
 
 
-def reading(source: Source, parameters: Sequence[int]) -> int | None:
-    """The line of the first statement that reads one of the parameters with these numbers."""
+def reading(source: Source, parameters: Sequence[int]) -> tuple[int, int] | None:
+    """The place of the first statement that reads one of the parameters with these numbers."""
     names = {parameters_of(source.arguments)[k] for k in parameters}
     statements = [n for s in source.body for n in _own_nodes(s) if isinstance(n, ast.stmt)]
-    lines = [s.lineno for s in statements if names & names_of(heads_of(s))[0]]
-    return min(lines, default=None)
+    places = [place_of(s) for s in statements if names & names_of(heads_of(s))[0]]
+    return min(places, default=None)
 
 
 def _changes(statement: ast.stmt, name: Any) -> bool:
@@ -153,11 +162,11 @@ def _changes(statement: ast.stmt, name: Any) -> bool:
 
 def split(
     source: Source,
-    line: int | None,
+    place: tuple[int, int] | None,
     compiled: Callable[[Any, Source], Any],
     unit: Callable[[Any], Any],
 ) -> types.FunctionType | None:
-    """The function in parts, the statement at `line` on its own; without a line, every statement.
+    """The function in parts, the statement at `place` on its own; without one, every statement.
     None where it cannot be cut. `compiled(function, source)` makes a part's callable, and `unit` is
     what calls go through that belong to no part.
     """
@@ -167,7 +176,7 @@ def split(
     nested = [x for s in source.body for x in _own_nodes(s) if x not in source.body]
     if reads & LOOKING or any(isinstance(x, ast.Global | ast.Nonlocal) for x in nested):
         return None
-    cutter = _Cutter(source, line, compiled, unit)
+    cutter = _Cutter(source, place, compiled, unit)
     body = cutter.block(source.body, set(cutter.parameters), cutter.inner)
     if not cutter.worth:
         return None
@@ -182,11 +191,12 @@ def split(
 class _Cutter:
     """Cuts one function."""
 
-    def __init__(self, source: Source, line: int | None, compiled: Any, unit: Any):
-        self._source, self._line, self._compiled = source, line, compiled
+    def __init__(self, source: Source, place: Any, compiled: Any, unit: Any):
+        self._source, self._place, self._compiled = source, place, compiled
         self.parameters = parameters_of(source.arguments)
         self.cells = source.cells | {UNIT: types.CellType(unit)}
         self.worth = False
+        self._caught: set[str] = set()  # names that are read where errors are caught, or behind
         self._outer = {
             name
             for node in ast.walk(ast.Module(source.body, []))
@@ -248,13 +258,13 @@ class _Cutter:
 
     def _movable(self, statement: Any) -> bool:
         """Whether a statement may be part of a compiled function."""
-        if self._line is None or isinstance(
+        if self._place is None or isinstance(
             statement,
             FUNCTIONS | ast.ClassDef | ast.Import | ast.ImportFrom | ast.Global | ast.Nonlocal
             | ast.Pass | ast.Raise | ast.Delete,
         ):  # fmt: skip
             return False
-        if statement.lineno <= self._line <= (statement.end_lineno or statement.lineno):
+        if _contains(statement, self._place):
             return False
         if _leaves_loop(statement):
             return False
@@ -281,14 +291,20 @@ class _Cutter:
         made = copy.copy(statement)
         is_loop = isinstance(statement, ast.For | ast.While)
         around = later | (Flow.needed([statement]) if is_loop else set())
+        caught = self._caught
         if isinstance(statement, ast.Try):
             around |= names_of(b for block in inside for b in block)[0]
+        if isinstance(statement, ast.Try) or (
+            isinstance(statement, ast.With) and not all(map(is_transparent, statement.items))
+        ):
+            self._caught = caught | around
         start = bound if bound is not GONE else set()
         if isinstance(statement, ast.For):
             start = start | names_of([statement.target])[1]
         if isinstance(statement, ast.With):
             start = start | names_of(statement.items)[1]
         self._replace_blocks(made, start, around)
+        self._caught = caught
         self._replace_heads(made)
         return made
 
@@ -330,6 +346,8 @@ class _Cutter:
         needs = flow.needs & self._locals
         if not ends:
             needs |= {name for name in leaving if name not in after}
+        if binds & self._caught and not (len(run) == 1 and isinstance(run[0], ast.Assign)):
+            return None  # an error in between leaves those bound that were bound before it
         if not needs <= bound or (self._shared & needs) or (self.inner & binds):
             return None
         order = [name for name in self.parameters if name in needs]
@@ -418,6 +436,18 @@ def _own_nodes(statement: Any):
         yield node
         if not isinstance(node, FUNCTIONS | ast.ClassDef):
             todo.extend(ast.iter_child_nodes(node))
+
+
+def place_of(node: Any) -> tuple[int, int]:
+    """Where a statement starts."""
+    return node.lineno, node.col_offset
+
+
+def _contains(node: Any, place: tuple[int, int]) -> bool:
+    """Whether a place is in a statement; that of a line without columns is in all on the line."""
+    if place[1] < 0:
+        return node.lineno <= place[0] <= node.end_lineno
+    return place_of(node) <= place < (node.end_lineno, node.end_col_offset)
 
 
 def _leaves_loop(statement: Any) -> bool:

@@ -12,6 +12,7 @@ ends the capture.
 from __future__ import annotations
 
 import builtins
+import collections
 import ctypes
 import gc
 import struct
@@ -44,8 +45,12 @@ EFFECTS = frozenset(
     {
         "manual_seed", "seed", "set_rng_state", "set_state", "save", "load", "set_default_dtype",
         "set_default_device", "set_num_threads", "from_numpy", "update_parameters", "update_bn",
+        "register_hook", "retain_grad", "register_post_accumulate_grad_hook",
     }
 )  # fmt: skip
+
+
+MAKING = ("tensor", "new_tensor")  # functions that make tensors of Python's values
 
 
 def exactly(value: Any) -> Any:
@@ -70,6 +75,8 @@ class Read:
                 return ABSENT
         if self.key is LENGTH:
             return len(self.container)
+        if self.key is CONTENT:
+            return content(self.container)
         try:
             return self.container[self.key]
         except (KeyError, IndexError):
@@ -78,7 +85,7 @@ class Read:
     def same(self) -> bool:
         """Whether the value is what it was: the object itself, or an equal plain value."""
         now, then = self.now(), self.expected
-        if now is then:
+        if now is then or (self.key is CONTENT and now == then):
             return True
         plain = isinstance(then, PLAIN) and type(now) is type(then)
         return plain and exactly(now) == exactly(then)
@@ -88,6 +95,30 @@ INSIDE, GIVEN, HELD = range(3)  # how a value was met: below the user's function
 # or in something that was there before
 ABSENT = type("Absent", (), {"__repr__": lambda self: "<absent>"})()
 LENGTH = type("Length", (), {"__repr__": lambda self: "len"})()
+CONTENT = type("Content", (), {"__repr__": lambda self: "elements"})()
+
+
+class Everything(set):
+    """The names in the code of functions that also make names up: all."""
+
+    def __and__(self, names: Any) -> set:
+        return set(names)
+
+    def __len__(self) -> int:
+        return sys.maxsize
+
+
+def is_array(value: Any) -> bool:
+    """Whether it is an array of NumPy's."""
+    return type(value).__module__ == "numpy" and hasattr(value, "tobytes")
+
+
+def content(value: Any) -> Any:
+    """The elements of what has no keys, to be compared: objects are the same or not."""
+    if isinstance(value, bytearray) or is_array(value):
+        return bytes(value) if isinstance(value, bytearray) else (value.shape, value.tobytes())
+    parts = [exactly(v) if isinstance(v, PLAIN) else id(v) for v in value]
+    return frozenset(parts) if isinstance(value, set) else parts
 
 
 class Watch:
@@ -110,9 +141,11 @@ class Watch:
         self.held: dict[int, Tensor] = {}  # those reached from elsewhere than from arguments
         self.optimizers: list[Any] = []
         self.steps: Callable[[Any], None] = lambda optimizer: None  # told who is about to step
+        self.going_back: Callable[[], None] = lambda: None  # told that backward is about to run
+        self.consumed: set[Any] = set()  # nodes that it ran through
         self.changed: Any = None  # the name of a value that the function changed
         self.went_back = False
-        self._end, self._constant = end, constant
+        self.tell(end, constant)
         self._names: set[str] = set()
         self._walked: dict[int, Any] = {}
         self._roots: list[Any] = []
@@ -126,6 +159,10 @@ class Watch:
         if shared is not None:
             self.walk(vars(shared)["_rand"])
         self._entered = False
+
+    def tell(self, end: Callable[[str], None], constant: Callable[[Tensor], None]) -> None:
+        """From now on, what was seen is said to these."""
+        self._end, self._constant = end, constant
 
     def __enter__(self):
         # What runs when garbage is collected is not the function's doing.
@@ -149,11 +186,8 @@ class Watch:
         elif event == "c_call":
             if self._is_users(frame):
                 self._check_call(argument)
-        elif event == "return" and frame.f_code.co_name == "tensor":
-            if (
-                frame.f_globals.get("__name__") == "flambeau.tensor.convert"
-                and argument is not None
-            ):
+        elif event == "return" and frame.f_code.co_name in MAKING and argument is not None:
+            if frame.f_globals.get("__name__", "").startswith("flambeau.tensor."):
                 self._constant(argument)
 
     def _check_own(self, frame) -> None:
@@ -175,6 +209,7 @@ class Watch:
                 self._end(f"{type(owner).__name__}.step() was called")
         elif name in ("backward", "backward_from") and module.endswith("autograd.engine"):
             self.went_back = True
+            self.going_back()
             self._check_history(frame)
             if frame.f_locals.get("retain_graph") or frame.f_locals.get("create_graph"):
                 self._end("backward() kept the graph")
@@ -186,6 +221,7 @@ class Watch:
         roots = roots if isinstance(roots, tuple | list) else (roots,)
         ends = {id(t._node) for t in self._arguments if t._node is not None}
         for node in nodes_behind([getattr(t, "_node", None) for t in roots]):
+            self.consumed.add(node)
             if id(node) in ends:
                 return self._end("backward() runs to an argument")
             if not isinstance(node, AccumulateGrad) and node.order < self.first:
@@ -202,11 +238,16 @@ class Watch:
         name = frame.f_globals.get("__name__") or ""
         known = self._open.get(name)
         if known is None:
-            closed = name.partition(".")[0] in CLOSED
+            closed = name.partition(".")[0] in CLOSED or name.startswith("namedtuple_")
             known = self._open[name] = not closed or name.startswith(OPEN)
         return known and not frame.f_code.co_filename.startswith(("<flambeau", "<frozen"))
 
     def _is_users(self, frame) -> bool:
+        """Whether the user's code runs in the frame, or Python's library called by it."""
+        while frame is not None and is_library(frame.f_globals):
+            frame = frame.f_back
+        if frame is None:
+            return False
         name = frame.f_globals.get("__name__") or ""
         return self._is_open(frame) and not name.startswith("flambeau")
 
@@ -219,6 +260,10 @@ class Watch:
         if owner is None and module == "builtins":
             if name not in PURE_BUILTINS:
                 self._end(f"{name}() was called")
+            elif name in ("getattr", "hasattr") and not isinstance(self._names, Everything):
+                self._names = Everything()
+                for root in self._roots:
+                    self.walk(root, INSIDE)
         elif owner is None and module and module.partition(".")[0] not in PURE_MODULES:
             if not module.startswith("flambeau"):
                 self._end(f"{module}.{name}() was called")
@@ -252,8 +297,9 @@ class Watch:
         scope = frame.f_globals
         if name in scope:
             value = scope[name]
-            if not isinstance(value, types.ModuleType):
-                self._read(scope, name, value)
+            self._read(scope, name, value)
+            if not isinstance(value, PLAIN):
+                self._roots.append(value)
                 self.walk(value)
 
     def _read(self, container, key, value) -> None:
@@ -281,7 +327,7 @@ class Watch:
         todo = [(value, level)]
         while todo:
             value, level = todo.pop()
-            if isinstance(value, PLAIN) or isinstance(value, type | types.ModuleType):
+            if isinstance(value, PLAIN):
                 continue
             if isinstance(value, Tensor):
                 self.tensors[id(value)] = value
@@ -293,6 +339,9 @@ class Watch:
                 continue
             if type(value).__module__.startswith("numpy.random"):
                 self._sources.setdefault(id(value), (value, str(_state_of(value))))
+                continue
+            if level != INSIDE and hasattr(type(value), "__next__"):
+                self._end(f"a {type(value).__name__} gives each run something else")
                 continue
             before, names = self._walked.get(id(value), (-1, 0))
             done = before >= level and names >= len(self._names)
@@ -318,7 +367,18 @@ class Watch:
             return list(value)
         if isinstance(value, dict | list):
             return self._items(value) if level != INSIDE and len(value) <= MOST else []
-        if hasattr(value, "param_groups") and hasattr(value, "step"):
+        if isinstance(value, set | collections.deque | bytearray) or is_array(value):
+            if level != INSIDE:
+                self._read(value, CONTENT, content(value))
+            return list(value) if isinstance(value, set | collections.deque) else []
+        if isinstance(value, types.ModuleType):
+            scope = vars(value)
+            if is_foreign(scope) or "-packages" in (scope.get("__file__") or ""):
+                return []
+            return self._entries(scope, self._names & scope.keys())
+        if isinstance(value, type):
+            return self._of_class(value)
+        if hasattr(type(value), "step") and "param_groups" in getattr(value, "__dict__", ()):
             if not any(o is value for o in self.optimizers):
                 self.optimizers.append(value)
             return [p for group in value.param_groups for p in group["params"]]
@@ -332,15 +392,35 @@ class Watch:
                 self._read(slot, name, slot[name])
                 found.append(slot[name])
         inside = getattr(value, "__dict__", None)
+        found += self._of_class(type(value), {} if inside is None else inside)
         if inside is None:
             return found
         names = self._names & inside.keys()
         if isinstance(value, Module):
             names |= {"training", "_parameters", "_buffers", "_modules"}
             names |= {name for name in inside if name.endswith("_hooks")}
+        return found + self._entries(inside, names)
+
+    def _entries(self, inside: dict, names) -> list[Any]:
         for name in names:
             self._read(inside, name, inside[name])
-        return found + [inside[name] for name in names]
+        return [inside[name] for name in names]
+
+    def _of_class(self, kind: type, inside: dict | None = None) -> list[Any]:
+        """What a class has under the names; for an instance, what is not hidden by its own."""
+        found = []
+        for owner in kind.__mro__:
+            if is_foreign({"__name__": owner.__module__}):
+                continue
+            [scope] = gc.get_referents(vars(owner))  # the dictionary behind the proxy
+            names = {n for n in self._names & scope.keys() if not n.startswith("__")}
+            if inside is not None:
+                names -= inside.keys()
+                for name in names:
+                    if not isinstance(scope[name], types.FunctionType):
+                        self._read(inside, name, ABSENT)
+            found += self._entries(scope, names)
+        return found
 
     def _items(self, value) -> list[Any]:
         self._read(value, LENGTH, len(value))
@@ -352,7 +432,13 @@ class Watch:
     def hooks(self) -> list[Read]:
         """That leaves have the hooks that they had when backward ran."""
         leaves = [t._node for t, _ in self.grads.values() if isinstance(t._node, AccumulateGrad)]
-        return [Read(SlotOf(n, EXTRA), "extra", n.extra) for n in leaves]
+        found = [Read(SlotOf(n, EXTRA), "extra", n.extra) for n in leaves]
+        for node in leaves:
+            tables = {} if node.extra is None else node.extra.hooks
+            for table in (tables, *tables.values()):
+                found.append(Read(table, LENGTH, len(table)))
+                found += [Read(table, key, hook) for key, hook in table.items()]
+        return found
 
     def settle(self) -> None:
         """Ends the capture where the function changed what it read: the next run would differ."""
@@ -381,10 +467,16 @@ def identity(tensor: Tensor) -> tuple[Any, Any, Any]:
     return tensor._node, tensor.layout, tensor.storage
 
 
+def is_library(scope: dict[str, Any]) -> bool:
+    """Whether these are the globals of a module of Python's library."""
+    root = (scope.get("__name__") or "").partition(".")[0]
+    return root in sys.stdlib_module_names and root != "__main__"
+
+
 def is_foreign(scope: dict[str, Any]) -> bool:
     """Whether these are the globals of a module that is not the user's: ours, or Python's."""
     root = (scope.get("__name__") or "").partition(".")[0]
-    return not root or root in CLOSED or (root in sys.stdlib_module_names and root != "__main__")
+    return not root or root in CLOSED or is_library(scope)
 
 
 def nodes_behind(nodes):
@@ -459,14 +551,17 @@ class Guard:
         self._reads = reads
         self._tensors = [(t, t.layout, t._node is not None) for t in tensors]
         rows: list[int] = []
+        self._slow = [read for read in reads if read.key is CONTENT]
         for read in reads:
-            rows += _row(read)
+            rows += () if read.key is CONTENT else _row(read)
         for tensor, layout, wanted in self._tensors:
             rows += (GUARD_KINDS.index("tensor"), id(tensor), int(wanted), id(layout))
         self._table = struct.pack(f"{len(rows)}q", *rows)
 
     def __call__(self) -> bool:
-        return runtime.unchanged(self._table) or self._equal()
+        if runtime.unchanged(self._table):
+            return not self._slow or all(read.same() for read in self._slow)
+        return self._equal()
 
     def _equal(self) -> bool:
         return all(
@@ -490,7 +585,8 @@ def _row(read: Read) -> tuple[int, int, int, int]:
         kind, number = "item", id(key)
     else:
         kind, number = "element", key
-    return GUARD_KINDS.index(kind), id(container), number, id(read.expected)
+    expected = 0 if read.expected is ABSENT else id(read.expected)
+    return GUARD_KINDS.index(kind), id(container), number, expected
 
 
 __all__ = [

@@ -5,14 +5,16 @@ import math
 from flambeau import ir
 from flambeau._base import numpy
 from flambeau.ir import math as scalar
+from flambeau.types import by_name
 
 from .family import Fold, chain
-from .family.arrays import adopt
 from .family.launch import broadcast
 from .family.pointwise import type_name
 from .op import composite
 from .promotion import compute_type
 from .reductions import accumulator
+
+INT64 = by_name("int64")
 
 
 def _power(x, p):
@@ -177,7 +179,7 @@ def pdist(self, p):
     if p < 0:
         raise RuntimeError("pdist only supports non-negative p values")
     places = numpy.triu_indices(self.layout.shape[0], 1)
-    first, second = (adopt(i).to(self.layout.device) for i in places)
+    first, second = (self.new_tensor(i, dtype=INT64) for i in places)
     if not first.layout.numel or not self.layout.shape[1]:
         return self.new_zeros((first.layout.numel,)) + self.sum() * 0
     return distance(self.index_select(0, first), self.index_select(0, second), p)

@@ -5,7 +5,7 @@ from flambeau.types import by_name
 
 from .extremes import aminmax
 from .facts import type_name
-from .family import chain, indexed
+from .family import chain, indexed, pointwise
 from .family.chain import viewed
 from .indexing import placed
 from .op import composite, find
@@ -117,6 +117,22 @@ _one_hot = chain(
 )
 
 
+def _no_class(self, num_classes):
+    if aminmax(self)[0].item() < 0:
+        return RuntimeError("Class values must be non-negative.")
+    return RuntimeError("Class values must be smaller than num_classes.")
+
+
+_class_below = pointwise(
+    "nn::_class_below(Tensor self, int num_classes) -> Tensor",
+    """The same numbers, which must lie in [0, num_classes).""",
+    scalar=lambda self, num_classes: self,
+    refuses=lambda self, num_classes: ~((self >= 0) & (self < num_classes)),
+    refusal=_no_class,
+    function=False,
+)
+
+
 @composite("nn::one_hot(Tensor self, int num_classes=-1) -> Tensor")
 def one_hot(self, num_classes):
     """1 at the class that each element names, 0 elsewhere, along a new last dimension (int64)."""
@@ -129,11 +145,6 @@ def one_hot(self, num_classes):
         if num_classes <= 0:
             raise RuntimeError("Can not infer total number of classes from empty tensor.")
         return self.new_zeros((*self.layout.shape, num_classes))
-    lowest, largest = (x.item() for x in aminmax(self))
-    if lowest < 0:
-        raise RuntimeError("Class values must be non-negative.")
     if num_classes == -1:
-        num_classes = largest + 1
-    elif largest >= num_classes:
-        raise RuntimeError("Class values must be smaller than num_classes.")
-    return _one_hot(self, num_classes)
+        num_classes = max(aminmax(self)[1].item() + 1, 1)
+    return _one_hot(_class_below(self, num_classes), num_classes)

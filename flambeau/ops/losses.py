@@ -87,6 +87,17 @@ def kl_div(self, target, reduction, log_target):
     return reduce(loss, reduction)
 
 
+_probability = pointwise(
+    "nn::_probability(Tensor self) -> Tensor",
+    """The same numbers, which must lie in [0, 1].""",
+    scalar=lambda self: self,
+    refuses=lambda self: ~((self >= 0) & (self <= 1)),
+    refusal=lambda self: RuntimeError("all elements of input should be between 0 and 1"),
+    grad=dict(self=lambda grad: grad),
+    function=False,
+)
+
+
 @composite(
     "nn::binary_cross_entropy(Tensor self, Tensor target, Tensor? weight=None, int reduction=Mean) "
     "-> Tensor"
@@ -98,10 +109,7 @@ def binary_cross_entropy(self, target, weight, reduction):
             f"Found dtype {type_name(target.layout.dtype)} but expected "
             f"{type_name(self.layout.dtype)}"
         )
-    if self.layout.numel:
-        low, high = (x.item() for x in find("aminmax").door(self.detach()))
-        if not (low >= 0 and high <= 1):
-            raise RuntimeError("all elements of input should be between 0 and 1")
+    self = _probability(self)
     loss = -(target * self.log().clamp(min=-100) + (1 - target) * (-self).log1p().clamp(min=-100))
     return reduce(_weighted(loss, weight), reduction)
 

@@ -9,7 +9,6 @@ from flambeau.types import by_name, looks_channels_last
 
 from .convolution import crop, fold_windows, output_size, windows, zero_pad
 from .family import Fold, chain, fixed, opaque, reduction
-from .family.arrays import adopt
 from .op import also, composite
 from .promotion import compute_type
 from .upsample import Taps, resample
@@ -524,7 +523,7 @@ def _largest_of_cells(self, sizes):
     apart = [v for t in tables for v in t.shape]
     x, flat = self, numpy.zeros((), numpy.int64)
     for d, table in enumerate(tables):
-        x = x.index_select(len(lead) + d, adopt(table.ravel()).to(x.layout.device))
+        x = x.index_select(len(lead) + d, x.new_tensor(table.ravel(), dtype=INT64))
         shape = [1] * (2 * rank)
         shape[2 * d : 2 * d + 2] = table.shape
         flat = flat * spatial[d] + table.reshape(shape)
@@ -532,9 +531,8 @@ def _largest_of_cells(self, sizes):
     values, positions = window_max(x.reshape((*lead, *apart)), dims)
     order = (*range(0, 2 * rank, 2), *range(1, 2 * rank, 2))
     count = math.prod(t.shape[1] for t in tables)
-    places = adopt(
-        numpy.broadcast_to(flat, apart).transpose(order).reshape(math.prod(sizes), count)
-    ).to(x.layout.device)
+    cells = numpy.broadcast_to(flat, apart).transpose(order).reshape(math.prod(sizes), count)
+    places = x.new_tensor(cells, dtype=INT64)
     wanted = positions.reshape((-1, math.prod(sizes), 1))
     found = places.expand((wanted.layout.shape[0], *places.layout.shape)).gather(2, wanted)
     return values, found.reshape(values.layout.shape)

@@ -395,7 +395,8 @@ embedding_bag: X(5, 3), I(5, 6), N(0, 2, 5); X(5, 3), I(5, 6), N(0, 2, 5), False
 _bags: N(0, 2, 5), 6, False
 _bag_largest: X(6, 3), I(6, 5), N(0, 0, 1, 1, 2), B(5) | True, 3
 _gathered_sum: X(6, 3), I(6, 5), N(0, 0, 1, 1, 2), X(5), B(5), 3
-nn.one_hot _one_hot: I(4, 5), 4
+nn.one_hot _one_hot nn._class_below: I(4, 5), 4
+nn._probability: U(3, 4)
 nn.scaled_dot_product_attention: X(2, 3, 4), X(2, 5, 4), X(2, 5, 4); \
 X(2, 2, 3, 4), X(2, 2, 3, 4), X(2, 2, 3, 4), is_causal=True; \
 X(2, 3, 4), X(2, 5, 4), X(2, 5, 4), X(3, 5)

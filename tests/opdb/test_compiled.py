@@ -9,9 +9,16 @@ import flambeau as torch
 from flambeau.graph import compile
 
 CASES = [(key, text) for key in OPS for text in calls(key) if key not in UNWRITTEN]
-# Ops that cannot be part of a program: their results have a shape, or are no tensors, by what the
-# elements are.
-BREAKS = set()
+# Ops that are no part of a program: they are about elements, the shape of their results is, or they
+# look at elements to refuse some.
+BREAKS = {
+    "_nonzero", "nonzero", "argwhere", "masked_select", "masked_scatter", "_rows_where", "unique",
+    "unique_consecutive", "_tally", "_repeated", "repeat_interleave", "bincount", "histc",
+    "embedding_renorm_", "allclose", "ctc_loss.Tensor",
+    "nn.multi_margin_loss", "nn.multilabel_margin_loss", "nn.max_unpool2d", "nn.max_unpool3d",
+    "linalg.lu_factor", "linalg.eig", "linalg.eigvals", "linalg.ldl_factor",
+    "linalg.ldl_factor_ex", "index: X(3, 4), [B(3)]", "index_fill: X(3, 4), 1, N(2, 0), X()",
+}  # fmt: skip
 
 
 def wanting(call):
@@ -32,7 +39,8 @@ def run(function, call, seed):
     if wanted:
         seeds = [torch.full_like(t, 0.5) for t in wanted]
         grads = torch.autograd.grad(wanted, given, seeds, allow_unused=True)
-    return [*out, *grads, *tensors(call), torch.rand(1)]
+    orders = [t.stride() for t in out if isinstance(t, torch.Tensor)]
+    return [*out, *orders, *grads, *tensors(call), torch.rand(1)]
 
 
 def equal(found, expected):
@@ -42,7 +50,6 @@ def equal(found, expected):
             assert a is b or a == b or (a != a and b != b)
             continue
         assert (a.dtype, a.shape, a.requires_grad) == (b.dtype, b.shape, b.requires_grad)
-        assert a.stride() == b.stride()
         numpy.testing.assert_array_equal(array(a), array(b))
 
 
@@ -63,4 +70,4 @@ def test_compiled_ops(key, text):
             equal(run(compiled, make(fresh(key, text, torch.float32)), k), expected)
         entries = compiled._entries.values()
         reasons = {e.reason.split("\n")[0] for e in entries if e.reason}
-        assert (bool(reasons)) == (key in BREAKS), reasons
+        assert not reasons or key in BREAKS or f"{key}: {text}" in BREAKS, reasons

@@ -1,5 +1,7 @@
 """`compile`: programs in place of Python give what Python gives, bit for bit, whatever changes."""
 
+import types
+
 import numpy
 import pytest
 
@@ -332,6 +334,35 @@ def test_errors_are_those_of_the_users_line():
     assert torch.equal(compiled(good), table(good).detach().sum())
 
 
+def test_a_step_that_is_refused_did_not_happen():
+    x, y = torch.rand(4, 3), torch.rand(4, 2)
+    found = []
+    for wrap in (lambda f: f, compile):
+        layer = nn.Linear(3, 2)
+        with torch.no_grad():
+            layer.weight.fill_(0.5)
+            layer.bias.zero_()
+        optimizer = torch.optim.Adam(layer.parameters())
+
+        def step(x, y):
+            optimizer.zero_grad()  # noqa: B023
+            loss = F.binary_cross_entropy(layer(x).sigmoid() * x.amax(), y)  # noqa: B023
+            loss.backward()
+            optimizer.step()  # noqa: B023
+            return loss
+
+        step = wrap(step)
+        for k in range(8):
+            if k in (1, 5):
+                with pytest.raises(RuntimeError, match="between 0 and 1"):
+                    step(x + 100, y)
+            else:
+                step(x, y)
+        found.append(states(layer))
+    same(*found)
+    assert variants(step)
+
+
 def test_arguments_on_the_same_memory():
     def function(a, b):
         a.add_(1)
@@ -515,3 +546,51 @@ def test_what_programs_ask_and_tell_the_compiler():
     assert torch.compiler.list_backends() == ["flambeau"]
     with pytest.raises(RuntimeError, match="stance"):
         torch.compiler.set_stance("hurry")
+
+
+def test_values_of_classes_modules_sets_and_arrays():
+    module = types.ModuleType("settings_of_a_user")
+    module.scale = 2.0
+
+    class Settings:
+        shift = 1.0
+        on = True
+
+    thing, names, table = Settings(), {"a"}, numpy.ones(2, dtype=numpy.float32)
+    extra = types.SimpleNamespace(k1=1.0, k2=2.0)
+
+    def function(x, k=1):
+        y = x * module.scale + Settings.shift + (thing.shift if thing.on else 0)
+        y = y + (5 if "b" in names else 0) + torch.tensor(table)
+        return y + getattr(extra, f"k{k}")
+
+    compiled = compile(function)
+
+    def check():
+        for _ in range(4):
+            x = torch.ones(2)
+            assert compiled(x).tolist() == function(x).tolist()
+
+    check()
+    assert len(variants(compiled)) == 1, reasons(compiled)
+    module.scale = 3.0
+    check()
+    Settings.shift = 4.0
+    check()
+    thing.shift = 7.0
+    check()
+    Settings.on = False
+    check()
+    names.add("b")
+    check()
+    table[0] = 9
+    check()
+    extra.k1 = 8.0
+    check()
+    assert not reasons(compiled)
+
+
+def test_iterators_are_read_on():
+    rows = iter([torch.ones(2) * k for k in range(8)])
+    compiled = compile(lambda x: x + next(rows))
+    assert [compiled(torch.zeros(2))[0].item() for _ in range(6)] == [0, 1, 2, 3, 4, 5]

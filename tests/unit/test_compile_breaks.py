@@ -1,8 +1,11 @@
 """Functions of which a part cannot be captured: cut into parts, they do what they did."""
 
+import random
 import threading
+import time
 import traceback
 
+import numpy
 import pytest
 
 import flambeau as torch
@@ -437,3 +440,149 @@ def test_gradients_that_a_step_reads_or_drops():
             assert layer.weight.grad is None
         found.append(layer.weight.tolist())
     assert found[0] == found[1] and programs(step) == 1
+
+
+def test_hooks_of_gradients():
+    weight, seen = torch.ones(3, requires_grad=True), []
+    weight.register_hook(lambda g: g * 3)
+
+    def watched(x):
+        y = x * weight
+        y.register_hook(lambda g: seen.append(1))
+        return y.sum()
+
+    def whole(x):
+        weight.grad = None
+        (x * weight).sum().backward()
+        return weight.grad * 1
+
+    outside, inside, step = compile(lambda x: (x * weight).sum()), compile(watched), compile(whole)
+    for _ in range(5):
+        weight.grad = None
+        outside(torch.ones(3)).backward()
+        assert weight.grad.tolist() == [3, 3, 3]
+        inside(torch.ones(3)).backward()
+        assert step(torch.ones(3)).tolist() == [3, 3, 3]
+    assert len(seen) == 5
+    weight.register_hook(lambda g: g + 1)
+    assert step(torch.ones(3)).tolist() == [4, 4, 4]
+
+
+def test_hooks_that_a_function_puts_on_its_argument():
+    def function(x):
+        x.register_hook(lambda g: g * 2)
+        return x * 3
+
+    compiled = compile(function)
+    for _ in range(5):
+        leaf = torch.ones(2, requires_grad=True)
+        x = leaf * 1
+        (compiled(x) + x).sum().backward()
+        assert leaf.grad.tolist() == [8, 8]
+
+
+def test_a_module_that_is_used_several_times_in_one_graph():
+    layer = nn.Linear(3, 3)
+    compiled = compile(layer)
+    for k in range(4):
+        found = []
+        for call in (layer, compiled):
+            layer.zero_grad()
+            x = torch.linspace(-1, 1, 3) * k
+            for _ in range(3):
+                x = call(x * 2 + x)
+            x.sum().backward()
+            found.append((x.tolist(), layer.weight.grad.tolist(), layer.bias.grad.tolist()))
+        assert found[0] == found[1]
+    assert programs(compiled) == 2
+
+
+def test_functions_with_gradients_of_their_own_read_values():
+    class Scaled(torch.autograd.Function):
+        by = 2.0
+
+        @staticmethod
+        def forward(ctx, x):
+            return x * 1
+
+        @staticmethod
+        def backward(ctx, grad):
+            return grad * Scaled.by * LEVEL["of"]
+
+    compiled = compile(lambda x: Scaled.apply(x).sum())
+    for k in range(8):
+        LEVEL["of"] = 1.0 + k // 4
+        x = torch.ones(2, requires_grad=True)
+        compiled(x).backward()
+        assert x.grad.tolist() == [2.0 * LEVEL["of"]] * 2
+
+
+LEVEL = {"of": 1.0}
+
+
+def test_numbers_drawn_outside_of_the_streams():
+    generator = numpy.random.default_rng(0)
+    for draw in (random.random, numpy.random.rand, generator.random, time.perf_counter):
+        compiled = compile(lambda x, draw=draw: x + float(draw()))
+        zero = torch.zeros(1, dtype=torch.float64)
+        assert len({compiled(zero).item() for _ in range(6)}) == 6
+
+
+def test_second_derivatives_and_checkpoints():
+    layer = nn.Linear(3, 3)
+
+    def penalty(x, w):
+        y = (x * w).sin().sum()
+        [grad] = torch.autograd.grad(y, w, create_graph=True)
+        return grad.square().sum()
+
+    def saving(x, w):
+        return torch.utils.checkpoint.checkpoint(layer, x * w, use_reentrant=False).sum()
+
+    for function in (penalty, saving):
+        compiled = compile(function)
+        for k in range(5):
+            x, w, v = torch.ones(2, 3) * k, *(torch.ones(3, requires_grad=True) for _ in range(2))
+            function(x, w).backward(), compiled(x, v).backward()
+            assert torch.equal(w.grad, v.grad)
+
+
+def test_gradients_of_arguments_and_modes_that_stay():
+    def taking(x):
+        out = x.grad * 2 if x.grad is not None else x.detach() * 1
+        x.grad = None
+        return out
+
+    compiled = compile(taking)
+    for k in range(6):
+        x = torch.ones(2, requires_grad=True)
+        x.grad = torch.full((2,), float(k)) if k % 2 else None
+        assert compiled(x).tolist() == ([2.0 * k] * 2 if k % 2 else [1.0, 1.0])
+        assert x.grad is None
+
+    compiled = compile(lambda x: (x * 2, torch.set_grad_enabled(False))[0])
+    for _ in range(4):
+        with torch.enable_grad():
+            compiled(torch.ones(1))
+            assert not torch.is_grad_enabled()
+
+
+def test_what_is_computed_behind_a_backward_can_be_differentiated():
+    found = []
+    for wrap in (lambda f: f, compile):
+        model = net()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+        def step(x, y):
+            optimizer.zero_grad(set_to_none=False)  # noqa: B023
+            loss = F.cross_entropy(model(x), y)  # noqa: B023
+            loss.backward()
+            optimizer.step()  # noqa: B023
+            return model(x), loss  # noqa: B023
+
+        step = wrap(step)
+        for x, y in batches(8):
+            step(x, y)[0].square().sum().backward()
+            optimizer.step()
+        found.append([p.tolist() for p in model.parameters()])
+    assert found[0] == found[1] and programs(step)

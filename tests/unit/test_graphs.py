@@ -295,3 +295,23 @@ def test_messages_name_the_op_and_the_line():
         ):
             read()
         assert "test_graphs.py" in str(error.value)
+
+
+def test_memory_comes_back_when_a_graph_is_reset():
+    def captured(fails):
+        x, graph = torch.randn(40_000), torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            y = torch.fft.rfft(x * 2).real + 1
+            assert not fails, "the user's own"
+        graph.replay()
+        graph.reset()
+        return y.sum()
+
+    captured(False)
+    gc.collect()
+    before = runtime.memory().allocated
+    captured(False)
+    with pytest.raises(AssertionError, match="own"):
+        captured(True)
+    gc.collect()
+    assert runtime.memory().allocated == before
