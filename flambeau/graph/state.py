@@ -173,7 +173,10 @@ class Watch:
         return self
 
     def __exit__(self, *exception):
-        sys.setprofile(self._outer)
+        if self._outer is None or callable(self._outer):
+            sys.setprofile(self._outer)
+        else:
+            self._outer.enable()  # cProfile's, which is no function
         if self._collecting:
             gc.enable()
 

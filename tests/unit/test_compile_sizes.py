@@ -1,5 +1,7 @@
 """Compiled functions on many lengths: what differs are numbers, so kernels are shared."""
 
+import cProfile
+
 import pytest
 
 import flambeau as torch
@@ -138,3 +140,15 @@ def test_modes():
         torch.compile(lambda x: x, mode="fast")
     for mode in ("default", "reduce-overhead", "max-autotune"):
         assert torch.compile(lambda x: x + 1, mode=mode)(torch.ones(1)).item() == 2
+
+
+def test_a_profiler_around_a_capture_goes_on():
+    compiled = torch.compile(lambda x: x.tanh() + 1, fullgraph=True)
+    x, profile = torch.ones(3), cProfile.Profile()
+    profile.enable()
+    for _ in range(3):
+        compiled(x)
+    sorted([1])
+    profile.disable()
+    called = {entry.code for entry in profile.getstats()}
+    assert "<built-in method builtins.sorted>" in called and "program of" in compiled.show()
