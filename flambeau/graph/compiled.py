@@ -476,9 +476,12 @@ class Recorder:
         program = pair.first if pair else capture.program([*leaving, *(g for _, g in grads.made)])
         reads = [*watch.reads.values(), *grads.reads, *(watch.hooks() if watch.went_back else ())]
         guard = Guard(reads, self._given(program))
-        return Variant(
+        variant = Variant(
             program, capture.fixed, pair, guard, rebuild, len(leaving), grads, self._paces
         )
+        capture.release()
+        grads.release()
+        return variant
 
     def _read_optimizer(self, optimizer) -> None:
         """Options and state tensors are what they were; the numbers are computed anew."""
@@ -539,7 +542,9 @@ class Grads:
                 if now is not before or (before is not None and self._is_read(capture, before)):
                     raise Broken("the gradient of an argument is used")
                 continue
-            if before is None:
+            if before is None and capture.is_new(tensor):
+                pass  # the next run has another in its place
+            elif before is None:
                 self.reads.append(Read(SlotOf(tensor, GRAD), "grad", None))
             elif self._is_read(capture, before):
                 self.given.append((tensor, before))
@@ -554,6 +559,10 @@ class Grads:
             self.made.append((tensor, now))
         self.layouts = [(t, g.layout, g._node is not None) for t, g in self.given]
 
+    def release(self) -> None:
+        """Lets go of the run's gradients."""
+        self.made, self.given = [], []
+
     def _is_read(self, capture: Capture, before: Any) -> bool:
         buffer = capture.buffer_of(before)
         if buffer is None:
@@ -564,7 +573,7 @@ class Grads:
 
     def present(self, tensors: list[Any]) -> list[Any]:
         """The arguments, and the gradients that are given. Raises Unfit where they are others."""
-        if not self.given:
+        if not self.layouts:
             return tensors
         all_of = list(tensors)
         for tensor, layout, wanted in self.layouts:
@@ -573,7 +582,7 @@ class Grads:
                 raise Unfit
             all_of.append(now)
         if len({id(t.storage) for t in all_of}) < len({id(t.storage) for t in tensors}) + len(
-            self.given
+            self.layouts
         ):
             raise Unfit  # some of them are the same memory
         return all_of
