@@ -360,9 +360,7 @@ def filled(kernel: ir.Kernel, numbers) -> ir.Kernel:
 
 def _with_numbers(kernel: ir.Kernel, numbers) -> ir.Kernel:
     mapping = {}
-    roots = [e for group in kernel.values() for v in group for e in ir.parts(v)]
-    roots += [] if kernel.check is None else [kernel.check]
-    for e in ir.topological(roots):
+    for e in kernel.expressions:
         if e.op == "param":
             value = numbers[e.value]
             mapping[e] = value if isinstance(value, ir.Expr) else ir.const(value, e.dtype)

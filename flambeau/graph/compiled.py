@@ -100,6 +100,7 @@ class Compiled:
         """Forgets all programs."""
         self._entries: dict[Any, Entry] = {}
         dynamic = self._options.dynamic
+        self._read = set[str]()  # names of attributes
         self._sizes = None if dynamic is False else Sizes(always=dynamic is True)
         self._news: list[tuple] = []  # the arguments of the first keys, where they are plain
         self._counts = False  # whether some are different at each call
@@ -167,7 +168,7 @@ class Compiled:
             capturing.release()
 
     def _capture(self, entry: Entry, tensors, args, kwargs):
-        recorder = Recorder(self._function, tensors, self._sizes)
+        recorder = Recorder(self._function, tensors, self._sizes, self._read)
         casting.clear_autocast_cache()  # casts made outside are not those of the next run
         try:
             result = recorder.run(args, kwargs)
@@ -400,7 +401,7 @@ def _first(tensors, tensor) -> int:
 class Recorder:
     """One captured run of a function."""
 
-    def __init__(self, function, tensors, sizes: Sizes | None):
+    def __init__(self, function, tensors, sizes: Sizes | None, names: set[str]):
         self._function, self._tensors = function, tensors
         if sizes is not None:
             sizes.start()
@@ -408,7 +409,7 @@ class Recorder:
         plain, _ = body_of(function)
         self._before = [(t, *identity(t)) for t in tensors]
         self._capture = Capture(self._paces.numbers_of, getattr(plain, "__code__", None), sizes)
-        self._watch = Watch(self._capture.end, self._capture.constant, tensors)
+        self._watch = Watch(self._capture.end, self._capture.constant, tensors, names)
         self._watch.steps = self._paces.begin
         self._watch.going_back = self._note_place
         self._paces.start(self._capture)
