@@ -11,7 +11,7 @@ import struct
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from flambeau.ir import Kernel, Reduce, load, parts, position, state, topological
+from flambeau.ir import Kernel, Reduce, load, position, state, topological
 from flambeau.types import DType, Layout
 
 from .access import Operand
@@ -83,11 +83,6 @@ def byte_strides(layout: Layout) -> list[int]:
     return [s * layout.dtype.itemsize for s in layout.strides]
 
 
-def expressions(kernel: Kernel) -> list:
-    roots = [e for group in kernel.values() for v in group for e in parts(v)]
-    return topological(roots + ([kernel.check] if kernel.check is not None else []))
-
-
 def merged(dims: list[Dim]) -> list[Dim]:
     """Neighbours that every operand runs through with one stride, made one."""
     out: list[Dim] = []
@@ -129,7 +124,7 @@ def width(kernel: Kernel, target: Target) -> int:
     """
     uniform: set = set()
     types = set()
-    for e in expressions(kernel):
+    for e in kernel.expressions:
         if e.op in ("param", "const", "count") or (e.args and uniform.issuperset(e.args)):
             uniform.add(e)
         else:
@@ -179,7 +174,7 @@ def body_cost(request: Request, lanes: int, elements: int) -> float:
     they are large.
     """
     kernel = request.kernel
-    cycles = _cycles(expressions(kernel), lanes, request.target)
+    cycles = _cycles(kernel.expressions, lanes, request.target)
     size = sum(dtype.itemsize for dtype in moved(kernel))
     size += 0 if kernel.kind == "reduce" else sum(dtype.itemsize for dtype in kernel.outputs)
     return max(0.3 * cycles / lanes, size * (0.008 if size * elements < CACHE else 0.035))
@@ -246,7 +241,7 @@ def row_major(shape, axes) -> list[int]:
 
 def with_position(request: Request, strides: list, shape, axes) -> list:
     """`strides` of the operands, and those of the position where the body asks for it."""
-    if position not in expressions(request.kernel):
+    if position not in request.kernel.expressions:
         return strides
     return [*strides, request.counter[0] if request.counter else row_major(shape, axes)]
 

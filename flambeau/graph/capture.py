@@ -292,6 +292,15 @@ class Capture:
         """The buffer that a tensor lies in, if the capture met it."""
         return self._buffers.get(id(tensor.storage))
 
+    def release(self) -> None:
+        """Lets go of the run's memory. Of arguments, only layouts matter from now on."""
+        for buffer in self._buffers.values():
+            buffer.storage = None
+            if buffer.argument is not None:
+                buffer.holder = runtime.wrap(runtime.foreign(0, 0, None), buffer.holder.layout, 0)
+        self._buffers.clear()
+        self.instructions = []
+
     def program(self, results) -> Program:
         """What was recorded; `results` are the tensors that leave it."""
         return Program(list(self.instructions), [self._operand(t) for t in results], self.numbers)
@@ -351,9 +360,7 @@ def filled(kernel: ir.Kernel, numbers) -> ir.Kernel:
 
 def _with_numbers(kernel: ir.Kernel, numbers) -> ir.Kernel:
     mapping = {}
-    roots = [e for group in kernel.values() for v in group for e in ir.parts(v)]
-    roots += [] if kernel.check is None else [kernel.check]
-    for e in ir.topological(roots):
+    for e in kernel.expressions:
         if e.op == "param":
             value = numbers[e.value]
             mapping[e] = value if isinstance(value, ir.Expr) else ir.const(value, e.dtype)
@@ -370,20 +377,30 @@ def _call(stage, found, launch) -> Call:
     return Call(stage, placed, written, "kernel")
 
 
+HOLE = type("Hole", (), {"__repr__": lambda self: "<a tensor>"})()
+
+
 def _again(op, args, count, places):
     """A function that performs the op on `count` other tensors; those behind take the results at
     `places`.
     """
 
+    def without(value):
+        if isinstance(value, tuple | list):
+            return type(value)(HOLE if _is(v) else v for v in value)
+        return HOLE if _is(value) else value
+
+    given_args = [without(a) for a in args]
+
     def run(*tensors):
         given = iter(tensors[:count])
         again = [
             next(given)
-            if _is(a)
-            else type(a)(next(given) if _is(t) else t for t in a)
+            if a is HOLE
+            else type(a)(next(given) if v is HOLE else v for v in a)
             if isinstance(a, tuple | list)
             else a
-            for a in args
+            for a in given_args
         ]
         result = op.slow(tuple(again))
         results = result if isinstance(result, tuple | list) else (result,)

@@ -100,6 +100,7 @@ class Compiled:
         """Forgets all programs."""
         self._entries: dict[Any, Entry] = {}
         dynamic = self._options.dynamic
+        self._read = set[str]()  # names of attributes
         self._sizes = None if dynamic is False else Sizes(always=dynamic is True)
         self._news: list[tuple] = []  # the arguments of the first keys, where they are plain
         self._counts = False  # whether some are different at each call
@@ -167,7 +168,7 @@ class Compiled:
             capturing.release()
 
     def _capture(self, entry: Entry, tensors, args, kwargs):
-        recorder = Recorder(self._function, tensors, self._sizes)
+        recorder = Recorder(self._function, tensors, self._sizes, self._read)
         casting.clear_autocast_cache()  # casts made outside are not those of the next run
         try:
             result = recorder.run(args, kwargs)
@@ -400,7 +401,7 @@ def _first(tensors, tensor) -> int:
 class Recorder:
     """One captured run of a function."""
 
-    def __init__(self, function, tensors, sizes: Sizes | None):
+    def __init__(self, function, tensors, sizes: Sizes | None, names: set[str]):
         self._function, self._tensors = function, tensors
         if sizes is not None:
             sizes.start()
@@ -408,7 +409,7 @@ class Recorder:
         plain, _ = body_of(function)
         self._before = [(t, *identity(t)) for t in tensors]
         self._capture = Capture(self._paces.numbers_of, getattr(plain, "__code__", None), sizes)
-        self._watch = Watch(self._capture.end, self._capture.constant, tensors)
+        self._watch = Watch(self._capture.end, self._capture.constant, tensors, names)
         self._watch.steps = self._paces.begin
         self._watch.going_back = self._note_place
         self._paces.start(self._capture)
@@ -476,9 +477,12 @@ class Recorder:
         program = pair.first if pair else capture.program([*leaving, *(g for _, g in grads.made)])
         reads = [*watch.reads.values(), *grads.reads, *(watch.hooks() if watch.went_back else ())]
         guard = Guard(reads, self._given(program))
-        return Variant(
+        variant = Variant(
             program, capture.fixed, pair, guard, rebuild, len(leaving), grads, self._paces
         )
+        capture.release()
+        grads.release()
+        return variant
 
     def _read_optimizer(self, optimizer) -> None:
         """Options and state tensors are what they were; the numbers are computed anew."""
@@ -539,7 +543,9 @@ class Grads:
                 if now is not before or (before is not None and self._is_read(capture, before)):
                     raise Broken("the gradient of an argument is used")
                 continue
-            if before is None:
+            if before is None and capture.is_new(tensor):
+                pass  # the next run has another in its place
+            elif before is None:
                 self.reads.append(Read(SlotOf(tensor, GRAD), "grad", None))
             elif self._is_read(capture, before):
                 self.given.append((tensor, before))
@@ -554,6 +560,10 @@ class Grads:
             self.made.append((tensor, now))
         self.layouts = [(t, g.layout, g._node is not None) for t, g in self.given]
 
+    def release(self) -> None:
+        """Lets go of the run's gradients."""
+        self.made, self.given = [], []
+
     def _is_read(self, capture: Capture, before: Any) -> bool:
         buffer = capture.buffer_of(before)
         if buffer is None:
@@ -564,7 +574,7 @@ class Grads:
 
     def present(self, tensors: list[Any]) -> list[Any]:
         """The arguments, and the gradients that are given. Raises Unfit where they are others."""
-        if not self.given:
+        if not self.layouts:
             return tensors
         all_of = list(tensors)
         for tensor, layout, wanted in self.layouts:
@@ -573,7 +583,7 @@ class Grads:
                 raise Unfit
             all_of.append(now)
         if len({id(t.storage) for t in all_of}) < len({id(t.storage) for t in tensors}) + len(
-            self.given
+            self.layouts
         ):
             raise Unfit  # some of them are the same memory
         return all_of

@@ -4,6 +4,7 @@ needs no Python.
 
 from __future__ import annotations
 
+import bisect
 import collections
 import itertools
 import math
@@ -292,26 +293,25 @@ def plan_memory(instructions, buffers: Sequence[Buffer]) -> Slots:
     fitting one, which grows where it is too small.
     """
     last = {b: k for k, i in enumerate(instructions) for b in {o.buffer for o in i.operands}}
-    wanted, slots, free = set(buffers), Slots(), list[int]()
+    wanted, slots = set(buffers), Slots()
+    free: list[tuple[int, int]] = []  # size and number of blocks, the smallest first
     for k, instruction in enumerate(instructions):
         met = [b for b in dict.fromkeys(o.buffer for o in instruction.operands) if b in wanted]
         for b in met:
             if b not in slots.of:
                 slots.of[b] = _take(slots, free, b.nbytes)
-        free += [slots.of[b] for b in met if last[b] == k]
+        for b in met:
+            if last[b] == k:
+                slot = slots.of[b]
+                bisect.insort(free, (slots.sizes[slot], slot))
     return slots
 
 
-def _take(slots: Slots, free: list[int], nbytes: int) -> int:
+def _take(slots: Slots, free: list[tuple[int, int]], nbytes: int) -> int:
     if not free:
         slots.sizes.append(nbytes)
         return len(slots.sizes) - 1
-    fitting = [s for s in free if slots.sizes[s] >= nbytes]
-    best = (
-        min(fitting, key=slots.sizes.__getitem__)
-        if fitting
-        else max(free, key=slots.sizes.__getitem__)
-    )
-    free.remove(best)
-    slots.sizes[best] = max(slots.sizes[best], nbytes)
-    return best
+    fitting = bisect.bisect_left(free, (nbytes, -1))
+    size, slot = free.pop(min(fitting, len(free) - 1))
+    slots.sizes[slot] = max(size, nbytes)
+    return slot

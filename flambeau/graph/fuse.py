@@ -61,13 +61,8 @@ def fusable(instruction: Any) -> bool:
         isinstance(instruction, Loop)
         and instruction.kernel.kind == "pointwise"
         and instruction.counter is None
-        and ir.position not in _expressions(instruction.kernel)
+        and ir.position not in instruction.kernel.expressions
     )
-
-
-def _expressions(kernel: ir.Kernel) -> list:
-    roots = [e for group in kernel.values() for v in group for e in ir.parts(v)]
-    return ir.topological(roots + ([] if kernel.check is None else [kernel.check]))
 
 
 def nest_by(loop: Loop, by: int) -> Nest | None:
@@ -219,7 +214,7 @@ def _merged(first: Nest, second: Nest) -> Nest | None:
         name, [a.layout.dtype for a in inputs], [a.layout.dtype for a in accesses],
         [v for v, _ in outputs.values()], check,
     )  # fmt: skip
-    if len(_expressions(made)) > LARGEST:
+    if len(made.expressions) > LARGEST:
         return None
     return Nest(made, first.shape, accesses + inputs)
 

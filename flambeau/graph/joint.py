@@ -102,6 +102,7 @@ class Pair:
         used = {b.argument for b in program.buffers()}
         self._used = [k + len(seeds) in used for k in range(len(tensors))]
         self._saved_given = [b.holder for b in program.buffers() if _is_fixed(b)]
+        backward.release()
 
     def _saved(self, capture, program, seeds, tensors):
         """What backward reads becomes its arguments: seeds, arguments, what forward made."""

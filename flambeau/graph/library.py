@@ -10,6 +10,7 @@ see `artifacts`. The rest is compiled again, which takes seconds at most.
 from __future__ import annotations
 
 import os
+import threading
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -297,7 +298,7 @@ class SavedFunction:
         index = dict(self._data, memory=numbers, sizes=[len(b) for b in blocks])
         index["seal"], index["identity"] = artifacts.seal(pack) if pack else "", jit.identity()
         content = artifacts.sealed(MAGIC, index, blocks)
-        temporary = f"{os.fspath(path)}.new-{os.getpid()}"
+        temporary = f"{os.fspath(path)}.new-{os.getpid()}-{threading.get_ident()}"
         try:
             with open(temporary, "wb") as file:
                 file.write(content)

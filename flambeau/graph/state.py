@@ -50,6 +50,10 @@ EFFECTS = frozenset(
 )  # fmt: skip
 
 
+TELLING = EFFECTS | {"step", "backward", "backward_from"}
+# Whose a function is: flambeau's own, that too but one whose call says something, a module's or
+# optimizer's, Python's library's, the user's.
+OURS, TOLD, LAYERS, LIBRARY, USERS = range(5)
 MAKING = ("tensor", "new_tensor")  # functions that make tensors of Python's values
 
 
@@ -123,7 +127,8 @@ def content(value: Any) -> Any:
 
 class Watch:
     """Sees what is called and read inside a with block. `end(reason)` is called where a call has
-    effects that a program could not repeat.
+    effects that a program could not repeat. `names` are attributes that functions are known to
+    read; it grows, so that who watches the same functions again finds all of them at once.
     """
 
     def __init__(
@@ -131,6 +136,7 @@ class Watch:
         end: Callable[[str], None],
         constant: Callable[[Tensor], None],
         arguments: Sequence[Tensor] = (),
+        names: set[str] | None = None,
     ):
         self._arguments = arguments
         self.first = runtime.next_order()
@@ -146,10 +152,11 @@ class Watch:
         self.changed: Any = None  # the name of a value that the function changed
         self.went_back = False
         self.tell(end, constant)
-        self._names: set[str] = set()
+        self._names = set[str]() if names is None else names
         self._walked: dict[int, Any] = {}
         self._roots: list[Any] = []
-        self._codes: set[Any] = set()
+        self._codes: set[int] = set()
+        self._parts: dict[int, tuple[int, Any]] = {}
         self._open: dict[str, bool] = {}
         self._made: dict[int, Any] = {}
         self._sources: dict[
@@ -173,22 +180,44 @@ class Watch:
         return self
 
     def __exit__(self, *exception):
-        sys.setprofile(self._outer)
+        if self._outer is None or callable(self._outer):
+            sys.setprofile(self._outer)
+        else:
+            self._outer.enable()  # cProfile's, which is no function
         if self._collecting:
             gc.enable()
 
     def _event(self, frame, event, argument):
         if event == "call":
-            if self._is_open(frame):
+            part = self._part(frame)
+            if part >= LAYERS:
                 self._enter(frame)
-            else:
+            elif part == TOLD:
                 self._check_own(frame)
         elif event == "c_call":
-            if self._is_users(frame):
+            part = self._part(frame)
+            if part == USERS or (part == LIBRARY and self._is_users(frame)):
                 self._check_call(argument)
         elif event == "return" and frame.f_code.co_name in MAKING and argument is not None:
             if frame.f_globals.get("__name__", "").startswith("flambeau.tensor."):
                 self._constant(argument)
+
+    def _part(self, frame) -> int:
+        """Whose function runs in the frame: kept by the code, of which events have many."""
+        code = frame.f_code
+        known = self._parts.get(id(code))
+        if known is None:
+            known = self._parts[id(code)] = self._part_of(frame), code
+        return known[0]
+
+    def _part_of(self, frame) -> int:
+        code, name = frame.f_code, frame.f_globals.get("__name__") or ""
+        if self._is_open(frame):
+            if is_library(frame.f_globals):
+                return LIBRARY
+            return LAYERS if name.startswith("flambeau") else USERS
+        told = code.co_name in TELLING or name.startswith("flambeau.data.")
+        return TOLD if told or code in marks.disabled else OURS
 
     def _check_own(self, frame) -> None:
         """A function of flambeau's was called."""
@@ -274,10 +303,10 @@ class Watch:
 
     def _enter(self, frame) -> None:
         code = frame.f_code
-        if code in marks.disabled:
-            self._end(f"{code.co_name}() is not to be compiled")
-        if code not in self._codes:
-            self._codes.add(code)
+        if id(code) not in self._codes:
+            self._codes.add(id(code))  # the code itself is kept with its part
+            if code in marks.disabled:
+                self._end(f"{code.co_name}() is not to be compiled")
             self._names.update(code.co_names)
             for name in code.co_names:
                 self._global(frame, name)

@@ -415,7 +415,7 @@ class Kernel:
     output expression is cast to its output's dtype on store.
     """
 
-    __slots__ = ("_key", "check", "inputs", "name", "outputs", "places")
+    __slots__ = ("_expressions", "_key", "check", "inputs", "name", "outputs", "places")
     kind = "kernel"
     # What kernels of some kinds have besides.
     body: Any
@@ -428,7 +428,7 @@ class Kernel:
         self.name, self.inputs, self.outputs = name, tuple(inputs), tuple(outputs)
         self.check = None
         self.places: tuple[Place, ...] = ()
-        self._key = None
+        self._key = self._expressions = None
 
     def values(self) -> tuple[tuple[Value, ...], ...]:
         raise NotImplementedError
@@ -436,13 +436,22 @@ class Kernel:
     def mapped(self, mapping: dict) -> "Kernel":
         """The kernel with leaves replaced as `mapping` (Expr to Expr) says."""
         made = copy.copy(self)
-        made._key = None
+        made._key = made._expressions = None
         for name in ("body", "init", "element", "combine", "finish"):
             if hasattr(made, name):
                 setattr(made, name, tuple(substitute(v, mapping) for v in getattr(made, name)))
         if made.check is not None:
             made.check = substitute(made.check, mapping)
         return made
+
+    @property
+    def expressions(self) -> "list[Expr]":
+        """All nodes of its values and its check, arguments before users."""
+        if self._expressions is None:
+            roots = [e for group in self.values() for v in group for e in parts(v)]
+            roots += [] if self.check is None else [self.check]
+            self._expressions = topological(roots)
+        return self._expressions
 
     @property
     def key(self) -> tuple:

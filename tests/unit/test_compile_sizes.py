@@ -1,8 +1,11 @@
 """Compiled functions on many lengths: what differs are numbers, so kernels are shared."""
 
+import cProfile
+
 import pytest
 
 import flambeau as torch
+from flambeau import runtime
 from flambeau.runtime import jit
 
 nn, F = torch.nn, torch.nn.functional
@@ -138,3 +141,42 @@ def test_modes():
         torch.compile(lambda x: x, mode="fast")
     for mode in ("default", "reduce-overhead", "max-autotune"):
         assert torch.compile(lambda x: x + 1, mode=mode)(torch.ones(1)).item() == 2
+
+
+def test_a_profiler_around_a_capture_goes_on():
+    compiled = torch.compile(lambda x: x.tanh() + 1, fullgraph=True)
+    x, profile = torch.ones(3), cProfile.Profile()
+    profile.enable()
+    for _ in range(3):
+        compiled(x)
+    sorted([1])
+    profile.disable()
+    called = {entry.code for entry in profile.getstats()}
+    assert "<built-in method builtins.sorted>" in called and "program of" in compiled.show()
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_programs_hold_no_memory_of_the_runs_that_they_were_captured_from(training):
+    model = nn.Sequential(*[nn.Linear(64, 64) for _ in range(4)])
+
+    def function(x):
+        loss = model(x).square().mean()
+        if training:
+            for p in model.parameters():
+                p.grad = None
+            loss.backward()
+        return loss
+
+    compiled = torch.compile(function, fullgraph=True)
+    used = []
+    for length in range(1000, 1006):
+        x = torch.randn(length, 64)
+        for _ in range(3):
+            compiled(x)
+        if not training:  # forward and backward are two programs
+            compiled(x).backward()
+        for p in model.parameters():
+            p.grad = None
+        del x
+        used.append(runtime.memory().allocated)
+    assert used[-1] - used[1] < 64 * 1000 * 4

@@ -328,9 +328,10 @@ def _copy(grad, leaf, create_graph):
     cast = find("_to_copy")
     out = cast.door(grad, grad.layout.dtype, True)
     if out.layout is leaf.layout:
-        if len(_copiers) > LIMIT:
-            _copiers.clear()
-        _copiers[key] = cast.plan((grad, grad.layout.dtype, True))
+        if plan is None:
+            if len(_copiers) > LIMIT:
+                _copiers.clear()
+            _copiers[key] = cast.plan((grad, grad.layout.dtype, True))
         return out
     if grad.layout.shape != leaf.layout.shape:
         return out
