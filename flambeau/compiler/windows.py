@@ -48,6 +48,7 @@ DIMS = (
     "BIAS",  # 1 where there is one
     "ADD",  # 1: to what there is
     "GUARD",  # 1 where there is a flag that must be set
+    "EPILOGUE",  # the number of the first word for `finish`
     # contract
     "IMAGES",
     "CHUNKS",  # of images, each with sums of its own
@@ -100,6 +101,8 @@ class Table(NamedTuple):
 
 class Function:
     """One function of the module: code, and the words for vectors of its type."""
+
+    finishes = False  # whether there is an epilogue
 
     def __init__(self, shape, target: Target):
         self.shape, self.target = shape, target
@@ -192,6 +195,19 @@ class Function:
         for count, name in steps:
             pointer = self.code.at(pointer, self.code.mul(count, self.dim(name)))
         return pointer
+
+    def finish(self, image, rows, places, number) -> None:
+        """The epilogue for `rows` and `places`, (first, how many) each: channels of the output, and
+        elements of one. Its data begin with that `number`."""
+        if not self.finishes:
+            return
+        code = self.code
+        words = code.at("%dims", self.dim("EPILOGUE"), "i64")
+        where = ", ".join(f"i64 {n}" for n in (image, *rows, *places))
+        code.do(
+            f"call void @finish(ptr null, i64 0, ptr {code.at('%data', number, 'ptr')}, "
+            f"ptr {words}, ptr %scalars, {where})"
+        )
 
     def bias(self, channel, group, none):
         """Where a row's sums start, and the bytes to the next row's: the bias counts once."""

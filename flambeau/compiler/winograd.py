@@ -46,6 +46,7 @@ DIMS = (
     "W_ROW",
     "W_CHANNEL",
     "BIAS",  # 1 where there is one
+    "EPILOGUE",  # the number of the first word for `finish`
     "LATE",  # 1: each task brings the weights into the basis that it needs, group by group
     # the gradient for the weights; OUT is its slope, W its result
     "OUTPUTS",  # vectors of output channels of a part
@@ -582,6 +583,11 @@ class _Main(Words):
                 f"i64 {row}, i64 {first}, ptr %dims)"
             )
             self.raise_flag(fine, flag)
+            top = code.mul(row, STEP)
+            lines = code.smaller(code.sub(self.dim("HEIGHT"), top), STEP)
+            places = (code.mul(n, self.dim("WIDTH")) for n in (top, lines))
+            number = code.add(self.dim("BIAS"), 5)
+            self.finish(image, (channel, self.lanes), tuple(places), number)
 
         self.loop(0, count, 1, back)
 
