@@ -127,8 +127,7 @@ class _Correlate(Function):
         code = self.code
         end = self._stop()
         vectors = MAX_VECTORS
-        panel = code.stack(f"[{PANEL_ROWS * vectors * self.bytes} x i8]")
-        self.tables = code.stack(f"[{vectors * self.table.size} x i8]")
+        panel, self.tables = self.room(PANEL_ROWS * vectors * self.bytes, vectors * self.table.size)
         none = code.stack("i64", 8)
         code.do(f"store i64 0, ptr {none}")
         out, x, w = (code.value(f"load ptr, ptr {code.at('%data', 8 * k)}") for k in range(3))
@@ -190,7 +189,7 @@ class _Correlate(Function):
             self.finish(image, (row, code.sub(stop, start)), (place, places), behind)
 
         self.loop("%lo", end, 1, task)
-        code.do("ret i64 0")
+        self.done()
         return self.text(
             f"define i64 @{name}(ptr %data, ptr %dims, ptr %scalars, i64 %lo, i64 %hi)"
         )
@@ -338,8 +337,7 @@ class _Contract(_Correlate):
         code = self.code
         stop = self._stop()
         bytes_of_panel = (PANEL_VECTORS + MOST_TAPS * SPARE) * self.bytes
-        panel = code.stack(f"[{bytes_of_panel} x i8]")
-        table = code.stack(f"[{self.table.size} x i8]")
+        panel, table = self.room(bytes_of_panel, self.table.size)
         out, x, grad = (code.value(f"load ptr, ptr {code.at('%data', 8 * k)}") for k in range(3))
         out, x, grad = (
             code.at(pointer, self.dim(first))
@@ -388,7 +386,7 @@ class _Contract(_Correlate):
             self.loop(0, total, self.dim("PANEL"), span)
 
         self.loop("%lo", stop, 1, task)
-        code.do("ret i64 0")
+        self.done()
         return self.text(
             f"define i64 @{name}(ptr %data, ptr %dims, ptr %scalars, i64 %lo, i64 %hi)"
         )

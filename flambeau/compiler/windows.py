@@ -62,6 +62,7 @@ DIMS = (
 _INDEX = {name: index for index, name in enumerate(DIMS)}
 TAPS = 64  # tap rows, and tap columns, at most
 MOST_TAPS = 256
+NO_SCRATCH = 1 << 40  # what a kernel returns where there is no memory, as native code does
 
 
 class Shape(NamedTuple):
@@ -177,6 +178,28 @@ class Function:
         body()
         code.jump(done)
         code.open(done)
+
+    def room(self, *sizes: int) -> list[str]:
+        """Memory for one call of a kernel, from the heap: a thread's stack may be small. It is
+        `done` that gives it back."""
+        code, places, total = self.code, [], 0
+        for size in sizes:
+            places.append(total)
+            total += -(-size // 64) * 64
+        self.slab = code.call("ptr", "malloc", f"i64 {total + 64}")
+        missing, there = code.label(), code.label()
+        code.fork(code.value(f"icmp eq ptr {self.slab}, null"), missing, there)
+        code.open(missing)
+        code.do(f"ret i64 {NO_SCRATCH}")
+        code.open(there)
+        number = code.value(f"ptrtoint ptr {self.slab} to i64")
+        rest = code.value(f"and i64 {code.sub(64, number)}, 63")
+        return [code.at(code.at(self.slab, rest), place) for place in places]
+
+    def done(self) -> None:
+        """The end of a kernel that asked for `room`."""
+        self.code.call("void", "free", f"ptr {self.slab}")
+        self.code.do("ret i64 0")
 
     def quotient(self, a, b) -> str:
         return self.code.value(f"udiv i64 {a}, {b}")

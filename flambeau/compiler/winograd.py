@@ -458,10 +458,8 @@ class _Main(Words):
     def write(self, name) -> str:
         code = self.code
         side = POINTS * (self.shape.vectors * MOST_TILES + 1) * self.bytes
-        self.tiles = code.stack(f"[{INPUT_BYTES} x i8]")
-        self.sums = code.stack(f"[{side} x i8]")
-        self.lines = code.stack(f"[{SIDE * MOST_COLUMNS * self.bytes} x i8]")
-        self.rows = code.stack(f"[{SIDE * MOST_COLUMNS * self.bytes} x i8]")
+        lines = SIDE * MOST_COLUMNS * self.bytes
+        self.tiles, self.sums, self.lines, self.rows = self.room(INPUT_BYTES, side, lines, lines)
         none = code.stack(self.vector)
         code.do(f"store {self.vector} zeroinitializer, ptr {none}, align {self.bytes}")
         out, x, made, flag, w = (
@@ -504,7 +502,7 @@ class _Main(Words):
             self.loop(begin, end, 1, group)
 
         self.loop("%lo", "%hi", 1, task)
-        code.do("ret i64 0")
+        self.done()
         return self.text(
             f"define i64 @{name}(ptr %data, ptr %dims, ptr %scalars, i64 %lo, i64 %hi)"
         )
