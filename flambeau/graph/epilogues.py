@@ -10,6 +10,8 @@ import itertools
 import math
 from typing import Any
 
+from flambeau._base import knobs
+
 from .fuse import REACH, fusable, joined, trimmed
 from .program import Buffer, Loop, Operand, Program, Sums
 
@@ -19,7 +21,10 @@ FULL = 3
 
 
 def epilogues(program: Program) -> Program:
-    """Pointwise kernels joined to the products that make what they read."""
+    """Pointwise kernels joined to the products that make what they read: where they are compiled,
+    as products are."""
+    if knobs.backend == "interpret":
+        return program
     done: list[Any] = []
     for instruction in program.instructions:
         if not (fusable(instruction) and _join(done, instruction)):
