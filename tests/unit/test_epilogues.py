@@ -4,8 +4,13 @@ import numpy
 import pytest
 
 import flambeau as torch
+from flambeau._base import knobs
 from flambeau.graph.program import Loop, Sums
 from flambeau.nn import functional as F
+
+pytestmark = pytest.mark.skipif(
+    knobs.backend == "interpret", reason="interpreted programs keep their loops"
+)
 
 
 def program_of(compiled):
