@@ -152,3 +152,13 @@ def test_few_rows_with_weights_of_a_layer(m):
     more = torch.nn.functional.linear(torch.tensor(x), torch.tensor(w), bias)
     np.testing.assert_array_equal(few.numpy(), more.numpy()[:m])
     np.testing.assert_allclose(few.numpy(), x[:m].astype("f8") @ w.T + b, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("m,k,n", [(96, 1100, 32), (50, 1030, 90), (70, 1024, 16)])
+def test_gradients_of_weights_are_deep_sums_over_rows(m, k, n):
+    rng = np.random.default_rng(6)
+    a, b = rng.standard_normal((k, m)).astype("f4"), rng.standard_normal((k, n)).astype("f4")
+    product = (torch.tensor(a).t() @ torch.tensor(b)).numpy()
+    np.testing.assert_allclose(product, a.T.astype("f8") @ b, rtol=1e-4, atol=1e-3)
+    plain = torch.tensor(a.T.copy()) @ torch.tensor(b)
+    np.testing.assert_array_equal(product, plain.numpy())

@@ -13,9 +13,10 @@ BLAS_TYPES = ("float32", "float64", "complex64", "complex128")
 NO_TRANS, TRANS, CONJ_TRANS = 111, 112, 113  # CBLAS codes
 CONJ_NO_TRANS = 114  # OpenBLAS' own
 
-# Where packing pays, and packed slivers stay in the cache: of left matrices that lie turned, there
-# are many at once. With the weights of a layer it pays from few multiplications on.
-LEAST, MOST_DEPTH, TURNED_DEPTH, ENOUGH, ENOUGH_LAYER = 8, 4096, 1024, 1 << 19, 1 << 13
+# Where packing pays, and packed slivers stay in the cache. With the weights of a layer it pays from
+# few multiplications on.
+LEAST, MOST_DEPTH, ENOUGH, ENOUGH_LAYER = 8, 4096, 1 << 19, 1 << 13
+DEEP = 1024  # terms from which the smaller one of two matrices that both lie turned is the left one
 FEW = 256  # rows, up to which packing them instead of the weights pays
 ENOUGH_EACH, MOST_EACH = 1 << 12, 1 << 21  # multiplications of a matrix of a batch
 MANY = 6  # slivers that are enough tasks, without cutting the rows too
@@ -94,7 +95,7 @@ def packs(a: Layout, b: Layout) -> bool:
         and a.device.type == "cpu"
         and not (a.neg or b.neg)
         and min(m, n, k) >= LEAST
-        and k <= (MOST_DEPTH if a.strides[1] == 1 else TURNED_DEPTH)
+        and k <= MOST_DEPTH
         and m * n * k >= (ENOUGH_LAYER if layer else ENOUGH)
     )
 
@@ -155,8 +156,10 @@ class Multiply(NamedTuple):
 
 def _turned(a: Layout, b: Layout) -> bool:
     """Whether to compute the transpose: few rows, whole vectors, times weights that lie along what
-    is summed."""
+    is summed; or sums over many rows of two matrices, of which the left one is packed whole."""
     m, n, lanes = a.shape[0], b.shape[1], products.lanes(a.dtype)
+    if a.strides[1] != 1:
+        return a.shape[1] >= DEEP and b.strides[1] == 1 and n < m and n % lanes == 0
     fits = m <= FEW and m < n and m % lanes == 0
     return fits and a.strides[1] == 1 and b.strides[0] == 1
 
