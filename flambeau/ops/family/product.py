@@ -13,9 +13,9 @@ BLAS_TYPES = ("float32", "float64", "complex64", "complex128")
 NO_TRANS, TRANS, CONJ_TRANS = 111, 112, 113  # CBLAS codes
 CONJ_NO_TRANS = 114  # OpenBLAS' own
 
-# Where packing pays, and packed slivers stay in the cache. With the weights of a layer it pays from
-# few multiplications on.
-LEAST, MOST_DEPTH, ENOUGH, ENOUGH_LAYER = 8, 4096, 1 << 19, 1 << 13
+# Where packing pays, and packed slivers stay in the cache. With the weights of a layer it pays
+# soon, whatever the number of rows: so that lengths of sequences do not decide.
+LEAST, MOST_DEPTH, ENOUGH, ENOUGH_WEIGHTS = 8, 4096, 1 << 19, 1 << 9
 DEEP = 1024  # terms from which the smaller one of two matrices that both lie turned is the left one
 FEW = 256  # rows, up to which packing them instead of the weights pays
 ENOUGH_EACH, MOST_EACH = 1 << 12, 1 << 21  # multiplications of a matrix of a batch
@@ -96,7 +96,7 @@ def packs(a: Layout, b: Layout) -> bool:
         and not (a.neg or b.neg)
         and min(m, n, k) >= LEAST
         and k <= MOST_DEPTH
-        and m * n * k >= (ENOUGH_LAYER if layer else ENOUGH)
+        and (m * n * k >= ENOUGH or (layer and n * k >= ENOUGH_WEIGHTS))
     )
 
 
