@@ -21,6 +21,7 @@ from flambeau.runtime import jit
 
 from . import sweep, winograd, winograd_sums
 from .build import host
+from .finish import Ending, Finish
 from .target import Target
 from .windows import DIMS, MOST_TAPS, TAPS, Function, Pack, Shape, Survey
 
@@ -126,8 +127,7 @@ class _Correlate(Function):
         code = self.code
         end = self._stop()
         vectors = MAX_VECTORS
-        panel = code.stack(f"[{PANEL_ROWS * vectors * self.bytes} x i8]")
-        self.tables = code.stack(f"[{vectors * self.table.size} x i8]")
+        panel, self.tables = self.room(PANEL_ROWS * vectors * self.bytes, vectors * self.table.size)
         none = code.stack("i64", 8)
         code.do(f"store i64 0, ptr {none}")
         out, x, w = (code.value(f"load ptr, ptr {code.at('%data', 8 * k)}") for k in range(3))
@@ -183,9 +183,13 @@ class _Correlate(Function):
                 self.loop(start, stop, height, tile)
 
             self.loop(0, self.dim("CHANNELS"), self.dim("BLOCK"), block)
+            row = code.add(code.mul(group, self.dim("ROWS")), start)
+            places = code.smaller(left, code.mul(number, self.lanes))
+            behind = code.add(code.add(self.dim("BIAS"), self.dim("GUARD")), 3)
+            self.finish(image, (row, code.sub(stop, start)), (place, places), behind)
 
         self.loop("%lo", end, 1, task)
-        code.do("ret i64 0")
+        self.done()
         return self.text(
             f"define i64 @{name}(ptr %data, ptr %dims, ptr %scalars, i64 %lo, i64 %hi)"
         )
@@ -333,8 +337,7 @@ class _Contract(_Correlate):
         code = self.code
         stop = self._stop()
         bytes_of_panel = (PANEL_VECTORS + MOST_TAPS * SPARE) * self.bytes
-        panel = code.stack(f"[{bytes_of_panel} x i8]")
-        table = code.stack(f"[{self.table.size} x i8]")
+        panel, table = self.room(bytes_of_panel, self.table.size)
         out, x, grad = (code.value(f"load ptr, ptr {code.at('%data', 8 * k)}") for k in range(3))
         out, x, grad = (
             code.at(pointer, self.dim(first))
@@ -383,7 +386,7 @@ class _Contract(_Correlate):
             self.loop(0, total, self.dim("PANEL"), span)
 
         self.loop("%lo", stop, 1, task)
-        code.do("ret i64 0")
+        self.done()
         return self.text(
             f"define i64 @{name}(ptr %data, ptr %dims, ptr %scalars, i64 %lo, i64 %hi)"
         )
@@ -443,9 +446,14 @@ _KERNELS = {
 }
 
 
-def module(kernel: str, shape: tuple, target: Target, name: str) -> str:
-    """The LLVM text of a kernel as function `name`."""
+def module(
+    kernel: str, shape: tuple, target: Target, name: str, ending: Ending | None = None
+) -> str:
+    """The LLVM text of a kernel as function `name`; `ending` is its epilogue."""
     *parts, main = _functions(kernel, shape, target)
+    if ending is not None:
+        main.finishes = True
+        parts.append(Finish(ending, target))
     texts = [*(part.write() for part in parts), main.write(name)]
     declarations = sorted(set().union(*(part.code.declarations for part in (*parts, main))))
     attributes = f"attributes #0 = {{ {target.attributes} }}"
@@ -470,25 +478,30 @@ def _functions(kernel, shape, target) -> list:
 _addresses: dict[tuple, int] = {}
 
 
-def kernel(name: str, shape: Shape | winograd.Basis) -> int:
-    """The address of a kernel on this processor."""
-    key = name, shape
+def kernel(name: str, shape: Shape | winograd.Basis, ending: Ending | None = None) -> int:
+    """The address of a kernel on this processor; `ending` is its epilogue: of `correlate` and
+    `winograd`, whose data it follows."""
+    key = name, shape, ending and ending.key
     if key not in _addresses:
         target = host()
-        digest = hashlib.sha1(repr((shape, target)).encode(), usedforsecurity=False).hexdigest()
+        what = repr((shape, target)) + (Finish(ending, target).write() if ending else "")
+        digest = hashlib.sha1(what.encode(), usedforsecurity=False).hexdigest()
         symbol = f"fl_{name}_{digest[:12]}"
-        (_addresses[key],) = jit.compile(module(name, shape, target, symbol), [symbol])
+        (_addresses[key],) = jit.compile(module(name, shape, target, symbol, ending), [symbol])
     return _addresses[key]
 
 
-def descriptor(values: dict[str, int], rows, columns, offsets=()) -> bytes:
-    """The words that a kernel reads: `DIMS`, offsets of tap rows and columns, weights' offsets."""
-    numbers = [values.get(name, 0) for name in DIMS]
-    numbers += [*rows, *columns, *offsets]
+def descriptor(values: dict[str, int], rows, columns, offsets=(), words=()) -> bytes:
+    """The words that a kernel reads: `DIMS`, offsets of tap rows and columns, weights' offsets, and
+    the words of the epilogue."""
+    taps = [*rows, *columns, *offsets]
+    values = values | {"EPILOGUE": len(DIMS) + len(taps)}
+    numbers = [*(values.get(name, 0) for name in DIMS), *taps, *words]
     return struct.pack(f"{len(numbers)}q", *numbers)
 
 
 __all__ = [
+    "Ending",
     "MAX_VECTORS",
     "MOST_TAPS",
     "PANEL_ROWS",

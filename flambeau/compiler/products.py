@@ -11,8 +11,11 @@ A *form* says what code is made for. The epilogue is a pointwise kernel whose fi
 sums: with several, their right matrices are packed together (the gates of a cell), and all sums of
 one element are there at the same time. Its other inputs, and the outputs, have an element for each
 row and column of the result, and a *way* along the columns: U unit stride, S any stride, Z the same
-element for all. (A way S turns a result: that is for products whose left matrix is the smaller one
-to pack.)
+element for all.
+
+A product is *turned* where it is computed as its transpose: for few rows with the weights of a
+layer, which then need not be packed, since they lie along their rows. Sums are transposed in the
+cache.
 """
 
 import hashlib
@@ -22,15 +25,16 @@ from typing import NamedTuple
 
 from flambeau.ir import Pointwise
 from flambeau.runtime import jit
+from flambeau.types import DType
 
-from .access import Access, Operand
 from .build import PIECE, Stage, host
+from .finish import WORDS, Ending, Finish
 from .llvm import Code, Lanes, scalar_type
-from .loops import flat, leaves, stored
 from .target import Target
 
 MOST_ROWS = 6  # of a tile: each has a pointer of its own
 LEFT_VECTORS = 6  # of a sliver of a packed left matrix: whole tiles, whatever their rows
+BLOCK_ROWS = 48  # rows whose sums are in the cache, tile after tile
 TASK_ROWS = 96  # rows of the left matrix that meet a sliver while it is in the cache
 TASKS = 24  # tasks that are enough to keep threads busy
 RATE = 50.0  # multiplications that one core does in a nanosecond, roughly
@@ -50,19 +54,20 @@ PRODUCT = (
     "SLIVERS",
     "TASK_SLIVERS",
     "PACK",  # the kernel with which tasks pack their slivers; 0: they are packed
-)  # then for each output and each further input: offset, step between rows, between columns
+)  # then the words of `finish`
 
 
 class Form(NamedTuple):
     """What code is made for: `sums` of `epilogue.inputs` are products, of the first one's type;
     slivers have `vectors` vectors of columns for each. `ways` are those of the outputs and of the
-    other inputs, a letter for each."""
+    other inputs, a letter for each. `turned`: the epilogue's rows are the product's columns."""
 
     epilogue: Pointwise
     sums: int
     vectors: int
     ways: str
     target: Target
+    turned: bool = False
 
     @property
     def dtype(self):
@@ -94,7 +99,12 @@ class Form(NamedTuple):
         return self._replace(sums=1, vectors=LEFT_VECTORS)
 
 
-def form(epilogue: Pointwise, n: int, sums: int = 1, ways: str = "") -> Form:
+def lanes(dtype: DType) -> int:
+    """Elements of a vector."""
+    return host().vector_bytes // dtype.itemsize
+
+
+def form(epilogue: Pointwise, n: int, sums: int = 1, ways: str = "", turned=False) -> Form:
     """The form for matrices of `n` columns: wide slivers, unless columns would be wasted. All ways
     are U if none are given."""
     target = host()
@@ -102,7 +112,7 @@ def form(epilogue: Pointwise, n: int, sums: int = 1, ways: str = "") -> Form:
     widths = range(max(1, 4 // sums), 0, -1)
     best = min(widths, key=lambda width: -(-vectors // width) * width)
     others = len(epilogue.outputs) + len(epilogue.inputs) - sums
-    return Form(epilogue, sums, best, ways or "U" * others, target)
+    return Form(epilogue, sums, best, ways or "U" * others, target, turned)
 
 
 class _Function:
@@ -142,6 +152,23 @@ class _Function:
 
     def remainder(self, a, b) -> str:
         return self.code.value(f"urem i64 {a}, {b}")
+
+    def transposed(self, rows):
+        """Vectors as the rows of a square, transposed: blocks beside the diagonal change places."""
+        code, count, step = self.code, len(rows), 1
+        while step < count:
+            later = list(rows)
+            for i in range(count):
+                if not i & step:
+                    kept = [j if not j & step else count + j - step for j in range(count)]
+                    moved = [j + step if not j & step else count + j for j in range(count)]
+                    for place, order in ((i, kept), (i + step, moved)):
+                        later[place] = code.value(
+                            f"shufflevector {self.vector} {rows[i]}, {self.vector} "
+                            f"{rows[i + step]}, <{count} x i32> {self.lanes.vector('i32', order)}"
+                        )
+            rows, step = later, 2 * step
+        return rows
 
 
 class _Pack(_Function):
@@ -213,7 +240,7 @@ class _Pack(_Function):
             for line in lines:
                 at = code.at(line, offset)
                 rows.append(code.value(f"load {self.vector}, ptr {at}, align {self.size}"))
-            for j, value in enumerate(self._transposed(rows)):
+            for j, value in enumerate(self.transposed(rows)):
                 self._put(value, code.at(target, j * self.pitch))
             return [code.at(target, lanes * self.pitch)]
 
@@ -225,23 +252,6 @@ class _Pack(_Function):
             return [code.at(target, self.pitch)]
 
         self.loop(whole, self.rows, 1, line, [("ptr", target)])
-
-    def _transposed(self, rows):
-        """Vectors as the rows of a square, transposed: blocks beside the diagonal change places."""
-        code, count, step = self.code, len(rows), 1
-        while step < count:
-            later = list(rows)
-            for i in range(count):
-                if not i & step:
-                    kept = [j if not j & step else count + j - step for j in range(count)]
-                    moved = [j + step if not j & step else count + j for j in range(count)]
-                    for place, order in ((i, kept), (i + step, moved)):
-                        later[place] = code.value(
-                            f"shufflevector {self.vector} {rows[i]}, {self.vector} "
-                            f"{rows[i + step]}, <{count} x i32> {self.lanes.vector('i32', order)}"
-                        )
-            rows, step = later, 2 * step
-        return rows
 
     def _gathered(self, source, mask) -> str:
         code, kind = self.code, self.lanes.of("i64")
@@ -297,109 +307,27 @@ class _Tile(_Function):
         return self.text(f"internal void @tile{self.rows}{head}")
 
 
-class _Finish(_Function):
-    """``void finish(ptr sums, ptr data, ptr dims, ptr scalars, i64 row, i64 rows, i64 column)``:
-    the epilogue, for a tile of sums."""
+class _Turn(_Function):
+    """``void turn(ptr sums, ptr turned)``: a block of sums, transposed."""
 
     def write(self) -> str:
-        code, form = self.code, self.form
-        left = code.sub(self.dim(PRODUCT, "N"), "%column")
-        vectors = self.quotient(code.add(left, form.lanes - 1), form.lanes)
-        vectors = code.smaller(vectors, form.vectors)
-        kernel = form.epilogue
-        dtypes = [*kernel.outputs, *kernel.inputs[form.sums :]]
-        operands = [Operand(dtype, way) for dtype, way in zip(dtypes, form.ways, strict=True)]
-        self.access = Access(code, self.lanes, form.target, operands, form.lanes)
-        self.steps, starts, rows = [], [], []
-        for k in range(len(operands)):
-            offset, row, step = (
-                code.number("%dims", len(PRODUCT) + 3 * k + word) for word in range(3)
-            )
-            rows.append(row)
-            self.steps.append(step)
-            start = code.at(self.pointer(2 + k), code.add(offset, code.mul("%row", row)))
-            starts.append(code.at(start, code.mul("%column", step)))
+        code, lanes, line = self.code, self.form.lanes, self.form.across * self.bytes
 
-        def line(r, *pointers):
-            tile = code.at("%sums", code.mul(r, form.across * self.bytes))
+        def squares(row):
+            for v in range(self.form.vectors):
+                source = code.at("%sums", code.add(code.mul(row, line), v * self.bytes))
+                target = code.at("%turned", code.mul(row, self.size))
+                rows = []
+                for j in range(lanes):
+                    at = code.at(source, j * line)
+                    rows.append(code.value(f"load {self.vector}, ptr {at}, align {self.bytes}"))
+                for j, value in enumerate(self.transposed(rows)):
+                    at = code.at(target, (v * lanes + j) * BLOCK_ROWS * self.size)
+                    code.do(f"store {self.vector} {value}, ptr {at}, align {self.bytes}")
 
-            def vector(v):
-                first = code.mul(v, form.lanes)
-                sums = code.at(tile, code.mul(v, form.sums * self.bytes))
-                here = [
-                    code.at(p, code.mul(first, step))
-                    for p, step in zip(pointers, self.steps, strict=True)
-                ]
-                self._apply(sums, here, code.smaller(code.sub(left, first), form.lanes))
-
-            self.loop(0, vectors, 1, vector)
-            return [code.at(p, row) for p, row in zip(pointers, rows, strict=True)]
-
-        self.loop(0, "%rows", 1, line, [("ptr", p) for p in starts])
+        self.loop(0, BLOCK_ROWS, lanes, squares)
         code.do("ret void")
-        head = "(ptr %sums, ptr %data, ptr %dims, ptr %scalars, i64 %row, i64 %rows, i64 %column)"
-        return self.text(f"internal void @finish{head}")
-
-    def _apply(self, sums, pointers, left):
-        """One vector, of which `left` elements are there."""
-        code, form, access = self.code, self.form, self.access
-        kernel, count = form.epilogue, len(form.epilogue.outputs)
-        whole = code.value(f"icmp eq i64 {left}, {form.lanes}")
-        given = []
-        for j in range(form.sums):
-            at = code.at(sums, j * self.bytes)
-            given.append([code.value(f"load {self.vector}, ptr {at}, align {self.bytes}")])
-        for k in range(count, len(pointers)):
-            given.append(self._read(k, pointers[k], whole, left))
-        results = stored(kernel, kernel.body)
-        known = self._known(flat(results), given)
-        self.lanes.values(flat(results), known)
-        for k, group in enumerate(results):
-            vector = access.encode(kernel.outputs[k], [known[e] for e in group])
-            self._write(k, pointers[k], vector, whole, left)
-
-    def _read(self, k, pointer, whole, left):
-        code, access = self.code, self.access
-        dtype, way = access.operands[k]
-        if way == "Z":
-            return access.repeated(dtype, pointer)
-        if way == "S":
-            raw = access.load(dtype, access.gather(k, pointer, self.steps[k], left), 0)
-        else:
-            (raw,) = code.branch(
-                whole,
-                lambda: [access.load(dtype, pointer, 0)],
-                lambda: [access.load_tail(k, pointer, 0, left)],
-                [access.raw(dtype)],
-            )
-        return access.decode(dtype, raw)
-
-    def _write(self, k, pointer, vector, whole, left):
-        access = self.access
-        dtype, way = access.operands[k]
-        if way == "S":
-            access.store(dtype, access.buffer(k, access.block), 0, vector)
-            access.scatter(k, pointer, self.steps[k], left)
-            return
-        self.code.branch(
-            whole,
-            lambda: access.store(dtype, pointer, 0, vector) or [],
-            lambda: access.store_tail(k, pointer, 0, left, vector) or [],
-            [],
-        )
-
-    def _known(self, roots, given):
-        """The leaves' values."""
-        known = {}
-        for e in leaves(roots):
-            if e.op == "load":
-                known[e] = given[e.value][1 if e.part == "im" else 0]
-            if e.op == "param":
-                kind = scalar_type(e.dtype)
-                at = self.code.at("%scalars", 8 * e.value)
-                value = self.code.value(f"load {kind}, ptr {at}, align 8")
-                known[e] = self.lanes.splat(kind, value)
-        return known
+        return self.text("internal void @turn(ptr %sums, ptr %turned)")
 
 
 class _Product(_Function):
@@ -410,7 +338,7 @@ class _Product(_Function):
 
     def write(self, name) -> str:
         code, form = self.code, self.form
-        m, _, k, group, following, a_row, a_column, task, down, slivers, wide, packing = (
+        m, n, k, group, following, a_row, a_column, task, down, slivers, wide, packing = (
             self.dim(PRODUCT, name) for name in PRODUCT
         )
         packs = code.value(f"icmp ne i64 {packing}, 0")
@@ -419,7 +347,10 @@ class _Product(_Function):
         missing = code.value(f"icmp eq ptr {a}, null")
         count = code.value(f"select i1 {missing}, i64 0, i64 {k}")
         pitch = code.mul(k, form.across * self.bytes)
-        sums = code.stack(f"[{form.rows * form.across * self.bytes} x i8]")
+        line = form.across * self.bytes  # of sums
+        sums = code.stack(f"[{BLOCK_ROWS * line} x i8]")
+        data, words = code.at("%data", 16), code.at("%dims", 8 * len(PRODUCT))
+        turned = code.stack(f"[{BLOCK_ROWS * line} x i8]") if form.turned else sums
 
         def run(at):
             first = self.remainder(at, down)
@@ -434,20 +365,34 @@ class _Product(_Function):
                 right = code.at(packed, code.mul(s, pitch))
                 column = code.mul(s, form.lanes * form.vectors)
 
-                def tile(row):
-                    rows = code.smaller(code.sub(end, row), form.rows)
-                    left = code.at(a, code.mul(self.quotient(row, group), following))
-                    left = code.at(left, code.mul(self.remainder(row, group), a_row))
+                width = code.smaller(code.sub(n, column), form.lanes * form.vectors)
+
+                def block(first):
+                    stop = code.smaller(code.add(first, BLOCK_ROWS), end)
+
+                    def tile(row):
+                        rows = code.smaller(code.sub(stop, row), form.rows)
+                        source = code.at(a, code.mul(self.quotient(row, group), following))
+                        source = code.at(source, code.mul(self.remainder(row, group), a_row))
+                        place = code.at(sums, code.mul(code.sub(row, first), line))
+                        code.do(
+                            f"call void {self._tile(rows)}(ptr {place}, ptr {right}, "
+                            f"ptr {source}, i64 {count}, i64 {a_row}, i64 {a_column})"
+                        )
+
+                    self.loop(first, stop, form.rows, tile)
+                    rows, columns = (first, code.sub(stop, first)), (column, width)
+                    if form.turned:
+                        code.do(f"call void @turn(ptr {sums}, ptr {turned})")
+                        rows, columns = columns, rows
+                    where = ", ".join(f"i64 {n}" for n in (*rows, *columns))
+                    pitch = BLOCK_ROWS * self.size if form.turned else line
                     code.do(
-                        f"call void {self._tile(rows)}(ptr {sums}, ptr {right}, ptr {left}, "
-                        f"i64 {count}, i64 {a_row}, i64 {a_column})"
-                    )
-                    code.do(
-                        f"call void @finish(ptr {sums}, ptr %data, ptr %dims, ptr %scalars, "
-                        f"i64 {row}, i64 {rows}, i64 {column})"
+                        f"call void @finish(ptr {turned}, i64 {pitch}, ptr {data}, ptr {words}, "
+                        f"ptr %scalars, i64 0, {where})"
                     )
 
-                self.loop(begin, end, form.rows, tile)
+                self.loop(begin, end, BLOCK_ROWS, block)
 
             self.loop(s, last, 1, sliver)
             return [code.add(at, number)]
@@ -460,7 +405,7 @@ class _Product(_Function):
         code, count = self.code, len(self.form.ways)
         for k, index in enumerate((0, 2 + count)):
             code.do(f"store ptr {self.pointer(index)}, ptr {code.at(data, 8 * k)}, align 8")
-        dims = code.at("%dims", 8 * (len(PRODUCT) + 3 * count))
+        dims = code.at("%dims", 8 * (len(PRODUCT) + WORDS * count))
         pointer = code.value(f"inttoptr i64 {kernel} to ptr")
         code.do(f"call i64 {pointer}(ptr {data}, ptr {dims}, ptr null, i64 {first}, i64 {last})")
         return []
@@ -497,7 +442,10 @@ def _kernel(form: Form, adjacent: bool | None = None) -> int:
     if key not in _addresses:
         if adjacent is None:
             texts = [_Tile(form, r + 1).write() for r in range(form.rows)]
-            texts += [_Finish(form).write(), _Product(form).write("NAME")]
+            texts += [_Turn(form).write()] if form.turned else []
+            finish = Finish(Ending(form.epilogue, form.ways, form.sums), form.target)
+            texts += [finish.write(), *(f"{line}\n" for line in sorted(finish.code.declarations))]
+            texts.append(_Product(form).write("NAME"))
         else:
             texts = [_Pack(form, adjacent).write("NAME")]
         _addresses[key] = _address("product" if adjacent is None else "pack", texts, form.target)
@@ -532,8 +480,9 @@ def multiply(
 
     `strides` are those of the left matrix; None: it was packed by `pack(form.left(), …)`. `others`
     are (offset, step between rows, step between columns) of the outputs, and of the inputs behind
-    the sums. All are in elements. Data are the packed matrix, the left one (null: all sums are
-    zero), outputs, inputs. The range is tasks; with `rows_only`, it is rows of the result.
+    the sums: rows and columns of the epilogue. All are in elements. Data are the packed matrix, the
+    left one (null: all sums are zero), outputs, inputs. The range is tasks; with `rows_only`, it is
+    rows of the result.
 
     With `right`, the strides that `pack` takes, tasks pack the slivers that they need, and the
     right matrix is the last of the data.
@@ -552,8 +501,8 @@ def multiply(
     words += [task, tasks, slivers, wide, _kernel(form, right[1] == 1) if right else 0]
     kernel = form.epilogue
     dtypes = [*kernel.outputs, *kernel.inputs[form.sums :]]
-    for dtype, numbers in zip(dtypes, others, strict=True):
-        words += [number * dtype.itemsize for number in numbers]
+    for dtype, (offset, row, column) in zip(dtypes, others, strict=True):
+        words += [number * dtype.itemsize for number in (offset, 0, row, column)]
     total = tasks * -(-slivers // wide) if m and n else 0
     grain = max(1, min(total, round(PIECE * total / max(1.0, m * n * k * form.sums / RATE))))
     dims = struct.pack(f"{len(words)}q", *words)

@@ -48,6 +48,7 @@ DIMS = (
     "BIAS",  # 1 where there is one
     "ADD",  # 1: to what there is
     "GUARD",  # 1 where there is a flag that must be set
+    "EPILOGUE",  # the number of the first word for `finish`
     # contract
     "IMAGES",
     "CHUNKS",  # of images, each with sums of its own
@@ -61,6 +62,7 @@ DIMS = (
 _INDEX = {name: index for index, name in enumerate(DIMS)}
 TAPS = 64  # tap rows, and tap columns, at most
 MOST_TAPS = 256
+NO_SCRATCH = 1 << 40  # what a kernel returns where there is no memory, as native code does
 
 
 class Shape(NamedTuple):
@@ -100,6 +102,8 @@ class Table(NamedTuple):
 
 class Function:
     """One function of the module: code, and the words for vectors of its type."""
+
+    finishes = False  # whether there is an epilogue
 
     def __init__(self, shape, target: Target):
         self.shape, self.target = shape, target
@@ -175,6 +179,28 @@ class Function:
         code.jump(done)
         code.open(done)
 
+    def room(self, *sizes: int) -> list[str]:
+        """Memory for one call of a kernel, from the heap: a thread's stack may be small. It is
+        `done` that gives it back."""
+        code, places, total = self.code, [], 0
+        for size in sizes:
+            places.append(total)
+            total += -(-size // 64) * 64
+        self.slab = code.call("ptr", "malloc", f"i64 {total + 64}")
+        missing, there = code.label(), code.label()
+        code.fork(code.value(f"icmp eq ptr {self.slab}, null"), missing, there)
+        code.open(missing)
+        code.do(f"ret i64 {NO_SCRATCH}")
+        code.open(there)
+        number = code.value(f"ptrtoint ptr {self.slab} to i64")
+        rest = code.value(f"and i64 {code.sub(64, number)}, 63")
+        return [code.at(code.at(self.slab, rest), place) for place in places]
+
+    def done(self) -> None:
+        """The end of a kernel that asked for `room`."""
+        self.code.call("void", "free", f"ptr {self.slab}")
+        self.code.do("ret i64 0")
+
     def quotient(self, a, b) -> str:
         return self.code.value(f"udiv i64 {a}, {b}")
 
@@ -192,6 +218,19 @@ class Function:
         for count, name in steps:
             pointer = self.code.at(pointer, self.code.mul(count, self.dim(name)))
         return pointer
+
+    def finish(self, image, rows, places, number) -> None:
+        """The epilogue for `rows` and `places`, (first, how many) each: channels of the output, and
+        elements of one. Its data begin with that `number`."""
+        if not self.finishes:
+            return
+        code = self.code
+        words = code.at("%dims", self.dim("EPILOGUE"), "i64")
+        where = ", ".join(f"i64 {n}" for n in (image, *rows, *places))
+        code.do(
+            f"call void @finish(ptr null, i64 0, ptr {code.at('%data', number, 'ptr')}, "
+            f"ptr {words}, ptr %scalars, {where})"
+        )
 
     def bias(self, channel, group, none):
         """Where a row's sums start, and the bytes to the next row's: the bias counts once."""

@@ -46,6 +46,7 @@ DIMS = (
     "W_ROW",
     "W_CHANNEL",
     "BIAS",  # 1 where there is one
+    "EPILOGUE",  # the number of the first word for `finish`
     "LATE",  # 1: each task brings the weights into the basis that it needs, group by group
     # the gradient for the weights; OUT is its slope, W its result
     "OUTPUTS",  # vectors of output channels of a part
@@ -457,10 +458,8 @@ class _Main(Words):
     def write(self, name) -> str:
         code = self.code
         side = POINTS * (self.shape.vectors * MOST_TILES + 1) * self.bytes
-        self.tiles = code.stack(f"[{INPUT_BYTES} x i8]")
-        self.sums = code.stack(f"[{side} x i8]")
-        self.lines = code.stack(f"[{SIDE * MOST_COLUMNS * self.bytes} x i8]")
-        self.rows = code.stack(f"[{SIDE * MOST_COLUMNS * self.bytes} x i8]")
+        lines = SIDE * MOST_COLUMNS * self.bytes
+        self.tiles, self.sums, self.lines, self.rows = self.room(INPUT_BYTES, side, lines, lines)
         none = code.stack(self.vector)
         code.do(f"store {self.vector} zeroinitializer, ptr {none}, align {self.bytes}")
         out, x, made, flag, w = (
@@ -503,7 +502,7 @@ class _Main(Words):
             self.loop(begin, end, 1, group)
 
         self.loop("%lo", "%hi", 1, task)
-        code.do("ret i64 0")
+        self.done()
         return self.text(
             f"define i64 @{name}(ptr %data, ptr %dims, ptr %scalars, i64 %lo, i64 %hi)"
         )
@@ -582,6 +581,11 @@ class _Main(Words):
                 f"i64 {row}, i64 {first}, ptr %dims)"
             )
             self.raise_flag(fine, flag)
+            top = code.mul(row, STEP)
+            lines = code.smaller(code.sub(self.dim("HEIGHT"), top), STEP)
+            places = (code.mul(n, self.dim("WIDTH")) for n in (top, lines))
+            number = code.add(self.dim("BIAS"), 5)
+            self.finish(image, (channel, self.lanes), tuple(places), number)
 
         self.loop(0, count, 1, back)
 

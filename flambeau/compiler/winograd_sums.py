@@ -98,8 +98,8 @@ class _Main(Words):
 
     def write(self, name) -> str:
         code = self.code
-        tiles = code.stack(f"[{INPUT_BYTES} x i8]")
-        lines, rows = (code.stack(f"[{SIDE * MOST_COLUMNS * self.bytes} x i8]") for _ in range(2))
+        line = SIDE * MOST_COLUMNS * self.bytes
+        tiles, lines, rows = self.room(INPUT_BYTES, line, line)
         sums, x, grad, flag = (
             code.value(f"load ptr, ptr {code.at('%data', 8 * k)}") for k in range(4)
         )
@@ -152,7 +152,7 @@ class _Main(Words):
             self.loop(begin, end, self.dim("BLOCK"), block)
 
         self.loop("%lo", "%hi", 1, task)
-        code.do("ret i64 0")
+        self.done()
         return self.text(
             f"define i64 @{name}(ptr %data, ptr %dims, ptr %scalars, i64 %lo, i64 %hi)"
         )

@@ -16,12 +16,12 @@ from typing import Any
 
 from flambeau import ir, runtime
 from flambeau._base import is_ours, user_line
-from flambeau.ops import InRows, Work, modes, perform_plainly, record_of
+from flambeau.ops import Convolve, InRows, Multiply, Work, modes, perform_plainly, record_of
 from flambeau.tensor import Tensor
 from flambeau.types import by_name
 
 from .dynamic import Number, Sizes, bits
-from .program import Buffer, Call, Host, Instruction, Loop, Operand, Program, Rows
+from .program import Buffer, Call, Host, Instruction, Loop, Operand, Program, Rows, Sums
 
 FLOAT64, INT64 = by_name("float64"), by_name("int64")
 
@@ -200,6 +200,8 @@ class Capture:
                 self.instructions.append(_loop(work, found, numbers))
             elif isinstance(work, InRows):
                 self._record_rows(work, found, numbers, launch)
+            elif isinstance(work, Multiply | Convolve):
+                self.instructions.append(_sums(work, found))
             elif work.total:
                 self.instructions.append(_call(work, found, launch))
 
@@ -332,12 +334,25 @@ def _written(versions):
 
 def _loop(work: Work, found, numbers) -> Loop:
     """The instruction of a kernel, its scalar slots filled in."""
+    operands = _operands(work, found)
+    return Loop(filled(work.kernel, numbers), operands, work.axes, work.places, work.counter)
+
+
+def _sums(work: Multiply | Convolve, found) -> Sums:
+    """The instruction of a product or a convolution."""
+    first, operands = len(work.kernel.outputs), _operands(work, found)
+    last = first + work.factors
+    sums = Operand(Buffer(-1, 0), 0, operands[0].layout)
+    loop = Loop(work.kernel, (*operands[:first], sums, *operands[last:]))
+    return Sums(work, loop, operands[first:last])
+
+
+def _operands(work: Work | Multiply | Convolve, found) -> tuple[Operand, ...]:
     starts = work.starts or (0,) * len(work.operands)
-    operands = []
-    for source, layout, start in zip(work.sources, work.operands, starts, strict=True):
-        at = found[source]
-        operands.append(Operand(at.buffer, at.start + start, layout))
-    return Loop(filled(work.kernel, numbers), tuple(operands), work.axes, work.places, work.counter)
+    return tuple(
+        Operand(found[source].buffer, found[source].start + start, layout)
+        for source, layout, start in zip(work.sources, work.operands, starts, strict=True)
+    )
 
 
 _filled: dict[tuple, ir.Kernel] = {}

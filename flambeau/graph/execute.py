@@ -19,7 +19,7 @@ from flambeau.ops import InRows
 from flambeau.types import Layout, by_name, contiguous
 
 from .dynamic import Number
-from .program import Buffer, Host, Loop, Operand, Program, Rows, Together
+from .program import Buffer, Host, Loop, Operand, Program, Rows, Sums, Together
 
 BYTE = by_name("uint8")
 RELEASE = 50_000.0  # ns of estimated work from which the interpreter's lock is released
@@ -247,6 +247,7 @@ def _stages(instructions, sources: dict[Buffer, int], fresh: list, rows) -> tupl
     ]
     linked = iter(zip(works, compiler.link([w.plan() for w in works]), strict=True))
     stages: list[runtime.Stage] = []
+    lent: list[int] = []
     cost = 0.0
     for k, i in enumerate(instructions):
         if isinstance(i, Loop):
@@ -261,6 +262,10 @@ def _stages(instructions, sources: dict[Buffer, int], fresh: list, rows) -> tupl
                 cost += built.cost
             each = sum(n.total / max(n.grain, 1) for n in parts) / max(len(parts), 1)
             stages.append(runtime.tasks_stage(parts, max(1, round(1 / max(each, 1e-3)))))
+        elif isinstance(i, Sums):
+            made = i.work(_sources(i, sources)).stages(_lender(fresh, lent))
+            stages += made
+            cost += CALL * sum(-(-n.total // max(n.grain, 1)) for n in made)
         elif isinstance(i, Rows):
             inner = {HIDDEN - n: b for n, b in enumerate(rows[k])}
             known = sources | {b: s for s, b in inner.items()}
@@ -274,6 +279,23 @@ def _stages(instructions, sources: dict[Buffer, int], fresh: list, rows) -> tupl
             stages.append(i.stage._replace(data=_sources(i, sources), starts=starts))
             cost += CALL * -(-i.stage.total // max(i.stage.grain, 1))
     return stages, cost
+
+
+def _lender(fresh: list, lent: list[int]):
+    """A function that gives the sources of scratch memory: the same `lent` blocks to every
+    instruction, as large as any of them wants."""
+    numbers = itertools.count()
+
+    def scratch(nbytes: int) -> int:
+        k = next(numbers)
+        if k == len(lent):
+            fresh.append((None, 0))
+            lent.append(-len(fresh))
+        place = -1 - lent[k]
+        fresh[place] = None, max(nbytes, fresh[place][1])
+        return lent[k]
+
+    return scratch
 
 
 def _sources(instruction, sources) -> tuple[int, ...]:

@@ -135,9 +135,9 @@ def _join(done: list[Any], loop: Loop) -> bool | None:
         other = done[at]
         shared = {o.buffer for o in other.operands} & (reads | writes)
         if shared and fusable(other):
-            joined = _joined(other, loop)
-            if joined is not None:
-                done[at] = joined
+            made = joined(other, loop)
+            if made is not None:
+                done[at] = made
                 return True
         # What lies between must not depend on the loop, nor it on that.
         if {o.buffer for o in other.writes} & (reads | writes):
@@ -147,7 +147,7 @@ def _join(done: list[Any], loop: Loop) -> bool | None:
     return None
 
 
-def _joined(first: Loop, second: Loop) -> Loop | None:
+def joined(first: Loop, second: Loop) -> Loop | None:
     """One kernel that does both, or None."""
     if len(first.operands) + len(second.operands) > MOST:
         return None
@@ -241,13 +241,13 @@ def without_dead_outputs(program: Program) -> Program:
         if isinstance(instruction, Loop) and instruction.kernel.kind == "pointwise":
             live = [o.buffer.holder is not None or o.buffer in wanted for o in instruction.writes]
             if not all(live) and any(live):
-                instruction = _trimmed(instruction, live)
+                instruction = trimmed(instruction, live)
         wanted |= {o.buffer for o in instruction.operands}
         kept.append(instruction)
     return Program(kept[::-1], program.results, program.numbers)
 
 
-def _trimmed(loop: Loop, live: Iterable[bool]) -> Loop:
+def trimmed(loop: Loop, live: Iterable[bool]) -> Loop:
     """The kernel with those outputs only, and without inputs that are not needed then."""
     count, kernel = len(loop.kernel.outputs), loop.kernel
     outs = [k for k, alive in enumerate(live) if alive]

@@ -6,6 +6,7 @@ from typing import Any
 
 from flambeau import ir
 
+from .epilogues import epilogues
 from .fuse import fuse, without_dead_outputs
 from .program import Buffer, Loop, Operand, Program, Rows, Together
 
@@ -132,4 +133,4 @@ def _is_short(instruction) -> bool:
     return instruction.operands[0].layout.numel <= SHORT
 
 
-PASSES = (without_copies, without_dead, fuse, without_dead_outputs, together)
+PASSES = (without_copies, without_dead, fuse, without_dead_outputs, epilogues, together)

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from flambeau import ir, runtime
-from flambeau.ops import Work
+from flambeau.ops import Convolve, Multiply, Work
 from flambeau.types import Layout
 
 
@@ -149,6 +149,48 @@ class Together(Loops):
         return self._text("in any order")
 
 
+class Sums(NamedTuple):
+    """A product of matrices or a convolution: `kind` says which. `loop`, a pointwise one, is what
+    is made of its sums, which are the first that it reads. `factors` are the operands that are
+    multiplied, and a convolution's bias.
+    """
+
+    kind: Multiply | Convolve
+    loop: Loop
+    factors: tuple[Operand, ...]
+
+    @property
+    def operands(self) -> tuple[Operand, ...]:
+        return (*self.loop.writes, *self.factors, *self.loop.reads[1:])
+
+    @property
+    def writes(self) -> tuple[Operand, ...]:
+        return self.loop.writes
+
+    @property
+    def reads(self) -> tuple[Operand, ...]:
+        return self.operands[len(self.writes) :]
+
+    def replaced(self, operands: Sequence[Operand]) -> Sums:
+        """The same on other operands."""
+        outputs, count = len(self.writes), len(self.writes) + len(self.factors)
+        sums = self.loop.reads[0]
+        loop = self.loop.replaced([*operands[:outputs], sums, *operands[count:]])
+        return self._replace(loop=loop, factors=tuple(operands[outputs:count]))
+
+    def work(self, sources: Sequence[int]) -> Multiply | Convolve:
+        """What is compiled, for operands whose memory comes from `sources`."""
+        layouts = tuple(o.layout for o in self.operands)
+        starts = tuple(o.start for o in self.operands)
+        kernel = cast(ir.Pointwise, self.loop.kernel)
+        return self.kind._replace(
+            kernel=kernel, operands=layouts, sources=tuple(sources), starts=starts
+        )
+
+    def __repr__(self) -> str:
+        return f"{self.loop!r} of {' @ '.join(map(repr, self.factors))}"
+
+
 class Foreign:
     """What is no loop: of `operands` it writes those whose bit in `written` is set, and it may read
     all.
@@ -203,7 +245,7 @@ class Host(Foreign):
         self.run = run
 
 
-Instruction = Loop | Rows | Together | Call | Host
+Instruction = Loop | Rows | Together | Sums | Call | Host
 
 
 class Program:

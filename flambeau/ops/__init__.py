@@ -63,6 +63,7 @@ from . import (
     views,
 )
 from .calls import Namespace
+from .convolve import Convolve
 from .creation import no_device
 from .door import (
     OVERLAP,
@@ -96,6 +97,7 @@ from .family.arrays import adopt, ndarray
 from .family.chain import InRows
 from .family.launch import Work, broadcast, expand
 from .family.pointwise import can_write, check_target
+from .family.product import Multiply
 from .family.reduction import wrap_dim, wrap_dims
 from .family.view import register
 from .joining import at_least
@@ -149,6 +151,7 @@ __all__ = [
     "AccumulateGrad",
     "Chain",
     "Composite",
+    "Convolve",
     "interpreting",
     "perform_plainly",
     "conjugate_of_scalar",
@@ -156,6 +159,7 @@ __all__ = [
     "Fold",
     "Fused",
     "Handle",
+    "Multiply",
     "Node",
     "Op",
     "Opaque",

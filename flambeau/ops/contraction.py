@@ -8,8 +8,8 @@ from flambeau.types import Layout, by_name, contiguous
 from .arithmetic import conj_of
 from .facts import c_name, type_name
 from .family import fixed, opaque
-from .family.launch import expand
-from .family.product import BLAS_TYPES, blas_form, packed_stages, packs, product_stage
+from .family.launch import Work, expand, scratch_of
+from .family.product import BLAS_TYPES, blas_form, multiply, packs, product_stage
 from .op import Op, also, composite
 
 HALVES = ("float16", "bfloat16")
@@ -46,40 +46,38 @@ class Product(Op):
         if a.dtype.name not in BLAS_TYPES:
             return integer_product
         fixed = [y if blas_form(y) else y.plain() for y in (a, b)]
-        stages, outputs = _stages(out, *fixed)
-        launcher = runtime.launcher(
-            runtime.Launch(
-                "tt",
-                (a.itemsize, b.itemsize),
-                outputs,
-                stages,
-                work(out, a.shape[-1]),
-                self.recorder(args),
-                None,
-            )
-        )
+        launcher = _launcher("tt", self.recorder(args), out, out, *fixed)
         copy_a, copy_b = fixed[0] is not a, fixed[1] is not b
         if not copy_a and not copy_b:
             return launcher
         return lambda x, y: launcher(plain_copy(x) if copy_a else x, plain_copy(y) if copy_b else y)
 
 
-def _stages(out, a, b, bias=None):
-    """The stages of ``out = a @ b`` (`bias`: added), for arguments in this order, and a launch's
-    outputs."""
+def _launcher(letters, record, result, out, a, b, bias=None):
+    """The launcher of ``out = a @ b`` (`bias`: added), for arguments in this order; the tensor
+    carries the layout `result`."""
+    fresh = [(result, out.nbytes)]
     if packs(a, b):
-        stages, scratch = packed_stages(out, a, b, bias)
-        places = (-1, 0, 1, 2, -2, -3)
-        stages = [s._replace(data=tuple(places[k] for k in s.data)) for s in stages]
-        return tuple(stages), ((out, out.nbytes), *((None, nbytes) for nbytes in scratch))
-    stages = []
-    if bias is not None:
-        kernel = ir.Pointwise("spread", [out.dtype], [out.dtype], (ir.load(0, out.dtype),))
-        built = compiler.build(kernel, [out], [expand(bias, out.shape)])
-        for address, _, dims, total, grain in built.stages:
-            stages.append(runtime.Stage(address, (-1, 2), dims, total, grain))
-    stages.append(product_stage(out, a, b, bias is not None)._replace(data=(-1, 0, 1)))
-    return tuple(stages), ((out, out.nbytes),)
+        works = [multiply(out, a, b, bias, (-1, 0, 1, 2)[: 3 if bias is None else 4])]
+        stages = works[0].stages(scratch_of(fresh))
+    else:
+        stages = []
+        works = []
+        if bias is not None:
+            kernel = ir.Pointwise("spread", [out.dtype], [out.dtype], (ir.load(0, out.dtype),))
+            works.append(Work(kernel, (out, expand(bias, out.shape)), (-1, 2)))
+            [built] = compiler.link([works[0].plan()])
+            stages += works[0].stages(built, fresh)
+        product = product_stage(out, a, b, bias is not None)._replace(data=(-1, 0, 1))
+        stages.append(product)
+        works.append(product)
+    sizes = tuple(0 if letter == "-" else out.itemsize for letter in letters)
+    return runtime.launcher(
+        runtime.Launch(
+            letters, sizes, tuple(fresh), tuple(stages), work(out, a.shape[-1]), record,
+            None, tuple(works),
+        )
+    )  # fmt: skip
 
 
 def plain_copy(tensor):
@@ -362,20 +360,8 @@ class Linear(Op):
             return lambda input, weight, bias: linear(input.contiguous(), weight, bias)
         out = contiguous((*x.shape[:-1], n), x.dtype)
         flat = contiguous((rows.shape[0], n), x.dtype)
-        stages, outputs = _stages(flat, rows, flipped, bias)
-        sizes = (x.itemsize, x.itemsize, x.itemsize if bias is not None else 0)
-        letters = "ttt" if bias is not None else "tt-"
-        return runtime.launcher(
-            runtime.Launch(
-                letters,
-                sizes,
-                ((out, out.nbytes), *outputs[1:]),
-                stages,
-                work(flat, k),
-                self.recorder(args),
-                None,
-            )
-        )
+        letters = "tt-" if bias is None else "ttt"
+        return _launcher(letters, self.recorder(args), out, flat, rows, flipped, bias)
 
 
 def _linear_by_parts(input, weight, bias):

@@ -13,6 +13,7 @@ import math
 from flambeau import ir
 
 from . import winograd
+from .convolve import convolve
 from .correlation import (
     contract,
     contract_volumes,
@@ -296,14 +297,14 @@ def _build(steps, input, weight, bias, *rest):
     weights, rank = factor(w, sizes.groups, sizes.transposed), len(sizes.kernel)
     if rank == 3:
         _fill(steps, out, bias)
-    for axes in itertools.product(*sizes.axes(input.layout.shape[2:], sizes.out)):
+    every = list(itertools.product(*sizes.axes(input.layout.shape[2:], sizes.out)))
+    if rank < 3 and len(every) == 1 and convolve(steps, x, w, bias, out, sizes, every[0]):
+        every = []
+    for axes in every:
         if rank == 3:
             correlate_volumes(steps, x, weights, out, sizes.groups, axes)
             continue
-        operands = planes(x), weights, bias, planes(out), sizes.groups, axes
-        tiles = winograd.tiling(*operands)
-        flag = tiles and winograd.filtered(steps, *operands, tiles)
-        correlate(steps, *operands, flag)
+        correlate(steps, planes(x), weights, bias, planes(out), sizes.groups, axes)
     if out is not made:
         steps.pointwise(lambda v: v, [out], [made])
 

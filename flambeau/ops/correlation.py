@@ -6,6 +6,7 @@ Here everything has two dimensions beside batch and channels; one dimension is t
 import math
 from typing import NamedTuple
 
+from flambeau import ir
 from flambeau.compiler import convolution as kernels
 from flambeau.types import DType, Layout, by_name
 
@@ -149,7 +150,26 @@ def factor(w: Buffer, groups: int, transposed: bool) -> Factor:
     return Factor(w, row, channel, group, (taps[-2], taps[-1]))
 
 
-def correlate(steps, x: Planes, w: Factor, bias, out: Planes, groups, axes, flag=None, add=False):
+class Epilogue(NamedTuple):
+    """What is made of the sums, and its operands [images, channels, places], outputs first."""
+
+    kernel: ir.Pointwise
+    buffers: list[Buffer]
+
+    def ending(self) -> kernels.Ending:
+        """What code is made for."""
+        ways = (y.layout.strides[2] for y in self.buffers)
+        return kernels.Ending(self.kernel, "".join("Z" if step == 0 else "U" for step in ways))
+
+    def words(self) -> list[int]:
+        """What the kernel reads: see `compiler.finish`."""
+        return [step * y.layout.itemsize for y in self.buffers for step in (0, *y.layout.strides)]
+
+
+def correlate(
+    steps, x: Planes, w: Factor, bias, out: Planes, groups, axes, flag=None, add=False,
+    epilogue: Epilogue | None = None,
+):  # fmt: skip
     """out = the sums over taps and channels, plus `bias`, at the places that `axes` describe.
     With a `flag`: only where it is set. `add`: to what there is."""
     down, across = axes
@@ -184,19 +204,22 @@ def correlate(steps, x: Planes, w: Factor, bias, out: Planes, groups, axes, flag
         ADD=int(add),
         GUARD=int(flag is not None),
     )
-    if _swept(channels, rows, axes) and not add:
+    words: list[int] = []
+    if swept(channels, rows, axes) and not add:
         name, total = "sweep", images * groups * rows
         shape = shape._replace(taps=(len(down.taps), len(across.taps)))
         offsets = [t * size for t in taps]
     else:
         name, total = "correlate", images * groups * slivers * parts
         offsets = [(w.first + c * w.channel + t) * size for c in range(block) for t in taps]
+        words = epilogue.words() if epilogue else []
     dims = kernels.descriptor(
-        values, [t for _, t in down.taps], [t for _, t in across.taps], offsets
+        values, [t for _, t in down.taps], [t for _, t in across.taps], offsets, words
     )
     data = [out.buffer, x.buffer, w.buffer, *(b for b in (bias, flag) if b is not None)]
+    data += epilogue.buffers if epilogue else []
     work = 0 if flag else images * groups * rows * channels * (len(taps) + 1) * places
-    _launch(steps, name, shape, data, dims, total, work)
+    _launch(steps, name, shape, data, dims, total, work, epilogue and epilogue.ending())
 
 
 def correlate_volumes(steps, x: Buffer, w: Factor, out: Buffer, groups, axes) -> None:
@@ -244,15 +267,15 @@ def _layers(buffer: Buffer, image, first, step, count) -> Planes:
     )
 
 
-def _swept(channels, rows, axes) -> bool:
+def swept(channels, rows, axes) -> bool:
     """Whether planes are added, with all weights or sums in registers."""
     taps = math.prod(len(axis.taps) for axis in axes)
     return channels == 1 and rows < 4 and 0 < taps <= SWEPT_TAPS
 
 
-def _launch(steps, name, shape, data, dims, total, work):
+def _launch(steps, name, shape, data, dims, total, work, ending=None):
     cost = work / RATE * (shape.dtype.itemsize / 4)
-    steps.call(kernels.kernel(name, shape), data, dims, total, cost)
+    steps.call(kernels.kernel(name, shape, ending), data, dims, total, cost)
 
 
 def contract(steps, x: Planes, grad: Planes, out: Buffer, groups, axes, flag=None, add=None):
@@ -269,7 +292,7 @@ def contract(steps, x: Planes, grad: Planes, out: Buffer, groups, axes, flag=Non
     vectors = -(-places * size // kernels.host().vector_bytes)
     together = max(1, panel // vectors)
     name, tasks = "contract", groups * -(-channels // block)
-    if _swept(channels, rows, axes) and add is None:
+    if swept(channels, rows, axes) and add is None:
         name, tasks, together = "sweep_sums", groups * rows, 1
         shape = shape._replace(taps=(len(down.taps), len(across.taps)))
     chunks = min(-(-images // together), -(-2 * TASKS // tasks))

@@ -21,7 +21,7 @@ from flambeau.ir import math
 from .contraction import linear
 from .family import Buffer, chain
 from .family.chain import viewed
-from .family.product import blas_form, packed_stages, packs, product_stage
+from .family.product import blas_form, multiply, packs, product_stage
 from .op import composite
 
 LAYER_TYPES = ("float32", "float64")
@@ -101,9 +101,13 @@ def _product(steps, a: Buffer, b: Buffer, out: Buffer) -> None:
     cost = out.layout.numel * a.layout.shape[1] / RATE
     places = {0: out, 1: a, 2: b}
     if packs(a.layout, b.layout):
-        stages, scratch = packed_stages(out.layout, a.layout, b.layout)
-        for number, nbytes in enumerate(scratch, 4):
+
+        def scratch(nbytes):
+            number = len(places)
             places[number] = steps.scratch((nbytes // out.dtype.itemsize,), out.dtype)
+            return number
+
+        stages = multiply(out.layout, a.layout, b.layout, None, places).stages(scratch)
     else:
         stages = [product_stage(out.layout, a.layout, b.layout)]
     for kernel, data, dims, total, *_ in stages:

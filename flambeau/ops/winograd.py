@@ -131,7 +131,7 @@ def _geometry(x, out, axes, group) -> dict[str, int]:
     )
 
 
-def filtered(steps: Steps, x, w, bias, out, groups, axes, tiles: Tiling) -> Buffer:
+def filtered(steps: Steps, x, w, bias, out, groups, axes, tiles: Tiling, epilogue=None) -> Buffer:
     """The convolution; a flag that is set where results are not finite and may therefore differ
     from sums."""
     lanes = kernels.host().vector_bytes // 4
@@ -148,10 +148,11 @@ def filtered(steps: Steps, x, w, bias, out, groups, axes, tiles: Tiling) -> Buff
         W_CHANNEL=w.channel * 4,
         BIAS=int(bias is not None),
         LATE=int(late),
+        EPILOGUE=len(winograd.DIMS) + 9,
     )
     taps = [[tap for tap, _ in sorted(axis.taps, key=lambda t: t[1])] for axis in axes]
     offsets = [(a * w.taps[0] + b * w.taps[1]) * 4 for a in taps[0] for b in taps[1]]
-    dims = _dims(values) + offsets
+    dims = _dims(values) + offsets + (epilogue.words() if epilogue else [])
     basis = winograd.Basis(FLOAT32, group)
     flag = steps.scratch((1,), INT64)
     groups = tiles.parts if late else rows // lanes // group
@@ -162,8 +163,12 @@ def filtered(steps: Steps, x, w, bias, out, groups, axes, tiles: Tiling) -> Buff
         0.0 if late else FILTER * channels * rows / lanes / GIGAHERTZ,
     )  # fmt: skip
     data = [out.buffer, x.buffer, made, flag, w.buffer, *([] if bias is None else [bias])]
+    data += epilogue.buffers if epilogue else []
+    ending = epilogue and epilogue.ending()
     tasks = -(-values["ROWS"] // tiles.block) * tiles.parts
-    steps.call(kernels.kernel("winograd", basis), data, dims, tasks, tiles.cycles / GIGAHERTZ)
+    steps.call(
+        kernels.kernel("winograd", basis, ending), data, dims, tasks, tiles.cycles / GIGAHERTZ
+    )
     return flag
 
 

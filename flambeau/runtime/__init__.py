@@ -7,6 +7,7 @@ the core; the first look-up of one starts it, and later look-ups find them direc
 from typing import Any
 
 from . import lapack
+from .batch import Inner, batch_stage
 from .blas import gemm_kernel
 from .core import (
     Launch,
@@ -67,6 +68,7 @@ __all__ = [
     "GOOD_MIDDLE",
     "GUARD_KINDS",
     "Generator",
+    "Inner",
     "IN_ORDER",
     "IN_WORD",
     "LISTED",
@@ -81,6 +83,7 @@ __all__ = [
     "Saved",
     "Stage",
     "Stream",
+    "batch_stage",
     "bind",
     "default_generator",
     "described",

@@ -12,7 +12,10 @@ from . import jit
 from . import native as words
 from .native import HEAD, KINDS
 
-_EXPORTS = ["initialize", "parallel_for", "pool_threads", "run_rows", "run_sequence", "run_tasks"]
+_EXPORTS = [
+    "initialize", "parallel_for", "pool_threads", "run_batch", "run_rows", "run_sequence",
+    "run_tasks",
+]  # fmt: skip
 _WORD = 8
 
 
@@ -148,6 +151,12 @@ def rows_kernel() -> int:
     """Address of the stage kernel that runs stages over blocks of rows (see `rows`)."""
     native()
     return _addresses["run_rows"]
+
+
+def batch_kernel() -> int:
+    """Address of the stage kernel that multiplies batches of matrices (see `batch`)."""
+    native()
+    return _addresses["run_batch"]
 
 
 def sequence_kernel() -> int:

@@ -128,3 +128,37 @@ def test_large_products_and_linear_layers(m, k, n, dtype):
         assert torch.equal(got, torch.nn.functional.linear(dense, b, bias))
     finally:
         torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("name", ["float32", "float64"])
+@pytest.mark.parametrize("batch,m,k,n", [((7,), 20, 30, 40), ((3, 5), 64, 16, 70)])
+def test_batches_with_turned_right_matrices(batch, m, k, n, name):
+    rng = np.random.default_rng(4)
+    a, b = rng.standard_normal((*batch, m, k)), rng.standard_normal((*batch, n, k))
+    x, y = torch.tensor(a.astype(name)), torch.tensor(b.astype(name))
+    np.testing.assert_allclose((x @ y.mT).numpy(), a @ b.swapaxes(-1, -2), **tolerance(name))
+    turned = torch.tensor(a.swapaxes(-1, -2).astype(name).copy()).mT
+    np.testing.assert_array_equal((turned @ y.mT).numpy(), (x @ y.mT).numpy())
+    np.testing.assert_array_equal((x[1:] @ y[1:].mT).numpy(), (x @ y.mT).numpy()[1:])
+
+
+@pytest.mark.parametrize("m", [16, 64, 96])
+def test_few_rows_with_weights_of_a_layer(m):
+    """The transpose is computed: the same sums as for one row more, not whole vectors."""
+    rng, n, k = np.random.default_rng(5), 150, 70
+    x, w, b = (rng.standard_normal(s).astype("f4") for s in [(m + 1, k), (n, k), (n,)])
+    bias = torch.tensor(b)
+    few = torch.nn.functional.linear(torch.tensor(x[:m]), torch.tensor(w), bias)
+    more = torch.nn.functional.linear(torch.tensor(x), torch.tensor(w), bias)
+    np.testing.assert_array_equal(few.numpy(), more.numpy()[:m])
+    np.testing.assert_allclose(few.numpy(), x[:m].astype("f8") @ w.T + b, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("m,k,n", [(96, 1100, 32), (50, 1030, 90), (70, 1024, 16)])
+def test_gradients_of_weights_are_deep_sums_over_rows(m, k, n):
+    rng = np.random.default_rng(6)
+    a, b = rng.standard_normal((k, m)).astype("f4"), rng.standard_normal((k, n)).astype("f4")
+    product = (torch.tensor(a).t() @ torch.tensor(b)).numpy()
+    np.testing.assert_allclose(product, a.T.astype("f8") @ b, rtol=1e-4, atol=1e-3)
+    plain = torch.tensor(a.T.copy()) @ torch.tensor(b)
+    np.testing.assert_array_equal(product, plain.numpy())

@@ -1,5 +1,7 @@
 """Convolutions by tiles against sums in float64."""
 
+import threading
+
 import numpy
 import pytest
 
@@ -214,3 +216,23 @@ def test_what_has_no_tiles():
     assert torch.conv2d(x, w, dilation=2).sum() == 16 * 16 * 144
     assert torch.conv2d(x, torch.ones(16, 8, 3, 3), groups=2).sum() == 36 * 16 * 72
     assert torch.conv2d(x.double(), w.double()).sum() == 36 * 16 * 144
+
+
+def test_threads_with_small_stacks():
+    before = threading.stack_size(64 << 10)
+    try:
+        x = torch.randn(2, 64, 12, 12, requires_grad=True)
+        w = torch.randn(64, 64, 3, 3, requires_grad=True)
+        found = []
+
+        def run():
+            for stride in (1, 2):  # by tiles, and by the direct kernels
+                torch.nn.functional.conv2d(x, w, stride=stride, padding=1).sum().backward()
+            found.append(w.grad)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        thread.join()
+    finally:
+        threading.stack_size(before)
+    assert found and found[0].isfinite().all()

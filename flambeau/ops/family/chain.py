@@ -16,7 +16,7 @@ from flambeau.types import DType, Layout, contiguous, meta
 from ..modes import state
 from ..op import Op, is_tensor
 from ..promotion import compute_type
-from .launch import Work, expand, same_device
+from .launch import Work, expand, same_device, scratch_of
 from .product import product_stage
 from .reduction import Fold, split
 
@@ -187,6 +187,15 @@ class Steps:
         packed = dims if isinstance(dims, bytes) else struct.pack(f"{len(dims)}q", *dims)
         self._steps.append(_Call(address, tuple(buffers), packed, total, cost))
 
+    def whole(self, work) -> None:
+        """Kernels that are described together with what is made of their results, see `Multiply`:
+        ``work.stages(scratch)``."""
+        self._steps.append(work)
+
+    def calls(self) -> list[runtime.Stage]:
+        """The stages of a chain of native kernels."""
+        return [step.stage() for step in self._steps]
+
     def reduce(self, fold: Fold, operands, axes, outputs) -> None:
         """outputs = the fold of ``fold.element(*operands)`` over `axes` of the operands' common
         shape."""
@@ -207,7 +216,7 @@ class Steps:
 
     def _common_rows(self) -> int:
         """How many leading dimensions are rows of all steps: 0 where rows are few or short."""
-        if any(isinstance(step, _Call) for step in self._steps):
+        if not all(isinstance(step, _Step) for step in self._steps):
             return 0
         folds = [step for step in self._steps if step.axes]
         kinds = {step.kernel.kind for step in self._steps}
@@ -231,7 +240,12 @@ class Steps:
         )
 
     def _one_by_one(self):
-        works = [step.stage() if isinstance(step, _Call) else step.work() for step in self._steps]
+        works = [
+            step.stage() if isinstance(step, _Call)
+            else step.work() if isinstance(step, _Step)
+            else step
+            for step in self._steps
+        ]  # fmt: skip
         linked = iter(compiler.link([w.plan() for w in works if isinstance(w, Work)]))
         stages = []
         for step, work in zip(self._steps, works, strict=True):
@@ -239,9 +253,13 @@ class Steps:
                 built = next(linked)
                 stages += work.stages(built, self.fresh)
                 self.cost += built.cost
-            else:
+            elif isinstance(work, runtime.Stage):
                 stages.append(work)
                 self.cost += step.cost
+            else:
+                made = work.stages(scratch_of(self.fresh))
+                stages += made
+                self.cost += sum(_PIECE * s.total / s.grain for s in made)
         return stages, tuple(works)
 
     def _by_rows(self, rows):

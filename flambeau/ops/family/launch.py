@@ -90,6 +90,16 @@ class Slots:
         self.itemsizes.append(itemsize)
 
 
+def scratch_of(fresh: list):
+    """A function that adds scratch memory to a launch's outputs and gives its source."""
+
+    def scratch(nbytes: int) -> int:
+        fresh.append((None, nbytes))
+        return -len(fresh)
+
+    return scratch
+
+
 class Work(NamedTuple):
     """A kernel on operands: what `compiler.plan` takes, and where the memory of each operand comes
     from, as in `runtime.Stage`.

@@ -4,6 +4,7 @@ from importlib import import_module
 
 from .allocator import ALLOCATOR
 from .backward import BACKWARD
+from .batch import BATCH
 from .counting import COUNTING, IN_ORDER, IN_WORD, LISTED
 from .counting import KERNELS as COUNTS
 from .guard import GUARD, GUARD_KINDS
@@ -22,8 +23,11 @@ from .tensors import TENSORS
 from .twister import FUNCTIONS, STAGES, TWISTER
 
 CORE = "\n".join(
-    (PYTHON, ALLOCATOR, POOL, TENSORS, RECORD, BACKWARD, ROWS, SEQUENCE, TASKS, GUARD, LAUNCH)
-)
+    (
+        PYTHON, ALLOCATOR, POOL, TENSORS, RECORD, BACKWARD, ROWS, BATCH, SEQUENCE, TASKS, GUARD,
+        LAUNCH,
+    )
+)  # fmt: skip
 
 
 def translate(source: str, exports: list[str]) -> str:
