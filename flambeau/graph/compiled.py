@@ -27,7 +27,7 @@ from .background import Job, worker
 from .capture import Broken, Capture
 from .dynamic import Sizes
 from .execute import Executable, KernelFailed
-from .joint import Pair, bounded
+from .joint import Consumed, Pair, bounded
 from .library import SavedFunction, aot_compile, bind
 from .pace import Paces
 from .passes import optimize
@@ -474,6 +474,8 @@ class Recorder:
         pair = None
         if modes.state.grad and not watch.went_back and any(t._node is not None for t in leaving):
             pair = Pair(capture, leaving, tensors, watch)
+        if watch.went_back:
+            rebuild = _consumed([k for k, t in enumerate(leaving) if t._node is not None], rebuild)
         program = pair.first if pair else capture.program([*leaving, *(g for _, g in grads.made)])
         reads = [*watch.reads.values(), *grads.reads, *(watch.hooks() if watch.went_back else ())]
         guard = Guard(reads, self._given(program))
@@ -646,6 +648,17 @@ def _shape_of(value, leaving: list[Any], arguments, was_there) -> Callable[[Any,
         items = {k: _shape_of(v, leaving, arguments, was_there) for k, v in value.items()}
         return lambda made, tensors: kind((k, part(made, tensors)) for k, part in items.items())
     raise Broken(f"the function returns a {kind.__name__}")
+
+
+def _consumed(places: list[int], rebuild) -> Callable[[Any, Any], Any]:
+    """The same, where the results at these places have a history that was used up."""
+
+    def again(made, tensors):
+        for k in places:
+            made[k]._node = Consumed()
+        return rebuild(made, tensors)
+
+    return again if places else rebuild
 
 
 def _tensor_again(value, leaving: list[Any], arguments, was_there) -> Callable[[Any, Any], Any]:

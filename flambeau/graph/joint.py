@@ -10,7 +10,8 @@ import contextlib
 from collections.abc import Sequence
 from typing import Any
 
-from flambeau.ops import AccumulateGrad, Node, Output, next_order
+from flambeau._base import explain
+from flambeau.ops import FREED, AccumulateGrad, Node, Output, next_order
 from flambeau.tensor import Tensor, engine, function, function_of
 
 from .capture import Broken, Capture
@@ -43,6 +44,19 @@ class Boundary(Node):
         self.tensor = None
         if self.extra is not None and getattr(self.behind, "extra", self) is None:
             self.behind.extra, self.extra = self.extra, None  # hooks are the tensor's own
+
+
+class Consumed(Node):
+    """The history of a result whose backward ran inside the program."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        self.order, self.edges, self.saved = next_order(), (), None
+        self.extra = self.shapes = None
+
+    def run(self, grad: Any, keep: bool) -> tuple:
+        raise explain(RuntimeError, FREED)
 
 
 @contextlib.contextmanager

@@ -594,3 +594,20 @@ def test_iterators_are_read_on():
     rows = iter([torch.ones(2) * k for k in range(8)])
     compiled = compile(lambda x: x + next(rows))
     assert [compiled(torch.zeros(2))[0].item() for _ in range(6)] == [0, 1, 2, 3, 4, 5]
+
+
+def test_results_whose_backward_ran_say_so():
+    weight = torch.ones(3, requires_grad=True)
+
+    def step(x):
+        weight.grad = None
+        loss = (x * weight).exp().sum()
+        loss.backward()
+        return loss
+
+    compiled = compile(step)
+    for _ in range(5):
+        loss = compiled(torch.ones(3))
+        assert loss.requires_grad
+        with pytest.raises(RuntimeError, match="second time"):
+            loss.backward()

@@ -138,3 +138,70 @@ def test_random_functions(seed):
     for k in range(6):
         x = torch.linspace(-1, 1, 3) * (k % 3 - 0.7)
         assert alike(outcome(compiled, layer, x), outcome(function, layer, x)), source
+
+
+BREAKS = (
+    "print(end='')", "log.append(round(loss.item(), 4))", "log.append(len(log))",
+    "if loss.item() > 1: log.append('large')",
+)  # fmt: skip
+OPTIMIZERS = ("SGD(p, lr=0.05, momentum=0.9)", "Adam(p, lr=0.01)", "RMSprop(p, lr=0.01)",
+              "NAdam(p, lr=0.01)", "SGD(p, lr=0.05)")  # fmt: skip
+
+
+def training_step(seed):
+    """The source of a step with breaks at random places, and an optimizer."""
+    draw = random.Random(seed)
+    lines = ["loss = x.sum() * 0"]
+
+    def perhaps(line, chance):
+        if draw.random() < chance:
+            lines.append(line)
+
+    def may_break():
+        perhaps(draw.choice(BREAKS), 0.35)
+
+    for _ in range(draw.choice((1, 1, 2))):
+        perhaps(f"opt.zero_grad(set_to_none={draw.random() < 0.7})", 0.8), may_break()
+        lines.append("h = first(x)"), may_break()
+        perhaps("h = drop(h)", 0.4), perhaps("if h.sum() > 0: h = h * 0.5", 0.3)
+        lines.append("out = second(h)"), may_break()
+        perhaps("out = norm(out)", 0.3)
+        lines.append("loss = (out - y).square().mean()"), may_break()
+        perhaps("loss = loss + 0.01 * sum((q * q).sum() for q in first.parameters())", 0.3)
+        lines.append("loss.backward()"), may_break()
+        perhaps("torch.nn.utils.clip_grad_norm_(first.parameters(), 0.5)", 0.3)
+        perhaps("opt.step()", 0.9), may_break()
+        perhaps("opt.zero_grad()", 0.3)
+    lines.append(draw.choice(["return loss", "return loss.item()", "return first(x), out", "pass"]))
+    body = "".join(f"    {line}\n" for line in lines)
+    return f"def step(x, y, log):\n{body}", draw.choice(OPTIMIZERS)
+
+
+def trained(source, optimizer, name, wrap):
+    """What nine steps of the source give and do, as plain values."""
+    linecache.cache[name] = len(source), None, source.splitlines(True), name
+    torch.manual_seed(0)
+    nn = torch.nn
+    first, second = nn.Sequential(nn.Linear(4, 5), nn.Tanh()), nn.Linear(5, 3)
+    norm = nn.BatchNorm1d(3)
+    p = [*first.parameters(), *second.parameters(), *norm.parameters()]
+    scope = {"torch": torch, "first": first, "second": second, "norm": norm, "p": p,
+             "drop": nn.Dropout(0.3), "__name__": "random_program"}  # fmt: skip
+    scope["opt"] = eval(f"torch.optim.{optimizer}", scope)
+    exec(builtins.compile(source, name, "exec"), scope)
+    step, log, given = wrap(scope["step"]), [], []
+    for k in range(9):
+        x = torch.randn(2 if k == 6 else 6, 4)
+        result = step(x, torch.randn(x.shape[0], 3), log)
+        parts = result if isinstance(result, tuple) else (result,)
+        given.append([t.tolist() if torch.is_tensor(t) else t for t in parts])
+        given.append([torch.is_tensor(t) and t.requires_grad for t in parts])
+    return given, log, [q.tolist() for q in p], norm.running_var.tolist(), torch.rand(2).tolist()
+
+
+@pytest.mark.parametrize("seed", range(FIRST, FIRST + COUNT // 2))
+def test_random_training_steps(seed):
+    source, optimizer = training_step(seed)
+    eager = trained(source, optimizer, f"<random step {seed}>", lambda f: f)
+    compiled = trained(source, optimizer, f"<random step {seed}, compiled>", compile)
+    assert alike(compiled, eager), source
