@@ -15,7 +15,7 @@ BREAKS = {
     "_nonzero", "nonzero", "argwhere", "masked_select", "masked_scatter", "_rows_where", "unique",
     "unique_consecutive", "_tally", "_repeated", "repeat_interleave", "bincount", "histc",
     "embedding_renorm_", "allclose", "quantile", "nanquantile", "_distinct", "_unique",
-    "ctc_loss.Tensor",
+    "equal", "istft", "ctc_loss.Tensor",
     "nn.multi_margin_loss", "nn.multilabel_margin_loss", "nn.max_unpool2d", "nn.max_unpool3d",
     "linalg.lu_factor", "linalg.eig", "linalg.eigvals", "linalg.ldl_factor",
     "linalg.ldl_factor_ex", "index: X(3, 4), [B(3)]", "index_fill: X(3, 4), 1, N(2, 0), X()",
