@@ -171,6 +171,12 @@ class Compiled:
         recorder = Recorder(self._function, tensors, self._sizes, self._read)
         casting.clear_autocast_cache()  # casts made outside are not those of the next run
         try:
+            return self._captured(entry, recorder, args, kwargs)
+        finally:
+            recorder.release()
+
+    def _captured(self, entry: Entry, recorder: Recorder, args, kwargs):
+        try:
             result = recorder.run(args, kwargs)
         except Exception:
             entry.tries += 1
@@ -486,6 +492,11 @@ class Recorder:
         grads.release()
         return variant
 
+    def release(self) -> None:
+        """Lets go of the run's memory: it would stay until somebody finds the circle."""
+        self._capture.release()
+        self._watch.going_back = nothing
+
     def _read_optimizer(self, optimizer) -> None:
         """Options and state tensors are what they were; the numbers are computed anew."""
         watch = self._watch
@@ -672,6 +683,10 @@ def _tensor_again(value, leaving: list[Any], arguments, was_there) -> Callable[[
     k = len(leaving)
     leaving.append(value)
     return lambda made, tensors: made[k]
+
+
+def nothing() -> None:
+    """Nobody is told."""
 
 
 def _modes() -> tuple:
