@@ -7,6 +7,7 @@ from typing import Any
 
 from flambeau import ir
 
+from .epilogues import epilogues
 from .folds import into_folds
 from .fuse import fuse, without_dead_outputs
 from .program import Buffer, Loop, Operand, Program, Rows, Together
