@@ -185,9 +185,11 @@ class Access:
         picks = f"<{len(order)} x i32> {self.lanes.vector('i32', order)}"
         return self.code.value(f"shufflevector {raw} {vector}, {raw} poison, {picks}")
 
-    def store(self, dtype: DType, pointer, i, vector) -> None:
+    def store(self, dtype: DType, pointer, i, vector, past=False) -> None:
+        """A whole vector; `past` the cache, to memory aligned to registers."""
         place, align = self.address(dtype, pointer, i), dtype.to_real().itemsize
-        self.code.do(f"store {self.raw(dtype)} {vector}, ptr {place}, align {align}")
+        how = f"{self.target.vector_bytes}, !nontemporal !{{i32 1}}" if past else f"{align}"
+        self.code.do(f"store {self.raw(dtype)} {vector}, ptr {place}, align {how}")
 
     def prefetch(self, index: int, pointer, i) -> None:
         """Ask for the cache line of element `i`, which may lie outside the operand: nothing is

@@ -76,11 +76,13 @@ def plan(
     places=(),
     counter=None,
     rows: int = 0,
+    ahead: Sequence[int] = (),
+    streams: Sequence[int] = (),
 ) -> Plan:
     """The stages of `kernel`. See `build`.
 
     With `rows`, a pointwise kernel or reduction is one stage whose range goes over the first `rows`
-    axes in their order, whatever the operands' strides.
+    axes in their order, whatever the operands' strides. For `ahead` and `streams` see `Request`.
     """
     target = target or host()
     outputs, inputs = tuple(outputs), tuple(inputs)
@@ -99,7 +101,7 @@ def plan(
     if knobs.backend == "interpret":
         call = Call(kernel, outputs, inputs, tuple(axes), tuple(places), counter)
         return Plan([], [], target, call)
-    request = Request(kernel, slots, count, target, rows, counter)
+    request = Request(kernel, slots, count, target, rows, counter, ahead, streams)
     if kernel.kind == "indexed":
         return Plan(indexed(request, outputs, inputs, axes, places), [], target)
     if kernel.kind == "pointwise":

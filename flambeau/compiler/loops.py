@@ -7,6 +7,7 @@ The descriptor `dims` of a function is an array of int64:
     for each operand: stride along the innermost dimension
     for each operand: offset of its first element
     for each place: step, how many
+    for each operand of `Variant.ahead`: bytes
     first table, then second: for each dimension, innermost first:
         size, strides of the operands, size * strides
 
@@ -18,10 +19,11 @@ of the range [lo, hi)); the second over what is folded.
 
 from typing import NamedTuple
 
-from flambeau.ir import Kernel, cast, parts, position, topological
+from flambeau.ir import Kernel, cast, parts, topological
 
 from .access import Access, Operand
 from .llvm import Code, Lanes, memory_type, scalar_type
+from .loads import Loads
 from .target import Target
 
 HEADER = 6
@@ -46,6 +48,8 @@ class Variant(NamedTuple):
     outer: bool  # the first nest has dimensions besides the innermost
     second: bool  # the second nest has dimensions
     width: int
+    ahead: tuple[int, ...] = ()  # operands whose memory is asked for before it is needed
+    streams: tuple[int, ...] = ()  # outputs that are written past the cache
 
 
 def stored(kernel: Kernel, values) -> list[tuple]:
@@ -100,6 +104,8 @@ class Writer:
         code = self.code
         self._enter()
         self._loops()
+        if self.variant.streams:  # such writes are in no order by themselves
+            code.do("fence seq_cst")
         code.do(f"ret i64 {self._result()}")
         lines = [
             f"define i64 @{name}(ptr %data, ptr %dims, ptr %scalars, i64 %lo, i64 %hi) #0 {{",
@@ -115,7 +121,9 @@ class Writer:
         self.inner = code.number("%dims", 0)
         self.steps = code.number("%dims", 1)
         self.rank_first, self.rank_second = code.number("%dims", 4), code.number("%dims", 5)
-        self.first = code.at("%dims", 8 * (HEADER + 2 * count + 2 * len(self.kernel.places)))
+        place, ahead = HEADER + 2 * count + 2 * len(self.kernel.places), self.variant.ahead
+        self.ahead = {k: code.number("%dims", place + j) for j, k in enumerate(ahead)}
+        self.first = code.at("%dims", 8 * (place + len(ahead)))
         self.second = code.at("%dims", code.number("%dims", 3), "i64")
         self.strides = [self._stride(k) for k in self.all]
         self.bases = []
@@ -348,6 +356,7 @@ class Writer:
         ]
         carried = list(carried)
         each = len(carried) // unroll
+        past = self._past(targets)
         loads = Loads(self, sources, known)
         index, values = "0", [v for _, v in carried]
         if unroll > 1:
@@ -362,11 +371,14 @@ class Writer:
                     )
                     pending.append((here, vectors))
                     following += after
-                for here, vectors in pending:
-                    for k, pointer, vector in zip(outs, targets, vectors, strict=True):
-                        self.access.store(
-                            self.operands[k].dtype, pointer, here, self._encoded(k, vector)
-                        )
+                self._store(
+                    [
+                        (k, pointer, here, self._encoded(k, vector))
+                        for here, vectors in pending
+                        for k, pointer, vector in zip(outs, targets, vectors, strict=True)
+                    ],
+                    past,
+                )
                 return [code.add(i, unroll * width), *following]
 
             index, *values = code.repeat(
@@ -378,7 +390,7 @@ class Writer:
             whole = "" if width == 1 else code.value(f"icmp sge i64 {left}, {width}")
             here, mask = loads.part(i, left, whole, masked)
             vectors, after = body(here, i, mask, *values)
-            self._put(outs, targets, vectors, i, left, whole)
+            self._put(outs, targets, vectors, i, left, whole, past)
             return [code.add(i, width), *after]
 
         kinds = [kind for kind, _ in carried[:each]]
@@ -416,7 +428,35 @@ class Writer:
         for e in self.inputs.get(k - len(self.outs), ()):
             known[e] = vectors[1 if e.part == "im" else 0]
 
-    def _put(self, outs, targets, vectors, i, left, whole) -> None:
+    def _past(self, targets) -> str:
+        """An i1: whether streams may pass the cache, which whole registers do; "": there are
+        none.
+        """
+        if not self.variant.streams:
+            return ""
+        places = [
+            self.code.value(f"ptrtoint ptr {targets[k]} to i64") for k in self.variant.streams
+        ]
+        for place in places[1:]:
+            places[0] = self.code.value(f"or i64 {places[0]}, {place}")
+        rest = self.code.value(f"and i64 {places[0]}, {self.target.vector_bytes - 1}")
+        return self.code.value(f"icmp eq i64 {rest}, 0")
+
+    def _store(self, stores, past) -> None:
+        """Whole vectors: (operand, pointer, element, vector) each."""
+
+        def write(streams):
+            for k, pointer, i, packed in stores:
+                dtype = self.operands[k].dtype
+                self.access.store(dtype, pointer, i, packed, k in streams)
+            return []
+
+        if not past:
+            write(())
+        else:
+            self.code.branch(past, lambda: write(self.variant.streams), lambda: write(()), [])
+
+    def _put(self, outs, targets, vectors, i, left, whole, past) -> None:
         """Store vectors: whole ones to buffers, whole ones or tails to operands."""
         direct = []
         for k, pointer, vector in zip(outs, targets, vectors, strict=True):
@@ -429,8 +469,7 @@ class Writer:
             return
 
         def full():
-            for k, pointer, packed in direct:
-                self.access.store(self.operands[k].dtype, pointer, i, packed)
+            self._store([(k, pointer, i, packed) for k, pointer, packed in direct], past)
             return []
 
         def tail():
@@ -561,7 +600,7 @@ class Writer:
             return self._points(self._scan_across)
         kernel, dtypes = self.kernel, [e.dtype for e in self.kernel.init]
         initial = self._initial()
-        unroll = unrolling([*kernel.element, *kernel.combine], 3) if len(dtypes) <= 3 else 1
+        unroll = accumulators(kernel)
 
         def body(known, i, mask, *state):
             after = self._element(known, state)
@@ -694,79 +733,14 @@ class Writer:
         self._walk(self.tile, tile)
 
 
+def accumulators(kernel: Kernel) -> int:
+    """How many states there are of each lane, where lanes go along the fold."""
+    return unrolling([*kernel.element, *kernel.combine], 3) if len(kernel.init) <= 3 else 1
+
+
 def unrolling(roots, more=1) -> int:
     """How many vectors to have in flight: several for short bodies, whose loop would cost as much
     as they do.
     """
     size = sum(e.op not in ("const", "load") for e in topological(roots))
     return 4 if size <= 4 * more else 2 if size <= 12 * more else 1
-
-
-class Loads:
-    """The inputs' vectors of one run."""
-
-    def __init__(self, writer: Writer, sources: dict, known: dict):
-        self.writer, self.sources, self.known = writer, sources, known
-        self.place = len(writer.operands)
-        self.base: tuple | None = None
-        if self.place in sources:
-            self._position()
-
-    def _position(self) -> None:
-        writer, code, lanes = self.writer, self.writer.code, self.writer.lanes
-        base = code.value(f"ptrtoint ptr {self.sources.pop(self.place)[0]} to i64")
-        stride = writer.strides[self.place]
-        if stride == 0:
-            self.known[position] = lanes.splat("i64", base)
-            return
-        self.base = base, stride
-        steps = lanes.vector("i64", range(lanes.width))
-        self.spread = code.value(f"mul {lanes.of('i64')} {lanes.splat('i64', stride)}, {steps}")
-
-    def _with_position(self, known, i) -> None:
-        if self.base is not None:
-            code, lanes = self.writer.code, self.writer.lanes
-            base, stride = self.base
-            first = lanes.splat("i64", code.add(base, code.mul(i, stride)))
-            known[position] = code.value(f"add {lanes.of('i64')} {first}, {self.spread}")
-
-    def _learn(self, known, k, raw) -> None:
-        self.writer._learn(known, k, self.writer.access.decode(self.writer.operands[k].dtype, raw))
-
-    def whole(self, i) -> dict:
-        known, access = dict(self.known), self.writer.access
-        for k, (pointer, _) in self.sources.items():
-            self._learn(known, k, access.fetch(k, pointer, i))
-        self._with_position(known, i)
-        return known
-
-    def part(self, i, left, whole, masked):
-        """As `whole`, or the last elements, by the i1 `whole` ("": always whole); and the mask of
-        lanes inside.
-        """
-        if not whole:
-            return self.whole(i), None
-        known, access, operands = dict(self.known), self.writer.access, self.writer.operands
-        direct = [(k, pointer) for k, (pointer, buffered) in self.sources.items() if not buffered]
-        for k, (pointer, buffered) in self.sources.items():
-            if buffered:
-                self._learn(known, k, access.load(operands[k].dtype, pointer, i))
-        lanes, mask = self.writer.lanes, None
-        kinds = [access.raw(operands[k].dtype) for k, _ in direct] + (
-            [lanes.of("i1")] if masked else []
-        )
-        if kinds:
-            vectors = self.writer.code.branch(
-                whole,
-                lambda: [access.fetch(k, p, i) for k, p in direct] + ["splat (i1 true)"] * masked,
-                lambda: (
-                    [access.load_tail(k, p, i, left) for k, p in direct]
-                    + [lanes.mask(left)] * masked
-                ),
-                kinds,
-            )
-            mask = vectors.pop() if masked else None
-            for (k, _), raw in zip(direct, vectors, strict=True):
-                self._learn(known, k, raw)
-        self._with_position(known, i)
-        return known, mask

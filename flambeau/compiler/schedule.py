@@ -15,13 +15,14 @@ from flambeau.ir import Kernel, Reduce, load, position, state, topological
 from flambeau.types import DType, Layout
 
 from .access import Operand
-from .loops import COLUMNS, HEADER, STRIDED_TILE, TILE, Variant, tile_rows
+from .loops import COLUMNS, HEADER, STRIDED_TILE, TILE, Variant, accumulators, tile_rows
 from .target import Target
 
 LINE = 64  # bytes of a cache line
 CACHE = 1 << 20  # bytes that one core keeps near
 PIECE = 30_000.0  # nanoseconds of work that are worth another thread
 PARTS = 64  # partial results of a fold that is split
+PART = 1 << 16  # elements of each, at least
 ROW = 128  # elements side by side that one thread writes at least
 POINT = 2.0  # nanoseconds for an element with a place of its own
 
@@ -53,6 +54,7 @@ class StagePlan(NamedTuple):
     total: int
     cost: float
     least: int = 1  # iterations that belong together
+    order: tuple = ()  # what the order in which a fold takes its elements follows from
 
 
 class Request(NamedTuple):
@@ -60,7 +62,8 @@ class Request(NamedTuple):
 
     The first `rows` axes are the outermost loops, in their order, so that a range of them is one
     of [0, total); `counter` are the steps of the position and the first one, where it is not a
-    row-major number.
+    row-major number. `ahead`: for each operand, how many bytes behind what is read the cache
+    should be asked for; `streams`: the outputs that nobody reads soon.
     """
 
     kernel: Kernel
@@ -69,6 +72,8 @@ class Request(NamedTuple):
     target: Target
     rows: int = 0
     counter: tuple[Sequence[int], int] | None = None
+    ahead: Sequence[int] = ()
+    streams: Sequence[int] = ()
 
     @property
     def outputs(self) -> tuple[DType, ...]:
@@ -190,14 +195,22 @@ def strided_cost(request: Request, strides) -> float:
 
 # -------------------------------------------------------------------------------------- descriptors
 
+RUNS = ("pointwise", "across")  # modes that read their operands in runs
 
-def pack(nest: Nest, count: int, offsets, operands: int, places=()) -> bytes:
+
+def _streams(request: Request, output: int, way: str) -> bool:
+    """Whether whole vectors of the output fill registers, as stores past the cache must."""
+    size = request.outputs[output].itemsize * width(request.kernel, request.target)
+    return way == "U" and size % request.target.vector_bytes == 0
+
+
+def pack(nest: Nest, count: int, offsets, operands: int, places=(), ahead=()) -> bytes:
     """The descriptor that `loops` documents."""
     record = 1 + 2 * operands
-    table = HEADER + 2 * operands + 2 * len(places) + record * len(nest.first)
+    table = HEADER + 2 * operands + 2 * len(places) + len(ahead) + record * len(nest.first)
     steps = math.prod(dim.size for dim in nest.second)
     numbers = [nest.inner.size, steps, count, table, len(nest.first), len(nest.second)]
-    numbers += [*nest.inner.strides, *offsets, *itertools.chain(*places)]
+    numbers += [*nest.inner.strides, *offsets, *itertools.chain(*places), *ahead]
     for dims in (nest.first, nest.second):
         for dim in reversed(dims):
             numbers += [dim.size, *dim.strides, *(dim.size * s for s in dim.strides)]
@@ -214,6 +227,7 @@ def stage(
     uses_position = len(strides) > len(placed)
     where = ("S" if strides[-1] else "Z") if uses_position else ""
     split = len(request.outputs)
+    ahead = {k: n for k, n in enumerate(request.ahead) if n and way[k] == "U" and mode in RUNS}
     variant = Variant(
         mode,
         tuple(placed[:split]),
@@ -222,8 +236,10 @@ def stage(
         bool(nest.first),
         bool(nest.second),
         lanes,
+        tuple(ahead),
+        tuple(k for k in request.streams if mode == "pointwise" and _streams(request, k, way[k])),
     )
-    dims = pack(nest, request.number, offsets, len(strides), places)
+    dims = pack(nest, request.number, offsets, len(strides), places, ahead.values())
     return StagePlan(request.kernel, variant, request.data, dims, total, cost)
 
 
@@ -387,7 +403,16 @@ def fold_of(
 
 
 def fold_stage(request: Request, fold: Fold, offsets, lanes: int) -> StagePlan:
-    return stage(request, fold.mode, fold.nest, offsets, fold.total, fold.cost, lanes)
+    made = stage(request, fold.mode, fold.nest, offsets, fold.total, fold.cost, lanes)
+    across = fold.mode == "across"
+    steps = [*fold.nest.second, *([fold.nest.inner] if across else [])]
+    return made._replace(
+        order=(
+            fold.mode,
+            lanes * accumulators(request.kernel) if across else 0,
+            tuple(dim.size for dim in steps),
+        )
+    )
 
 
 def reduction(request: Request, outputs, inputs, axes) -> tuple[list[StagePlan], list[int]]:
@@ -452,11 +477,13 @@ class Cut(NamedTuple):
 def blocked(request: Request, folded: list[Dim], fold: Fold) -> Cut | None:
     """Parts for threads, where there are few results and much to fold.
 
-    They depend on sizes alone, not on the number of threads, so that results do not either.
+    They depend on sizes alone, not on the number of threads or on what is computed for an element,
+    so that results do not either.
     """
-    if fold.cost < 2 * PIECE or fold.pieces >= PARTS // 2 or request.number < 2048:
+    count = fold.total * request.number
+    if count < 2 * PART or fold.pieces >= PARTS // 2 or request.number < 2048:
         return None
-    want = min(PARTS // max(fold.pieces, 1), math.ceil(fold.cost / PIECE), request.number // 1024)
+    want = min(PARTS // max(fold.pieces, 1), math.ceil(count / PART), request.number // 1024)
     outs = len(request.outputs)
     whole = max(folded, key=lambda dim: (min(dim.size, want), sum(map(abs, dim.strides[outs:]))))
     piece = -(-whole.size // want)

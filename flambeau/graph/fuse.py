@@ -13,9 +13,9 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from flambeau import ir
-from flambeau.types import Layout
+from flambeau.types import DType, Layout
 
-from .program import Buffer, Loop, Operand, Program
+from .program import Buffer, Loop, Loops, Operand, Program
 
 MOST = 24  # operands of a fused kernel: more do not fit the registers
 LARGEST = 600  # primitives of a fused body
@@ -63,6 +63,11 @@ def fusable(instruction: Any) -> bool:
         and instruction.counter is None
         and ir.position not in instruction.kernel.expressions
     )
+
+
+def with_values(kernel: ir.Pointwise, body: Iterable[Any], check: Any) -> ir.Pointwise:
+    """The kernel with another body on the same operands."""
+    return ir.Pointwise(kernel.name, kernel.inputs, kernel.outputs, body, check)
 
 
 def nest_by(loop: Loop, by: int) -> Nest | None:
@@ -121,30 +126,34 @@ def fuse(program: Program) -> Program:
     """Pointwise kernels joined to those before them whose results or operands they share."""
     out: list[Any] = []
     for instruction in program.instructions:
-        made = _join(out, instruction) if fusable(instruction) else None
-        if made is None:
+        if not join_latest(out, instruction):
             out.append(instruction)
     return Program(out, program.results, program.numbers)
 
 
-def _join(done: list[Any], loop: Loop) -> bool | None:
-    """Joins the loop to the latest that it can be joined to; None where there is none."""
-    reads = {o.buffer for o in loop.reads}
-    writes = {o.buffer for o in loop.writes}
+def join_latest(done: list[Any], loop: Any) -> bool:
+    """Joins the loop to the latest that it can be joined to, what comes of it to the next, and so
+    on; False where there is none.
+    """
+    if not fusable(loop):
+        return False
+    home = None
     for at in range(len(done) - 1, max(-1, len(done) - 1 - REACH), -1):
         other = done[at]
+        reads, writes = {o.buffer for o in loop.reads}, {o.buffer for o in loop.writes}
         shared = {o.buffer for o in other.operands} & (reads | writes)
-        if shared and fusable(other):
-            made = joined(other, loop)
-            if made is not None:
-                done[at] = made
-                return True
+        if shared and fusable(other) and (both := joined(other, loop)) is not None:
+            del done[at]
+            loop, home = both, at
+            continue
         # What lies between must not depend on the loop, nor it on that.
         if {o.buffer for o in other.writes} & (reads | writes):
-            return None
+            break
         if {o.buffer for o in other.reads} & writes:
-            return None
-    return None
+            break
+    if home is not None:
+        done.insert(home, loop)
+    return home is not None
 
 
 def joined(first: Loop, second: Loop) -> Loop | None:
@@ -188,21 +197,21 @@ def _merged(first: Nest, second: Nest) -> Nest | None:
 
     mapping: dict[Any, Any] = {}
     for k, access in enumerate(first.accesses[first.count :]):
-        _map_load(mapping, k, access.layout.dtype, ir.load(load_of(access), access.layout.dtype))
+        map_load(mapping, k, access.layout.dtype, ir.load(load_of(access), access.layout.dtype))
     kernel = first.kernel.mapped(mapping)
     bodies = [
-        ir.cast(v, d) if not _is_half(d) else v
+        ir.cast(v, d) if not is_half(d) else v
         for v, d in zip(kernel.body, kernel.outputs, strict=True)
     ]
     later: dict[Any, Any] = {}
     for k, access in enumerate(second.accesses[second.count :]):
         dtype = access.layout.dtype
         if access.buffer in written:
-            if _is_half(dtype) or dtype is not written[access.buffer][1].layout.dtype:
+            if is_half(dtype) or dtype is not written[access.buffer][1].layout.dtype:
                 return None
-            _map_load(later, k, dtype, bodies[written[access.buffer][0]])
+            map_load(later, k, dtype, bodies[written[access.buffer][0]])
         else:
-            _map_load(later, k, dtype, ir.load(load_of(access), dtype))
+            map_load(later, k, dtype, ir.load(load_of(access), dtype))
     other = second.kernel.mapped(later)
     outputs = {a.buffer: (v, a) for v, a in zip(bodies, first.accesses, strict=False)}
     outputs |= {a.buffer: (v, a) for v, a in zip(other.body, second.accesses, strict=False)}
@@ -219,7 +228,8 @@ def _merged(first: Nest, second: Nest) -> Nest | None:
     return Nest(made, first.shape, accesses + inputs)
 
 
-def _is_half(dtype) -> bool:
+def is_half(dtype: DType) -> bool:
+    """Whether numbers of the type are computed with as others and rounded when stored."""
     return dtype.kind == "f" and dtype.itemsize == 2
 
 
@@ -227,7 +237,7 @@ def _same_place(a: Access, b: Access) -> bool:
     return a.start == b.start and a.strides == b.strides and a.layout.itemsize == b.layout.itemsize
 
 
-def _map_load(mapping, index, dtype, value) -> None:
+def map_load(mapping, index, dtype, value) -> None:
     """The leaves of operand `index` stand for the value."""
     for old, new in zip(ir.parts(ir.load(index, dtype)), ir.parts(value), strict=True):
         mapping[old] = new
@@ -238,13 +248,23 @@ def without_dead_outputs(program: Program) -> Program:
     wanted = {o.buffer for o in program.results}
     kept: list[Any] = []
     for instruction in reversed(program.instructions):
-        if isinstance(instruction, Loop) and instruction.kernel.kind == "pointwise":
-            live = [o.buffer.holder is not None or o.buffer in wanted for o in instruction.writes]
-            if not all(live) and any(live):
-                instruction = trimmed(instruction, live)
+        if isinstance(instruction, Loops):
+            loops = [_wanted(loop, wanted) for loop in reversed(instruction.loops)]
+            instruction = instruction.of(loops[::-1])
+        elif isinstance(instruction, Loop):
+            instruction = _wanted(instruction, wanted)
         wanted |= {o.buffer for o in instruction.operands}
         kept.append(instruction)
     return Program(kept[::-1], program.results, program.numbers)
+
+
+def _wanted(loop: Loop, wanted: set[Buffer]) -> Loop:
+    """The loop with the outputs that are wanted, to which it adds what it reads."""
+    live = [o.buffer.holder is not None or o.buffer in wanted for o in loop.writes]
+    if loop.kernel.kind == "pointwise" and any(live) and not all(live):
+        loop = trimmed(loop, live)
+    wanted |= {o.buffer for o in loop.operands}
+    return loop
 
 
 def trimmed(loop: Loop, live: Iterable[bool]) -> Loop:
@@ -258,7 +278,7 @@ def trimmed(loop: Loop, live: Iterable[bool]) -> Loop:
     used = sorted({e.value for e in ir.topological(roots) if e.op == "load"})
     mapping: dict[Any, Any] = {}
     for new, old in enumerate(used):
-        _map_load(mapping, old, kernel.inputs[old], ir.load(new, kernel.inputs[old]))
+        map_load(mapping, old, kernel.inputs[old], ir.load(new, kernel.inputs[old]))
     made = ir.Pointwise(
         kernel.name, [kernel.inputs[k] for k in used], [kernel.outputs[k] for k in outs], body,
         kernel.check,

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from flambeau import ir
 
 from .epilogues import epilogues
+from .folds import into_folds
 from .fuse import fuse, without_dead_outputs
 from .program import Buffer, Loop, Operand, Program, Rows, Together
+from .rows import by_rows
+from .simplify import simplified, without_repeats
 
 
 def optimize(program: Program) -> Program:
@@ -133,4 +137,50 @@ def _is_short(instruction) -> bool:
     return instruction.operands[0].layout.numel <= SHORT
 
 
-PASSES = (without_copies, without_dead, fuse, without_dead_outputs, epilogues, together)
+STREAM = 1 << 23  # bytes of a result that is hardly in the cache when somebody reads it
+
+
+def past_cache(program: Program) -> Program:
+    """Large results that nobody reads again here are written past the cache, which then need not
+    be filled with what is overwritten.
+    """
+    read: set[Buffer] = set()
+    out = []
+    for instruction in reversed(program.instructions):
+        if isinstance(instruction, Loop):
+            instruction = _streamed([instruction], read)[0]
+        elif isinstance(instruction, Rows):
+            instruction = instruction.of(_streamed(instruction.loops, read))
+        read |= {o.buffer for o in instruction.reads}
+        out.append(instruction)
+    return Program(out[::-1], program.results, program.numbers)
+
+
+def _streamed(loops: Sequence[Loop], read: set[Buffer]) -> list[Loop]:
+    read = read | {o.buffer for loop in loops for o in loop.reads}
+    return [
+        loop._replace(
+            streams=tuple(
+                k
+                for k, o in enumerate(loop.writes)
+                if o.layout.nbytes >= STREAM and o.buffer not in read
+            )
+        )
+        for loop in loops
+    ]
+
+
+PASSES = (
+    simplified,
+    without_copies,
+    without_repeats,
+    without_dead,
+    fuse,
+    without_dead_outputs,
+    epilogues,
+    into_folds,
+    by_rows,
+    without_dead_outputs,
+    together,
+    past_cache,
+)

@@ -25,7 +25,7 @@ from .jit import described, host
 from .native import FIXED, GOOD_MIDDLE, GUARD_KINDS, IN_ORDER, IN_WORD, LISTED, MIDDLE
 from .order import order_kernel
 from .random import Generator, Stream, default_generator
-from .rows import Part, Rows, rows_stage
+from .rows import Part, Rows, block_of, rows_stage
 from .sequence import Phase, Place, sequence_stage
 from .tasks import tasks_stage
 
@@ -85,6 +85,7 @@ __all__ = [
     "Stream",
     "batch_stage",
     "bind",
+    "block_of",
     "default_generator",
     "described",
     "gemm_kernel",

@@ -30,8 +30,7 @@ class Rows(NamedTuple):
     """`parts` in turn for a block of rows, then for the next, of `total` rows.
 
     `scratch` are the bytes for each row of what the parts hand to each other. Row r of a scratch
-    block lies r times that many bytes behind its pointer. `near` is how many bytes of memory a row
-    moves.
+    block lies r times that many bytes behind its pointer. `block` is how many rows a block has.
     """
 
     parts: Sequence[Part]
@@ -39,12 +38,17 @@ class Rows(NamedTuple):
     scratch: tuple[int, ...]
     total: int
     grain: int
-    near: int
+    block: int
+
+
+def block_of(near: int, total: int) -> int:
+    """How many of `total` rows make a block, if each moves `near` bytes."""
+    return max(1, min(_NEAR // max(near, 1), total))
 
 
 def rows_stage(rows: Rows) -> Stage:
     """The stage that does what `rows` says."""
-    block = max(1, min(_NEAR // max(rows.near, 1), rows.total))
+    block = rows.block
     slab, places = 0, []
     for nbytes in rows.scratch:
         places += [slab, nbytes]

@@ -103,21 +103,24 @@ def written(x, y, name):
         getattr(x, name)()
 
 
-def inputs(seed):
+SMALL = ((3, 4), (4,), (2, 3, 4), (1, 4))
+LARGE = ((96, 80), (80,), (2, 48, 80), (1, 80))  # enough rows, and long enough, for passes by rows
+
+
+def inputs(seed, shapes):
     rng = numpy.random.default_rng(seed)
-    shapes = ((3, 4), (4,), (2, 3, 4), (1, 4))
     return [torch.tensor(rng.standard_normal(s).astype(numpy.float32)) for s in shapes]
 
 
-@given(steps(), st.integers(0, 1000))
+@given(steps(), st.integers(0, 1000), st.sampled_from((SMALL, SMALL, LARGE)))
 @settings(
     max_examples=PROGRAMS, deadline=None, derandomize=True,
     suppress_health_check=[c for c in HealthCheck if c is not HealthCheck.filter_too_much],
 )  # fmt: skip
-def test_compiled_programs_equal_eager_ones(program, seed):
+def test_compiled_programs_equal_eager_ones(program, seed, shapes):
     compiled = torch.compile(lambda *values: run(program, values))
     for k in range(3):
-        ours, theirs = inputs(seed + k), inputs(seed + k)
+        ours, theirs = inputs(seed + k, shapes), inputs(seed + k, shapes)
         expected, got = run(program, theirs), compiled(*ours)
         for a, b in zip((*expected, *theirs), (*got, *ours), strict=True):
             assert a.dtype is b.dtype and a.shape == b.shape and a.stride() == b.stride()

@@ -284,6 +284,14 @@ class Multiplied(NamedTuple):
     starts: tuple[int, ...]
     add: bool
 
+    @property
+    def outputs(self) -> int:
+        return 1
+
+    def pairs(self):
+        """(source, layout) of each operand."""
+        return zip(self.sources, self.operands, strict=True)
+
 
 class InRows(NamedTuple):
     """Kernels to be run together over blocks of rows: the first `rows` dimensions of all of them.
@@ -299,17 +307,17 @@ class InRows(NamedTuple):
     def stage(self) -> tuple[runtime.Stage, float]:
         """The stage, and a rough time in nanoseconds."""
         total, rows = math.prod(self.works[0].operands[0].shape[: self.rows]), self.rows
-        built = iter(compiler.link([w.plan(rows) for w in self.works if isinstance(w, Work)]))
+        near = {s: row_bytes(y, rows) for w in self.works for s, y in w.pairs()}
+        block = runtime.block_of(sum(near.values()), total)
+        ahead = self._ahead(block)
+        plans = [w.plan(rows, ahead[k]) for k, w in enumerate(self.works) if isinstance(w, Work)]
+        built = iter(compiler.link(plans))
         met = list(dict.fromkeys(s for w in self.works for s in w.sources if s not in self.inner))
         places = {s: k for k, s in enumerate(met)}
         places |= {s: -1 - k for k, s in enumerate(self.inner)}
         parts: list[runtime.Part] = []
-        near: dict[int, int] = {}
         cost = 0.0
         for work in self.works:
-            near |= {
-                s: row_bytes(y, rows) for s, y in zip(work.sources, work.operands, strict=True)
-            }
             if isinstance(work, Work):
                 made = next(built)
                 found: list[Any] = list(made.stages)
@@ -325,8 +333,44 @@ class InRows(NamedTuple):
                 parts.append(runtime.Part(address, each, dims, count // total))
         grain = max(1, min(total, round(_PIECE * total / max(cost, 1.0))))
         scratch = tuple(nbytes // total for nbytes in self.inner.values())
-        whole = runtime.Rows(parts, tuple(met), scratch, total, grain, sum(near.values()))
+        if any(plan.call for plan in plans):
+            grain = block = total  # an interpreted kernel does all rows in one call
+        whole = runtime.Rows(parts, tuple(met), scratch, total, grain, block)
         return runtime.rows_stage(whole), cost
+
+    def _ahead(self, block: int) -> list[tuple[int, ...]]:
+        """For each operand of each work, how far behind it the next block lies, where it should be
+        asked for: by the last of several works that read it. The first waits for memory as it
+        runs, the others would leave memory waiting.
+        """
+        readers: dict[int, list[int]] = {}
+        written: set[int] = set(self.inner)
+        for k, work in enumerate(self.works):
+            count = work.outputs
+            written |= set(work.sources[:count])
+            for s in dict.fromkeys(work.sources[count:]):
+                readers.setdefault(s, []).append(k)
+        out = []
+        for k, work in enumerate(self.works):
+            mine = [
+                block * row_step(y, self.rows)
+                if s not in written and len(readers[s]) > 1 and readers[s][1] == k
+                else 0
+                for s, y in work.pairs()
+            ]
+            out.append(tuple(mine))
+        return out
+
+
+def row_step(layout: Layout, rows: int) -> int:
+    """Bytes from a row of `layout` to the next one, 0 where that is not one number."""
+    step = layout.strides[rows - 1]
+    each = step
+    for size, stride in zip(layout.shape[:rows][::-1], layout.strides[:rows][::-1], strict=True):
+        if stride != each:
+            return 0
+        each *= size
+    return step * layout.itemsize
 
 
 def row_bytes(layout: Layout, rows: int) -> int:

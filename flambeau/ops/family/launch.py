@@ -105,6 +105,7 @@ class Work(NamedTuple):
     from, as in `runtime.Stage`.
 
     `operands` are the layouts of outputs, then inputs; `starts` are bytes to their first elements.
+    `streams` are numbers of outputs that nobody reads soon.
     """
 
     kernel: ir.Kernel
@@ -114,9 +115,19 @@ class Work(NamedTuple):
     places: tuple = ()
     starts: tuple[int, ...] | None = None
     counter: tuple | None = None
+    streams: tuple[int, ...] = ()
 
-    def plan(self, rows: int = 0) -> compiler.Plan:
-        """How the kernel runs; `rows`: see `compiler.plan`."""
+    @property
+    def outputs(self) -> int:
+        """How many operands are written."""
+        return len(self.kernel.outputs)
+
+    def pairs(self):
+        """(source, layout) of each operand."""
+        return zip(self.sources, self.operands, strict=True)
+
+    def plan(self, rows: int = 0, ahead=()) -> compiler.Plan:
+        """How the kernel runs; for `rows` and `ahead` see `compiler.plan`."""
         count = len(self.kernel.outputs)
         return compiler.plan(
             self.kernel,
@@ -126,6 +137,8 @@ class Work(NamedTuple):
             places=self.places,
             counter=self.counter,
             rows=rows,
+            ahead=ahead,
+            streams=self.streams,
         )
 
     def stages(self, built: compiler.Built, fresh: list) -> list[runtime.Stage]:

@@ -159,6 +159,8 @@ def open_job(kernel, data, dims, scalars, total, grain, threads):
     piece = (total + threads * PIECES - 1) // (threads * PIECES)
     if piece < grain:
         piece = grain
+    if piece > 1024:  # starts of pieces are starts of cache lines
+        piece = (piece + 63) // 64 * 64
     pieces = (total + piece - 1) // piece
     if helpers > pieces - 1:
         helpers = pieces - 1
