@@ -1,11 +1,13 @@
 """`compile`: programs in place of Python give what Python gives, bit for bit, whatever changes."""
 
+import gc
 import types
 
 import numpy
 import pytest
 
 import flambeau as torch
+from flambeau import runtime
 from flambeau.graph import compile
 from flambeau.nn import functional as F
 
@@ -594,3 +596,15 @@ def test_iterators_are_read_on():
     rows = iter([torch.ones(2) * k for k in range(8)])
     compiled = compile(lambda x: x + next(rows))
     assert [compiled(torch.zeros(2))[0].item() for _ in range(6)] == [0, 1, 2, 3, 4, 5]
+
+
+def test_what_a_capture_computed_is_given_back():
+    a = torch.randn(1 << 18)
+    compiled = compile(lambda: ((a * 2 + 1).exp() - a).tanh())
+    for _ in range(3):
+        compiled()
+    gc.collect()
+    before = runtime.memory().allocated
+    compiled = None
+    gc.collect()
+    assert before - runtime.memory().allocated < a.nbytes
