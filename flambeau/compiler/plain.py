@@ -317,7 +317,7 @@ def pack(dtype: DType, sums: int, k: int, n: int, strides: Sequence[int]) -> int
 
 class Multiplication(NamedTuple):
     """What `products.multiply` does, on matrices that `pack` packed; `sums` of the epilogue's
-    inputs are products.
+    inputs are products, which it takes `turned` or as they are.
     """
 
     epilogue: Kernel
@@ -326,6 +326,7 @@ class Multiplication(NamedTuple):
     strides: Sequence[int] | None
     others: Sequence[Sequence[int]]
     right: Sequence[int] | None
+    turned: bool
 
     def run(self, data, scalars, low, high):
         """The rows [low, high) of the result."""
@@ -338,19 +339,21 @@ class Multiplication(NamedTuple):
         else:
             down, across, following = self.right
             factors = _array(pointers[-1], layout(shape, (following, down, across), dtype, cpu))
-        shape, others = (high - low, n), []
+        rows, others = high - low, []
+        shape = (n, rows) if self.turned else (rows, n)
         kernel = self.epilogue
         types = [*kernel.outputs, *kernel.inputs[sums:]]
         for pointer, kind, (offset, *steps) in zip(pointers[2:], types, self.others, strict=False):
-            at = pointer + (offset + low * steps[0]) * kind.itemsize
+            at = pointer + (offset + low * steps[self.turned]) * kind.itemsize
             others.append(_array(at, layout(shape, tuple(steps), kind, cpu)))
         targets, given = others[: len(kernel.outputs)], others[len(kernel.outputs) :]
         if pointers[1]:
             steps = (1, m) if self.strides is None else self.strides
             at = pointers[1] + low * steps[0] * dtype.itemsize
-            left = _array(at, layout((high - low, k), tuple(steps), dtype, cpu))
+            left = _array(at, layout((rows, k), tuple(steps), dtype, cpu))
             with numpy.errstate(all="ignore"):
                 products = [left @ factor for factor in factors]
+            products = [p.T if self.turned else p for p in products]
         else:
             products = [numpy.zeros(shape, dtype.numpy)] * sums
         loads = [*products, *(x.copy() for x in given)]

@@ -496,7 +496,9 @@ def multiply(
     m, n, k = sizes
     count = 2 + len(others) + bool(right)
     if knobs.backend == "interpret":
-        called = plain.Multiplication(form.epilogue, form.sums, sizes, strides, others, right)
+        called = plain.Multiplication(
+            form.epilogue, form.sums, sizes, strides, others, right, form.turned
+        )
         return Stage(plain.address(called.run), tuple(range(count)), b"", m if n else 0, max(m, 1))
     size, slivers = form.dtype.itemsize, form.slivers(n)
     group = form.lanes * LEFT_VECTORS if strides is None else max(m, 1)

@@ -6,9 +6,10 @@ import math
 from typing import Any
 
 from flambeau.drawing import Arrow, Kind, Shape, figure
+from flambeau.ops import Multiply
 
 from .measures import nbytes_of, size, traffic
-from .program import Buffer, Call, Foreign, Host, Loop, Operand, Program, Rows, Together
+from .program import Buffer, Call, Foreign, Host, Loop, Operand, Program, Rows, Sums, Together
 
 FAR = 12  # layers from which arrows are straight: what forward keeps for backward
 
@@ -20,13 +21,13 @@ KINDS = {
     "scan": Kind("scan", "#ffedd5", "#ea580c"),
     "indexed": Kind("indexed", "#f3e8ff", "#9333ea"),
 }
-TOGETHER = {
+KINDS_OF = {
     Rows: Kind("by rows", "#ccfbf1", "#0d9488"),
     Together: Kind("in any order", "#ecfccb", "#65a30d"),
     Call: Kind("native call", "#dbeafe", "#2563eb"),
     Host: Kind("Python", "#ffe4e6", "#e11d48"),
+    Sums: Kind("product", "#e0e7ff", "#4f46e5"),
 }
-PRODUCT = Kind("product", "#e0e7ff", "#4f46e5")
 
 
 def picture(program: Program, title: str = "") -> str:
@@ -98,7 +99,7 @@ def kind_of(instruction: Any) -> Kind:
     """The kind by which an instruction is coloured."""
     if isinstance(instruction, Loop):
         return KINDS[instruction.kernel.kind]
-    return TOGETHER.get(type(instruction), PRODUCT)
+    return KINDS_OF[type(instruction)]
 
 
 def _name(instruction: Any) -> str:
@@ -107,7 +108,11 @@ def _name(instruction: Any) -> str:
     if isinstance(instruction, Rows | Together):
         names = dict.fromkeys(loop.kernel.name for loop in instruction.loops)
         return f"{len(instruction.loops)} × {', '.join(list(names)[:3])}"
-    return getattr(instruction, "name", "product")
+    if isinstance(instruction, Sums):
+        name = "product" if isinstance(instruction.kind, Multiply) else "convolution"
+        made = instruction.loop.kernel.name
+        return name if made in ("product", name) else f"{name}, {made}"
+    return instruction.name
 
 
 def described(o: Operand) -> str:

@@ -14,8 +14,21 @@ from typing import Any
 
 from flambeau import ir
 from flambeau._base import numpy
+from flambeau.ops import Multiply
 
-from .program import Buffer, Call, Foreign, Host, Loop, Loops, Operand, Program, Rows, Together
+from .program import (
+    Buffer,
+    Call,
+    Foreign,
+    Host,
+    Loop,
+    Loops,
+    Operand,
+    Program,
+    Rows,
+    Sums,
+    Together,
+)
 
 POINTS = 1 << 12  # of an operand that are looked at where places are compared one by one
 NEAR = 1 << 16  # bytes of a buffer of which every single one is followed
@@ -81,6 +94,8 @@ def _instruction(instruction: Any, numbers: int) -> None:
             _together(instruction)
         elif isinstance(instruction, Rows):
             _rows(instruction)
+    elif isinstance(instruction, Sums):
+        _sums(instruction, numbers)
     else:
         for o in instruction.operands:
             _inside(o)
@@ -98,6 +113,33 @@ def _instruction(instruction: Any, numbers: int) -> None:
 
 
 def _loop(loop: Loop, numbers: int) -> None:
+    _kernel(loop, numbers)
+    for o, more in zip(loop.operands, reaches(loop), strict=True):
+        _inside(o, more)
+    if loop.kernel.kind != "indexed":
+        _order(loop)
+
+
+def _sums(sums: Sums, numbers: int) -> None:
+    """A product: what is made of its sums is a pointwise loop, and nothing is written that it
+    multiplies.
+    """
+    _require(sums.loop.kernel.kind == "pointwise", "what is made of sums is not pointwise")
+    _kernel(sums.loop, numbers)
+    for o in sums.operands:
+        _inside(o)
+    _order(sums.loop)
+    for w in sums.writes:
+        for factor in sums.factors:
+            _require(not meet(w, factor), f"{w!r} is written where {factor!r} is multiplied")
+    if isinstance(sums.kind, Multiply):
+        (m, k), (depth, n) = (factor.layout.shape for factor in sums.factors[:2])
+        fits = k == depth and sums.writes[0].layout.shape == (m, n)
+        _require(fits, "the matrices do not fit")
+
+
+def _kernel(loop: Loop, numbers: int) -> None:
+    """The kernel is well-formed, and its operands are of its types and shapes."""
     kernel = loop.kernel
     ir.verify(kernel)
     for e in ir.topological([e for group in kernel.values() for v in group for e in ir.parts(v)]):
@@ -113,11 +155,6 @@ def _loop(loop: Loop, numbers: int) -> None:
         found = o.layout.dtype
         _require(found is dtype, f"{o!r} is {found.name} where the kernel has {dtype.name}")
     _shapes(loop)
-    reach = reaches(loop)
-    for o, more in zip(loop.operands, reach, strict=True):
-        _inside(o, more)
-    if kernel.kind != "indexed":
-        _order(loop)
 
 
 def _shapes(loop: Loop) -> None:

@@ -7,7 +7,7 @@ from flambeau import ir
 from flambeau._base import knobs
 from flambeau.graph import passes
 from flambeau.graph.capture import Capture
-from flambeau.graph.program import Buffer, Call, Loop, Operand, Program, Rows, Together
+from flambeau.graph.program import Buffer, Call, Loop, Operand, Program, Rows, Sums, Together
 from flambeau.graph.verify import Verifier, verify
 from flambeau.types import contiguous, layout
 
@@ -260,3 +260,25 @@ def test_kernels_are_checked_before_they_are_compiled():
     one = contiguous((4,), FLOAT)
     with knobs.override(verify=True), pytest.raises(ir.Invalid, match="add of float32, int64"):
         torch.compiler.plan(kernel, [one], [one])
+
+
+def test_products_do_not_write_what_they_multiply():
+    x, w = torch.randn(96, 96), torch.randn(96, 96)
+    capture = Capture()
+    with capture:
+        result = torch.relu(x @ w)
+    program = capture.program([result])
+    verify(program, "")
+    (k, sums), *_ = [(k, i) for k, i in enumerate(program.instructions) if isinstance(i, Sums)]
+    out, a, b = sums.operands
+
+    def changed(*operands):
+        instructions = list(program.instructions)
+        instructions[k] = sums.replaced(operands)
+        return refused(instructions, program.results)
+
+    short = contiguous((48, 96), FLOAT)
+    assert "is multiplied" in changed(a, a, b)
+    assert "do not fit" in changed(out, a, b._replace(layout=short))
+    assert "bytes" in changed(out, a._replace(start=64), b)
+    assert "should have the shape" in changed(out._replace(layout=short), a, b)
