@@ -1,24 +1,25 @@
 #!/usr/bin/env python3
 """The memory that a workload takes while it runs, beside another library's. Linux only.
 
-    python bench/memory.py --against torch                       our own workloads
-    python bench/memory.py --against torch --workloads FILE.py   those of another file
+    ./dev bench --memory                                    our own workloads
+    ./dev bench --memory --against torch --workloads FILE   those of another file, PyTorch's beside
 
-Each library runs each workload in a process of its own. The figure is the highest resident size
-during three steps, less the size before the workload was built: model, data, gradients, state of
-the optimizer, temporary blocks, and what the allocator keeps. The library's code and threads are
-warm before, so that they do not count; nor does the compiler, since of two runs the second counts,
-whose kernels come from the cache on disk.
+Each library runs each workload in a process of its own, eager and compiled. The figure is the
+highest resident size during three steps, less the size before the workload was built: model, data,
+gradients, state of the optimizer, temporary blocks, what the allocator keeps. The library's code
+and threads are warm before, so that they do not count. Nor does compiling: compiled steps run a few
+times before, and of two runs the second counts, whose kernels come from the cache on disk.
 """
 
 import argparse
+import ctypes
+import gc
 import importlib
-import importlib.util
 import pathlib
 import subprocess
 import sys
 
-from run import environment
+from run import environment, workloads_of
 
 STATUS = pathlib.Path("/proc/self/status")
 MEGABYTE = 1024  # the kernel counts in KiB
@@ -30,14 +31,6 @@ def resident(field: str) -> int:
     return int(line.split()[1])
 
 
-def workloads_of(path: str) -> dict:
-    spec = importlib.util.spec_from_file_location("measured_workloads", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.WORKLOADS
-
-
 def warm(torch) -> None:
     """Loads the parts of the library that any training step needs."""
     nn = torch.nn
@@ -47,22 +40,39 @@ def warm(torch) -> None:
     optimizer.step()
 
 
-def child(library: str, path: str, name: str, threads: int) -> None:
+def give_back(library: str) -> None:
+    """Unused blocks go back to the system, where the library, or the C library, has kept them."""
+    if library == "flambeau":
+        importlib.import_module("flambeau.runtime").empty_cache()
+    ctypes.CDLL(None).malloc_trim(0)
+
+
+def child(side: str, path: str, name: str, threads: int) -> None:
+    library, _, compiled = side.partition(" ")
     torch = importlib.import_module(library)
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     warm(torch)
+    if compiled:  # the compiler itself is no part of a step's memory
+        torch.compile(lambda x: (x + 1).sum())(torch.ones(4))
     before = resident("VmRSS")
     step = workloads_of(path)[name](torch)
+    if compiled:
+        step = torch.compile(step)
+        for _ in range(3):
+            step()
+        gc.collect()
+        give_back(library)
     pathlib.Path("/proc/self/clear_refs").write_text("5")  # the highest size starts anew
     for _ in range(3):
         step()
     print(resident("VmHWM") - before)
 
 
-def measure(library: str, path: str, name: str, threads: int) -> float | None:
+def measure(side: str, path: str, name: str, threads: int) -> float | None:
     """Megabytes; None where the workload fails."""
-    command = [sys.executable, __file__, "--child", library, path, name, "--threads", str(threads)]
+    command = [sys.executable, __file__, "--child", side, name, "--threads", str(threads)]
+    command += ["--workloads", path]
     for _ in range(2):
         done = subprocess.run(command, capture_output=True, text=True, env=environment(threads))
     return int(done.stdout) / MEGABYTE if done.returncode == 0 else None
@@ -74,23 +84,29 @@ def main() -> int:
     )
     parser.add_argument("names", nargs="*")
     parser.add_argument("--against", default="", help="another library, such as torch")
-    parser.add_argument(
-        "--workloads", default=str(pathlib.Path(__file__).with_name("workloads.py"))
-    )
+    parser.add_argument("--workloads", default="", help="a file of workloads")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
-        child(*arguments.child, arguments.threads)
+        side, name = arguments.child
+        child(side, arguments.workloads, name, arguments.threads)
         return 0
     path = arguments.workloads
     libraries = ["flambeau", *([arguments.against] if arguments.against else [])]
-    print(f"{'workload':24}" + "".join(f"{library:>12}" for library in libraries) + "   share")
+    modes = ("", " compiled")
+    each = "".join(f"{library:>12}" for library in libraries) + (" share" * (len(libraries) > 1))
+    print(f"{'':21}{'eager':>{len(each)}}{'compiled':>{len(each)}}\n{'workload':21}{each}{each}")
     for name in arguments.names or workloads_of(path):
-        found = [measure(library, path, name, arguments.threads) for library in libraries]
-        cells = "".join(f"{'fails':>12}" if x is None else f"{x:9.1f} MB" for x in found)
-        share = found[0] / found[1] if len(found) > 1 and all(found) else None
-        print(f"{name:24}{cells}" + (f"{share:8.2f}" if share else ""), flush=True)
+        line = f"{name:21}"
+        for mode in modes:
+            found = [
+                measure(library + mode, path, name, arguments.threads) for library in libraries
+            ]
+            line += "".join(f"{'fails':>12}" if x is None else f"{x:9.1f} MB" for x in found)
+            if len(found) > 1:
+                line += f"{found[0] / found[1]:6.2f}" if all(found) else f"{'':6}"
+        print(line, flush=True)
     return 0
 
 

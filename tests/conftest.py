@@ -10,6 +10,8 @@ import pytest
 # Compiled kernels are kept between runs of the tests, apart from the user's own.
 TOP = pathlib.Path(__file__).resolve().parent.parent
 os.environ.setdefault("FLAMBEAU_CACHE", str(TOP / ".cache" / "tests"))
+# Kernels and programs are checked before they run.
+os.environ.setdefault("FLAMBEAU_VERIFY", "1")
 
 # The first call of an op compiles its kernel: a deadline would measure the compiler.
 hypothesis.settings.register_profile("flambeau", deadline=None)

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from .names import nearest
 
-SHOW_WORDS = ("ops", "breaks", "programs", "loops", "llvm", "asm")
+SHOW_WORDS = ("ops", "breaks", "programs", "memory", "loops", "llvm", "asm")
 BACKEND_WORDS = ("llvm", "interpret")
 
 
@@ -24,7 +24,7 @@ class Declaration(NamedTuple):
     """One knob: its variable is FLAMBEAU_ and the field's name in capitals."""
 
     field: str
-    kind: str  # "words": any of them, comma-separated; "word": one of them; "folder"
+    kind: str  # "words": any of them, comma-separated; "word": one of them; "switch"; "folder"
     words: tuple[str, ...]
     default: str
     doc: str
@@ -41,8 +41,8 @@ DECLARATIONS = (
         SHOW_WORDS,
         "",
         "What to print while the program runs: each op that it calls, what `compile` could not "
-        "capture, and the programs that it made; kernels as they are planned, LLVM text and "
-        "assembly of what is compiled.",
+        "capture, the programs that it made and the memory that they take; kernels as they are "
+        "planned, LLVM text and assembly of what is compiled.",
     ),
     Declaration(
         "backend",
@@ -50,6 +50,22 @@ DECLARATIONS = (
         BACKEND_WORDS,
         "llvm",
         "Who runs kernels: llvm compiles them; interpret walks them in NumPy, slowly but plainly.",
+    ),
+    Declaration(
+        "verify",
+        "switch",
+        ("0", "1"),
+        "0",
+        "Whether programs are checked after their capture and after each pass, and kernels before "
+        "they are compiled: 1 finds mistakes of flambeau's own, and takes time.",
+    ),
+    Declaration(
+        "dump",
+        "folder",
+        (),
+        "",
+        "A folder that receives, for each program that is captured, its text after each pass, what "
+        "each pass changed, a drawing, its kernels and its memory; index.html shows them.",
     ),
     Declaration(
         "cache",
@@ -67,6 +83,8 @@ class Knobs:
 
     show     frozenset of words
     backend  "llvm" or "interpret"
+    verify   bool
+    dump     folder, or None
     cache    folder, or None for no cache on disk
     """
 
@@ -74,6 +92,8 @@ class Knobs:
 
     show: frozenset[str]
     backend: str
+    verify: bool
+    dump: str | None
     cache: str | None
 
     def __init__(self, environment: Mapping[str, str]):
@@ -103,7 +123,8 @@ def _parsed(declaration: Declaration, text: str) -> Any:
     if declaration.kind == "words":
         words = [word.strip() for word in text.split(",") if word.strip()]
         return frozenset(_known(declaration, word) for word in words)
-    return _known(declaration, text)
+    word = _known(declaration, text)
+    return word == "1" if declaration.kind == "switch" else word
 
 
 def _known(declaration: Declaration, word: str) -> str:

@@ -4,7 +4,7 @@ PyTorch's `torch.compiler`.
 
 from flambeau._base import annotations, missing
 
-from . import convolution, products
+from . import convolution, plain, products
 from .build import Built, Plan, Stage, build, link, plan
 
 disable, is_compiling = annotations.disable, annotations.is_compiling
@@ -26,4 +26,4 @@ __getattr__ = missing(
         "flambeau.graph",
     ),
 )
-__all__ = ["Built", "Plan", "Stage", "build", "convolution", "link", "plan", "products"]
+__all__ = ["Built", "Plan", "Stage", "build", "convolution", "link", "plain", "plan", "products"]

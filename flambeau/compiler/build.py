@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from flambeau._base import knobs
-from flambeau.ir import Kernel
+from flambeau.ir import Kernel, verify
 from flambeau.runtime import jit
 from flambeau.types import Layout
 
+from . import plain
 from .indexed import IndexedWriter
 from .loops import Variant, Writer
-from .plain import Call
 from .schedule import PIECE, Request, StagePlan, indexed, pointwise, reduction, scan
 from .target import Target, target_of
 
@@ -52,7 +52,7 @@ class Plan(NamedTuple):
     stages: list[StagePlan]
     scratch: list[int]
     target: Target
-    call: Call | None = None
+    call: plain.Call | None = None
 
 
 _addresses: dict[tuple, int] = {}
@@ -92,6 +92,8 @@ def plan(
         raise TypeError(
             f"{kernel.name}: layouts do not have the kernel's types: {outputs}, {inputs}"
         )
+    if knobs.verify:
+        verify(kernel)
     slots = tuple(range(len(outputs) + len(inputs)))
     count = 1
     for axis in axes:
@@ -99,7 +101,7 @@ def plan(
     if "loops" in knobs.show:
         print(kernel, file=sys.stderr)
     if knobs.backend == "interpret":
-        call = Call(kernel, outputs, inputs, tuple(axes), tuple(places), counter)
+        call = plain.Call(kernel, outputs, inputs, tuple(axes), tuple(places), counter, rows)
         return Plan([], [], target, call)
     request = Request(kernel, slots, count, target, rows, counter, ahead, streams)
     if kernel.kind == "indexed":
@@ -157,8 +159,11 @@ def link(plans: Sequence[Plan]) -> list[Built]:
 
 def _built(one: Plan) -> Built:
     if one.call is not None:
-        slots = range(len(one.call.outputs) + len(one.call.inputs))
-        return Built([Stage(one.call.address(), tuple(slots), bytes(64), 1, 1)], [], 0.0)
+        call = one.call
+        slots = tuple(range(len(call.outputs) + len(call.inputs)))
+        return Built(
+            [Stage(plain.address(call.run), slots, bytes(64), call.total, call.total)], [], 0.0
+        )
     stages = []
     for stage in one.stages:
         address = _addresses[stage.kernel.key, stage.variant, one.target]

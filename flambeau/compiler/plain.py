@@ -1,26 +1,43 @@
 """Kernels run in NumPy instead of being compiled: `FLAMBEAU_BACKEND=interpret`.
 
 The launcher calls what this makes as it calls machine code, so that everything around a kernel is
-the same. It is slow, and it is the specification: where compiled code computes something else,
-compiled code is wrong, but for the order of sums.
+the same, the running of programs included. It is slow, and it is the specification: where compiled
+code computes something else, compiled code is wrong, but for the order of sums.
 """
 
 import _thread
 import ctypes
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from flambeau._base import numpy
 from flambeau.ir import Kernel, count, evaluate, other, parts, position, state, topological
-from flambeau.types import Layout
+from flambeau.types import DType, Layout, cpu, layout, row_major
 
 _CODE = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_void_p] * 3, *[ctypes.c_int64] * 2)
 _kept: list = []  # the launcher knows only addresses
 
 
+def address(run: Callable[[int, Any, int, int], int]) -> int:
+    """Where native code calls ``run(data, scalars, low, high)``, which gives a kernel's code, as
+    ``i64 kernel(data, dims, scalars, low, high)``.
+    """
+
+    def called(data, dims, scalars, low, high):
+        try:
+            return run(data, scalars, low, high)
+        except KeyboardInterrupt:  # cannot pass through native code: comes again behind it
+            _thread.interrupt_main()
+            return 0
+
+    code = _CODE(called)
+    _kept.append(code)
+    return ctypes.cast(code, ctypes.c_void_p).value or 0
+
+
 class Call(NamedTuple):
-    """A kernel, the layouts of its operands, and the rest of what `build` is told."""
+    """A kernel, the layouts of its operands, and the rest of what `build.plan` is told."""
 
     kernel: Kernel
     outputs: tuple[Layout, ...]
@@ -28,27 +45,57 @@ class Call(NamedTuple):
     axes: tuple[int, ...]
     places: tuple[tuple[int, int], ...]
     counter: tuple[Sequence[int], int] | None
+    rows: int = 0
 
-    def address(self) -> int:
-        """Where native code calls it, as ``i64 code(data, dims, scalars, lo, hi)``."""
-        code = _CODE(self._called)
-        _kept.append(code)
-        return ctypes.cast(code, ctypes.c_void_p).value or 0
+    @property
+    def total(self) -> int:
+        """The range that the kernel runs over: rows, or one for everything."""
+        return math.prod(self.outputs[0].shape[: self.rows]) if self.rows else 1
 
-    def _called(self, data, dims, scalars, low, high):
-        try:
-            return self._run(data, scalars)
-        except KeyboardInterrupt:  # cannot pass through native code: comes again behind it
-            _thread.interrupt_main()
-            return 0
+    def run(self, data, scalars, low, high):
+        """The kernel on the operands that `data` points to; its code."""
+        layouts = self.outputs + self.inputs
+        pointers = [p or 0 for p in (ctypes.c_void_p * len(layouts)).from_address(data)]
+        if not self.rows:
+            return self._run(pointers, scalars)
+        last = self.outputs[0].shape[self.rows - 1]
+        while low < high:  # stretches of the innermost dimension of the rows
+            count = min(high, low - low % last + last) - low
+            part, starts = self._stretch(low, count)
+            code = part._run([p + s for p, s in zip(pointers, starts, strict=True)], scalars)
+            if code:
+                return code
+            low += count
+        return 0
 
-    def _run(self, data, scalars):
+    def _stretch(self, low, count):
+        """The call for `count` rows from `low` on, and the bytes to each operand's first one."""
+        rows, lead = self.rows, self.outputs[0].shape[: self.rows]
+        place = [int(i) for i in numpy.unravel_index(low, lead)]
+        starts, parts = [], []
+        for one in self.outputs + self.inputs:
+            start = sum(i * step for i, step in zip(place, one.strides, strict=False))
+            starts.append(start * one.itemsize)
+            parts.append(one.reshaped((count, *one.shape[rows:]), one.strides[rows - 1 :]))
+        steps, first = self.counter or (row_major(self.outputs[0].shape), 0)
+        first += sum(i * step for i, step in zip(place, steps, strict=False))
+        made = self._replace(
+            outputs=tuple(parts[: len(self.outputs)]),
+            inputs=tuple(parts[len(self.outputs) :]),
+            axes=tuple(axis - rows + 1 for axis in self.axes),
+            counter=(tuple(steps[rows - 1 :]), first),
+            rows=0,
+        )
+        return made, starts
+
+    def _run(self, pointers, scalars):
         kernel, layouts = self.kernel, self.outputs + self.inputs
-        pointers = (ctypes.c_void_p * len(layouts)).from_address(data)
         if kernel.kind == "indexed":
             return self._indexed(pointers, scalars)
-        arrays = [_array(p or 0, one) for p, one in zip(pointers, layouts, strict=True)]
+        arrays = [_array(p, one) for p, one in zip(pointers, layouts, strict=True)]
         targets, loads = arrays[: len(self.outputs)], arrays[len(self.outputs) :]
+        if len(targets) > 1:  # one result may be written where another one's operand lies
+            loads = [x.copy() for x in loads]
         params, failed = _params(kernel, scalars), [False]
         if kernel.kind == "pointwise":
             checks = [] if kernel.check is None else [kernel.check]
@@ -227,3 +274,90 @@ def _params(kernel: Kernel, scalars):
         for e in topological(roots)
         if e.op == "param"
     }
+
+
+# Matrix products.
+
+
+def product(out: Layout, a: Layout, b: Layout, add: bool) -> int:
+    """The address of ``out = a @ b`` (`add`: plus what is there), whose range is the batch."""
+
+    def run(data, scalars, low, high):
+        pointers = (ctypes.c_void_p * 3).from_address(data)
+        target, left, right = (_array(p or 0, y) for p, y in zip(pointers, (out, a, b)))
+        for place in list(numpy.ndindex(out.shape[:-2]))[low:high]:
+            x, y = (
+                numpy.conj(array[place]) if one.conj else array[place]
+                for array, one in ((left, a), (right, b))
+            )
+            with numpy.errstate(all="ignore"):
+                made = x @ y
+                target[place] = made + target[place] if add else made
+        return 0
+
+    return address(run)
+
+
+def pack(dtype: DType, sums: int, k: int, n: int, strides: Sequence[int]) -> int:
+    """The address of what `products.pack` does; packed matrices are row-major, one after the
+    other.
+    """
+    down, across, following = strides
+
+    def run(data, scalars, low, high):
+        packed, matrix = (ctypes.c_void_p * 2).from_address(data)
+        shape = sums, k, n
+        target = layout(shape, row_major(shape), dtype, cpu)
+        source = layout(shape, (following, down, across), dtype, cpu)
+        _array(packed or 0, target)[...] = _array(matrix or 0, source)
+        return 0
+
+    return address(run)
+
+
+class Multiplication(NamedTuple):
+    """What `products.multiply` does, on matrices that `pack` packed; `sums` of the epilogue's
+    inputs are products, which it takes `turned` or as they are.
+    """
+
+    epilogue: Kernel
+    sums: int
+    sizes: tuple[int, int, int]
+    strides: Sequence[int] | None
+    others: Sequence[Sequence[int]]
+    right: Sequence[int] | None
+    turned: bool
+
+    def run(self, data, scalars, low, high):
+        """The rows [low, high) of the result."""
+        (m, n, k), dtype, sums = self.sizes, self.epilogue.inputs[0], self.sums
+        count = 2 + len(self.others) + (self.right is not None)
+        pointers = [p or 0 for p in (ctypes.c_void_p * count).from_address(data)]
+        shape = sums, k, n
+        if self.right is None:
+            factors = _array(pointers[0], layout(shape, row_major(shape), dtype, cpu))
+        else:
+            down, across, following = self.right
+            factors = _array(pointers[-1], layout(shape, (following, down, across), dtype, cpu))
+        rows, others = high - low, []
+        shape = (n, rows) if self.turned else (rows, n)
+        kernel = self.epilogue
+        types = [*kernel.outputs, *kernel.inputs[sums:]]
+        for pointer, kind, (offset, *steps) in zip(pointers[2:], types, self.others, strict=False):
+            at = pointer + (offset + low * steps[self.turned]) * kind.itemsize
+            others.append(_array(at, layout(shape, tuple(steps), kind, cpu)))
+        targets, given = others[: len(kernel.outputs)], others[len(kernel.outputs) :]
+        if pointers[1]:
+            steps = (1, m) if self.strides is None else self.strides
+            at = pointers[1] + low * steps[0] * dtype.itemsize
+            left = _array(at, layout((rows, k), tuple(steps), dtype, cpu))
+            with numpy.errstate(all="ignore"):
+                products = [left @ factor for factor in factors]
+            products = [p.T if self.turned else p for p in products]
+        else:
+            products = [numpy.zeros(shape, dtype.numpy)] * sums
+        loads = [*products, *(x.copy() for x in given)]
+        results = evaluate(kernel.body, loads, _params(kernel, scalars))
+        for target, value in zip(targets, results, strict=True):
+            _store(target, value)
+        return 0

@@ -23,10 +23,12 @@ import struct
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from flambeau.ir import Pointwise
+from flambeau._base import knobs
+from flambeau.ir import Pointwise, verify
 from flambeau.runtime import jit
 from flambeau.types import DType
 
+from . import plain
 from .build import PIECE, Stage, host
 from .finish import WORDS, Ending, Finish
 from .llvm import Code, Lanes, scalar_type
@@ -107,6 +109,8 @@ def lanes(dtype: DType) -> int:
 def form(epilogue: Pointwise, n: int, sums: int = 1, ways: str = "", turned=False) -> Form:
     """The form for matrices of `n` columns: wide slivers, unless columns would be wasted. All ways
     are U if none are given."""
+    if knobs.verify:
+        verify(epilogue)
     target = host()
     vectors = -(-n * epilogue.inputs[0].itemsize // target.vector_bytes)
     widths = range(max(1, 4 // sums), 0, -1)
@@ -461,6 +465,8 @@ def pack(form: Form, k: int, n: int, strides: Sequence[int]) -> Stage:
 
     `strides`, in elements, are those of rows and columns, and from one sum's matrix to the next.
     """
+    if knobs.backend == "interpret":
+        return Stage(plain.pack(form.dtype, form.sums, k, n, strides), (0, 1), b"", 1, 1)
     total = form.slivers(n)
     grain = max(1, round(PIECE * total / max(form.packed_bytes(k, n) / 16.0, 1.0)))
     kernel = _kernel(form, strides[1] == 1)
@@ -488,6 +494,12 @@ def multiply(
     right matrix is the last of the data.
     """
     m, n, k = sizes
+    count = 2 + len(others) + bool(right)
+    if knobs.backend == "interpret":
+        called = plain.Multiplication(
+            form.epilogue, form.sums, sizes, strides, others, right, form.turned
+        )
+        return Stage(plain.address(called.run), tuple(range(count)), b"", m if n else 0, max(m, 1))
     size, slivers = form.dtype.itemsize, form.slivers(n)
     group = form.lanes * LEFT_VECTORS if strides is None else max(m, 1)
     down, across = (1, group) if strides is None else strides
@@ -508,5 +520,4 @@ def multiply(
     dims = struct.pack(f"{len(words)}q", *words)
     if right:
         dims += _pack_dims(form, k, n, right)
-    count = 2 + len(others) + bool(right)
     return Stage(_kernel(form), tuple(range(count)), dims, total, grain)

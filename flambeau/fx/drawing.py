@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-import html
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from .layout import HEADING, Box, Layout
+from flambeau.drawing import Arrow, Kind, Shape, figure
+
 from .names import qualified_name, shown_target
 from .node import Node
 
 if TYPE_CHECKING:
     from .graph import Graph
-
-CHARACTER = 6.7  # the width of a letter, about
-MARGIN = 34.0
-
-
-class Kind(NamedTuple):
-    """A kind of node: what it is called, how it is filled and framed, and what belongs to it."""
-
-    name: str
-    fill: str
-    line: str
-    words: tuple[str, ...] = ()
-
 
 _SHAPE_WORDS = (
     "view reshape permute transpose flatten cat stack split chunk getitem getattr size squeeze "
@@ -128,158 +115,36 @@ def draw(graph: Graph, title: str = "", parameters: bool = False) -> str:
     drawn with `parameters`. Pointing at a box shows its node.
     """
     shown = [node for node in graph.nodes if parameters or node.op != "get_attr"]
-    boxes: dict[Node, Box] = {}
-    for node in shown:
-        texts = [text for text in _texts(node) if text]
-        width = max(map(len, texts)) * CHARACTER + 26
-        boxes[node] = Box(node, max(width, 64.0), 14.0 + 15.0 * len(texts), _group(node))
-    edges = [
-        (boxes[read], boxes[node]) for node in shown for read in node._input_nodes if read in boxes
-    ]
-    late = {boxes[node] for node in shown if not any(read in boxes for read in node._input_nodes)}
-    layout = Layout(boxes.values(), edges, late)
-    groups = _frames(boxes.values())
-    outside_in = sorted(groups.items(), key=lambda group: len(group[0]))
+    known = set(shown)
+    shapes = [
+        Shape(
+            node, _texts(node), kind_of(node), _hint(node), dashed=node.op == "get_attr",
+            end=node.op in ("placeholder", "output"), group=_group(node),
+            late=not any(read in known for read in node._input_nodes),
+        )
+        for node in shown
+    ]  # fmt: skip
+    arrows = [Arrow(read, node) for node in shown for read in node._input_nodes if read in known]
     kinds = _module_kinds(shown)
-    parts = [_frame(box) for _, box in outside_in]
-    parts += [_edge(path) for path in layout.paths]
-    parts += [_heading(path, kinds[path[-1]], box) for path, box in outside_in]
-    parts += [_box(node, box) for node, box in boxes.items()]
-    found = list(dict.fromkeys(kind_of(node) for node in shown))
-    return _page(parts, layout, list(groups.values()), found, title)
+    paths = dict.fromkeys(path for shape in shapes for path in _ways(shape.group))
+    headings = {path[-1]: (_below(path[-1], path[:-1]), kinds[path[-1]]) for path in paths}
+    return figure(shapes, arrows, title, headings=headings)
 
 
-def _frames(boxes: Any) -> dict[tuple[str, ...], tuple[float, float, float, float]]:
-    """For each module the rectangle around its boxes and the frames of inner modules."""
-    inside: dict[tuple[str, ...], list[tuple[float, float, float, float]]] = {}
-    for box in boxes:
-        for end in range(1, len(box.group) + 1):
-            inside.setdefault(box.group[:end], [])
-        half = box.width / 2
-        if box.group:
-            inside[box.group].append((box.x - half, box.y, box.x + half, box.y + box.height))
-    frames = {}
-    for path in sorted(inside, key=len, reverse=True):
-        lefts, tops, rights, bottoms = zip(*inside[path], strict=True)
-        frame = (min(lefts) - 7, min(tops) - HEADING, max(rights) + 7, max(bottoms) + 6)
-        frames[path] = frame
-        if len(path) > 1:
-            inside[path[:-1]].append(frame)
-    return frames
+def _ways(group: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """The frames around a node, each with those around it."""
+    return [group[: end + 1] for end in range(len(group))]
+
+
+def _hint(node: Node) -> str:
+    text = str(node.format_node())
+    return f"{text}\n{node.stack_trace}" if node.stack_trace else text
 
 
 def _module_kinds(nodes: list[Node]) -> dict[str, str]:
     """The types of the modules along the way, by path."""
     stacks = (node.meta.get("nn_module_stack") or {} for node in nodes)
     return {path: kind.__name__ for stack in stacks for path, kind in stack.values()}
-
-
-def _frame(box: tuple[float, float, float, float]) -> str:
-    left, top, right, bottom = box
-    return (
-        f'<rect class="m" x="{left:.1f}" y="{top:.1f}" width="{right - left:.1f}" '
-        f'height="{bottom - top:.1f}" rx="10"/>'
-    )
-
-
-def _heading(path: tuple[str, ...], kind: str, box: tuple[float, float, float, float]) -> str:
-    left, top, _, _ = box
-    name = html.escape(_below(path[-1], path[:-1]))
-    return (
-        f'<text class="g" x="{left + 9:.1f}" y="{top + 13:.1f}">{name}'
-        f'<tspan dx="5" opacity=".65">{html.escape(kind)}</tspan></text>'
-    )
-
-
-def _edge(path: list[Box]) -> str:
-    first, last = path[0], path[-1]
-    x, y = first.x, first.y + first.height
-    text = f"M{x:.1f} {y:.1f}"
-    for box in path[1:]:
-        end = box.y - 5 if box is last else box.y
-        middle = (y + end) / 2
-        text += f"C{x:.1f} {middle:.1f} {box.x:.1f} {middle:.1f} {box.x:.1f} {end:.1f}"
-        x, y = box.x, box.y + box.height
-        if box is not last:
-            text += f"V{y:.1f}"
-    return f'<path class="e" d="{text}"/>'
-
-
-def _box(node: Node, box: Box) -> str:
-    kind = kind_of(node)
-    name, second, third = _texts(node)
-    ends = node.op in ("placeholder", "output")
-    radius = box.height / 2 if ends else 7
-    place = f'x="{box.x - box.width / 2:.1f}" y="{box.y:.1f}"'
-    size = f'width="{box.width:.1f}" height="{box.height:.1f}" rx="{radius:.1f}"'
-    dashed = ' stroke-dasharray="4 3"' if node.op == "get_attr" else ""
-    lines, y = [], box.y + 19
-    for style, text in (("t", name), ("n", second), ("s", third)):
-        if text:
-            ink = " i" if ends else ""
-            lines.append(
-                f'<text class="{style}{ink}" x="{box.x:.1f}" y="{y:.1f}">{html.escape(text)}</text>'
-            )
-            y += 15
-    hint = html.escape(str(node.format_node()))
-    if node.stack_trace:
-        hint += "\n" + html.escape(node.stack_trace)
-    return (
-        f'<g><title>{hint}</title><rect {place} {size} fill="{kind.fill}" stroke="{kind.line}"'
-        f"{dashed}/>{''.join(lines)}</g>"
-    )
-
-
-_STYLE = """\
-text{font:12px ui-sans-serif,system-ui,"Segoe UI",Roboto,Helvetica,Arial,sans-serif;fill:#0f172a}
-.t{font-weight:600;text-anchor:middle}.n,.s{font-size:11px;text-anchor:middle}.n{opacity:.75}
-.s{font-family:ui-monospace,Menlo,Consolas,monospace;font-size:10.5px;opacity:.8}
-.e{fill:none;stroke:#94a3b8;stroke-width:1.4;marker-end:url(#a)}
-.m{fill:#64748b;fill-opacity:.07;stroke:#64748b;stroke-opacity:.35}
-.i{fill:#f8fafc}.g{font-size:10.5px;fill:#475569;font-weight:600}
-.g{paint-order:stroke;stroke:#fff;stroke-opacity:.8;stroke-width:3px}
-.h{font-size:16px;font-weight:700}.k{font-size:11px}"""
-
-
-def _page(
-    parts: list[str],
-    layout: Layout,
-    frames: list[tuple[float, float, float, float]],
-    kinds: list[Kind],
-    title: str,
-) -> str:
-    """The drawing with its title and the meaning of the colours."""
-    left = min([0.0, *(frame[0] for frame in frames)]) - MARGIN
-    top = min([0.0, *(frame[1] for frame in frames)]) - MARGIN - (58 if title else 34)
-    right = max([layout.width, *(frame[2] for frame in frames)]) + MARGIN
-    ends = [box.y + box.height for box in layout.boxes]
-    bottom = max([0.0, *ends, *(frame[3] for frame in frames)]) + MARGIN
-    widths = [34 + len(kind.name) * 6.2 for kind in kinds]
-    missing = max(0.0, sum(widths) + 2 * MARGIN - (right - left))
-    left, right = left - missing / 2, right + missing / 2  # the drawing is in the middle
-    x, y = left + MARGIN, top + (46 if title else 16)
-    key = []
-    for kind, width in zip(kinds, widths, strict=True):
-        key.append(
-            f'<rect x="{x:.1f}" y="{y:.1f}" width="12" height="12" rx="3" fill="{kind.fill}" '
-            f'stroke="{kind.line}"/>'
-            f'<text class="k" x="{x + 17:.1f}" y="{y + 10:.1f}">{kind.name}</text>'
-        )
-        x += width
-    heading = (
-        f'<text class="h" x="{left + MARGIN:.1f}" y="{top + 30:.1f}">{html.escape(title)}</text>'
-        if title
-        else ""
-    )
-    width, height = right - left, bottom - top
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{left:.1f} {top:.1f} {width:.1f} '
-        f'{height:.1f}" width="{width:.0f}" height="{height:.0f}">\n<style>{_STYLE}</style>\n'
-        '<defs><marker id="a" viewBox="0 0 8 8" refX="4" refY="4" markerWidth="6" markerHeight="6"'
-        ' orient="auto"><path d="M0 0L8 4L0 8z" fill="#94a3b8"/></marker></defs>\n'
-        f'<rect x="{left:.1f}" y="{top:.1f}" width="{width:.1f}" height="{height:.1f}" '
-        f'fill="#ffffff"/>\n{heading}{"".join(key)}\n' + "\n".join(parts) + "\n</svg>\n"
-    )
 
 
 def dot(graph: Graph, name: str = "graph", parameters: bool = True) -> str:

@@ -75,6 +75,7 @@ class Capture:
         self.sizes, self._slots = sizes, dict[int, int]()
         self._numbers_of = numbers_of
         self._number_slots: dict[int, int] | None = None
+        self._performing = "kernel"  # the op
         self._buffers: dict[int, Buffer] = {}
         self._launches, self._count = 0, -1
 
@@ -117,6 +118,7 @@ class Capture:
         """Performs an op; its parts are seen as well, and it is recorded where it is no launch."""
         if self.broken is not None or target is not None:
             return perform_plainly(op, args, target)
+        self._performing = op.name
         for a in args:
             if isinstance(a, runtime.Generator):
                 self.give(record_of(a))  # is made at its first use
@@ -126,6 +128,9 @@ class Capture:
         if op.name in DATA_DEPENDENT:
             self.end(f"the shape of what {op.name} gives depends on the data")
             return op.slow(args)
+        if op.family == "chain":  # which may have no kernels for these arguments, but a body
+            with modes.interpreting(self):
+                return op.slow(args)
         before = self._launches
         versions = [(t, t.storage.version) for t in tensors_of(args)]
         self._number_slots = self._numbers_of(op, args) if self._numbers_of else None
@@ -155,7 +160,7 @@ class Capture:
         fresh = [t for t in fresh if id(t.storage) not in self._buffers]
         if op.name in MEMORY_ONLY:
             for t in fresh:
-                self._add(t.storage)
+                self._add(t.storage).empty = True
             return
         written = _written(versions)
         if not fresh and not written:
@@ -203,7 +208,7 @@ class Capture:
             elif isinstance(work, Multiply | Convolve):
                 self.instructions.append(_sums(work, found))
             elif work.total:
-                self.instructions.append(_call(work, found, launch))
+                self.instructions.append(_call(work, found, launch, self._performing))
 
     def _record_rows(self, whole, found, numbers, launch):
         """A chain that runs by rows: its kernels, or the stage where there are products."""
@@ -212,7 +217,7 @@ class Capture:
             loops = tuple(_loop(work, found, numbers) for work in whole.works)
             self.instructions.append(Rows(loops, whole.rows))
         else:
-            self.instructions.append(_call(launch.stages[0], found, launch))
+            self.instructions.append(_call(launch.stages[0], found, launch, self._performing))
 
     def _scalars(self, launch, args) -> dict[int, Any]:
         """For each scalar slot of the launch what stands in its place: a constant or a number."""
@@ -382,14 +387,14 @@ def _with_numbers(kernel: ir.Kernel, numbers) -> ir.Kernel:
     return kernel.mapped(mapping) if mapping else kernel
 
 
-def _call(stage, found, launch) -> Call:
+def _call(stage, found, launch, name) -> Call:
     operands = [found[source] for source in stage.data]
     starts = stage.starts or (0,) * len(operands)
     placed = tuple(
         Operand(o.buffer, o.start + s, None) for o, s in zip(operands, starts, strict=True)
     )
     written = sum(1 << k for k, s in enumerate(stage.data) if s < 0 or launch.arguments[s] == "m")
-    return Call(stage, placed, written, "kernel")
+    return Call(stage, placed, written, name)
 
 
 HOLE = type("Hole", (), {"__repr__": lambda self: "<a tensor>"})()

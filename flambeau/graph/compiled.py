@@ -32,6 +32,7 @@ from .library import SavedFunction, aot_compile, bind
 from .pace import Paces
 from .passes import optimize
 from .program import Program
+from .report import shown
 from .split import Source, blamed, reading, source_of, split
 from .state import (
     GRAD,
@@ -93,7 +94,7 @@ class Compiled:
         self._units: dict[Any, Any] = {}
         self._parts: list[Compiled] = []
         self._said: set[str] = set()
-        self._name = getattr(function, "__qualname__", type(function).__name__)
+        self._name = name_of(function)
         self.reset()
 
     def reset(self) -> None:
@@ -287,15 +288,17 @@ class Compiled:
         """The function for arguments like these, which can be saved: see `library`."""
         return aot_compile(self._function, example_inputs)
 
-    def show(self) -> str:
-        """The programs that were made, as text; and why there are none."""
-        texts = []
-        for entry in self._entries.values():
-            texts += [str(v.executable.program) for v in entry.variants]
-            texts += [f"not compiled: {entry.reason}"] if entry.reason else []
+    def show(self, what: str = "programs") -> str:
+        """The programs that were made, as text; their "loops" or their "memory"; or "breaks", what
+        is not compiled, and why.
+        """
+        entries = self._entries.values()
+        executables = [e for entry in entries for v in entry.variants for e in v.executables]
+        texts = [shown(executables, [entry.reason for entry in entries if entry.reason], what)]
         for part in (*self._parts, *self._units.values()):
-            texts += [f"{part._name}:", part.show()]
-        return "\n".join(texts)
+            inner = part.show(what)
+            texts += [f"{part._name}:\n{inner}"] if inner else []
+        return "\n".join(filter(None, texts))
 
 
 bind(Compiled)
@@ -404,6 +407,11 @@ def _first(tensors, tensor) -> int:
     return next(k for k, t in enumerate(tensors) if t.storage is tensor.storage)
 
 
+def name_of(function: Any) -> str:
+    """What a function, or a module, is called."""
+    return getattr(function, "__qualname__", type(function).__name__)
+
+
 class Recorder:
     """One captured run of a function."""
 
@@ -485,6 +493,7 @@ class Recorder:
         program = pair.first if pair else capture.program([*leaving, *(g for _, g in grads.made)])
         reads = [*watch.reads.values(), *grads.reads, *(watch.hooks() if watch.went_back else ())]
         guard = Guard(reads, self._given(program))
+        program.title = name_of(self._function)
         variant = Variant(
             program, capture.fixed, pair, guard, rebuild, len(leaving), grads, self._paces
         )
@@ -611,6 +620,7 @@ class Variant:
 
     def __init__(self, program, fixed, pair, guard, rebuild, count, grads, paces):
         self._program, self._fixed, self._pair, self.guard = program, fixed, pair, guard
+        self.executables: list[Executable] = []
         self._rebuild, self._count, self._grads, self._paces = rebuild, count, grads, paces
         self._parameters = [t for t, _ in grads.made]
         self._dropped = [*self._parameters, *grads.gone]
@@ -618,9 +628,10 @@ class Variant:
     def build(self) -> None:
         """Makes the program ready to run: this is what takes time."""
         self.executable = Executable(optimize(self._program), self._fixed)
-        self._run = self.executable.run
+        self.executables, self._run = [self.executable], self.executable.run
         if self._pair is not None:
             self._pair.start(self.executable)
+            self.executables.append(self._pair.second)
             self._run = self._pair.run
 
     def run(self, tensors):
@@ -777,9 +788,9 @@ class OptimizedModule(Module):
         """The module for arguments like these, which can be saved: see `library`."""
         return self._compiled.aot_compile(example_inputs)
 
-    def show(self) -> str:
-        """The programs that were made, as text; and why there are none."""
-        return self._compiled.show()
+    def show(self, what: str = "programs") -> str:
+        """What was compiled, as text: "programs", their "loops" or their "memory", or "breaks"."""
+        return self._compiled.show(what)
 
     def __getattr__(self, name: str) -> Any:
         try:

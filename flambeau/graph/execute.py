@@ -18,8 +18,10 @@ from flambeau._base import knobs
 from flambeau.ops import InRows
 from flambeau.types import Layout, by_name, contiguous
 
+from .dump import dump
 from .dynamic import Number
 from .program import Buffer, Host, Loop, Operand, Program, Rows, Sums, Together
+from .report import memory_plan
 
 BYTE = by_name("uint8")
 RELEASE = 50_000.0  # ns of estimated work from which the interpreter's lock is released
@@ -45,7 +47,7 @@ class Executable:
         self._memory = memory or runtime.empty
         if "programs" in knobs.show:
             print(program, file=sys.stderr)
-        self.scratch = 0
+        self.scratch, self.plans = 0, list[Slots]()
         self._homes: dict[Buffer, Any] = {
             b: b.holder for b in program.buffers() if b.holder is not None
         }
@@ -70,6 +72,10 @@ class Executable:
         lines.append(f"    return {self._returned(scope)}")
         exec("\n".join(lines), scope)
         self.run = scope["run"] if len(stretches) < 2 else _one_by_one(scope["run"])
+        if "memory" in knobs.show:
+            print(memory_plan(self), file=sys.stderr)
+        if knobs.dump:
+            dump(self, knobs.dump)
 
     def _numbers(self) -> list[str]:
         """The numbers of a run, as arguments of a call."""
@@ -144,6 +150,7 @@ class Executable:
         hidden = {b for inner in rows.values() for b in inner}
         open_ = [b for b in _buffers(stretch) if b not in sources and b not in hidden]
         slots = plan_memory(stretch, open_)
+        self.plans.append(slots)
         for nbytes in slots.sizes:
             fresh.append((None, nbytes))
         base = len(fresh) - len(slots.sizes)

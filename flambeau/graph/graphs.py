@@ -161,6 +161,7 @@ class Graph:
         if capture.broken is not None:
             raise RuntimeError(f"a graph cannot be captured here: {capture.broken}")
         program = Program(list(capture.instructions), [], capture.numbers)
+        program.title = "graph"
         program = optimize(_kept(program))
         self._pool = _pools.setdefault(self._token, Pool())
         self._executable = Executable(program, memory=self._pool.lender())
@@ -176,6 +177,7 @@ class Graph:
         casting.clear_autocast_cache()
         capture.restore()
         self._paces.step_back()
+        self._paces.stop()
 
     def abandon(self) -> None:
         """Ends a capture that failed. Nothing is kept of it."""

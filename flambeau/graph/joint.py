@@ -112,6 +112,7 @@ class Pair:
         saved = self._saved(capture, program, seeds, tensors)
         self.first = capture.program([*leaving, *(b.holder for b in saved)])
         self._count = len(leaving)
+        program.title = "backward"
         self._program, self._fixed = program, backward.fixed
         used = {b.argument for b in program.buffers()}
         self._used = [k + len(seeds) in used for k in range(len(tensors))]
@@ -140,9 +141,9 @@ class Pair:
     def start(self, executable: Executable) -> None:
         """Takes the first program, made ready, and makes the second so."""
         self._executable = executable
-        self._second = Executable(optimize(self._program), self._fixed)
+        self.second = Executable(optimize(self._program), self._fixed)
         # Autograd adds to gradients in place, unless it sees that somebody else has them.
-        met = [o.buffer for o in self._second.program.results]
+        met = [o.buffer for o in self.second.program.results]
         self._shared = [k for k, b in enumerate(met) if b.holder is not None or b in met[:k]]
 
     def run(self, tensors, numbers):
@@ -166,7 +167,7 @@ class Pair:
             for grad, layout in zip((grads[k] for k in self._roots), self._seeds, strict=True)
         ]
         tensors, saved = ctx.split
-        made = list(self._second.run([*seeds, *given[: tensors + saved]], ()))
+        made = list(self.second.run([*seeds, *given[: tensors + saved]], ()))
         for k in self._shared:
             made[k] = made[k].clone()
         found = iter(made)

@@ -59,6 +59,11 @@ class Paces:
                 self._first.setdefault((id(optimizer), id(parameter)), state)
         self._own(optimizer)
 
+    def stop(self) -> None:
+        """The capture is over; nothing of it is kept."""
+        del self._capture
+        self._before.clear()
+
     def numbers_of(self, op: Any, args: Any) -> dict[int, int] | None:
         """For the op of an update: the slot of each of its numbers, by argument."""
         if op.family != "update" or self._stepping is None:

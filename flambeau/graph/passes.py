@@ -6,19 +6,28 @@ from collections.abc import Sequence
 from typing import Any
 
 from flambeau import ir
+from flambeau._base import knobs
 
+from .dump import History
 from .epilogues import epilogues
 from .folds import into_folds
 from .fuse import fuse, without_dead_outputs
 from .program import Buffer, Loop, Operand, Program, Rows, Together
 from .rows import by_rows
 from .simplify import simplified, without_repeats
+from .verify import Verifier
 
 
 def optimize(program: Program) -> Program:
     """The program after all passes, in their order."""
+    title = program.title
+    history = History(program) if knobs.dump else None
+    watching = [each for each in (Verifier(program) if knobs.verify else None, history) if each]
     for change in PASSES:
         program = change(program)
+        for each in watching:
+            each.after(change.__name__, program)
+    program.title, program.history = title, history
     return program
 
 

@@ -18,14 +18,16 @@ from flambeau.types import Layout
 
 class Buffer:
     """Memory of a program. `holder` is the tensor that is given, and `argument` its number where
-    each run gives another; None where the program makes the memory.
+    each run gives another; None where the program makes the memory. Memory that is made `empty` may
+    be read before it is written: it is anything then.
     """
 
-    __slots__ = ("argument", "holder", "nbytes", "number", "storage")
+    __slots__ = ("argument", "empty", "holder", "nbytes", "number", "storage")
 
     def __init__(self, number: int, nbytes: int, holder: Any = None, storage: Any = None):
         self.number, self.nbytes, self.holder, self.storage = number, nbytes, holder, storage
         self.argument: int | None = None
+        self.empty = False
 
     def __repr__(self) -> str:
         return f"{'%' if self.holder is None else '@'}{self.number}"
@@ -257,8 +259,11 @@ class Program:
     floating-point numbers it takes with each run.
     """
 
+    history: Any
+
     def __init__(self, instructions: list[Any], results: list[Operand], numbers: int = 0):
         self.instructions, self.results, self.numbers = instructions, results, numbers
+        self.title, self.history = "program", None  # for `dump`
 
     def buffers(self) -> list[Buffer]:
         """All buffers, in the order in which they are met."""

@@ -39,12 +39,14 @@ from .loop import (
     trunc,
 )  # fmt: skip
 from .repeat import Cycle, repeat
+from .verify import Invalid, verify
 
 __all__ = [
     "WrongType",
     "Cycle",
     "Expr",
     "Indexed",
+    "Invalid",
     "Kernel",
     "Pair",
     "Place",
@@ -79,4 +81,5 @@ __all__ = [
     "substitute",
     "topological",
     "trunc",
+    "verify",
 ]

@@ -31,7 +31,7 @@ from .facts import c_name
 from .family import Chain
 from .family.chain import viewed
 from .modes import set_grad, state
-from .op import composite, is_tensor
+from .op import composite, is_tensor, rounded_once
 from .views import slice_
 
 
@@ -199,7 +199,7 @@ class Correlation(Chain):
 
     def __init__(self, schema, doc, fits, build, body, gradients):
         super().__init__(schema, doc, build, None, gradients, method=False)
-        self.fits, self.general = fits, body
+        self.fits, self.general = fits, rounded_once(body)
 
     def plan(self, args):
         if self.fits(*args):

@@ -7,6 +7,7 @@ import math
 from typing import NamedTuple
 
 from flambeau import ir
+from flambeau._base import knobs
 from flambeau.compiler import convolution as kernels
 from flambeau.types import DType, Layout, by_name
 
@@ -77,9 +78,10 @@ def planes(buffer: Buffer) -> Planes:
 
 def fits(layouts: list[Layout], kernel) -> bool:
     """Whether there are kernels for these operands: real floats, kernels of moderate size,
-    offsets inside a plane that fit in 32 bits."""
+    offsets inside a plane that fit in 32 bits. Where kernels are interpreted, there are none."""
     return (
-        all(y.dtype.kind == "f" and y.numel for y in layouts)
+        knobs.backend != "interpret"
+        and all(y.dtype.kind == "f" and y.numel for y in layouts)
         and max(kernel) <= kernels.TAPS
         and 0 < math.prod(kernel) <= kernels.MOST_TAPS
         and all(math.prod(y.shape[2:]) < 1 << 27 for y in layouts)

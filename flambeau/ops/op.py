@@ -189,7 +189,7 @@ class Composite(Op):
 
     def __init__(self, schema, body, gradients=None, *, rounds_once=False, **options):
         super().__init__(schema, body.__doc__, gradients, **options)
-        self.body = _rounded_once(body) if rounds_once else body
+        self.body = rounded_once(body) if rounds_once else body
 
     def make_door(self, slow=None):
         return door.make_composite(self, slow)
@@ -236,7 +236,7 @@ def _shared(base, args):
     return False
 
 
-def _rounded_once(body):
+def rounded_once(body):
     """`body` on float32 where an argument is of a half type, its float32 results brought to that
     type."""
 

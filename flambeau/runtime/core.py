@@ -8,6 +8,8 @@ import struct
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from flambeau._base import knobs
+
 from . import jit
 from . import native as words
 from .native import HEAD, KINDS
@@ -280,6 +282,8 @@ def launcher(launch: Launch) -> Callable[..., Any]:
     if _bound is None:
         raise RuntimeError("a launcher needs the tensor class: call bind first")
     _check(launch)
+    if knobs.backend == "interpret":  # kernels take the interpreter's lock, on whatever thread
+        launch = launch._replace(release=True)
     # It keeps alive what the descriptor points to.
     return module.make_launcher((_descriptor(launch), launch))
 

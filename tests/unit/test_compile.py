@@ -1,11 +1,13 @@
 """`compile`: programs in place of Python give what Python gives, bit for bit, whatever changes."""
 
+import gc
 import types
 
 import numpy
 import pytest
 
 import flambeau as torch
+from flambeau import runtime
 from flambeau.graph import compile
 from flambeau.nn import functional as F
 
@@ -611,3 +613,15 @@ def test_results_whose_backward_ran_say_so():
         assert loss.requires_grad
         with pytest.raises(RuntimeError, match="second time"):
             loss.backward()
+
+
+def test_what_a_capture_computed_is_given_back():
+    a = torch.randn(1 << 18)
+    compiled = compile(lambda: ((a * 2 + 1).exp() - a).tanh())
+    for _ in range(3):
+        compiled()
+    gc.collect()
+    before = runtime.memory().allocated
+    compiled = None
+    gc.collect()
+    assert before - runtime.memory().allocated < a.nbytes

@@ -7,6 +7,7 @@ import sys
 import threading
 
 import flambeau as torch
+from flambeau._base import DECLARATIONS
 
 HERE = pathlib.Path(__file__).parent
 
@@ -48,19 +49,25 @@ def test_kernels_are_shown_as_loops_and_as_llvm():
 
 def test_everything_around_kernels_is_the_same_without_a_compiler():
     """A good part of this suite passes where NumPy runs the kernels."""
-    files = ["test_autograd.py", "test_nn_layers.py", "test_ops_shapes.py"]
+    files = ["test_autograd.py", "test_nn_layers.py", "test_ops_shapes.py", "test_compile.py"]
     parts = [str(HERE / name) for name in files]
     program = ["-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-n", "0", *parts]
     assert " passed" in run(program, FLAMBEAU_BACKEND="interpret").stdout
 
 
 def test_no_compiler_means_none():
+    """Neither for kernels, nor for products, convolutions and programs."""
     program = (
         "import flambeau as torch\n"
         "from flambeau.runtime import jit\n"
         "x = torch.arange(6.0)\n"
+        "for step in [torch.compile(lambda: x + 1)] * 3: step()\n"  # the native guard is loaded
         "before = jit.statistics()\n"
         "print((torch.sin(x) / 3).cumsum(0).argmax().item())\n"
+        "w, conv1d = torch.ones(3, 2, 3), torch.nn.functional.conv1d\n"
+        "step = torch.compile(lambda x: torch.softmax(conv1d(x, w) @ torch.ones(32, 64), 1))\n"
+        "for _ in range(3): step(torch.ones(8, 2, 34))\n"
+        "assert step.show().startswith('program of')\n"
         "assert jit.statistics() == before\n"
     )
     assert run(["-c", program], FLAMBEAU_BACKEND="interpret").stdout == "3\n"
@@ -95,3 +102,24 @@ def test_a_traced_body_is_its_threads_own_business():
         for thread in threads:
             thread.join()
     assert not wrong
+
+
+def test_the_page_names_every_knob_and_every_word():
+    page = (HERE.parent.parent / "docs" / "looking.md").read_text(encoding="utf-8")
+    for declaration in DECLARATIONS:
+        assert f"`{declaration.variable}`" in page
+        for word in declaration.words:
+            assert f"`{word}`" in page, word
+
+
+def test_programs_and_their_memory_are_shown_and_dumped(tmp_path):
+    program = (
+        "import flambeau as torch\n"
+        "step = torch.compile(lambda x: (x + 1).sum())\n"
+        "for _ in range(3): step(torch.ones(4))\n"
+        "torch.compile(lambda x: x.item())(torch.ones(1))\n"
+    )
+    knobs = {"FLAMBEAU_SHOW": "programs, memory", "FLAMBEAU_VERIFY": "1"}
+    text = run(["-c", program], **knobs, FLAMBEAU_DUMP=str(tmp_path / "made")).stderr
+    assert "program of" in text and "memory of a program" in text and "peak" in text
+    assert (tmp_path / "made" / "index.html").exists()

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from flambeau import compiler, ir, runtime
+from flambeau._base import knobs
 from flambeau.compiler import products
 from flambeau.types import Layout
 
@@ -42,6 +43,9 @@ def product_stage(out: Layout, a: Layout, b: Layout, add=False) -> runtime.Stage
     """The launcher stage ``out = a @ b`` (`add`: plus what is there). Up to two dimensions more
     are a batch. Its data are out, a, b.
     """
+    if knobs.backend == "interpret":
+        total = math.prod(out.shape[:-2]) if out.numel else 0
+        return runtime.Stage(compiler.plain.product(out, a, b, add), (0, 1, 2), b"", total, total)
     outer, inner = (1, 1, *out.shape[:-2])[-2:]
     m, n, k = out.shape[-2], out.shape[-1], a.shape[-1]
     if out.ndim > 2 and _packs_each(a, b):

@@ -1,8 +1,9 @@
 """Where the boxes of a drawing lie: layers from top to bottom, after Sugiyama, Tagawa and Toda,
 "Methods for visual understanding of hierarchical system structures" (1981).
 
-An edge over several layers goes through a *bend*, a box without width, in each of them. Within a
-layer, boxes are ordered by where their neighbours are, boxes of one group side by side.
+An edge over several layers goes through a *bend*, a box without width, in each of them; one over
+more than `far` layers goes straight. Within a layer, boxes are ordered by where their neighbours
+are, boxes of one group side by side.
 """
 
 from __future__ import annotations
@@ -32,8 +33,14 @@ class Layout:
     row of boxes with the bends between its ends.
     """
 
-    def __init__(self, boxes: Iterable[Box], edges: Iterable[tuple[Box, Box]], late: set[Box]):
-        self.boxes = list(boxes)
+    def __init__(
+        self,
+        boxes: Iterable[Box],
+        edges: Iterable[tuple[Box, Box]],
+        late: set[Box],
+        far: int | None = None,
+    ):
+        self.boxes, self._far = list(boxes), far
         self.paths: list[list[Box]] = []
         edges = list(edges)
         self._choose_layers(edges, late)
@@ -55,16 +62,21 @@ class Layout:
             reads.setdefault(below, []).append(above)
         for box in self.boxes:  # in the order of the program
             box.layer = max((each.layer + 1 for each in reads.get(box, ())), default=0)
-        users: dict[Box, int] = {}
+        readers: dict[Box, list[Box]] = {}
         for above, below in edges:
-            users[above] = min(users.get(above, below.layer), below.layer)
-        for box in late:
-            box.layer = max(0, users.get(box, 1) - 1)
+            readers.setdefault(above, []).append(below)
+        for box in reversed(self.boxes):
+            if box in late:
+                box.layer = max(
+                    0, min((each.layer for each in readers.get(box, ())), default=1) - 1
+                )
 
     def _bend(self, edges: list[tuple[Box, Box]]) -> None:
         for above, below in edges:
             path = [above]
-            for layer in range(above.layer + 1, below.layer):
+            apart = below.layer - above.layer
+            straight = self._far is not None and apart > self._far
+            for layer in range(0) if straight else range(above.layer + 1, below.layer):
                 bend = Box(None, 8.0, 0.0, below.group)
                 bend.layer = layer
                 path.append(bend)

@@ -1,0 +1,257 @@
+"""Random programs: views, writes in place, broadcasting, reductions, indices, many dtypes.
+
+A program is a list of instructions, each a kind and four numbers that choose among what is there;
+what does not fit is skipped, so that every list is a program, and hypothesis may shorten it.
+"""
+
+import numpy
+from hypothesis import strategies as st
+
+import flambeau as torch
+
+F = torch.nn.functional
+UNARY = ("relu", "tanh", "exp", "neg", "abs", "sigmoid", "sin", "square", "floor", "sign", "erf",
+         "log1p", "rsqrt", "reciprocal")  # fmt: skip
+BINARY = ("add", "sub", "mul", "maximum", "div", "minimum", "fmod", "atan2")
+COMPARE = ("lt", "ge", "eq", "ne")
+WHOLE = ("add", "sub", "mul", "maximum", "minimum", "bitwise_and", "bitwise_xor")
+FOLDS = ("sum", "mean", "amax", "prod", "logsumexp", "amin", "var")
+WHOLE_FOLDS = ("sum", "amax", "any", "all", "count_nonzero")
+CHAINS = ("softmax", "log_softmax", "cumsum", "cumprod", "layer_norm", "normalize")
+VIEWS = ("transpose", "narrow", "unsqueeze", "expand", "flip", "reshape", "select", "diagonal",
+         "unfold", "permute", "step")  # fmt: skip
+INPLACE = ("add_", "mul_", "relu_", "zero_", "copy_", "clamp_", "sub_", "neg_", "fill_", "lerp_")
+INDEXED = ("gather", "index_select", "take_along", "scatter_add", "index_copy", "roll", "masked")
+DTYPES = ("float32", "float64", "int64", "float16", "bool", "bfloat16", "int32", "uint8")
+KINDS = (("unary",) * 3 + ("binary",) * 4 + ("fold",) * 2 + ("chain", "cast", "matmul", "compare")
+         + ("view",) * 4 + ("inplace",) * 3 + ("scalar", "where", "cat", "indexed", "whole",
+         "arg", "new", "clone"))  # fmt: skip
+SHAPES = ((3, 4), (4,), (2, 3, 4), (1, 4), (4, 3), (3, 1), (), (1,), (5, 2, 3), (33, 65))
+TYPES = ("float32",) * 5 + ("float64", "float16", "int64", "bool")
+LARGEST = 1 << 14  # elements
+# What every program has: short, or enough rows, and long enough, for passes by rows.
+BASES = (((3, 4), (4,), (2, 3, 4)),) * 2 + (((96, 80), (80,), (2, 48, 80)),)
+
+
+@st.composite
+def programs(draw):
+    """(the shapes and types of inputs, the instructions, whether gradients are taken)."""
+    number = st.integers(0, 1000)
+    given = st.lists(st.tuples(st.sampled_from(SHAPES), st.sampled_from(TYPES)), max_size=3)
+    kinds = st.sampled_from(KINDS)
+    count = draw(st.integers(2, 30))
+    steps = [(draw(kinds), *(draw(number) for _ in range(4))) for _ in range(count)]
+    base = [(shape, "float32") for shape in draw(st.sampled_from(BASES))]
+    return base + draw(given), steps, draw(st.booleans())
+
+
+def inputs(given, seed):
+    """Tensors of these shapes and types."""
+    rng = numpy.random.default_rng(seed)
+    made = []
+    for shape, name in given:
+        values = rng.standard_normal(shape)
+        if name in ("int64", "bool"):
+            values = rng.integers(0, 2 if name == "bool" else 9, shape)
+        made.append(torch.tensor(numpy.asarray(values)).to(getattr(torch, name)))
+    return made
+
+
+def run(steps, given):
+    """The program on these inputs: all values at its end."""
+    values = list(given)
+    for kind, a, b, c, d in steps:
+        x, y = values[a % len(values)], values[b % len(values)]
+        made = getattr(Steps, kind)(x, y, c, d, values)
+        if made is not None and made.numel() <= LARGEST and made.ndim <= 5:
+            values.append(made)
+    return tuple(values)
+
+
+def differentiated(steps, given):
+    """The program's values, and gradients of a sum of them in the first three inputs."""
+    leaves = [x.detach().clone().requires_grad_() for x in given[:3]]
+    values = run(steps, [*(leaf * 1 for leaf in leaves), *given[3:]])
+    tracked = [x for x in values if x.requires_grad]
+    total = sum(torch.tanh(x.float().nan_to_num(0, 1, -1) * 0.1).sum() for x in tracked)
+    grads = torch.autograd.grad(total, leaves, allow_unused=True)
+    return tuple(x.detach() for x in values) + tuple(g for g in grads if g is not None)
+
+
+def real(x):
+    return x.is_floating_point()
+
+
+def counts(x):
+    """Whether it holds integers."""
+    return not real(x) and x.dtype is not torch.bool
+
+
+def broadcasts(y, x):
+    """Whether `y` may be broadcast to the shape of `x`."""
+    if y.ndim > x.ndim:
+        return False
+    shape = x.shape[x.ndim - y.ndim :]
+    return all(n in (1, m) for n, m in zip(y.shape, shape, strict=True))
+
+
+class Steps:
+    """What the kinds of instructions do: on two values, with two numbers; None where they do not
+    fit.
+    """
+
+    def unary(x, y, c, d, values):
+        return getattr(x, UNARY[c % len(UNARY)])() if real(x) else None
+
+    def binary(x, y, c, d, values):
+        if not (real(x) and real(y) and broadcasts(y, x)):
+            return None
+        name = BINARY[c % len(BINARY)]
+        return getattr(x, name)(y) if d % 3 else getattr(y, name)(x)
+
+    def whole(x, y, c, d, values):
+        if counts(x) and counts(y) and broadcasts(y, x):
+            return getattr(x, WHOLE[c % len(WHOLE)])(y)
+        return None
+
+    def compare(x, y, c, d, values):
+        return getattr(x, COMPARE[c % len(COMPARE)])(y) if broadcasts(y, x) else None
+
+    def scalar(x, y, c, d, values):
+        if x.dtype is torch.bool:
+            return ~x
+        number = (2, -1, 3, 0.5)[c % (4 if real(x) else 3)]
+        return (x + number, x * number, number - x)[d % 3]
+
+    def where(x, y, c, d, values):
+        masks = [v for v in values if v.dtype is torch.bool and broadcasts(v, x)]
+        if not masks or x.dtype is not y.dtype or not broadcasts(y, x):
+            return None
+        return torch.where(masks[c % len(masks)], x, y)
+
+    def fold(x, y, c, d, values):
+        if not x.ndim or not x.numel():
+            return None
+        names = FOLDS if real(x) else WHOLE_FOLDS
+        name, dim, keep = names[c % len(names)], d % x.ndim, bool(d // 8 % 2)
+        if name == "count_nonzero":
+            return x.count_nonzero(dim)
+        if name in ("sum", "mean", "logsumexp", "amax", "amin") and d // 16 % 3 == 0 and x.ndim > 1:
+            return getattr(x, name)((dim, (dim + 1) % x.ndim), keepdim=keep)
+        return getattr(x, name)(dim, keepdim=keep)
+
+    def arg(x, y, c, d, values):
+        if not x.ndim or not x.numel() or x.dtype is torch.bool:
+            return None
+        return (x.argmax if c % 2 else x.argmin)(d % x.ndim)
+
+    def chain(x, y, c, d, values):
+        if not real(x) or not x.ndim or not x.numel():
+            return None
+        name, dim = CHAINS[c % len(CHAINS)], d % x.ndim
+        if name == "layer_norm":
+            return F.layer_norm(x, x.shape[-1:])
+        return F.normalize(x, dim=dim) if name == "normalize" else getattr(x, name)(dim)
+
+    def cast(x, y, c, d, values):
+        kind = getattr(torch, DTYPES[c % len(DTYPES)])
+        if real(x) and kind is not torch.bool and not kind.is_floating_point:
+            x = x.nan_to_num(0, 100, 0).clamp(0, 100)  # beyond, the result is nobody's business
+        return x.to(kind)
+
+    def matmul(x, y, c, d, values):
+        if not real(x) or x.dtype.itemsize < 4 or x.ndim < 2:
+            return None
+        if c % 2 and y.dtype is x.dtype and y.ndim == 2 and y.shape[1] == x.shape[-1]:
+            return F.linear(x, y)
+        return x @ x.transpose(-1, -2)
+
+    def view(x, y, c, d, values):
+        return viewed(x, VIEWS[c % len(VIEWS)], d, c // len(VIEWS) + d // 3)
+
+    def inplace(x, y, c, d, values):
+        if not x.numel() or any(s == 0 and n > 1 for s, n in zip(x.stride(), x.shape, strict=True)):
+            return None
+        name = INPLACE[c % len(INPLACE)]
+        if name in ("add_", "sub_", "mul_", "copy_", "lerp_"):
+            apart = y.untyped_storage().data_ptr() != x.untyped_storage().data_ptr()
+            fits = real(x) and real(y) and (name != "lerp_" or x.dtype is y.dtype)
+            if apart and fits and broadcasts(y, x):
+                getattr(x, name)(*((y, 0.25) if name == "lerp_" else (y,)))
+        elif name == "fill_":
+            x.fill_(c % 2)
+        elif x.dtype is not torch.bool:
+            x.clamp_(-1, 1) if name == "clamp_" and x.dtype is not torch.uint8 else (
+                None if name == "clamp_" else getattr(x, name)()
+            )
+        return None
+
+    def cat(x, y, c, d, values):
+        if x.ndim and y.ndim == x.ndim and x.dtype is y.dtype:
+            dim = d % x.ndim
+            if all(a == b for k, (a, b) in enumerate(zip(x.shape, y.shape)) if k != dim):
+                return torch.cat((x, y, x)[: 2 + c % 2], dim)
+        return torch.stack((x, x), d % (x.ndim + 1)) if x.ndim < 4 else None
+
+    def indexed(x, y, c, d, values):
+        if not x.ndim or not x.numel():
+            return None
+        return by_index(x, INDEXED[c % len(INDEXED)], d)
+
+    def new(x, y, c, d, values):
+        made = (torch.zeros_like, torch.ones_like, torch.empty_like)[c % 3](x)
+        return made.fill_(0) if c % 3 == 2 else made
+
+    def clone(x, y, c, d, values):
+        return x.clone() if c % 2 else x.contiguous()
+
+
+def viewed(x, name, a, b):
+    """A view of `x`, or `x`."""
+    n = x.ndim
+    if name == "unsqueeze":
+        return x.unsqueeze(a % (n + 1)) if n < 4 else x
+    if not n or not x.numel():
+        return x
+    d = a % n
+    size = x.shape[d]
+    if name == "transpose":
+        return x.transpose(d, b % n)
+    if name == "narrow":
+        start = b % size
+        return x.narrow(d, start, 1 + b // 7 % (size - start))
+    if name == "expand":
+        return x.unsqueeze(0).expand(1 + b % 3, *x.shape) if n < 3 else x
+    if name == "flip":
+        return x.flip(d)
+    if name == "reshape":
+        return x.reshape(-1) if b % 2 else x.reshape(size, -1)
+    if name == "select":
+        return x.select(d, b % size)
+    if name == "unfold":
+        return x.unfold(d, 1 + b % size, 1 + a % 2) if n < 3 else x
+    if name == "permute":
+        return x.permute(*[(k + 1 + b) % n for k in range(n)])
+    if name == "step":
+        return x[(slice(None),) * d + (slice(b % size, None, 2),)]
+    return x.diagonal() if n == 2 else x
+
+
+def by_index(x, name, d):
+    """Elements that indices name; places that they name, written."""
+    dim = d % x.ndim
+    size = x.shape[dim]
+    numbers = torch.arange(size)
+    some = (numbers * (1 + d % 3) + d) % size
+    if name == "index_select":
+        return x.index_select(dim, some[: 1 + d % size])
+    if name == "roll":
+        return x.roll(1 + d % 3, dim)
+    if name == "masked":
+        return x.masked_fill((numbers % 2 == 0).reshape(-1, *[1] * (x.ndim - dim - 1)), 1)
+    if name == "index_copy":
+        return x.clone().index_copy_(dim, numbers.flip(0), x)
+    places = some.reshape(-1, *[1] * (x.ndim - dim - 1)).expand(x.shape)
+    if name == "scatter_add":
+        return x.scatter_add(dim, places, x) if x.dtype is not torch.bool else None
+    return x.gather(dim, places)
