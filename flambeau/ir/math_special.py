@@ -1,6 +1,8 @@
 """Special functions of real expressions: error functions and quantiles, gamma, Bessel."""
 
-from .loop import Expr, const, copysign, fma, rint, select, sqrt
+import math
+
+from .loop import Expr, Pair, const, copysign, fma, rint, select, sqrt
 from .math_pieces import (
     INFINITY,
     NAN,
@@ -103,6 +105,26 @@ def erfcx(x: Expr) -> Expr:
     k, r, t = reduce_exp(at_most(square, pick(x, 89.0, 710.0)), low)
     whole = scale(r + t + 1.0, k)
     return select(x < 0.0, whole + whole - tail, tail)
+
+
+def erfcx_slope(x, value, order: int):
+    """The derivative of `erfcx` of this order, given its `value`: (-2)**n n! times a repeated
+    integral of erfc, scaled (NIST DLMF 7.18; W. Gautschi, Math. Comp. 15, 1961).
+    """
+    before, now = x._lift(2 / math.sqrt(math.pi)), value
+    for n in range(1, order + 1):
+        before, now = now, (before * 0.5 - x * now) * (1.0 / n)
+    factor = float((-2) ** order * math.factorial(order))
+    if isinstance(x, Pair):
+        return now * factor
+    # Far right that cancels; the ratios of neighbours are a continued fraction.
+    double = at_least(x, 2.0) * 2.0
+    ratio, falling = const(0.0, x.dtype), value
+    for n in range(order + 50, 1, -1):
+        ratio = 1.0 / fma(ratio, 2.0 * n, double)
+        if n <= order + 1:
+            falling = falling * ratio
+    return select(x < 2.0, now, falling) * factor
 
 
 def _over_root_two(a: Expr):
