@@ -177,9 +177,7 @@ def spherical_quotient(x):
     """3/x times `spherical_j1`."""
     near = at_most(abs(x), 1.5)
     far = at_least(abs(x), 1.5)
-    return select(
-        abs(x) < 1.5, table(near * near, "spherical_j1"), spherical_j1(far) / far
-    ) * 3.0
+    return select(abs(x) < 1.5, table(near * near, "spherical_j1"), spherical_j1(far) / far) * 3.0
 
 
 def _airy_angle(a: Expr):

@@ -206,6 +206,8 @@ def mvlgamma(self, p):
     """The logarithm of the multivariate gamma function of dimension `p`."""
     if p < 1:
         raise RuntimeError("p has to be greater than or equal to 1")
+    if self.layout.dtype.kind == "b":
+        raise RuntimeError("The input tensor may not be a boolean tensor.")
     total = self.lgamma()
     for j in range(1, p):
         total = total + (self - j / 2).lgamma()
