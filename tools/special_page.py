@@ -173,6 +173,10 @@ is drawn on its edge.
 
 Every function is differentiable to any order, in reverse and forward mode, in every real argument
 (degrees of polynomials and orders of `polygamma`, `multigammaln` and `expn` are whole numbers).
+Arguments may be complex, to an error of a few units of the larger part, and twice differentiable,
+for `airy_ai`, `digamma`, `erf`, `erfc`, `erfcx`, `exp2`, `expit`, `expm1`, `log1p`, `log_ndtr`,
+`logit`, `ndtr`, `polygamma`, `sinc`, `spherical_bessel_j0`, `xlog1py`, `xlogy`, all polynomials,
+`logsumexp`, `softmax` and `log_softmax`. float16 and bfloat16 are computed in float32 and rounded.
 Exact by definition or made of others, hence not here: `round`, `logsumexp`, `softmax`,
 `log_softmax`.
 

@@ -87,8 +87,8 @@ def _expanded(z: Pair, prime: bool) -> Pair:
     inverse = elementary.reciprocal(NUMBERS.plain(s))
     square, numbers = inverse * inverse, _numbers(prime)
     even = odd = Pair(const(0.0, float64), const(0.0, float64))
-    for k in range(TERMS - 2, -1, -2):
-        even, odd = even * square + numbers[k], odd * square + numbers[k + 1]
+    for n in range(TERMS - 2, -1, -2):
+        even, odd = even * square + numbers[n], odd * square + numbers[n + 1]
     odd = odd * inverse
     (first, k), (second, m) = _falling(s), _falling(-s)
     first, second = first * (even - odd), second * (even + odd)

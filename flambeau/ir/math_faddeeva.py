@@ -38,7 +38,7 @@ def turned(angle: Expr, low: Expr) -> Pair:
 
 
 def _gauss(z: Pair, factor: float) -> tuple[Pair, Expr]:
-    """(p, k) with exp(-factor z*z) = p 2**k, for `factor` 1 or 1/2; the exponent is a sum of two."""
+    """(p, k) with exp(-factor z*z) = p 2**k, for `factor` 1 or 1/2."""
     x, y = (at_least(at_most(v, BEYOND), -BEYOND) for v in (z.re, z.im))
     p, p_low = two_product(x, x * factor)
     q, q_low = two_product(y, y * factor)

@@ -52,14 +52,14 @@ class PlaneNumbers(Numbers):
         parts = super().unpack(parts)
         return [Plane(*pair) for pair in zip(parts[::2], parts[1::2], strict=True)]
 
-    def lead(self, v) -> Pair:
+    def lead(self, v):
         return Pair(super().lead(v.re), super().lead(v.im))
 
     def size(self, v) -> Expr:
         lead = self.lead(v)
         return maximum(abs(lead.re), abs(lead.im))
 
-    def plain(self, v) -> Pair:
+    def plain(self, v):
         return Pair(super().plain(v.re), super().plain(v.im))
 
     def scaled(self, v, factor: Expr):
