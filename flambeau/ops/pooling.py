@@ -13,6 +13,7 @@ from .op import also, composite
 from .promotion import compute_type
 from .upsample import Taps, resample
 from .views import channels_before, channels_behind
+from .windows import few, spread
 
 INT32, INT64 = by_name("int32"), by_name("int64")
 
@@ -34,8 +35,8 @@ def first_largest(dtype):
         return ir.select(better, b[0], a[0]), ir.select(better, b[1], a[1])
 
     return Fold(
-        ((_lowest(dtype), dtype), (2**62, INT64)),
-        lambda x: (x, ir.position),
+        ((_lowest(dtype), dtype), (2**31 - 1, INT32)),
+        lambda x: (x, ir.cast(ir.position, INT32)),
         combine,
         lambda s, n: (s[0], s[1]),
     )
@@ -45,7 +46,7 @@ window_max = reduction(
     "aten::_window_max(Tensor self, int[] dim) -> (Tensor values, Tensor positions)",
     """The largest element over `dim`, and its row-major position among them.""",
     fold=first_largest,
-    dtype=lambda source, asked: (source, (source, INT64)),
+    dtype=lambda source, asked: (source, (source, INT32)),
     method=False,
     function=False,
 )
@@ -233,7 +234,10 @@ def _geometry(name, x, kernel_size, stride, padding, dilation, ceil_mode, rank):
 def _max_backward(
     grad_values, self_layout, positions, kernel_size, stride, padding, dilation, ceil_mode
 ):
-    w = _Windows(self_layout.shape[2:], kernel_size, stride, padding, dilation, ceil_mode)
+    spatial = self_layout.shape[2:]
+    if few(kernel_size, stride, dilation):
+        return spread(grad_values, positions, spatial, kernel_size, stride, padding)
+    w = _Windows(spatial, kernel_size, stride, padding, dilation, ceil_mode)
     return _spread_back(grad_values, self_layout, w.flat(positions), len(kernel_size))
 
 
@@ -533,7 +537,7 @@ def _largest_of_cells(self, sizes):
     count = math.prod(t.shape[1] for t in tables)
     cells = numpy.broadcast_to(flat, apart).transpose(order).reshape(math.prod(sizes), count)
     places = x.new_tensor(cells, dtype=INT64)
-    wanted = positions.reshape((-1, math.prod(sizes), 1))
+    wanted = positions.to(INT64).reshape((-1, math.prod(sizes), 1))
     found = places.expand((wanted.layout.shape[0], *places.layout.shape)).gather(2, wanted)
     return values, found.reshape(values.layout.shape)
 
@@ -647,7 +651,7 @@ def _declare_fractional(rank):
         values, positions = window_max(
             flat.gather(2, places.flatten(2)).reshape(places.layout.shape), (2 + rank,)
         )
-        indices = places.gather(-1, positions.unsqueeze(-1)).squeeze(-1)
+        indices = places.gather(-1, positions.to(INT64).unsqueeze(-1)).squeeze(-1)
         return (values, indices) if x is self else (values.squeeze(0), indices.squeeze(0))
 
     pool.doc = (
