@@ -3,7 +3,6 @@
 from .llvm import memory_type
 from .loops import BLOCK, HEADER, Writer, flat, stored, unrolling
 
-
 AHEAD = 32  # points between asking for a row and using it
 LARGE = 1 << 21  # bytes of an operand that caches may not hold
 LINE, MOST = 64, 512  # bytes that are asked for at once, and in all
@@ -68,7 +67,7 @@ class IndexedWriter(Writer):
         return out
 
     def _look_ahead(self, pointers, table, rank, left, each) -> None:
-        """Asks for the rows that later indices name: of large operands, each would be waited for."""
+        """Asks for the rows that later indices name: in large operands each would be waited for."""
         code = self.code
         if self.variant.mode != "rows":
             return
