@@ -8,12 +8,12 @@ from flambeau._base import numpy
 from flambeau.types import by_name, looks_channels_last
 
 from .convolution import crop, fold_windows, output_size, windows, zero_pad
-from .family import Fold, chain, fixed, opaque, reduction
+from .family import Fold, fixed, opaque, reduction
 from .op import also, composite
 from .promotion import compute_type
 from .upsample import Taps, resample
 from .views import channels_before, channels_behind
-from .windows import few, spread
+from .windows import few, spread, spread_back, window_places
 
 INT32, INT64 = by_name("int32"), by_name("int64")
 
@@ -182,35 +182,6 @@ class _Windows:
         return window_places(positions, self.spatial, *sizes)
 
 
-def _build_places(steps, positions, spatial, kernel, stride, padding, dilation):
-    apart = [math.prod(spatial[d + 1 :]) for d in range(len(spatial))]
-    starts = [s * a for s, a in zip(stride, apart, strict=True)]
-    first = -sum(p * a for p, a in zip(padding, apart, strict=True))
-    lead = [0] * (positions.layout.ndim - len(spatial))
-
-    def body(inside):
-        rest, place = ir.cast(inside, INT32), ir.position
-        for k, d, a in reversed([*zip(kernel, dilation, apart, strict=True)]):
-            whole = rest / ir.const(k, INT32)
-            inside = ir.cast(rest - whole * ir.const(k, INT32), INT64)
-            place = place + inside * (d * a)
-            rest = whole
-        return place
-
-    out = steps.result(positions.layout.shape, INT64)
-    steps.pointwise(body, [positions], [out], counter=([*lead, *starts], first))
-
-
-window_places = chain(
-    "aten::_window_places(Tensor positions, int[] spatial, int[] kernel, int[] stride, "
-    "int[] padding, int[] dilation) -> Tensor",
-    """Positions inside windows as flat positions in the plane that the windows lie in.""",
-    build=_build_places,
-    method=False,
-    function=False,
-)
-
-
 def _geometry(name, x, kernel_size, stride, padding, dilation, ceil_mode, rank):
     """The windows of a pooling as the user asked for it, checked."""
     kernel = _tuple(name, "kernel_size", kernel_size, rank)
@@ -238,7 +209,7 @@ def _max_backward(
     if few(kernel_size, stride, dilation):
         return spread(grad_values, positions, spatial, kernel_size, stride, padding)
     w = _Windows(spatial, kernel_size, stride, padding, dilation, ceil_mode)
-    return _spread_back(grad_values, self_layout, w.flat(positions), len(kernel_size))
+    return spread_back(grad_values, self_layout, w.flat(positions), len(kernel_size))
 
 
 @fixed(
@@ -478,14 +449,6 @@ also(adaptive_avg_pool1d, "adaptive_avg_pool1d")
 # are kept.
 
 
-def _spread_back(grad, layout, indices, rank):
-    """Gradients of chosen elements, added at their flat places."""
-    lead = layout.shape[:-rank]
-    flat = grad.new_zeros((*lead, math.prod(layout.shape[-rank:])))
-    flat.scatter_add_(-1, indices.flatten(-rank), grad.flatten(-rank))
-    return flat.reshape(layout.shape)
-
-
 def _cells(n, out):
     """[out, largest]: the elements of each cell along one dimension; shorter cells repeat their
     last one.
@@ -548,7 +511,7 @@ def _declare_adaptive_max(rank):
     @fixed(
         f"nn::{name}(Tensor self, int[{rank}] output_size) -> (Tensor values, Tensor indices)",
         grad=dict(
-            self=lambda grad_values, self_layout, indices: _spread_back(
+            self=lambda grad_values, self_layout, indices: spread_back(
                 grad_values, self_layout, indices, rank
             )
         ),
@@ -616,7 +579,7 @@ def _declare_fractional(rank):
         "random_samples)"
         " -> (Tensor values, Tensor indices)",
         grad=dict(
-            self=lambda grad_values, self_layout, indices: _spread_back(
+            self=lambda grad_values, self_layout, indices: spread_back(
                 grad_values, self_layout, indices, rank
             )
         ),

@@ -1,4 +1,4 @@
-"""What chosen elements of windows get back: the gradient of maxima over windows."""
+"""Chosen elements of windows: where they lie, and what they get back as gradients of maxima."""
 
 import itertools
 import math
@@ -9,8 +9,45 @@ from flambeau.types import by_name
 from .family.chain import chain, viewed
 from .promotion import compute_type
 
-INT32 = by_name("int32")
+INT32, INT64 = by_name("int32"), by_name("int64")
 MOST = 16  # windows that an element may lie in, and elements between two windows
+
+
+def _build_places(steps, positions, spatial, kernel, stride, padding, dilation):
+    apart = [math.prod(spatial[d + 1 :]) for d in range(len(spatial))]
+    starts = [s * a for s, a in zip(stride, apart, strict=True)]
+    first = -sum(p * a for p, a in zip(padding, apart, strict=True))
+    lead = [0] * (positions.layout.ndim - len(spatial))
+
+    def body(inside):
+        rest, place = ir.cast(inside, INT32), ir.position
+        for k, d, a in reversed([*zip(kernel, dilation, apart, strict=True)]):
+            whole = rest / ir.const(k, INT32)
+            inside = ir.cast(rest - whole * ir.const(k, INT32), INT64)
+            place = place + inside * (d * a)
+            rest = whole
+        return place
+
+    out = steps.result(positions.layout.shape, INT64)
+    steps.pointwise(body, [positions], [out], counter=([*lead, *starts], first))
+
+
+window_places = chain(
+    "aten::_window_places(Tensor positions, int[] spatial, int[] kernel, int[] stride, "
+    "int[] padding, int[] dilation) -> Tensor",
+    """Positions inside windows as flat positions in the plane that the windows lie in.""",
+    build=_build_places,
+    method=False,
+    function=False,
+)
+
+
+def spread_back(grad, layout, indices, rank):
+    """Gradients of chosen elements, added at their flat places."""
+    lead = layout.shape[:-rank]
+    flat = grad.new_zeros((*lead, math.prod(layout.shape[-rank:])))
+    flat.scatter_add_(-1, indices.flatten(-rank), grad.flatten(-rank))
+    return flat.reshape(layout.shape)
 
 
 def few(kernel, stride, dilation):
@@ -84,6 +121,15 @@ def _build(steps, grad, positions, spatial, kernel, stride, padding):
         steps.pointwise(body, operands, [_every(out, starts, counts, stride)])
 
 
+def _spread_by_places(grad, positions, spatial, kernel, stride, padding):
+    """The same in ops."""
+    rank = len(spatial)
+    places = window_places(positions, spatial, kernel, stride, padding, (1,) * rank)
+    shape = (*grad.layout.shape[:-rank], *spatial)
+    flat = grad.new_zeros((*shape[:-rank], math.prod(spatial)))
+    return flat.scatter_add(-1, places.flatten(-rank), grad.flatten(-rank)).reshape(shape)
+
+
 spread = chain(
     "aten::_window_spread(Tensor grad, Tensor positions, int[] spatial, int[] kernel, "
     "int[] stride, int[] padding) -> Tensor",
@@ -91,6 +137,7 @@ spread = chain(
     element asks all windows that it lies in.
     """,
     build=_build,
+    body=_spread_by_places,
     method=False,
     function=False,
 )
