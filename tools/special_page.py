@@ -167,9 +167,9 @@ of the last place, on a grid over the domain, its tails and the neighbourhood of
 where a function oscillates, near zeros relative to the size of its waves, and left of 0 in
 `digamma`, `gammaln` and `polygamma` relative to what cancels there. *wrong* means a finite number,
 an infinity or nan where another of these is right, or an error above 1e15. Speed is PyTorch's time
-over flambeau's for a million float32 elements on two threads (`bench/special.py`). In the plots:
-float64 errors over the last argument, flambeau's green, PyTorch's orange; what is above the frame
-is drawn on its edge.
+over flambeau's for a million float32 elements, processor time of one thread (`bench/special.py`).
+In the plots: float64 errors over the last argument, flambeau's green, PyTorch's orange; what is
+above the frame is drawn on its edge.
 
 Every function is differentiable to any order, in reverse and forward mode, in every real argument
 (degrees of polynomials and orders of `polygamma`, `multigammaln` and `expn` are whole numbers).

@@ -141,6 +141,8 @@ integer_product = opaque(
 
 
 def _build_dot(steps, a, b):
+    if a.dtype.kind != "f":
+        raise NotImplementedError(f"\"dot\" not implemented for '{type_name(a.dtype)}'")
     none = steps.plain((), a.dtype)
     out, inner = steps.result((1,), a.dtype, none), compute_type(a.dtype)
     if a.layout.numel:
