@@ -166,6 +166,11 @@ WRONG_ELSEWHERE = [
     ("logit", (0.5000001,), 3.99999999789462994e-7), ("digamma", (0.0,), -INFINITY),
     ("erfcx", (INFINITY,), 0.0), ("polygamma", (2, INFINITY), 0.0),
     ("polygamma", (171, 3.0), 1.0688636146529578319e227),
+    ("i0", (-INFINITY,), INFINITY), ("modified_bessel_i1", (INFINITY,), INFINITY),
+    ("sinc", (-INFINITY,), 0.0), ("bessel_j0", (10.0,), -0.2459357644513483352),
+    ("bessel_j1", (10.0,), 0.04347274616886143667), ("bessel_y0", (10.0,), 0.055671167283599391424),
+    ("bessel_y1", (10.0,), 0.24901542420695388392),
+    ("gammainc", (1e5, 100100.0), 0.62444513070440549542),
 ]  # fmt: skip
 
 
@@ -177,6 +182,13 @@ def test_right_where_pytorch_is_wrong(name, arguments, want):
     else:
         got = value(name, "float64", *arguments).item()
     assert got == pytest.approx(want, rel=1e-15, abs=0)
+
+
+def test_lower_tail_in_single_precision():
+    got = value("ndtr", "float32", [-5.0, -8.0])
+    numpy.testing.assert_allclose(
+        got, [2.8665157187919391167e-7, 6.2209605742717841235e-16], rtol=1e-7
+    )
 
 
 ENDS = [
