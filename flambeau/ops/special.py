@@ -5,6 +5,7 @@ import math as _math
 from flambeau import ir
 from flambeau._base import numpy
 from flambeau.ir import math
+from flambeau.types import by_name
 
 from .arithmetic import conj_of
 from .family import opaque, pointwise
@@ -24,6 +25,7 @@ def only(kinds, name):
     return check
 
 
+FLOAT64, COMPLEX128 = by_name("float64"), by_name("complex128")
 REAL = "fiub"
 ANALYTIC = "fiubc"
 
@@ -64,10 +66,22 @@ ndtr = special(
     kinds=ANALYTIC,
 )
 ndtri = special("ndtri", """The inverse of `ndtr`.""", lambda grad, result: grad / _density(result))
+
+
+def _precise(x):
+    """x in float64: differences follow."""
+    return ir.cast(x, COMPLEX128 if isinstance(x, ir.Pair) else FLOAT64)
+
+
+def _erfcx_slope(x, order):
+    x = _precise(x)
+    return math.erfcx_slope(x, math.erfcx(x), order)
+
+
 erfcx_slope = pointwise(
     "special::_erfcx_slope(Tensor self, int order) -> Tensor",
     """The derivative of `erfcx`.""",
-    scalar=lambda x, order: math.erfcx_slope(x, math.erfcx(x), order),
+    scalar=_erfcx_slope,
     dtype=int_to_float,
     grad=dict(self=lambda grad, self, order: grad * conj_of(erfcx_slope(self, order + 1))),
     function=False,
@@ -92,6 +106,7 @@ def _halves(x):
 
 
 def _gap(x):
+    x = _precise(x)
     left, a, ratio = _halves(x)
     scaled = math.erfcx(a)
     return ir.select(left, math.erfcx_slope(a, scaled, 1) / scaled * -_math.sqrt(0.5), x + ratio)
