@@ -395,12 +395,12 @@ SPECS = {
     "digamma": (
         beside(mpf("0.75"), lambda t: mp.digamma(t + 0.5) / (t + 0.5 - digamma_root)),
         (mpf(0), mpf("2.5")),
-        {"below": 0},
+        {"below": 0, **DOUBLE},
     ),
     "digamma_tail": (
         (digamma_tail, lambda v: v / mp.digamma(1 / mp.sqrt(v))),
         (tiny, mpf(1) / 9),
-        {},
+        DOUBLE,
     ),
     "i0": (bessel_small(0), (mpf(0), mpf(16)), {}),
     "i1": (bessel_small(1), (mpf(0), mpf(16)), {}),

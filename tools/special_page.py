@@ -167,12 +167,16 @@ of the last place, on a grid over the domain, its tails and the neighbourhood of
 where a function oscillates, near zeros relative to the size of its waves, and left of 0 in
 `digamma`, `gammaln` and `polygamma` relative to what cancels there. *wrong* means a finite number,
 an infinity or nan where another of these is right, or an error above 1e15. Speed is PyTorch's time
-over flambeau's for a million float32 elements on two threads (`bench/special.py`). In the plots:
-float64 errors over the last argument, flambeau's green, PyTorch's orange; what is above the frame
-is drawn on its edge.
+over flambeau's for a million float32 elements, processor time of one thread (`bench/special.py`).
+In the plots: float64 errors over the last argument, flambeau's green, PyTorch's orange; what is
+above the frame is drawn on its edge.
 
 Every function is differentiable to any order, in reverse and forward mode, in every real argument
 (degrees of polynomials and orders of `polygamma`, `multigammaln` and `expn` are whole numbers).
+Arguments may be complex, to an error of a few units of the larger part, and twice differentiable,
+for `airy_ai`, `digamma`, `erf`, `erfc`, `erfcx`, `exp2`, `expit`, `expm1`, `log1p`, `log_ndtr`,
+`logit`, `ndtr`, `polygamma`, `sinc`, `spherical_bessel_j0`, `xlog1py`, `xlogy`, all polynomials,
+`logsumexp`, `softmax` and `log_softmax`. float16 and bfloat16 are computed in float32 and rounded.
 Exact by definition or made of others, hence not here: `round`, `logsumexp`, `softmax`,
 `log_softmax`.
 

@@ -3,6 +3,10 @@
 from .llvm import memory_type
 from .loops import BLOCK, HEADER, Writer, flat, stored, unrolling
 
+AHEAD = 32  # points between asking for a row and using it
+LARGE = 1 << 21  # bytes of an operand that caches may not hold
+LINE, MOST = 64, 512  # bytes that are asked for at once, and in all
+
 
 class IndexedWriter(Writer):
     """Writes the function of one indexed kernel in one variant."""
@@ -61,6 +65,45 @@ class IndexedWriter(Writer):
             for operand in place.operands:
                 out[operand] = code.at(out[operand], offset)
         return out
+
+    def _look_ahead(self, pointers, table, rank, left, each) -> None:
+        """Asks for the rows that later indices name: in large operands each would be waited for."""
+        code = self.code
+        if self.variant.mode != "rows":
+            return
+        enough = code.value(
+            f"and i1 {code.less(code.mul(each, AHEAD), left)}, "
+            f"{code.value(f'icmp eq i64 {rank}, 1')}"
+        )
+        for place, (step, size) in zip(self.kernel.places, self.limits, strict=True):
+            k = len(self.outs) + place.by
+
+            def ask(place=place, step=step, k=k):
+                record = self._entry(table, 0)
+
+                def later(operand):
+                    stride = code.number(record, 1 + operand)
+                    return code.at(pointers[operand], code.mul(stride, AHEAD))
+
+                kind = memory_type(self.operands[k].dtype)
+                number = code.value(f"load {kind}, ptr {later(k)}")
+                if kind != "i64":
+                    number = code.value(f"sext {kind} {number} to i64")
+                for operand in place.operands:
+                    row = code.at(later(operand), code.mul(number, step))
+                    size = code.mul(self.inner, self.operands[operand].dtype.itemsize)
+
+                    def line(i, row=row):
+                        where = f"ptr {code.at(row, i)}, i32 0, i32 3, i32 1"
+                        code.call("void", "llvm.prefetch.p0", where)
+                        return [code.add(i, LINE)]
+
+                    last = code.smaller(size, MOST)
+                    code.repeat([("i64", "0")], lambda i, last=last: code.less(i, last), line)
+                return []
+
+            large = code.less(LARGE, code.mul(step, size))
+            code.branch(code.value(f"and i1 {enough}, {large}"), ask, list, [])
 
     def _refuse(self) -> list[str]:
         self.code.do(f"store i64 1, ptr {self.flag}")

@@ -250,6 +250,9 @@ class Writer:
             out[k] = code.value(f"phi ptr [{a}, %{head}], [{b}, %{carry}]")
         return out
 
+    def _look_ahead(self, pointers, table, rank, left, each) -> None:
+        """What to do for later points of a nest; `left` // `each` points are left."""
+
     def _moved(self, pointers, index) -> list[str]:
         """Pointers `index` elements further along the innermost dimension."""
         code = self.code
@@ -284,6 +287,7 @@ class Writer:
         pointers = self._start(row, self.bases)
 
         def step(left, column, *pointers):
+            self._look_ahead(pointers, self.first, self.rank_first, left, self.inner)
             count = code.smaller(code.sub(self.inner, column), left)
             self._blocks(
                 count, self._moved(pointers, column), block, [], lambda n, p: body(n, p) or []
@@ -330,6 +334,7 @@ class Writer:
             here = list(fixed)
             for k, p in zip(moving, values, strict=False):
                 here[k] = p
+            self._look_ahead(here, self.second, self.rank_second, code.sub(self.steps, i), 1)
             following = body(here, *values[len(moving) :])
             after = self._advance(self.second, self.second_counters, self.rank_second, here, moving)
             return [code.add(i, 1), *(after[k] for k in moving), *following]

@@ -17,7 +17,10 @@ from . import math_arithmetic as _arithmetic
 from . import math_bessel as _bessel
 from . import math_beta as _beta
 from . import math_complex as _complex
+from . import math_complex_bessel as _complex_bessel
+from . import math_complex_gamma as _complex_gamma
 from . import math_exponential as _exponential
+from . import math_faddeeva as _faddeeva
 from . import math_gamma as _gamma
 from . import math_hypergeometric as _hypergeometric
 from . import math_integrals as _integrals
@@ -30,10 +33,10 @@ from .loop import Expr, Pair
 from .loop import sqrt as _sqrt
 
 
-def _analytic(real):
+def _analytic(real, complex_functions=_complex):
     """`real`, and for complex arguments its namesake."""
     name = real.__name__
-    complex_form = getattr(_complex, name)
+    complex_form = getattr(complex_functions, name)
 
     def function(x):
         return complex_form(x) if isinstance(x, Pair) else real(x)
@@ -54,16 +57,21 @@ sin, cos, tan = map(_analytic, (_trigonometric.sin, _trigonometric.cos, _trigono
 asin, acos, atan = map(_analytic, (_trigonometric.asin, _trigonometric.acos, _trigonometric.atan))
 sinc = _analytic(_trigonometric.sinc)
 
-erf, erfc, erfcx, erfinv = _special.erf, _special.erfc, _special.erfcx, _special.erfinv
+erf, erfc = _analytic(_special.erf, _faddeeva), _analytic(_special.erfc, _faddeeva)
+erfcx, erfinv = _analytic(_special.erfcx, _faddeeva), _special.erfinv
 erf_and_slope = _special.erf_and_slope
-ndtr, ndtri, log_ndtr = _special.ndtr, _special.ndtri, _special.log_ndtr
-lgamma, digamma = _special.lgamma, _special.digamma
+ndtr, ndtri = _analytic(_special.ndtr, _faddeeva), _special.ndtri
+log_ndtr = _analytic(_special.log_ndtr, _faddeeva)
+lgamma, digamma = _special.lgamma, _analytic(_special.digamma, _complex_gamma)
 i0, i0e, i1, i1e = _special.i0, _special.i0e, _special.i1, _special.i1e
 bessel_j0, bessel_j1, bessel_y0 = _bessel.bessel_j0, _bessel.bessel_j1, _bessel.bessel_y0
 bessel_y1, bessel_k0, bessel_k1 = _bessel.bessel_y1, _bessel.bessel_k0, _bessel.bessel_k1
 bessel_k0e, bessel_k1e = _bessel.bessel_k0e, _bessel.bessel_k1e
-spherical_j0, spherical_j1 = _bessel.spherical_j0, _bessel.spherical_j1
-airy_ai, airy_ai_prime = _bessel.airy_ai, _bessel.airy_ai_prime
+spherical_j0 = _analytic(_bessel.spherical_j0, _complex_bessel)
+spherical_j1 = _analytic(_bessel.spherical_j1, _complex_bessel)
+spherical_quotient = _analytic(_bessel.spherical_quotient, _complex_bessel)
+airy_ai = _analytic(_bessel.airy_ai, _complex_bessel)
+airy_ai_prime = _analytic(_bessel.airy_ai_prime, _complex_bessel)
 frexp = _exponential.frexp
 
 
@@ -84,9 +92,18 @@ ive, kve, struve = _orders.ive, _orders.kve, _orders.struve
 jv_slope, yv_slope, iv_slope = _orders.jv_slope, _orders.yv_slope, _orders.iv_slope
 kv_slope, ive_slope, kve_slope = _orders.kv_slope, _orders.ive_slope, _orders.kve_slope
 struve_slope = _orders.struve_slope
+jv_quotient, iv_quotient = _orders.jv_quotient, _orders.iv_quotient
+ive_quotient, erfcx_slope = _orders.ive_quotient, _special.erfcx_slope
 betainc_slope = _beta.betainc_slope
 hyp2f1_slope = _hypergeometric.hyp2f1_slope
-zeta, polygamma = _zeta.zeta, _zeta.polygamma
+zeta = _zeta.zeta
+
+
+def polygamma(n, x):
+    """The derivative of digamma of order n >= 1."""
+    return (_complex_gamma if isinstance(x, Pair) else _zeta).polygamma(n, x)
+
+
 chebyshev_t, chebyshev_u = _polynomials.chebyshev_t, _polynomials.chebyshev_u
 chebyshev_v, chebyshev_w = _polynomials.chebyshev_v, _polynomials.chebyshev_w
 shifted_chebyshev_t = _polynomials.shifted_chebyshev_t

@@ -172,6 +172,14 @@ def spherical_j1(x):
     return select(abs(x) <= 1.5, small, large)
 
 
+@wide
+def spherical_quotient(x):
+    """3/x times `spherical_j1`."""
+    near = at_most(abs(x), 1.5)
+    far = at_least(abs(x), 1.5)
+    return select(abs(x) < 1.5, table(near * near, "spherical_j1"), spherical_j1(far) / far) * 3.0
+
+
 def _airy_angle(a: Expr):
     """2/3 a**(3/2) as a sum of two, and sqrt(a)."""
     root = sqrt(a)

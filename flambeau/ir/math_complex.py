@@ -296,11 +296,15 @@ def sinc(z: Pair) -> Pair:
     whole = rint(z.re)
     r, half = z.re - whole, whole * 0.5
     sign = select(rint(half).equals(half), const(1.0, r.dtype), -1.0)
-    first, second, _, _ = _hyperbolic(z.im * 3.141592653589793)
+    pi, pi_low = form(r).table["pi"]
+    height, low = two_product(z.im, const(pi, r.dtype))
+    low = fma(z.im, pi_low, low)
+    first, second, _, _ = _hyperbolic(height)
+    first, second = fma(low, second, first), fma(low, first, second)
     sine, cosine = circular.sinpi_fraction(r), circular.sinpi_fraction(0.5 - abs(r))
     wave = Pair(sine * second, select(z.im.equals(0.0), z.im, cosine * first)) * sign
     result = wave * reciprocal(z * 3.141592653589793)
-    return select(z.re.equals(0.0) & z.im.equals(0.0), Pair(const(1.0, r.dtype), _zero(r)), result)
+    return select(z.im.equals(0.0), Pair(circular.sinc(z.re), z.im), result)
 
 
 def _arc(x: Expr, y: Expr):

@@ -54,8 +54,11 @@ def expm1(x: Expr) -> Expr:
 def sigmoid(x: Expr) -> Expr:
     """1/(1 + e**-x)."""
     k, p = exp_fraction(at_least(-abs(x), pick(x, -104.0, -746.0)))
-    e = scale(p, k)
-    return select(x < 0.0, e, 1.0) / (e + 1.0)
+    e = p * power_of_two(k + 64.0) * 2.0**-64  # the last step may be to a denormal number
+    below, lost = fast_two_sum(const(1.0, x.dtype), e)
+    left = x < 0.0
+    share = select(left, e, 1.0) / below
+    return fma(-share, lost * select(left, 1.0 - share, share), share)
 
 
 def log(x: Expr) -> Expr:

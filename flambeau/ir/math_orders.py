@@ -8,11 +8,12 @@ precision have to spare. Bodies take `numbers` to calculate in, which may be jet
 
 import math
 
+from . import math_exponential as exponential
 from .jet import rescaled, slope, value
-from .loop import Expr, const, float64, maximum, rint, select
+from .loop import Expr, const, float64, fma, maximum, rint, select
 from .math_beta import log_gamma
 from .math_integrals import finished, fraction
-from .math_pieces import INFINITY, NAN, at_least, at_most, low_bits
+from .math_pieces import INFINITY, NAN, at_least, at_most, low_bits, wide
 from .math_trigonometric import reduce_angle
 from .repeat import repeat
 from .twofold import Twofold, horner
@@ -498,3 +499,34 @@ def struve(v: Expr, x: Expr) -> Expr:
 def struve_slope(v: Expr, x: Expr, orders) -> Expr:
     """The derivative of `struve` of these orders in v and x."""
     return slope(struve_body, orders, v, x)
+
+
+def _quotient(x: Expr, n: float, of, sign: int) -> Expr:
+    """0F1(n + 1; sign x*x/4), which is the function `of` order n and argument |x| over its first
+    term (x/2)**n/gamma(n + 1); `sign` is -1 for J, 1 for I.
+    """
+    a = abs(x)
+    near, far = at_most(a, 2.0), at_least(a, 2.0)
+    square, series = near * near * (0.25 * sign), const(1.0, float64)
+    for k in range(14, 0, -1):
+        series = fma(series, square * (1.0 / (k * (n + k))), 1.0)
+    if of is ive:
+        series = series * exponential.exp(-near)
+    order = const(n, float64)
+    large = of(order, far) * exponential.power(2.0 / far, order) * math.gamma(n + 1.0)
+    return select(a < 2.0, series, large)
+
+
+def jv_quotient(x: Expr, n: float) -> Expr:
+    """`jv` over the first term of its series, which is an entire function of x."""
+    return wide(lambda x: _quotient(x, n, jv, -1))(x)
+
+
+def iv_quotient(x: Expr, n: float) -> Expr:
+    """`iv` over the first term of its series."""
+    return wide(lambda x: _quotient(x, n, iv, 1))(x)
+
+
+def ive_quotient(x: Expr, n: float) -> Expr:
+    """`ive` over the first term of the series of `iv`."""
+    return wide(lambda x: _quotient(x, n, ive, 1))(x)

@@ -5,6 +5,7 @@ exp and log.
 from . import coefficients
 from .loop import (
     Expr,
+    Pair,
     WrongType,
     bitcast,
     cast,
@@ -253,7 +254,20 @@ def wide(function):
     """`function` computed in float64, its result in the type of its arguments."""
 
     def through(*args):
+        if any(isinstance(a, Pair) for a in args):
+            raise WrongType(f"{function.__name__} takes real numbers")
         return cast(function(*(cast(a, float64) for a in args)), args[0].dtype)
+
+    through.__name__ = through.__qualname__ = function.__name__
+    through.__doc__ = function.__doc__
+    return through
+
+
+def wide_pair(function):
+    """The same for functions of one complex number."""
+
+    def through(z):
+        return cast(function(cast(z, float64.to_complex())), z.dtype)
 
     through.__name__ = through.__qualname__ = function.__name__
     through.__doc__ = function.__doc__

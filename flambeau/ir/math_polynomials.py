@@ -1,45 +1,55 @@
-"""Orthogonal polynomials of real argument; the degree is an operand too.
+"""Orthogonal polynomials; the degree is an operand too.
 
 Degrees are truncated to integers, those below 0 give 0, and those above `LIMIT` nan: the time that
 a recurrence takes is bounded. float32 goes through float64, float64 through numbers of twice the
 precision.
 """
 
-from .loop import Expr, cast, const, copysign, float32, float64, maximum, select, trunc
+from .loop import Expr, Pair, cast, const, copysign, float32, float64, maximum, select, trunc
 from .math_pieces import INFINITY, NAN, at_most
+from .plane import PlaneNumbers
 from .repeat import repeat
 from .twofold import Numbers
 
 LIMIT = 100_000
 
 
-def _degree(n: Expr) -> Expr:
+def _degree(n) -> Expr:
     return trunc(cast(n, float64))
 
 
-def _edges(x: Expr, n: Expr, value: Expr) -> Expr:
+def _prepared(x):
+    """(numbers, y): what to calculate in, and x as one of these."""
+    part = x.re.dtype if isinstance(x, Pair) else x.dtype
+    numbers = (PlaneNumbers if isinstance(x, Pair) else Numbers)(part is not float32)
+    return numbers, numbers.of(cast(x, float64.to_complex() if isinstance(x, Pair) else float64))
+
+
+def _edges(x, n: Expr, value):
     """The result in the type of x; 0 for degrees below 0, 1 for 0, nan from nan."""
     value = cast(value, x.dtype)
-    value = select(n.equals(0.0) & x.equals(x), const(1.0, x.dtype), value)
-    value = select(n < 0.0, const(0.0, x.dtype), value)
-    return select((n <= LIMIT) & n.equals(n), value, const(NAN, x.dtype))
+    one, zero, nan = (x._lift(number) for number in (1.0, 0.0, NAN))
+    value = select(n.equals(0.0) & x.equals(x), one, value)
+    value = select(n < 0.0, zero, value)
+    return select((n <= LIMIT) & n.equals(n), value, nan)
 
 
-def _grown(y, n: Expr, value: Expr, numbers: Numbers) -> Expr:
-    """`value`; where that overflowed on the way, infinite with the sign of y**n."""
+def _grown(y, n: Expr, value, numbers: Numbers):
+    """`value`; where that overflowed on the way, infinite with the sign of y**n if that is real."""
+    if isinstance(value, Pair):
+        return value
     size = numbers.lead(y)
     odd = trunc(n * 0.5).differs(n * 0.5)
     endless = select((size < 0.0) & odd, const(-INFINITY, float64), INFINITY)
     return select(value.differs(value) & (abs(size) > 1.0), endless, value)
 
 
-def _chebyshev(x: Expr, n: Expr, shifted: bool):
+def _chebyshev(x, n: Expr, shifted: bool):
     """(numbers, y, T_n(y), U_{n-1}(y)) for y = x or 2 x - 1, as these numbers.
 
     T_n + U_{n-1} s = (x + s)**n with s*s = x*x - 1, by repeated squaring.
     """
-    numbers = Numbers(x.dtype is not float32)
-    y = numbers.of(cast(x, float64))
+    numbers, y = _prepared(x)
     if shifted:
         y = y * 2.0 - 1.0
     square = (y - 1.0) * (y + 1.0)
@@ -100,15 +110,14 @@ shifted_chebyshev_w = _chebyshev_kind("shifted_chebyshev_w", "W_n(2 x - 1).", _f
 STEPS = 4  # of a recurrence between two looks at its size
 
 
-def _recurrence(x: Expr, n: Expr, following, grows=False, mirrored=False) -> Expr:
+def _recurrence(x, n, following, grows=False, mirrored=False):
     """p_n/f_n, where p_0 = 1, p_{-1} = 0, p_{k+1} = following(y, k, p_k, p_{k-1}), and f_n = n! if
     it `grows`, else 1. Where it is `mirrored`, it grows to the left.
 
     All three are kept within bounds by common powers of two: the quotient may overflow only if it
     is too large itself.
     """
-    numbers = Numbers(x.dtype is not float32)
-    y = numbers.of(cast(x, float64))
+    numbers, y = _prepared(x)
     degree = _degree(n)
     last = select(degree <= LIMIT, degree, 0.0)
 
@@ -123,7 +132,7 @@ def _recurrence(x: Expr, n: Expr, following, grows=False, mirrored=False) -> Exp
             if grows:
                 below = numbers.select(going, below * (k + 1.0), below)
             k = k + 1.0
-        size = maximum(abs(numbers.lead(now)), numbers.lead(below))
+        size = maximum(numbers.size(now), numbers.size(below))
         factor = select(size > 2.0**300, const(2.0**-300, float64), 1.0)
         return proceed, [
             k,
@@ -134,8 +143,9 @@ def _recurrence(x: Expr, n: Expr, following, grows=False, mirrored=False) -> Exp
     _, *parts = repeat(step, [const(0.0, float64), *first], LIMIT)
     now, _, below = numbers.unpack(parts)
     value = numbers.plain(now / below)
-    endless = copysign(const(INFINITY, float64), numbers.lead(now))
-    value = select(numbers.lead(below).equals(0.0), endless, value)
+    if not isinstance(value, Pair):
+        endless = copysign(const(INFINITY, float64), numbers.lead(now))
+        value = select(numbers.lead(below).equals(0.0), endless, value)
     return _edges(x, degree, _grown(-y if mirrored else y, degree, value, numbers))
 
 

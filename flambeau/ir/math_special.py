@@ -1,6 +1,8 @@
 """Special functions of real expressions: error functions and quantiles, gamma, Bessel."""
 
-from .loop import Expr, const, copysign, fma, rint, select, sqrt
+import math
+
+from .loop import Expr, Pair, const, copysign, fma, rint, select, sqrt
 from .math_pieces import (
     INFINITY,
     NAN,
@@ -79,11 +81,16 @@ def erf_and_slope(x: Expr) -> tuple[Expr, Expr]:
     return _erf(x, at_most(a, pick(x, 4.0, 6.0)), falling), falling
 
 
+def _product(w: Expr, low: Expr, r: Expr, t: Expr) -> Expr:
+    """(w + low)(1 + r + t), where each is small beside what stands before it."""
+    return fma(w, r, fma(w, t, fma(low, r, low))) + w
+
+
 def _complement(a: Expr, a_low: Expr | None, square: Expr, square_low: Expr) -> Expr:
     """erfc(a + a_low) for a >= 0, given the exact square of that as a sum of two."""
     w, w_low = erfcx_pair(a, a_low)
     k, r, t = reduce_exp(-square, -square_low)
-    return scale(fma(w, r + t, w_low) + w, k)
+    return scale(_product(w, w_low, r, t), k)
 
 
 def erfc(x: Expr) -> Expr:
@@ -93,16 +100,37 @@ def erfc(x: Expr) -> Expr:
     return select(x < 0.0, 2.0 - tail, tail)
 
 
+@wide
 def erfcx(x: Expr) -> Expr:
     """exp(x*x) erfc(x)."""
     a = abs(x)
     w, w_low = erfcx_pair(at_most(a, form(x).largest))
     tail = select(a.equals(INFINITY), const(0.0, x.dtype), w + w_low)
-    near = at_most(a, pick(x, 12.0, 30.0))
+    near = at_most(a, 30.0)
     square, low = two_product(near, near)
-    k, r, t = reduce_exp(at_most(square, pick(x, 89.0, 710.0)), low)
+    k, r, t = reduce_exp(at_most(square, 710.0), low)
     whole = scale(r + t + 1.0, k)
     return select(x < 0.0, whole + whole - tail, tail)
+
+
+def erfcx_slope(x, value, order: int):
+    """The derivative of `erfcx` of this order, given its `value`: (-2)**n n! times a repeated
+    integral of erfc, scaled (NIST DLMF 7.18; W. Gautschi, Math. Comp. 15, 1961).
+    """
+    before, now = x._lift(2 / math.sqrt(math.pi)), value
+    for n in range(1, order + 1):
+        before, now = now, (before * 0.5 - x * now) * (1.0 / n)
+    factor = float((-2) ** order * math.factorial(order))
+    if isinstance(x, Pair):
+        return now * factor
+    # Far right that cancels; the ratios of neighbours are a continued fraction.
+    double = at_least(x, 2.0) * 2.0
+    ratio, falling = const(0.0, x.dtype), value
+    for n in range(order + 50, 1, -1):
+        ratio = 1.0 / fma(ratio, 2.0 * n, double)
+        if n <= order + 1:
+            falling = falling * ratio
+    return select(x < 2.0, now, falling) * factor
 
 
 def _over_root_two(a: Expr):
@@ -119,15 +147,16 @@ def ndtr(x: Expr) -> Expr:
     return select(x < 0.0, tail, 1.0 - tail)
 
 
+@wide
 def log_ndtr(x: Expr) -> Expr:
     """Logarithm of `ndtr`, precise in the tails."""
-    limit = pick(x, 1e18, 1e150)
+    limit = 1e150
     a = abs(x)
     near = at_most(a, limit)
     ratio, ratio_low = erfcx_pair(*_over_root_two(near))
     ratio, ratio_low = ratio * 0.5, ratio_low * 0.5
     square, low = two_product(near, near * 0.5)
-    k, r, t = reduce_exp(-at_most(square, pick(x, 104.0, 746.0)), select(square < 800.0, -low, 0.0))
+    k, r, t = reduce_exp(-at_most(square, 746.0), select(square < 800.0, -low, 0.0))
     tail = scale(fma(ratio, r + t, ratio_low) + ratio, k)
     # log(ratio) - x*x/2 below 0, log1p(-tail) above
     left = x < 0.0
@@ -135,9 +164,7 @@ def log_ndtr(x: Expr) -> Expr:
     lost = select(left, ratio_low, lost)
     k, f = split_log(select(left, ratio, rest), denormals=False)
     value = log_sum(k, fma(lost, power_of_two(-k), f))
-    result = select(
-        left, value - low - square, select(tail < pick(x, 2.0**-30, 2.0**-60), -tail, value)
-    )
+    result = select(left, value - low - square, select(tail < 2.0**-60, -tail, value))
     result = select(left & (a >= limit), a * (a * -0.5), result)
     return select(x.equals(x), result, x)
 
@@ -248,7 +275,9 @@ def digamma(x: Expr) -> Expr:
 
 
 def _bessel(x: Expr, order: int):
-    """(a, s, s_low, t): I(a) = s + s_low for a <= 8, and t exp(a)/sqrt(a) above, a = |x|."""
+    """(a, s, s_low, t, t_low): I(a) = s + s_low for a <= 8, and (t + t_low) exp(a)/sqrt(a) above,
+    a = |x|.
+    """
     table = form(x).table
     a = abs(x)
     near = at_most(a, 8.0)
@@ -262,33 +291,39 @@ def _bessel(x: Expr, order: int):
         s, s_low = two_sum(p, const(number, x.dtype))
         s_low = s_low + low
     if order == 1:
-        s, s_low = s * (near * 0.5), s_low * (near * 0.5)
-    return a, s, s_low, polynomial(16.0 / at_least(a, 8.0) - 1.0, table[f"i{order}_large"])
+        half = near * 0.5
+        s, p_low = two_product(s, half)
+        s_low = fma(s_low, half, p_low)
+    t = 16.0 / at_least(a, 8.0) - 1.0
+    first, *others = table[f"i{order}_large"]
+    rest = polynomial(t, others)
+    large = fma(t, rest, first)
+    return a, s, s_low, large, fma(t, rest, first - large)
 
 
-def _over_root(x: Expr, a: Expr):
-    """x/sqrt(a) as a sum of two."""
+def _over_root(x: Expr, low: Expr, a: Expr):
+    """(x + low)/sqrt(a) as a sum of two."""
     root = sqrt(a)
     inverse = 1.0 / root
     w = x * inverse
     root_low = fma(-root, root, a) * (inverse * 0.5)
-    return w, (fma(-w, root, x) - w * root_low) * inverse
+    return w, (fma(-w, root, x) + fma(-w, root_low, low)) * inverse
 
 
 def _bessel_plain(x: Expr, order: int) -> Expr:
-    a, small, small_low, large = _bessel(x, order)
-    w, w_low = _over_root(large, a)
+    a, small, small_low, large, low = _bessel(x, order)
+    w, w_low = _over_root(large, low, a)
     limit = pick(x, 95.0, 720.0)
     k, r, t = reduce_exp(at_most(a, limit))
-    far = select(a > limit, const(INFINITY, x.dtype), scale(fma(w, r + t, w_low) + w, k))
+    far = select(a > limit, const(INFINITY, x.dtype), scale(_product(w, w_low, r, t), k))
     return select(a <= 8.0, small + small_low, far)
 
 
 def _bessel_scaled(x: Expr, order: int) -> Expr:
-    a, small, small_low, large = _bessel(x, order)
-    w, w_low = _over_root(large, a)
+    a, small, small_low, large, low = _bessel(x, order)
+    w, w_low = _over_root(large, low, a)
     k, r, t = reduce_exp(-at_most(a, 8.0))
-    near = (fma(small, r + t, small_low) + small) * power_of_two(k)
+    near = _product(small, small_low, r, t) * power_of_two(k)
     far = select(a < INFINITY, w + w_low, 1.0 / a)
     return select(a <= 8.0, near, far)
 

@@ -12,6 +12,7 @@ from .math_pieces import (
     root_tail,
     two_product,
     two_sum,
+    wide,
 )  # fmt: skip
 
 
@@ -149,6 +150,7 @@ def sinpi_fraction(r: Expr) -> Expr:
     return fma(r, pi, r * fma(z, polynomial(z, table["sinpi"]), pi_low))
 
 
+@wide
 def sinc(x: Expr) -> Expr:
     """sin(pi x)/(pi x), 1 at 0, exactly 0 at the other integers."""
     whole = rint(x)
@@ -159,9 +161,7 @@ def sinc(x: Expr) -> Expr:
     result = wave / fma(x, pi, x * pi_low)
     result = select(abs(x) < form(x).least, const(1.0, x.dtype), result)
     # Beyond these all numbers are whole, or the product overflows.
-    return select(
-        abs(x) < pick(x, 2.0**24, 2.0**53), result, select(x.equals(x), const(0.0, x.dtype), x)
-    )
+    return select(abs(x) < 2.0**53, result, select(x.equals(x), const(0.0, x.dtype), x))
 
 
 def _arc(x: Expr):

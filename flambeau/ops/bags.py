@@ -8,7 +8,7 @@ from flambeau import ir, runtime
 from flambeau.types import by_name
 
 from .embedding import embedding
-from .family import indexed
+from .family import fixed, indexed
 from .family.arrays import ndarray
 from .family.chain import viewed
 from .family.indexed import along
@@ -174,7 +174,7 @@ def _check_bag(weight, indices, offsets, padding_idx):
     return padding_idx + rows
 
 
-@composite(
+@fixed(
     "aten::embedding_bag(Tensor weight, Tensor indices, Tensor offsets, bool "
     "scale_grad_by_freq=False, int mode=0, "
     "bool sparse=False, Tensor? per_sample_weights=None, bool include_last_offset=False, int? "

@@ -4,21 +4,23 @@ beyond PyTorch, under SciPy's names, those of any real order and Struve's.
 
 from flambeau.ir import math
 
+from .arithmetic import conj_of
 from .family import pointwise
 from .family.pointwise import int_to_float
 from .hypergeometric import function, more, slope
 from .op import also
-from .special import i0, i1, over, special
+from .special import ANALYTIC, i0, i1, quotient, special
 
 bessel_j0 = special(
     "bessel_j0",
     """The Bessel function of the first kind of order 0.""",
     lambda grad, self: -grad * bessel_j1(self),
 )
+jv_quotient = quotient("jv", -1)
 bessel_j1 = special(
     "bessel_j1",
     """The Bessel function of the first kind of order 1.""",
-    lambda grad, self, result: grad * (bessel_j0(self) - over(result, self)),
+    lambda grad, self: grad * (bessel_j0(self) - 0.5 * jv_quotient(self, 1.0)),
 )
 bessel_y0 = special(
     "bessel_y0",
@@ -61,30 +63,43 @@ also(i1, "special.modified_bessel_i1")
 spherical_bessel_j0 = special(
     "spherical_bessel_j0",
     """``sin(x) / x``.""",
-    lambda grad, x: -grad * spherical_bessel_j1(x),
+    lambda grad, x: -grad * conj_of(spherical_bessel_j1(x)),
     math.spherical_j0,
     "x",
+    ANALYTIC,
 )
 spherical_bessel_j1 = special(
     "_spherical_bessel_j1",
     """``(sin(x) / x - cos(x)) / x``.""",
-    lambda grad, x, result: grad * (spherical_bessel_j0(x) - 2 * over(result, x, 1 / 3)),
+    lambda grad, x: grad * conj_of(spherical_bessel_j0(x) - 2 / 3 * spherical_quotient(x)),
     math.spherical_j1,
     "x",
+    ANALYTIC,
+    function=False,
+)
+spherical_quotient = special(
+    "_spherical_quotient",
+    """``3 / x`` times the spherical Bessel function of order 1.""",
+    lambda grad, x: -0.2 * grad * x * jv_quotient(x, 2.5),
+    math.spherical_quotient,
+    "x",
+    ANALYTIC,
     function=False,
 )
 airy_ai = special(
     "airy_ai",
     """The Airy function Ai.""",
-    lambda grad, x: grad * airy_ai_prime(x),
+    lambda grad, x: grad * conj_of(airy_ai_prime(x)),
     argument="x",
+    kinds=ANALYTIC,
 )
 airy_ai_prime = special(
     "_airy_ai_prime",
     """The derivative of the Airy function Ai.""",
-    lambda grad, x: grad * x * airy_ai(x),
+    lambda grad, x: grad * conj_of(x * airy_ai(x)),
     math.airy_ai_prime,
     "x",
+    ANALYTIC,
     function=False,
 )
 

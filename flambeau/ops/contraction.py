@@ -7,10 +7,12 @@ from flambeau.types import Layout, by_name, contiguous
 
 from .arithmetic import conj_of
 from .facts import c_name, type_name
-from .family import fixed, opaque
+from .family import chain, fixed, opaque
 from .family.launch import Work, expand, scratch_of
 from .family.product import BLAS_TYPES, blas_form, multiply, packs, product_stage
 from .op import Op, also, composite
+from .promotion import compute_type
+from .softmax import sum_fold
 
 HALVES = ("float16", "bfloat16")
 
@@ -138,6 +140,30 @@ integer_product = opaque(
 )
 
 
+def _build_dot(steps, a, b):
+    if a.dtype.kind != "f":
+        raise NotImplementedError(f"\"dot\" not implemented for '{type_name(a.dtype)}'")
+    none = steps.plain((), a.dtype)
+    out, inner = steps.result((1,), a.dtype, none), compute_type(a.dtype)
+    if a.layout.numel:
+        steps.reduce(sum_fold(lambda x, y: x * y, inner), [a, b], (0,), [out])
+    else:
+        steps.pointwise(lambda: ir.const(0, inner), [], [out])
+
+
+real_dot = chain(
+    "aten::_dot(Tensor self, Tensor tensor) -> Tensor",
+    """`dot` of floats: one pass, as of a sum.""",
+    build=_build_dot,
+    grad=dict(
+        self=lambda grad, tensor: grad * tensor,
+        tensor=lambda grad, self: grad * self,
+    ),
+    method=False,
+    function=False,
+)
+
+
 @fixed("aten::dot(Tensor self, Tensor tensor) -> Tensor")
 def dot(self, tensor):
     """The sum of the products of two vectors' elements."""
@@ -158,6 +184,8 @@ def dot(self, tensor):
             f"same number of elements, but got {self.shape[0]} and {tensor.shape[0]} elements "
             "respectively"
         )
+    if self.layout.dtype.kind == "f":
+        return real_dot(self, tensor)
     return mm(self.unsqueeze(0), tensor.unsqueeze(1)).reshape(())
 
 

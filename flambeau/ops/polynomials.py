@@ -6,9 +6,10 @@ import math as _math
 
 from flambeau.ir import math
 
+from .arithmetic import conj_of
 from .family import pointwise
 from .family.pointwise import int_to_float
-from .special import REAL, only
+from .special import ANALYTIC, only
 
 
 def less(n, count=1):
@@ -25,8 +26,8 @@ def polynomial(name, doc, slope, scalar):
         doc,
         scalar=scalar,
         dtype=int_to_float,
-        check=only(REAL, name),
-        grad=dict(x=lambda grad, x, n: grad * slope(x, n), n=lambda grad: grad * 0),
+        check=only(ANALYTIC, name),
+        grad=dict(x=lambda grad, x, n: grad * conj_of(slope(x, n)), n=lambda grad: grad * 0),
     )
 
 
@@ -37,7 +38,10 @@ def _generalised(name, doc, scalar, slope):
         doc,
         scalar=scalar,
         dtype=int_to_float,
-        grad=dict(x=lambda grad, x, n, order: grad * slope(x, n, order), n=lambda grad: grad * 0),
+        grad=dict(
+            x=lambda grad, x, n, order: grad * conj_of(slope(x, n, order)),
+            n=lambda grad: grad * 0,
+        ),
         function=False,
     )
 

@@ -8,11 +8,12 @@ from flambeau._base import numpy
 from flambeau.types import by_name, looks_channels_last
 
 from .convolution import crop, fold_windows, output_size, windows, zero_pad
-from .family import Fold, chain, fixed, opaque, reduction
+from .family import Fold, fixed, opaque, reduction
 from .op import also, composite
 from .promotion import compute_type
 from .upsample import Taps, resample
 from .views import channels_before, channels_behind
+from .windows import few, spread, spread_back, window_places
 
 INT32, INT64 = by_name("int32"), by_name("int64")
 
@@ -34,8 +35,8 @@ def first_largest(dtype):
         return ir.select(better, b[0], a[0]), ir.select(better, b[1], a[1])
 
     return Fold(
-        ((_lowest(dtype), dtype), (2**62, INT64)),
-        lambda x: (x, ir.position),
+        ((_lowest(dtype), dtype), (2**31 - 1, INT32)),
+        lambda x: (x, ir.cast(ir.position, INT32)),
         combine,
         lambda s, n: (s[0], s[1]),
     )
@@ -45,7 +46,7 @@ window_max = reduction(
     "aten::_window_max(Tensor self, int[] dim) -> (Tensor values, Tensor positions)",
     """The largest element over `dim`, and its row-major position among them.""",
     fold=first_largest,
-    dtype=lambda source, asked: (source, (source, INT64)),
+    dtype=lambda source, asked: (source, (source, INT32)),
     method=False,
     function=False,
 )
@@ -181,35 +182,6 @@ class _Windows:
         return window_places(positions, self.spatial, *sizes)
 
 
-def _build_places(steps, positions, spatial, kernel, stride, padding, dilation):
-    apart = [math.prod(spatial[d + 1 :]) for d in range(len(spatial))]
-    starts = [s * a for s, a in zip(stride, apart, strict=True)]
-    first = -sum(p * a for p, a in zip(padding, apart, strict=True))
-    lead = [0] * (positions.layout.ndim - len(spatial))
-
-    def body(inside):
-        rest, place = ir.cast(inside, INT32), ir.position
-        for k, d, a in reversed([*zip(kernel, dilation, apart, strict=True)]):
-            whole = rest / ir.const(k, INT32)
-            inside = ir.cast(rest - whole * ir.const(k, INT32), INT64)
-            place = place + inside * (d * a)
-            rest = whole
-        return place
-
-    out = steps.result(positions.layout.shape, INT64)
-    steps.pointwise(body, [positions], [out], counter=([*lead, *starts], first))
-
-
-window_places = chain(
-    "aten::_window_places(Tensor positions, int[] spatial, int[] kernel, int[] stride, "
-    "int[] padding, int[] dilation) -> Tensor",
-    """Positions inside windows as flat positions in the plane that the windows lie in.""",
-    build=_build_places,
-    method=False,
-    function=False,
-)
-
-
 def _geometry(name, x, kernel_size, stride, padding, dilation, ceil_mode, rank):
     """The windows of a pooling as the user asked for it, checked."""
     kernel = _tuple(name, "kernel_size", kernel_size, rank)
@@ -233,8 +205,11 @@ def _geometry(name, x, kernel_size, stride, padding, dilation, ceil_mode, rank):
 def _max_backward(
     grad_values, self_layout, positions, kernel_size, stride, padding, dilation, ceil_mode
 ):
-    w = _Windows(self_layout.shape[2:], kernel_size, stride, padding, dilation, ceil_mode)
-    return _spread_back(grad_values, self_layout, w.flat(positions), len(kernel_size))
+    spatial = self_layout.shape[2:]
+    if few(kernel_size, stride, dilation):
+        return spread(grad_values, positions, spatial, kernel_size, stride, padding)
+    w = _Windows(spatial, kernel_size, stride, padding, dilation, ceil_mode)
+    return spread_back(grad_values, self_layout, w.flat(positions), len(kernel_size))
 
 
 @fixed(
@@ -474,14 +449,6 @@ also(adaptive_avg_pool1d, "adaptive_avg_pool1d")
 # are kept.
 
 
-def _spread_back(grad, layout, indices, rank):
-    """Gradients of chosen elements, added at their flat places."""
-    lead = layout.shape[:-rank]
-    flat = grad.new_zeros((*lead, math.prod(layout.shape[-rank:])))
-    flat.scatter_add_(-1, indices.flatten(-rank), grad.flatten(-rank))
-    return flat.reshape(layout.shape)
-
-
 def _cells(n, out):
     """[out, largest]: the elements of each cell along one dimension; shorter cells repeat their
     last one.
@@ -533,7 +500,7 @@ def _largest_of_cells(self, sizes):
     count = math.prod(t.shape[1] for t in tables)
     cells = numpy.broadcast_to(flat, apart).transpose(order).reshape(math.prod(sizes), count)
     places = x.new_tensor(cells, dtype=INT64)
-    wanted = positions.reshape((-1, math.prod(sizes), 1))
+    wanted = positions.to(INT64).reshape((-1, math.prod(sizes), 1))
     found = places.expand((wanted.layout.shape[0], *places.layout.shape)).gather(2, wanted)
     return values, found.reshape(values.layout.shape)
 
@@ -544,7 +511,7 @@ def _declare_adaptive_max(rank):
     @fixed(
         f"nn::{name}(Tensor self, int[{rank}] output_size) -> (Tensor values, Tensor indices)",
         grad=dict(
-            self=lambda grad_values, self_layout, indices: _spread_back(
+            self=lambda grad_values, self_layout, indices: spread_back(
                 grad_values, self_layout, indices, rank
             )
         ),
@@ -612,7 +579,7 @@ def _declare_fractional(rank):
         "random_samples)"
         " -> (Tensor values, Tensor indices)",
         grad=dict(
-            self=lambda grad_values, self_layout, indices: _spread_back(
+            self=lambda grad_values, self_layout, indices: spread_back(
                 grad_values, self_layout, indices, rank
             )
         ),
@@ -647,7 +614,7 @@ def _declare_fractional(rank):
         values, positions = window_max(
             flat.gather(2, places.flatten(2)).reshape(places.layout.shape), (2 + rank,)
         )
-        indices = places.gather(-1, positions.unsqueeze(-1)).squeeze(-1)
+        indices = places.gather(-1, positions.to(INT64).unsqueeze(-1)).squeeze(-1)
         return (values, indices) if x is self else (values.squeeze(0), indices.squeeze(0))
 
     pool.doc = (

@@ -152,15 +152,20 @@ log_softmax = chain(
 )
 
 
-@composite("special::softmax(Tensor input, int dim, *, ScalarType? dtype=None) -> Tensor")
+@composite("special::softmax(Tensor input, int dim, ScalarType? dtype=None) -> Tensor")
 def special_softmax(input, dim, dtype):
-    """exp(x) divided by its sum along `dim`."""
+    """exp(x) divided by its sum along `dim`; also of complex numbers."""
+    if (dtype or input.layout.dtype).kind == "c":
+        return special_log_softmax(input, dim, dtype=dtype).exp()
     return softmax(input, dim, dtype)
 
 
 @composite("special::log_softmax(Tensor input, int dim, *, ScalarType? dtype=None) -> Tensor")
 def special_log_softmax(input, dim, dtype):
-    """The logarithm of softmax along `dim`."""
+    """The logarithm of softmax along `dim`; of complex numbers, one of those."""
+    if (dtype or input.layout.dtype).kind == "c":
+        input = input.to(dtype or input.layout.dtype)
+        return input - logsumexp(input, [dim], True)
     return log_softmax(input, dim, dtype)
 
 

@@ -253,13 +253,16 @@ def _cholesky_solve_gradient(grad, input2, result, upper):
     """
     product = cholesky_solve(grad, input2, upper).matmul(adjoint(result))
     both = product + adjoint(product)
-    return -input2.triu().matmul(both) if upper else -both.matmul(input2.tril())
+    total = -input2.triu().matmul(both) if upper else -both.matmul(input2.tril())
+    return total.sum_to_size(input2.layout.shape)
 
 
 @composite(
     "aten::cholesky_solve(Tensor self, Tensor input2, bool upper=False) -> Tensor",
     grad=dict(
-        self=lambda grad, input2, upper: cholesky_solve(grad, input2, upper),
+        self=lambda grad, self_layout, input2, upper: cholesky_solve(
+            grad, input2, upper
+        ).sum_to_size(self_layout.shape),
         input2=_cholesky_solve_gradient,
     ),
 )

@@ -5,8 +5,9 @@ import math as _math
 from flambeau import ir
 from flambeau._base import numpy
 from flambeau.ir import math
+from flambeau.types import by_name
 
-from .arithmetic import masked
+from .arithmetic import conj_of
 from .family import opaque, pointwise
 from .family.pointwise import int_to_float, type_name
 from .op import also, composite, find, registry
@@ -24,17 +25,19 @@ def only(kinds, name):
     return check
 
 
+FLOAT64, COMPLEX128 = by_name("float64"), by_name("complex128")
 REAL = "fiub"
+ANALYTIC = "fiubc"
 
 
-def special(name, doc, gradient, scalar=None, argument="self", **options):
-    """A function of one real argument; integers are promoted to the default dtype."""
+def special(name, doc, gradient, scalar=None, argument="self", kinds=REAL, **options):
+    """A function of one argument; integers are promoted to the default dtype."""
     return pointwise(
         f"special::{name}(Tensor {argument}) -> Tensor",
         doc,
         scalar=scalar or getattr(math, name),
         dtype=int_to_float,
-        check=only(REAL, name.removeprefix("_")),
+        check=only(kinds, name.removeprefix("_")),
         grad={argument: gradient},
         **options,
     )
@@ -59,35 +62,112 @@ entr = special(
 ndtr = special(
     "ndtr",
     """The distribution function of the normal distribution.""",
-    lambda grad, self: grad * _density(self),
+    lambda grad, self: grad * conj_of(_density(self)),
+    kinds=ANALYTIC,
 )
 ndtri = special("ndtri", """The inverse of `ndtr`.""", lambda grad, result: grad / _density(result))
+
+
+def _precise(x):
+    """x in float64: differences follow."""
+    return ir.cast(x, COMPLEX128 if isinstance(x, ir.Pair) else FLOAT64)
+
+
+def _erfcx_slope(x, order):
+    x = _precise(x)
+    return math.erfcx_slope(x, math.erfcx(x), order)
+
+
+erfcx_slope = pointwise(
+    "special::_erfcx_slope(Tensor self, int order) -> Tensor",
+    """The derivative of `erfcx`.""",
+    scalar=_erfcx_slope,
+    dtype=int_to_float,
+    grad=dict(self=lambda grad, self, order: grad * conj_of(erfcx_slope(self, order + 1))),
+    function=False,
+)
 erfcx = special(
     "erfcx",
     """``exp(x**2) * erfc(x)``.""",
-    lambda grad, self, result: grad * (2 * self * result - 2 / _math.sqrt(_math.pi)),
+    lambda grad, self: grad * conj_of(erfcx_slope(self, 1)),
+    kinds=ANALYTIC,
+)
+
+
+def _halves(x):
+    """Whether x lies left of 0, |x|/sqrt(2), and the density of the normal distribution over its
+    distribution function at x.
+    """
+    left = (x.re if isinstance(x, ir.Pair) else x) < 0.0
+    a = ir.select(left, -x, x) * _math.sqrt(0.5)
+    ratio = math.exp(x * x * -0.5) / math.ndtr(x)
+    ratio = ir.select(left, 1.0 / math.erfcx(a), ratio * 0.5)
+    return left, a, ratio * _math.sqrt(2 / _math.pi)
+
+
+def _gap(x):
+    x = _precise(x)
+    left, a, ratio = _halves(x)
+    scaled = math.erfcx(a)
+    return ir.select(left, math.erfcx_slope(a, scaled, 1) / scaled * -_math.sqrt(0.5), x + ratio)
+
+
+hazard_gap = special(
+    "_hazard_gap",
+    """`x + hazard(x)`, also where that cancels.""",
+    lambda grad, self, result: grad * conj_of(1 - hazard(self) * result),
+    _gap,
+    kinds=ANALYTIC,
+    function=False,
+)
+hazard = special(
+    "_hazard",
+    """The derivative of `log_ndtr`: the density of the normal distribution over `ndtr`.""",
+    lambda grad, self, result: -grad * conj_of(result * hazard_gap(self)),
+    lambda x: _halves(x)[2],
+    kinds=ANALYTIC,
+    function=False,
 )
 log_ndtr = special(
     "log_ndtr",
     """The logarithm of `ndtr`, also where that underflows.""",
-    lambda grad, self: grad / erfcx(self * -_math.sqrt(0.5)) * _math.sqrt(2 / _math.pi),
+    lambda grad, self: grad * conj_of(hazard(self)),
+    kinds=ANALYTIC,
 )
+
+
+def quotient(name, sign):
+    """The Bessel function `name` of order n over the first term of its series. Derivatives of such
+    functions are made of such functions, so that nothing is divided by x.
+    """
+
+    def slope(grad, x, n, result):
+        change = sign * 0.5 / (n + 1) * x * made(x, n + 1)
+        return grad * (change - x.sgn() * result if name == "ive" else change)
+
+    made = pointwise(
+        f"special::_{name}_quotient(Tensor x, float n) -> Tensor",
+        """A Bessel function over the first term of its series.""",
+        scalar=getattr(math, f"{name}_quotient"),
+        dtype=int_to_float,
+        grad=dict(x=slope),
+        function=False,
+    )
+    return made
+
+
+iv_quotient, ive_quotient = quotient("iv", 1), quotient("ive", 1)
 i1 = special(
     "i1",
     """The modified Bessel function of order 1.""",
-    lambda grad, self, result: grad * (i0(self) - over(result, self)),
+    lambda grad, self: grad * (i0(self) - 0.5 * iv_quotient(self, 1.0)),
 )
-
-
-def over(value, x, limit=0.5):
-    """value / x, with its limit at 0."""
-    return masked(value / x, x != 0) + limit * (x == 0)
-
-
 i1e = special(
     "i1e",
     """``exp(-|x|) * i1(x)``.""",
-    lambda grad, self, result: grad * (i0e(self) - result * self.sgn() - over(result, self)),
+    lambda grad, self, result: (
+        grad * (i0e(self) - result * self.sgn() - 0.5 * ive_quotient(self, 1.0))
+    ),
 )
 i0e = special(
     "i0e",
@@ -97,9 +177,7 @@ i0e = special(
 
 
 def _xlog1py(x, y):
-    return ir.select(
-        y.differs(y), y, ir.select(x.equals(0), ir.const(0, x.dtype), x * math.log1p(y))
-    )
+    return ir.select(y.differs(y), y, ir.select(x.equals(0), x._lift(0), x * math.log1p(y)))
 
 
 xlog1py = pointwise(
@@ -107,10 +185,10 @@ xlog1py = pointwise(
     """``self * log1p(other)``; 0 where `self` is 0.""",
     scalar=_xlog1py,
     dtype=int_to_float,
-    check=only(REAL, "xlog1py"),
+    check=only(ANALYTIC, "xlog1py"),
     grad=dict(
-        self=lambda grad, other: grad * other.log1p(),
-        other=lambda grad, self, other: grad * self / (other + 1),
+        self=lambda grad, other: grad * conj_of(other.log1p()),
+        other=lambda grad, self, other: grad * conj_of(self / (other + 1)),
     ),
 )
 
@@ -143,6 +221,8 @@ def mvlgamma(self, p):
     """The logarithm of the multivariate gamma function of dimension `p`."""
     if p < 1:
         raise RuntimeError("p has to be greater than or equal to 1")
+    if self.layout.dtype.kind == "b":
+        raise RuntimeError("The input tensor may not be a boolean tensor.")
     total = self.lgamma()
     for j in range(1, p):
         total = total + (self - j / 2).lgamma()
@@ -205,8 +285,7 @@ _derivatives = pointwise(
     """`polygamma` of order 1 and above.""",
     scalar=math.polygamma,
     dtype=int_to_float,
-    check=only(REAL, "polygamma"),
-    grad=dict(self=lambda grad, n, self: grad * _derivatives(n + 1, self)),
+    grad=dict(self=lambda grad, n, self: grad * conj_of(_derivatives(n + 1, self))),
     method=False,
     function=False,
 )

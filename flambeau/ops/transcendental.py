@@ -1,5 +1,6 @@
 """Roots, exponentials, logarithms, trigonometry, and rounding: one element in, one out."""
 
+import cmath as _cmath
 import math as _math
 
 from flambeau import ir
@@ -11,6 +12,7 @@ from .family import fused, pointwise
 from .family.pointwise import int_to_float, same, to_real
 from .op import also, find
 
+INFINITY, NAN = float("inf"), float("nan")
 TWO_OVER_ROOT_PI = 2 / _math.sqrt(_math.pi)
 
 
@@ -37,7 +39,7 @@ exp2 = unary(
     lambda grad, result: grad * conj_of(result) * _math.log(2),
 )
 expm1 = unary(
-    "expm1", """``exp(x) - 1``, exact near 0.""", lambda grad, result: grad * (conj_of(result) + 1)
+    "expm1", """``exp(x) - 1``, exact near 0.""", lambda grad, self: grad * conj_of(self.exp())
 )
 log = unary("log", """The natural logarithm.""", lambda grad, self: grad / conj_of(self))
 log2 = unary(
@@ -127,12 +129,12 @@ also(sigmoid, "special.expit")
 erf = unary(
     "erf",
     """The error function.""",
-    lambda grad, self: grad * TWO_OVER_ROOT_PI * (-(self * self)).exp(),
+    lambda grad, self: grad * TWO_OVER_ROOT_PI * conj_of((-(self * self)).exp()),
 )
 erfc = unary(
     "erfc",
     """One minus the error function.""",
-    lambda grad, self: -grad * TWO_OVER_ROOT_PI * (-(self * self)).exp(),
+    lambda grad, self: -grad * TWO_OVER_ROOT_PI * conj_of((-(self * self)).exp()),
 )
 erfinv = unary(
     "erfinv",
@@ -145,7 +147,7 @@ lgamma = unary(
 digamma = unary(
     "digamma",
     """The derivative of lgamma.""",
-    lambda grad, self: grad * find("polygamma").door(1, self),
+    lambda grad, self: grad * conj_of(find("_polygamma").door(1, self)),
 )
 i0 = unary(
     "i0",
@@ -154,17 +156,15 @@ i0 = unary(
 )
 
 
-def _sinc_backward(grad, self):
-    y = self * _math.pi
-    slope = (y * y.cos() - y.sin()) / (y * self)
-    return find("where").door(self == 0, 0, grad * conj_of(slope))
-
-
 sinc = unary(
     "sinc",
     """``sin(pi x) / (pi x)``, 1 at 0.""",
-    lambda grad, self: _sinc_backward(grad, self),
+    lambda grad, self: grad * conj_of(_sinc_slope(self * _math.pi)),
 )
+
+
+def _sinc_slope(x):
+    return -_math.pi * find("special._spherical_bessel_j1").door(x)
 
 
 def _absolute(self):
@@ -313,7 +313,9 @@ def _logit_scalar(self, eps):
 
 
 def _logit_backward(grad, self, eps):
-    slope = grad / (self * (1 - self))
+    slope = grad / conj_of(self * (1 - self))
+    if self.layout.dtype.kind == "c":
+        return slope
     if eps is None:
         return find("where").door((self < 0) | (self > 1), float("nan"), slope)
     return masked(slope, (self >= eps) & (self <= 1 - eps))
@@ -399,8 +401,10 @@ xlogy = binary(
     "xlogy",
     """``self * log(other)``, 0 where self is 0.""",
     dict(
-        self=lambda grad, self, other: masked(grad * _log_of(other), ~((self == 0) & (other <= 0))),
-        other=lambda grad, self, other: grad * self / other,
+        self=lambda grad, self, other: masked(
+            grad * conj_of(_log_of(other)), ~((self == 0) & _not_positive(other))
+        ),
+        other=lambda grad, self, other: grad * conj_of(self / other),
     ),
     operands="Tensor|Scalar self, Tensor|Scalar other",
     scalar=_xlogy,
@@ -410,9 +414,17 @@ also(xlogy, "special.xlogy")
 
 
 def _log_of(value):
-    return (
-        value.log() if hasattr(value, "layout") else _math.log(value) if value > 0 else float("nan")
-    )
+    if hasattr(value, "layout"):
+        return value.log()
+    if isinstance(value, complex):
+        return _cmath.log(value) if value else -INFINITY
+    return _math.log(value) if value > 0 else NAN
+
+
+def _not_positive(value):
+    """Whether the logarithm is no number: of complex ones that of 0."""
+    kind = value.layout.dtype.kind if hasattr(value, "layout") else None
+    return value == 0 if kind == "c" or isinstance(value, complex) else value <= 0
 
 
 def _logaddexp(self, other):

@@ -1,6 +1,6 @@
 """Functions that take any number of tensors, and those whose forms no one schema covers."""
 
-from flambeau.ops import at_least, find
+from flambeau.ops import at_least, can_write, find
 
 from .tensor import Tensor
 
@@ -117,10 +117,18 @@ def _where_method(self, condition, other):
     return find("where").door(condition, self, other)
 
 
+def _polygamma_in_place(self, n):
+    """`polygamma` of order n, written into this tensor."""
+    made = find("polygamma").door(n, self)
+    can_write(made.layout.dtype, self.layout.dtype)
+    return self.copy_(made)
+
+
 def install():
     """Puts the methods on the class."""
     Tensor.where = _where_method
     Tensor.polygamma = lambda self, n: find("polygamma").door(n, self)
+    Tensor.polygamma_ = _polygamma_in_place
 
 
 def flatten_dense_tensors(tensors):

@@ -109,6 +109,8 @@ lerp: X(3, 4), X(4), U(3, 4)
 polygamma _polygamma: 1, P(3, 4)
 special.zeta: P(3, 4) + 2, P(3, 4)
 special._zeta_slope: P(3, 4) + 2, P(3, 4), 1
+special._erfcx_slope: X(3, 4), 1; P(3, 4) * 9, 2
+special._iv_quotient special._ive_quotient special._jv_quotient: X(3, 4), 1.0
 special._log_poisson: P(3, 4), P(3, 4); P(3, 4) * 30, P(3, 1) * 30
 special._digamma_rest: P(3, 4) * 20
 igamma igammac: P(3, 4), P(3, 4)
@@ -286,6 +288,7 @@ mm: X(3, 4), X(4, 2)
 _integer_mm: I(9, 3, 4), I(9, 4, 2)
 bmm: X(2, 3, 4), X(2, 4, 2)
 mv: X(3, 4), X(4)
+_dot: X(5), X(5)
 dot vdot: X(4), X(4)
 outer: X(3), X(4)
 inner: X(3, 4), X(2, 4)
@@ -392,6 +395,8 @@ embedding: X(5, 3), I(5, 2, 4)
 embedding_dense_backward: X(2, 4, 3), I(5, 2, 4), 5, 1
 embedding_renorm_: X(5, 3), I(5, 4), 0.7, 2.0
 embedding_bag: X(5, 3), I(5, 6), N(0, 2, 5); X(5, 3), I(5, 6), N(0, 2, 5), False, 1
+_window_spread: X(2, 3, 4), I(2, 2, 3, 4), [8], [2], [2], [0]; \
+X(2, 3, 3), I(3, 2, 3, 3), [7], [3], [2], [0]
 _bags: N(0, 2, 5), 6, False
 _bag_largest: X(6, 3), I(6, 5), N(0, 0, 1, 1, 2), B(5) | True, 3
 _gathered_sum: X(6, 3), I(6, 5), N(0, 0, 1, 1, 2), X(5), B(5), 3

@@ -297,3 +297,15 @@ def test_matrices_that_fail(call, message):
 def test_errors(call, message):
     with pytest.raises(RuntimeError, match=message):
         call()
+
+
+@pytest.mark.parametrize("upper", [False, True])
+def test_cholesky_solve_of_broadcast_batches(upper):
+    def solved(b, a):
+        return ft.cholesky_solve(b, ft.linalg.cholesky(a @ a.mT + ft.eye(3), upper=upper), upper)
+
+    source = ft.Generator().manual_seed(0)
+    for batch, others in (((4, 1), (2,)), ((), (2,)), ((2,), ())):
+        b = ft.randn(*others, 3, 2, dtype=ft.float64, generator=source).requires_grad_(True)
+        a = ft.randn(*batch, 3, 3, dtype=ft.float64, generator=source).requires_grad_(True)
+        assert ft.autograd.gradcheck(solved, (b, a))

@@ -166,6 +166,11 @@ WRONG_ELSEWHERE = [
     ("logit", (0.5000001,), 3.99999999789462994e-7), ("digamma", (0.0,), -INFINITY),
     ("erfcx", (INFINITY,), 0.0), ("polygamma", (2, INFINITY), 0.0),
     ("polygamma", (171, 3.0), 1.0688636146529578319e227),
+    ("i0", (-INFINITY,), INFINITY), ("modified_bessel_i1", (INFINITY,), INFINITY),
+    ("sinc", (-INFINITY,), 0.0), ("bessel_j0", (10.0,), -0.2459357644513483352),
+    ("bessel_j1", (10.0,), 0.04347274616886143667), ("bessel_y0", (10.0,), 0.055671167283599391424),
+    ("bessel_y1", (10.0,), 0.24901542420695388392),
+    ("gammainc", (1e5, 100100.0), 0.62444513070440549542),
 ]  # fmt: skip
 
 
@@ -177,6 +182,13 @@ def test_right_where_pytorch_is_wrong(name, arguments, want):
     else:
         got = value(name, "float64", *arguments).item()
     assert got == pytest.approx(want, rel=1e-15, abs=0)
+
+
+def test_lower_tail_in_single_precision():
+    got = value("ndtr", "float32", [-5.0, -8.0])
+    numpy.testing.assert_allclose(
+        got, [2.8665157187919391167e-7, 6.2209605742717841235e-16], rtol=1e-7
+    )
 
 
 ENDS = [
@@ -240,13 +252,125 @@ def test_derivative_of_incomplete_gamma_in_a():
     assert slope[0].item() == pytest.approx(-3.8133e-4, rel=1e-4)
 
 
+ANALYTIC = {
+    "airy_ai": mp.airyai,
+    "digamma": mp.digamma,
+    "erf": mp.erf,
+    "erfc": mp.erfc,
+    "erfcx": lambda z: mp.exp(z * z) * mp.erfc(z),
+    "log_ndtr": lambda z: mp.log(mp.erfc(-z / mp.sqrt(2)) / 2),
+    "ndtr": lambda z: mp.erfc(-z / mp.sqrt(2)) / 2,
+    "sinc": lambda z: mp.sin(mp.pi * z) / (mp.pi * z),
+    "spherical_bessel_j0": lambda z: mp.sin(z) / z,
+}
+
+
+def complex_points(count, largest):
+    """In all directions, some of them close to an axis."""
+    rng = numpy.random.default_rng(6)
+    size = numpy.exp(rng.uniform(numpy.log(1e-3), numpy.log(largest), count))
+    angle = rng.uniform(-numpy.pi, numpy.pi, count)
+    angle[::4] = (
+        rng.choice([0, 0.5, 1, -0.5], count)[::4] * numpy.pi + rng.normal(0, 1e-3, count)[::4]
+    )
+    return size * numpy.exp(1j * angle)
+
+
+@pytest.mark.parametrize("dtype, unit", [("complex128", 2.0**-52), ("complex64", 2.0**-23)])
+@pytest.mark.parametrize("name", ANALYTIC)
+def test_of_complex_numbers(name, dtype, unit):
+    z = complex_points(60, 25 if dtype == "complex128" else 8).astype(dtype)
+    with mp.workdps(300):
+        want = [ANALYTIC[name](mp.mpc(complex(v))) for v in z]
+    got = value(name, dtype, z)
+    errors = [abs(mp.mpc(complex(g)) - w) / abs(w) for g, w in zip(got, want, strict=True)]
+    assert max(errors) <= 8 * unit
+
+
+@pytest.mark.parametrize("name", POLYNOMIALS)
+def test_polynomials_of_complex_numbers(name):
+    z, n = complex_points(40, 4), numpy.arange(40) % 11 + 1
+    with mp.workdps(40):
+        want = [POLYNOMIALS[name](int(m), mp.mpc(v)) for v, m in zip(z, n, strict=True)]
+    got = getattr(ft.special, name)(ft.tensor(z), ft.tensor(n)).tolist()
+    assert max(abs(mp.mpc(g) - w) / abs(w) for g, w in zip(got, want, strict=True)) <= 2.0**-52
+
+
+@pytest.mark.parametrize("name", [*ANALYTIC, "expit", "exp2", "expm1", "log1p", "logit"])
+def test_derivatives_in_the_complex_plane(name):
+    z = [0.3 + 0.4j, -1.2 + 0.7j, 2.5 - 1.1j, 0.01 + 0.02j]
+    z = ft.tensor(z, dtype=ft.complex128, requires_grad=True)
+    f = getattr(ft.special, name)
+    assert ft.autograd.gradcheck(f, (z,)) and ft.autograd.gradgradcheck(f, (z,))
+
+
+@pytest.mark.parametrize(
+    "name", ["xlogy", "xlog1py", "hermite_polynomial_h", "legendre_polynomial_p"]
+)
+def test_derivatives_of_two_complex_arguments(name):
+    f = getattr(ft.special, name)
+    z = ft.tensor([0.3 + 0.4j, -1.2 + 0.7j], dtype=ft.complex128, requires_grad=True)
+    n = ft.tensor([3.0, 4.0], dtype=ft.complex128 if name[0] == "x" else ft.float64)
+    if name[0] == "x":
+        n.requires_grad_(True)
+    assert ft.autograd.gradcheck(f, (z, n)) and ft.autograd.gradgradcheck(f, (z, n))
+
+
+def test_edges_of_complex_arguments():
+    def at(name, z):
+        return value(name, "complex128", z).item()
+
+    assert at("erf", complex(INFINITY, 1)) == 1 and at("erf", 1e200 + 1e200j).real == 1
+    assert at("erf", 1e5j).imag == INFINITY and at("erfc", -1e200 + 1e-200j) == 2
+    assert at("sinc", complex(INFINITY, 0)) == 0 and at("erf", -0.5) == -0.5204998778130465
+    assert numpy.isnan(at("ndtr", complex(1, INFINITY)).real)
+    softened = ft.special.softmax(ft.tensor([1 + 2j, 3 - 1j]), 0)
+    assert (softened.sum() - 1).abs() < 1e-6
+
+
+# Second derivatives where first ones, or their parts, cancel: name, x, both derivatives.
+CANCELLING = [
+    ("bessel_j1", 1e-9, 0.5, -3.75e-10), ("bessel_j1", 0.0, 0.5, 0.0),
+    ("i1", 1e-9, 0.5, 3.75e-10), ("i1", 0.0, 0.5, 0.0), ("sinc", 0.0, 0.0, -(numpy.pi**2) / 3),
+    ("sinc", 1e-9, -(numpy.pi**2) / 3 * 1e-9, -(numpy.pi**2) / 3),
+    ("spherical_bessel_j0", 0.0, 0.0, -1 / 3), ("i1e", 1e-9, 0.5 - 1e-9, -1.0),
+    ("erfcx", 1e8, -5.641895835477562e-17, 1.1283791670955125e-24),
+    ("log_ndtr", -1e5, 100000.00001, -0.9999999999), ("log_ndtr", 40.0, 0.0, 0.0),
+    ("expm1", -50.0, 1.9287498479639178e-22, 1.9287498479639178e-22),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name, x, first, second", CANCELLING)
+def test_derivatives_that_would_cancel(name, x, first, second):
+    x = ft.tensor(x, dtype=ft.float64, requires_grad=True)
+    (slope,) = ft.autograd.grad(getattr(ft.special, name)(x), x, create_graph=True)
+    (bend,) = ft.autograd.grad(slope, x)
+    assert slope.item() == pytest.approx(first, rel=1e-14, abs=1e-300)
+    assert bend.item() == pytest.approx(second, rel=2e-9, abs=1e-300)
+
+
+@pytest.mark.parametrize("name", ["erfc", "erfcx", "expit", "i1e", "log_ndtr", "ndtr", "sinc"])
+def test_single_precision_on_many_numbers(name):
+    """Against float64, which other tests hold against mpmath."""
+    x = ft.randn(100_000, generator=ft.Generator().manual_seed(1)) * 2
+    f = getattr(ft.special, name)
+    want = f(x.double()).numpy()
+    unit = numpy.spacing(numpy.abs(want).astype(numpy.float32))
+    assert (numpy.abs(f(x).numpy() - want) / unit).max() < 2
+
+
 def test_what_is_refused():
     whole, complex_ = ft.ones(2, dtype=ft.int64), ft.ones(2, dtype=ft.complex64)
     with pytest.raises(NotImplementedError, match="\"igamma_cpu\" not implemented for 'Long'"):
         ft.igamma(whole, whole)
+    with pytest.raises(RuntimeError, match="may not be a boolean tensor"):
+        ft.special.multigammaln(whole.bool(), 2)
+    with pytest.raises(RuntimeError, match="can't be cast to the desired output type Long"):
+        whole.polygamma_(1)
     for name in (*ONE, "entr", "ndtri", "i1e"):
-        with pytest.raises(NotImplementedError, match="not implemented for 'ComplexFloat'"):
-            getattr(ft.special, name)(complex_)
+        if name not in ANALYTIC:
+            with pytest.raises(NotImplementedError, match="not implemented for 'ComplexFloat'"):
+                getattr(ft.special, name)(complex_)
         assert getattr(ft.special, name)(whole).dtype is ft.float32
         half = getattr(ft.special, name)(ft.ones(2, dtype=ft.float16))
         assert half.dtype is ft.float16

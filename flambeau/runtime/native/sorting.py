@@ -2,7 +2,8 @@
 
 A line holds n words, which are compared as signed integers. Of keys up to 32 bits a word has the
 key above and the element's number below, so that words differ and their order is a stable one. Keys
-of 64 bits have a second line with the numbers. Sorting is by counting digits from the lowest on
+of 64 bits have a second line with the numbers; where those of a line are close enough to each other
+they become such words as well. Sorting is by counting digits from the lowest on
 (LSD radix sort; Knuth, The Art of Computer Programming 3, 5.2.5), selection by counting them from
 the highest on.
 """
@@ -58,8 +59,9 @@ def accumulate(counts, mask):
         counts[d] = sum
         sum += size
 
-# Sorts n words by their bits from `shift` on; `numbers` (or 0) go along. The other two are scratch.
-def sort_line(words, scratch, numbers, other, n, shift):
+# Sorts n words by their bits from `shift` up to `end`; `numbers` (or 0) go along. The other two are
+# scratch.
+def sort_line(words, scratch, numbers, other, n, shift, end):
     bits = NARROW
     if n >= SHORT:
         bits = WIDE
@@ -69,7 +71,7 @@ def sort_line(words, scratch, numbers, other, n, shift):
     b = scratch
     c = numbers
     d = other
-    while shift < 64:
+    while shift < end:
         above = added(shift, bits)
         tally(a, n, shift, above, mask, counts)
         if counts[digit(a[0], shift, above, mask)] < n:
@@ -108,8 +110,42 @@ def sort_packed(data: ptr, dims: ptr, scalars: ptr, low: i64, high: i64) -> i64:
         if n <= FEW:
             insert(words, n)
         elif not is_sorted(words, n):
-            sort_line(words, data[1] + line * n * 8, 0, 0, n, 32)
+            sort_line(words, data[1] + line * n * 8, 0, 0, n, 32, 64)
     return 0
+
+# How many bits a number that is not negative has.
+def bits_of(number):
+    bits = 0
+    while number:
+        number = number >> 1
+        bits += 1
+    return bits
+
+# Sorts n keys and fills in their numbers; the other two are scratch.
+def sort_keys(keys, scratch, numbers, other, n):
+    low = keys[0]
+    high = low
+    for i in range(n):
+        key = keys[i]
+        if key < low:
+            low = key
+        if key > high:
+            high = key
+    shift = bits_of(n - 1)
+    span = high - low
+    if span < 0 or span >> (63 - shift):
+        for i in range(n):
+            numbers[i] = i
+        sort_line(keys, scratch, numbers, other, n, 0, 64)
+    else:
+        for i in range(n):
+            keys[i] = ((keys[i] - low) << shift) | i
+        sort_line(keys, scratch, 0, 0, n, shift, shift + bits_of(span))
+        mask = (1 << shift) - 1
+        for i in range(n):
+            word = keys[i]
+            numbers[i] = word & mask
+            keys[i] = (word >> shift) + low
 
 # data: words, scratch, numbers, scratch. dims: n. Fills in the numbers.
 def sort_paired(data: ptr, dims: ptr, scalars: ptr, low: i64, high: i64) -> i64:
@@ -118,10 +154,11 @@ def sort_paired(data: ptr, dims: ptr, scalars: ptr, low: i64, high: i64) -> i64:
         start = line * n * 8
         words = data[0] + start
         numbers = data[2] + start
-        for i in range(n):
-            numbers[i] = i
-        if not is_sorted(words, n):
-            sort_line(words, data[1] + start, numbers, data[3] + start, n, 0)
+        if is_sorted(words, n):
+            for i in range(n):
+                numbers[i] = i
+        else:
+            sort_keys(words, data[1] + start, numbers, data[3] + start, n)
     return 0
 
 # The word of rank k, counted from 0, of n words, which are all different; scratch has n words.
@@ -170,7 +207,7 @@ def first_packed(data: ptr, dims: ptr, scalars: ptr, low: i64, high: i64) -> i64
         if k <= FEW:
             insert(scratch, k)
         else:
-            sort_line(scratch, words, 0, 0, k, 32)
+            sort_line(scratch, words, 0, 0, k, 32, 64)
         copy(found, scratch, k * 8)
     return 0
 
