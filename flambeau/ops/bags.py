@@ -123,7 +123,8 @@ def _build_largest(steps, weight, indices, member, kept, bags):
     n, width = indices.layout.numel, weight.layout.shape[1]
     best = steps.scratch((bags, width), weight.dtype)
     found = steps.result((bags, width), INT64)
-    steps.indexed(lambda: (ir.const(-1, INT64),), [found], [], [])
+    start = ir.const(0, compute_type(weight.dtype)), ir.const(-1, INT64)
+    steps.indexed(lambda: start, [best, found], [], [])
     if not n or not found.layout.numel:
         return
     number = steps.scratch((n,), INT64)

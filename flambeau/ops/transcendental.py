@@ -268,12 +268,20 @@ ceil = _round_like("ceil", """The smallest integer not below.""", ir.ceil)
 floor = _round_like("floor", """The largest integer not above.""", ir.floor)
 trunc = _round_like("trunc", """Rounded towards zero.""", ir.trunc)
 also(trunc, "fix")
+
+
+def _check_frac(common, self):
+    if common.kind != "f":
+        raise NotImplementedError(f"\"frac_cpu\" not implemented for '{type_name(common)}'")
+
+
 frac = unary(
     "frac",
     """What `trunc` cuts off.""",
     lambda grad: grad,
     scalar=lambda self: self - ir.trunc(self),
     dtype=same,
+    check=_check_frac,
 )
 
 

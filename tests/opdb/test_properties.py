@@ -108,7 +108,7 @@ def spread(tensor):
     """The same values, neither contiguous nor dense."""
     shape = tensor.shape
     wide = torch.zeros(*shape[::-1], 2, dtype=tensor.dtype)
-    view = wide[..., 1].permute(*reversed(range(len(shape))))
+    view = wide[..., 1].permute(tuple(reversed(range(len(shape)))))
     return view.copy_(tensor)
 
 
@@ -215,6 +215,9 @@ def test_meta(key, text):
         found = run(key, mapped(lambda t: t.to("meta"), call))
     except NotImplementedError:
         pytest.skip("the result depends on values, or no kernel of ours makes it")
+    except RuntimeError as error:
+        assert "cannot be called on meta tensors" in str(error)
+        pytest.skip("the result depends on values")
     for a, b in zip(found, expected, strict=True):
         if isinstance(b, Tensor):
             assert (a.dtype, a.shape, a.stride()) == (b.dtype, b.shape, b.stride())
@@ -276,6 +279,8 @@ def test_promotion(key, text):
     tensor without dimensions counts only where it is of a higher kind."""
     kept = run(key, fresh(key, text))[0].dtype
     for *pair, expected in PROMOTIONS:
+        if "bool" in pair and key in ("sub", "rsub"):
+            continue  # refused
         made = []
         for argument, name in zip(fresh(key, text).args, pair, strict=True):
             number = argument.abs().mean() if name.startswith("a ") else argument

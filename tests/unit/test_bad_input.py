@@ -152,7 +152,8 @@ WRONG = [
     (lambda: ft.pow(2, 3), TypeError, "pow(): argument 'input' (position 1) must be Tensor, not"),
     (lambda: ft.argmax(ft.zeros(0)), IndexError, "argmax(): Expected reduction dim to be speci"),
     (lambda: ft.floor(a() * 1j), NotImplementedError, "floor is not supported for complex inputs"),
-    (lambda: ft.erf(a() * 1j), NotImplementedError, '"erf_cpu" not implemented for \'ComplexFl'),
+    (lambda: ft.erfinv(a() * 1j), NotImplementedError, '"erfinv_cpu" not implemented for \'Comp'),
+    (lambda: ft.frac(a().int()), NotImplementedError, "\"frac_cpu\" not implemented for 'Int'"),
     (lambda: F.softplus(ft.arange(3)), NotImplementedError, '"softplus_cpu" not implemented for'),
     (lambda: ft.histc(ft.arange(3)), NotImplementedError, '"histogram_cpu" not implemented for'),
     (

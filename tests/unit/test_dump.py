@@ -113,8 +113,9 @@ def test_a_dump_has_texts_differences_pictures_and_pages(tmp_path):
     first, second = sorted(p for p in folder.iterdir() if p.is_dir())
     assert first.name == "0001-chain" and second.name.startswith("0002-")
     names = {p.name for p in first.iterdir()}
-    assert {"0-capture.txt", "3-fuse.txt", "3-fuse.diff", "program.svg", "memory.txt"} <= names
-    difference = (first / "3-fuse.diff").read_text()
+    assert {"0-capture.txt", "program.svg", "memory.txt"} <= names
+    assert any(name.endswith("-fuse.txt") for name in names)
+    difference = next(first.glob("*-fuse.diff")).read_text()
     assert difference.startswith("--- without_dead\n+++ fuse\n") and "\n-" in difference
     for page in (folder / "index.html", first / "index.html", second / "index.html"):
         for link in Page(page.read_text()).links:
@@ -133,7 +134,8 @@ def test_a_picture_has_every_instruction_with_shapes_and_bytes(tmp_path):
         assert repr(instruction) in hints
     texts = [[t.text for t in g.iter(SVG + "text")] for g in boxes]
     assert ["argument 0", "48 × 16  float32"] in texts
-    assert any("48 × 80  float32" in t and any(" out" in line for line in t) for t in texts)
+    assert any(line.startswith("48 × 80  float32") for t in texts for line in t)
+    assert any(line.endswith(" out") for t in texts for line in t)
     arrows = [p for p in root.iter(SVG + "path") if p.get("class", "").startswith("e")]
     assert len(arrows) >= len(program.instructions)
     assert any("%" in p.find(SVG + "title").text for p in arrows)
