@@ -107,7 +107,7 @@ class Writing:
         if layout.device.type == "meta":
             args = (layout.dtype, layout.shape, layout.strides, wants_grad)
             return "_rebuild_meta_tensor_no_storage", args
-        untyped = UntypedStorage.of(sharing.root(tensor.storage))
+        untyped = UntypedStorage.of(sharing.root(tensor._storage))
         known = layout.dtype.name in NAME_OF_STORAGE
         stored = TypedStorage(untyped, layout.dtype) if known else untyped
         hooks: collections.OrderedDict = collections.OrderedDict()

@@ -132,7 +132,7 @@ class Capture:
             with modes.interpreting(self):
                 return op.slow(args)
         before = self._launches
-        versions = [(t, t.storage.version) for t in tensors_of(args)]
+        versions = [(t, t._storage.version) for t in tensors_of(args)]
         self._number_slots = self._numbers_of(op, args) if self._numbers_of else None
         with unseen():  # no function of the user's runs below
             result = op.slow(args)
@@ -156,11 +156,11 @@ class Capture:
         made = [t for t in (result if isinstance(result, tuple | list) else (result,)) if _is(t)]
         if any(_is(a) and any(a is r for r in made) for a in args) and not _written(versions):
             return  # the tensor itself: nothing happened
-        fresh = [t for t in made if t.storage.serial >= self._start]
-        fresh = [t for t in fresh if id(t.storage) not in self._buffers]
+        fresh = [t for t in made if t._storage.serial >= self._start]
+        fresh = [t for t in fresh if id(t._storage) not in self._buffers]
         if op.name in MEMORY_ONLY:
             for t in fresh:
-                self._add(t.storage).empty = True
+                self._add(t._storage).empty = True
             return
         written = _written(versions)
         if not fresh and not written:
@@ -170,7 +170,7 @@ class Capture:
             operands = [self._operand(t) for t in tensors]
         except Broken as reason:
             return self.end(str(reason))
-        operands += [Operand(self._add(t.storage), t.offset * t.itemsize, t.layout) for t in fresh]
+        operands += [Operand(self._add(t._storage), t.offset * t.itemsize, t.layout) for t in fresh]
         mask = sum(1 << k for k, t in enumerate(tensors) if any(t is w for w in written))
         mask |= sum(1 << len(tensors) + k for k in range(len(fresh)))
         places = [next(k for k, m in enumerate(made) if m is t) for t in fresh]
@@ -197,7 +197,7 @@ class Capture:
         results = iter(result if isinstance(result, tuple) else (result,))
         for k, (layout, nbytes) in enumerate(launch.outputs):
             tensor = None if layout is None else next(results)
-            buffer = self._new(nbytes) if tensor is None else self._add(tensor.storage)
+            buffer = self._new(nbytes) if tensor is None else self._add(tensor._storage)
             found[-1 - k] = Operand(buffer, 0, layout)
         numbers = self._scalars(launch, args)
         for work in launch.work or launch.stages:
@@ -269,16 +269,16 @@ class Capture:
 
     def give(self, tensor) -> Buffer:
         """The buffer of memory that was there before."""
-        buffer = self._buffers.get(id(tensor.storage))
+        buffer = self._buffers.get(id(tensor._storage))
         if buffer is None:
-            buffer = self._add(tensor.storage)
+            buffer = self._add(tensor._storage)
             buffer.holder = tensor
         return buffer
 
     def _operand(self, tensor) -> Operand:
-        buffer = self._buffers.get(id(tensor.storage))
+        buffer = self._buffers.get(id(tensor._storage))
         if buffer is None:
-            if tensor.storage.serial >= self._start:
+            if tensor._storage.serial >= self._start:
                 raise Broken("memory was made in a way that cannot be followed")
             buffer = self.give(tensor._base if tensor._base is not None else tensor)
         start = tensor.offset * tensor.layout.itemsize
@@ -293,11 +293,11 @@ class Capture:
 
     def is_new(self, tensor) -> bool:
         """Whether a tensor's memory was made during the capture."""
-        return tensor.storage.serial >= self._start
+        return tensor._storage.serial >= self._start
 
     def buffer_of(self, tensor) -> Buffer | None:
         """The buffer that a tensor lies in, if the capture met it."""
-        return self._buffers.get(id(tensor.storage))
+        return self._buffers.get(id(tensor._storage))
 
     def release(self) -> None:
         """Lets go of the run's memory. Of arguments, only layouts matter from now on."""
@@ -334,7 +334,7 @@ def tensors_of(args):
 
 
 def _written(versions):
-    return [t for t, version in versions if t.storage.version != version]
+    return [t for t, version in versions if t._storage.version != version]
 
 
 def _loop(work: Work, found, numbers) -> Loop:

@@ -404,7 +404,7 @@ def _key(value, tensors, objects):
 
 def _first(tensors, tensor) -> int:
     """The number of the first argument on the same memory."""
-    return next(k for k, t in enumerate(tensors) if t.storage is tensor.storage)
+    return next(k for k, t in enumerate(tensors) if t._storage is tensor._storage)
 
 
 def name_of(function: Any) -> str:
@@ -526,10 +526,10 @@ class Recorder:
                         watch._read(state, name, value)
 
     def _name_arguments(self, tensors) -> None:
-        held = {id(t.storage) for t in self._watch.held.values()}
+        held = {id(t._storage) for t in self._watch.held.values()}
         for k, tensor in enumerate(tensors):
             buffer = self._capture.buffer_of(tensor)
-            if id(tensor.storage) in held:
+            if id(tensor._storage) in held:
                 raise Broken("an argument is memory that the function also reaches otherwise")
             if buffer is not None and buffer.holder is tensor:
                 buffer.argument = k
@@ -604,7 +604,7 @@ class Grads:
             if now is None or now.layout is not layout or (now._node is not None) is not wanted:
                 raise Unfit
             all_of.append(now)
-        if len({id(t.storage) for t in all_of}) < len({id(t.storage) for t in tensors}) + len(
+        if len({id(t._storage) for t in all_of}) < len({id(t._storage) for t in tensors}) + len(
             self.layouts
         ):
             raise Unfit  # some of them are the same memory

@@ -203,7 +203,7 @@ def _placed(home, operand: Operand):
     layout = operand.layout
     assert layout is not None
     start = home.offset * home.layout.itemsize + operand.start
-    return runtime.wrap(home.storage, layout, start // layout.itemsize)
+    return runtime.wrap(home._storage, layout, start // layout.itemsize)
 
 
 def _view(home, operand: Operand):

@@ -90,7 +90,7 @@ class GraphCapture(Capture):
         self._generators.setdefault(id(generator), (generator, generator.get_state()))
 
     def _remember(self, tensor) -> None:
-        memory = tensor.storage
+        memory = tensor._storage
         if memory.serial < self._start and id(memory) not in self._overwritten:
             self._overwritten[id(memory)] = memory, ctypes.string_at(memory.ptr, memory.nbytes)
 

@@ -127,10 +127,10 @@ class Pair:
             if holder is None:
                 continue
             for k, seed in enumerate(seeds):
-                if seed.storage is holder.storage:
+                if seed._storage is holder._storage:
                     buffer.argument = k
             for k, tensor in enumerate(tensors):
-                if tensor.storage is holder.storage:
+                if tensor._storage is holder._storage:
                     buffer.holder, buffer.argument = tensor, len(seeds) + k
             made = capture.buffer_of(holder)
             if made is not None and made.holder is None:

@@ -97,23 +97,23 @@ class Tracer:
 
     def argument(self, tensor: Any) -> list[int]:
         """As `place`, for an argument: other calls have it elsewhere in memory."""
-        if tensor.storage.serial in self._numbers:
+        if tensor._storage.serial in self._numbers:
             raise Refused("two arguments are the same memory")
         self._add(tensor, tensor.offset * tensor.itemsize)
         return self.place(tensor)
 
     def constant(self, tensor: Any) -> None:
         """A tensor that was made from Python's values."""
-        if isinstance(tensor, Tensor) and tensor.storage.serial not in self._numbers:
+        if isinstance(tensor, Tensor) and tensor._storage.serial not in self._numbers:
             self._give(tensor)
 
     def _made(self, tensor: Any) -> list[int]:
-        if tensor.storage.serial not in self._numbers:
+        if tensor._storage.serial not in self._numbers:
             self._add(tensor, 0)
         return self.place(tensor)
 
     def _number(self, tensor: Any) -> tuple[int, int]:
-        serial = tensor.storage.serial
+        serial = tensor._storage.serial
         if serial not in self._numbers:
             if serial >= self._start:
                 raise Refused("its memory was made in a way that cannot be followed")
@@ -121,12 +121,12 @@ class Tracer:
         return self._numbers[serial]
 
     def _add(self, tensor: Any, start: int) -> int:
-        self._numbers[tensor.storage.serial] = self._count, start
+        self._numbers[tensor._storage.serial] = self._count, start
         self._count += 1
         return self._count - 1
 
     def _give(self, tensor: Any) -> None:
-        storage = tensor.storage
+        storage = tensor._storage
         self.given[self._add(tensor, 0)] = storage, bytes(memoryview(storage).cast("B"))
 
 
@@ -192,7 +192,7 @@ class Replay:
     def __call__(self, *tensors: Any) -> list[Any]:
         memory: dict[int, tuple[Any, int]] = {n: (s, 0) for n, s in self._given.items()}
         for place, tensor in zip(self.arguments, tensors, strict=True):
-            memory[place.number] = tensor.storage, tensor.offset * tensor.itemsize
+            memory[place.number] = tensor._storage, tensor.offset * tensor.itemsize
         for op, args, target, places in self._steps:
             found = tuple([_filled(a, memory) for a in args])
             result = perform_plainly(op, found, _filled(target, memory))
@@ -223,9 +223,13 @@ class Place:
 
     def note(self, op: Any, tensor: Any, memory: dict[int, tuple[Any, int]]) -> None:
         """A tensor was made, and lies here. Raises RuntimeError where it lies otherwise."""
-        storage, base = memory.setdefault(self.number, (tensor.storage, 0))
+        storage, base = memory.setdefault(self.number, (tensor._storage, 0))
         start = tensor.offset * tensor.itemsize - base
-        if storage is not tensor.storage or tensor.layout is not self.layout or start != self.start:
+        if (
+            storage is not tensor._storage
+            or tensor.layout is not self.layout
+            or start != self.start
+        ):
             raise RuntimeError(
                 f"{op.name} gives {tensor.layout!r} here, and gave {self.layout!r} when the "
                 "program was saved: it was saved by another version of flambeau"
@@ -390,7 +394,7 @@ def _copy(tensor: Any) -> Any:
     size = tensor.layout.nbytes
     storage = runtime.empty(size)
     start = tensor.offset * tensor.itemsize
-    memoryview(storage).cast("B")[:] = memoryview(tensor.storage).cast("B")[start : start + size]
+    memoryview(storage).cast("B")[:] = memoryview(tensor._storage).cast("B")[start : start + size]
     return runtime.wrap(storage, tensor.layout, 0)
 
 

@@ -69,7 +69,7 @@ class Paces:
         if op.family != "update" or self._stepping is None:
             return None
         optimizer = self._stepping
-        memory = id(args[0].storage)
+        memory = id(args[0]._storage)
         if memory not in self._owners:
             self._own(optimizer)
         if memory in self._owners:
@@ -83,7 +83,7 @@ class Paces:
             for parameter in group["params"]:
                 state = (optimizer.state.get(parameter) or {}).values()
                 for tensor in (parameter, *(v for v in state if isinstance(v, Tensor))):
-                    self._owners[id(tensor.storage)] = group, parameter
+                    self._owners[id(tensor._storage)] = group, parameter
 
     def _slots(self, optimizer, group, parameter, op, args):
         scalars = [(k, a.name) for k, a in enumerate(op.schema.arguments) if a.type == "Scalar"]

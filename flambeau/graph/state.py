@@ -493,7 +493,7 @@ def _state_of(source: Any) -> Any:
 
 def identity(tensor: Tensor) -> tuple[Any, Any, Any]:
     """What a tensor is besides its elements: history, layout, memory."""
-    return tensor._node, tensor.layout, tensor.storage
+    return tensor._node, tensor.layout, tensor._storage
 
 
 def is_library(scope: dict[str, Any]) -> bool:

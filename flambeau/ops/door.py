@@ -343,8 +343,8 @@ def make_inplace(op):
         f"check_writable({first})"
     )
     lines += [
-        f"    if {t}.__class__ is Tensor and {t} is not {first} and {t}.storage is {first}.storage:"
-        f" check_overlap({first}, {t})"
+        f"    if {t}.__class__ is Tensor and {t} is not {first}"
+        f" and {t}._storage is {first}._storage: check_overlap({first}, {t})"
         for t in tensors[1:]
     ]
     lines.append(f"    return plan({call})")

@@ -22,7 +22,7 @@ def memory(tensor) -> numpy.ndarray:
         return numpy.ndarray(
             layout.shape,
             layout.dtype.numpy,
-            tensor.storage,
+            tensor._storage,
             tensor.offset * size,
             [s * size for s in layout.strides],
         )
@@ -41,7 +41,7 @@ def store(tensor, values) -> None:
     check_unversioned(tensor)
     if tensor.layout.numel:
         memory(tensor)[...] = raw(values, tensor.layout)
-    tensor.storage.version += 1
+    tensor._storage.version += 1
 
 
 def begin_write(tensor, name="") -> None:

@@ -97,7 +97,7 @@ def is_inference(storage) -> bool:
 
 def check_unversioned(tensor) -> None:
     """Raises where an inference tensor would be written outside inference mode."""
-    if is_inference(tensor.storage) and not state.inference:
+    if is_inference(tensor._storage) and not state.inference:
         raise explain(RuntimeError, INPLACE_OUTSIDE)
 
 

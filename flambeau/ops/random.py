@@ -93,7 +93,7 @@ class Fill(Op):
                 made = draw(stream_of(generator), target, layout, *values)
                 if layout.numel:
                     memory_of(tensor).transpose(order)[...] = raw(made, layout)
-            tensor.storage.version += 1
+            tensor._storage.version += 1
             forget(tensor)
             return tensor
 

@@ -255,7 +255,7 @@ class _ViewDtype(View):
                     f"self.storage_offset() must be divisible by {down} to view with larger "
                     "elements"
                 )
-            return runtime.wrap(tensor.storage, made, tensor.offset * up // down)
+            return runtime.wrap(tensor._storage, made, tensor.offset * up // down)
 
         return plan
 

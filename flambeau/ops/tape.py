@@ -208,7 +208,7 @@ class Packed:
         self.values = tuple(self._pack(v, pack) for v in values)
 
     def _pack(self, value, pack):
-        if hasattr(value, "storage"):
+        if hasattr(value, "_storage"):
             return Item(value, pack)
         if value.__class__ is tuple or value.__class__ is list:
             return tuple(self._pack(v, pack) for v in value)
@@ -228,9 +228,9 @@ class Item:
 
     def __init__(self, tensor, pack):
         bare = alone(tensor)
-        version = bare.storage.version
+        version = bare._storage.version
         self.node, self.packed = tensor._node, pack(bare)
-        if bare.storage.version != version:
+        if bare._storage.version != version:
             raise explain(
                 RuntimeError,
                 "A saved tensor pack hook is modifying its input in place. Tensors provided as "
@@ -242,7 +242,7 @@ class Item:
 
     def open(self, unpack):
         tensor = unpack(self.packed)
-        if not hasattr(tensor, "storage"):
+        if not hasattr(tensor, "_storage"):
             raise TypeError(
                 "Output of saved tensor unpack_hook expected to be a Tensor but got result of type "
                 f"{type(tensor).__name__}"
@@ -390,7 +390,7 @@ class Rule:
         if name not in self.tensors and name not in self.lists:
             return []
         local = _safe(name)
-        below = "{}.storage.version < 0"
+        below = "{}._storage.version < 0"
         if name in self.lists:
             return [f"any([t is not None and {below.format('t')} for t in {local} or ()])"]
         return [f"({self._needed(name)}) and {below.format(local)}"]
@@ -405,12 +405,14 @@ class Rule:
         need = self._needed(name)
         if name in self.results:
             source = "_result" if len(self.results) == 1 else f"_result[{self.results.index(name)}]"
-            return f"(_alone({source}) if {need} else None)", [f"{source}.storage.version"]
+            return f"(_alone({source}) if {need} else None)", [f"{source}._storage.version"]
         local = _safe(name)
         if name in self.tensors:
-            return f"({local} if {need} else None)", [f"({local}.storage.version if {need} else 0)"]
+            return f"({local} if {need} else None)", [
+                f"({local}._storage.version if {need} else 0)"
+            ]
         if name in self.lists:
-            listed = f"[None if t is None else t.storage.version for t in {local} or ()]"
+            listed = f"[None if t is None else t._storage.version for t in {local} or ()]"
             return f"({local} if {need} else None)", [listed]
         return (local if name in self.arguments else _derived(name, self.lists)), []
 
@@ -427,7 +429,7 @@ class Rule:
             ]
         for n in self.watched:
             check = "_check_list" if n in self.lists else "_modified"
-            moved = "" if n in self.lists else f" and {_safe(n)}.storage.version != _version_{n}"
+            moved = "" if n in self.lists else f" and {_safe(n)}._storage.version != _version_{n}"
             lines.append(
                 f"    if {_safe(n)} is not None{moved}: {check}({_safe(n)}, _version_{n}, _node)"
             )
@@ -525,7 +527,7 @@ class Rule:
                 continue
             if name in self.lists:
                 _check_list(value, version, node)
-            elif value.storage.version != version:
+            elif value._storage.version != version:
                 modified(value, version, node)
         return values
 
@@ -564,7 +566,7 @@ def alone(tensor):
     """The tensor's memory in a tensor without history, so that a node may keep its own result
     without a cycle.
     """
-    return runtime.wrap(tensor.storage, tensor.layout, tensor.offset)
+    return runtime.wrap(tensor._storage, tensor.layout, tensor.offset)
 
 
 def _derived(name, lists):
@@ -612,9 +614,9 @@ def _reopen(node, saved):
     for name in rule.watched:  # packed values are the user's: their versions are not ours to check
         value = values[rule.saves.index(name)]
         if name in rule.lists:
-            versions.append([None if t is None else t.storage.version for t in value or ()])
+            versions.append([None if t is None else t._storage.version for t in value or ()])
         else:
-            versions.append(0 if value is None else value.storage.version)
+            versions.append(0 if value is None else value._storage.version)
     return (*values, *versions)
 
 
@@ -627,7 +629,7 @@ def _fit(shapes, grads):
 
 def _check_list(tensors, versions, node):
     for t, v in zip(tensors, versions, strict=True):
-        if t is not None and t.storage.version != v:
+        if t is not None and t._storage.version != v:
             modified(t, v, node)
 
 
@@ -658,7 +660,6 @@ def modified(tensor, version, node=None):
         RuntimeError,
         "one of the variables needed for gradient computation has been modified by an inplace "
         "operation: "
-        f"[{kind_of(tensor)} {list(tensor.shape)}]{origin} is at version {tensor.storage.version}; "
-        "expected version "
-        f"{version} instead. Hint: {hint}",
+        f"[{kind_of(tensor)} {list(tensor.shape)}]{origin} is at version "
+        f"{tensor._storage.version}; expected version {version} instead. Hint: {hint}",
     )

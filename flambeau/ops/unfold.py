@@ -87,7 +87,7 @@ def im2col(self, kernel_size, dilation, padding, stride):
     columns = windows(x, kernel, stride, dilation, out).reshape(
         (x.layout.shape[0], rows, math.prod(out))
     )
-    columns = columns.clone() if columns.storage is self.storage else columns
+    columns = columns.clone() if columns._storage is self._storage else columns
     return columns if self.layout.ndim == 4 else columns.squeeze(0)
 
 

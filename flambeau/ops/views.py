@@ -591,12 +591,12 @@ class _AsStrided(View):
         def plan(tensor, size, stride, storage_offset=None):
             offset = tensor.offset if storage_offset is None else storage_offset
             end = (offset + made.span) * made.itemsize
-            if offset < 0 or (end > tensor.storage.nbytes and made.device is not meta):
+            if offset < 0 or (end > tensor._storage.nbytes and made.device is not meta):
                 raise RuntimeError(
                     f"setStorage: sizes {list(size)}, strides {list(stride)}, storage offset "
                     f"{offset}, and itemsize "
                     f"{made.itemsize} requiring a storage size of {end} are out of "
-                    f"bounds for storage of size {tensor.storage.nbytes}"
+                    f"bounds for storage of size {tensor._storage.nbytes}"
                 )
             return from_base(tensor, offset, size, stride, storage_offset)
 

@@ -173,7 +173,7 @@ def _send_tensor(tensor):
     state = (type(tensor), tensor.requires_grad, tensor.__dict__)
     if tensor.is_meta:
         return tensor.__reduce_ex__(2)
-    storage = UntypedStorage.of(sharing.root(tensor.storage))
+    storage = UntypedStorage.of(sharing.root(tensor._storage))
     return _tensor, (storage, tensor.layout, tensor.offset, *state)
 
 

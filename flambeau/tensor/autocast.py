@@ -130,7 +130,7 @@ def _cast(tensor, dtype):
     )
     if not keeps:
         return tensor.to(dtype)
-    key, version = (id(tensor), bool(state.grad)), tensor.storage.version
+    key, version = (id(tensor), bool(state.grad)), tensor._storage.version
     entry = _thread.casts.get(key)
     if entry is None or entry[1] != version or entry[2].layout.dtype is not dtype:
         entry = _thread.casts[key] = tensor, version, tensor.to(dtype)

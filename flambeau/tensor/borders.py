@@ -162,12 +162,12 @@ def resize_(self, *sizes, memory_format=None):
         else self.layout.reshaped(shape, _row_major(shape))
     )
     needed = (self.offset + made.span) * made.itemsize
-    if needed > self.storage.nbytes:
+    if needed > self._storage.nbytes:
         fresh = runtime.empty(needed)
-        fresh.version = self.storage.version
-        old = UntypedStorage.of(self.storage)._array()
+        fresh.version = self._storage.version
+        old = UntypedStorage.of(self._storage)._array()
         UntypedStorage.of(fresh)._array()[: old.size] = old
-        self.storage = fresh
+        self._storage = fresh
     self.layout = made
     return self
 
@@ -196,9 +196,9 @@ def set_(self, source=None, storage_offset=0, size=None, stride=None):
                 f"{self.dtype.name}"
             )
         if size is None:
-            self.storage, self.layout, self.offset = source.storage, source.layout, source.offset
+            self._storage, self.layout, self.offset = source._storage, source.layout, source.offset
             return self
-        block = source.storage
+        block = source._storage
     elif isinstance(source, UntypedStorage | TypedStorage):
         block = source.memory
     else:
@@ -220,7 +220,7 @@ def set_(self, source=None, storage_offset=0, size=None, stride=None):
             f"setStorage: {where}, and itemsize {made.itemsize} requiring a storage size of "
             f"{needed} are out of bounds for storage of size {block.nbytes}"
         )
-    self.layout, self.storage, self.offset = made, block, storage_offset
+    self.layout, self._storage, self.offset = made, block, storage_offset
     return self
 
 
@@ -279,11 +279,11 @@ def deepcopy(self, memo):
             "see https://github.com/pytorch/pytorch/pull/103001"
         )
     if self.layout.device.type == "meta":
-        data = runtime.wrap(self.storage, self.layout, self.offset)
+        data = runtime.wrap(self._storage, self.layout, self.offset)
     elif self.layout.conj or self.layout.neg:
         data = self.detach().clone()
     else:
-        block = copy.deepcopy(UntypedStorage.of(self.storage), memo).memory
+        block = copy.deepcopy(UntypedStorage.of(self._storage), memo).memory
         data = runtime.wrap(block, self.layout, self.offset)
     made = data if self.__class__ is Tensor else Tensor._make_subclass(self.__class__, data)
     if self._node is not None:
@@ -306,7 +306,7 @@ def reduce_ex(self, protocol):
     else:
         args = (
             self.__class__,
-            UntypedStorage.of(self.storage),
+            UntypedStorage.of(self._storage),
             source,
             self.offset,
             self.requires_grad,
@@ -454,6 +454,7 @@ def members():
         "view": view,
         "untyped_storage": untyped_storage,
         "_typed_storage": typed_storage,
+        "storage": typed_storage,
         "resize_": resize_,
         "resize_as_": resize_as_,
         "set_": set_,
@@ -495,7 +496,7 @@ def set_imag(self, value):
 def is_set_to(self, tensor):
     """Whether both tensors are the same memory under the same layout."""
     return (
-        self.storage is tensor.storage
+        self._storage is tensor._storage
         and self.layout is tensor.layout
         and self.offset == tensor.offset
     )

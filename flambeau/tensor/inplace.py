@@ -211,7 +211,7 @@ def renew_views(base):
 
 def alone_with(tensor, node):
     """The tensor's memory in another tensor object, with `node` as its history."""
-    other = runtime.wrap(tensor.storage, tensor.layout, tensor.offset)
+    other = runtime.wrap(tensor._storage, tensor.layout, tensor.offset)
     other._node = node
     return other
 
@@ -264,7 +264,7 @@ def _check_shared(op, args, result, out):
         layout = contiguous(result.layout.shape, out.dtype)
     for arg in args:
         for read in arg if isinstance(arg, tuple | list) else (arg,):
-            if getattr(read, "storage", None) is not out.storage:
+            if getattr(read, "_storage", None) is not out._storage:
                 continue
             if op.apart_out and layout.numel and read.offset == out.offset:
                 raise RuntimeError(OVERLAP)

@@ -78,17 +78,17 @@ def share_memory_(self):
     """Moves the tensor's memory, with all tensors on it, to where other processes see it: those
     that are forked from now on, and those that get the tensor through a queue.
     """
-    aliased = root(self.storage) is not self.storage
-    share(self.storage)
+    aliased = root(self._storage) is not self._storage
+    share(self._storage)
     if aliased:
-        owner = root(self.storage)
-        self.storage = runtime.foreign(owner.ptr, owner.nbytes, owner)
+        owner = root(self._storage)
+        self._storage = runtime.foreign(owner.ptr, owner.nbytes, owner)
     return self
 
 
 def is_shared(self) -> bool:
     """Whether other processes may see the tensor's memory."""
-    return block_of(self.storage) is not None
+    return block_of(self._storage) is not None
 
 
 def from_file(filename, shared=False, nbytes=0):

@@ -64,7 +64,7 @@ def _elements(storage):
 def _converted(storage, dtype):
     """The elements as those of another dtype; the storage itself where they are."""
     made = _elements(storage).to(dtype)
-    return storage if made.storage is storage.memory else typed_storage(made)
+    return storage if made._storage is storage.memory else typed_storage(made)
 
 
 def _cast(dtype):
@@ -279,12 +279,12 @@ def is_storage(obj, /):
 
 def untyped_storage(self):
     """The bytes that the tensor lies in."""
-    return UntypedStorage.of(self.storage)
+    return UntypedStorage.of(self._storage)
 
 
 def typed_storage(self):
     """The memory that the tensor lies in, as elements of its dtype."""
-    return TypedStorage(UntypedStorage.of(self.storage), self.layout.dtype)
+    return TypedStorage(UntypedStorage.of(self._storage), self.layout.dtype)
 
 
 PUBLIC = ("TypedStorage", "UntypedStorage", "is_storage")

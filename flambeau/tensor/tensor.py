@@ -80,12 +80,12 @@ class Tensor:
         "_base",
         "_grad",
         "_node",
+        "_storage",
         "_views",
         "layout",
         "offset",
-        "storage",
     )
-    storage: Any
+    _storage: Any
     layout: Layout
     offset: int
     _node: Any
@@ -176,7 +176,7 @@ class Tensor:
 
     def data_ptr(self) -> int:
         """The address of the first element; 0 where there is none."""
-        return self.storage.ptr + self.offset * self.layout.itemsize if self.layout.numel else 0
+        return self._storage.ptr + self.offset * self.layout.itemsize if self.layout.numel else 0
 
     def is_contiguous(self, memory_format=None) -> bool:
         """Whether elements lie in row-major order without gaps (or in the order of
@@ -237,7 +237,7 @@ class Tensor:
         """Starts (or stops) recording what is computed from this leaf."""
         if requires_grad:
             if self._node is None:
-                if modes.is_inference(self.storage) and not modes.state.inference:
+                if modes.is_inference(self._storage) and not modes.state.inference:
                     raise RuntimeError(
                         "Setting requires_grad=True on inference tensor outside InferenceMode is "
                         "not allowed."
@@ -304,14 +304,14 @@ class Tensor:
     @property
     def data(self):
         """The same memory without history, and with a version counter of its own."""
-        return runtime.wrap(_unversioned(self.storage), self.layout, self.offset)
+        return runtime.wrap(_unversioned(self._storage), self.layout, self.offset)
 
     @data.setter
     def data(self, value):
         if not isinstance(value, Tensor):
             raise TypeError(f"Variable data has to be a tensor, but got {type(value).__name__}")
-        self.storage, self.layout, self.offset = (
-            _unversioned(value.storage),
+        self._storage, self.layout, self.offset = (
+            _unversioned(value._storage),
             value.layout,
             value.offset,
         )
@@ -336,13 +336,13 @@ class Tensor:
 
     @property
     def _version(self) -> int:
-        if modes.is_inference(self.storage):
+        if modes.is_inference(self._storage):
             raise RuntimeError("Inference tensors do not track version counter.")
-        return self.storage.version
+        return self._storage.version
 
     def is_inference(self) -> bool:
         """Whether the tensor was made in `inference_mode`, or is a view of one that was."""
-        return modes.is_inference(self.storage)
+        return modes.is_inference(self._storage)
 
     def _is_view(self) -> bool:
         return self._base is not None
@@ -438,7 +438,7 @@ class Tensor:
         letter = STRUCT_LETTERS.get(layout.dtype)
         watched = modes.interpreters and modes.state.stack
         if letter is not None and layout.device is cpu and not layout.neg and not watched:
-            return unpack_from(letter, self.storage, self.offset * layout.itemsize)[0]
+            return unpack_from(letter, self._storage, self.offset * layout.itemsize)[0]
         return (
             ndarray(self).item()
             if self.dtype.name != "bfloat16"
@@ -533,7 +533,7 @@ class Tensor:
     def _make_subclass(cls, data, require_grad=False):
         """A tensor of class `cls` on the memory of `data`."""
         made = object.__new__(cls)
-        made.storage, made.layout, made.offset = data.storage, data.layout, data.offset
+        made._storage, made.layout, made.offset = data._storage, data.layout, data.offset
         made._node = made._base = made._grad = made._views = None
         if require_grad:
             made.requires_grad_()

@@ -255,7 +255,7 @@ def _refuse(schema, argument, value):
 
 
 def _is_tensor(value):
-    return hasattr(value, "layout") and hasattr(value, "storage")
+    return hasattr(value, "layout") and hasattr(value, "_storage")
 
 
 def _tensor(schema, argument, value):

@@ -228,11 +228,11 @@ def shown(value) -> str:
 def contents(tensor) -> bytes:
     if tensor.device.type == "meta":
         return b""
-    return bytes(memoryview(tensor.storage))
+    return bytes(memoryview(tensor._storage))
 
 
 def state_of(pool):
-    return [(t.storage.version, contents(t), t.layout) for t in pool]
+    return [(t._storage.version, contents(t), t.layout) for t in pool]
 
 
 def leaves(value):

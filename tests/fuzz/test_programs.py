@@ -70,8 +70,8 @@ class Memory:
             if holder is None:
                 made.holder = torch.zeros(max(b.nbytes, 1), dtype=torch.uint8)
             else:
-                memory = runtime.empty(holder.storage.nbytes)
-                ctypes.memmove(memory.ptr, holder.storage.ptr, holder.storage.nbytes)
+                memory = runtime.empty(holder._storage.nbytes)
+                ctypes.memmove(memory.ptr, holder._storage.ptr, holder._storage.nbytes)
                 made.holder = runtime.wrap(memory, holder.layout, holder.offset)
             self.homes[b] = made
         self.instructions = [
@@ -88,14 +88,14 @@ class Memory:
         for o in self.instructions[k].writes:
             home = o.buffer.holder
             start = home.offset * home.layout.itemsize + o.start
-            tensor = runtime.wrap(home.storage, o.layout, start // o.layout.itemsize)
+            tensor = runtime.wrap(home._storage, o.layout, start // o.layout.itemsize)
             yield o, array(tensor)
 
     def take(self, other):
         """The other's content."""
         for b, home in self.homes.items():
-            theirs = other.homes[b].holder.storage
-            ctypes.memmove(home.holder.storage.ptr, theirs.ptr, theirs.nbytes)
+            theirs = other.homes[b].holder._storage
+            ctypes.memmove(home.holder._storage.ptr, theirs.ptr, theirs.nbytes)
 
 
 def by_steps(program, tensors):

@@ -88,7 +88,7 @@ def test_orders_are_one_sequence(in_python):
 @pytest.mark.parametrize("name", RECORDED)
 def test_references_and_memory_stay_exact(name):
     make = RECORDED[name]
-    watched = [a, b, plain, a.layout, a._node, type(make()._node), None, a.storage]
+    watched = [a, b, plain, a.layout, a._node, type(make()._node), None, a._storage]
 
     def figures():
         gc.collect()

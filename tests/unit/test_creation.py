@@ -123,6 +123,7 @@ def test_storages():
         and storage.data_ptr() == x.data_ptr()
     )
     assert x[1:].untyped_storage() is storage
+    assert x[1:].storage().tolist() == [1, 256] and x.storage().data_ptr() == x.data_ptr()
     storage[0] = 3
     assert x.tolist() == [3, 256]
 

@@ -21,7 +21,7 @@ SIZES = [
 class Bare:
     """A tensor class for these tests."""
 
-    __slots__ = ("_base", "_node", "layout", "offset", "storage")
+    __slots__ = ("_base", "_node", "_storage", "layout", "offset")
 
 
 @pytest.fixture(autouse=True)
@@ -100,7 +100,7 @@ def test_the_sum_does_not_depend_on_the_threads():
     results = []
     for threads in (1, 2, 3, 2):
         runtime.set_num_threads(threads)
-        results.append(bytes(launch(wrapped).storage))
+        results.append(bytes(launch(wrapped)._storage))
     assert len(set(results)) == 1
 
 

@@ -20,10 +20,10 @@ class Bare:
         "__weakref__",
         "_base",
         "_node",
+        "_storage",
         "extra",
         "layout",
         "offset",
-        "storage",
     )
 
 
@@ -217,7 +217,7 @@ def test_wrap_fills_every_slot():
     storage, layout = runtime.empty(64), object()
     tensor = runtime.wrap(storage, layout, 3)
     assert type(tensor) is Bare
-    assert tensor.storage is storage and tensor.layout is layout and tensor.offset == 3
+    assert tensor._storage is storage and tensor.layout is layout and tensor.offset == 3
     assert tensor._node is None and tensor._base is None and tensor.extra is None
 
 
@@ -225,7 +225,7 @@ def test_alias_names_the_first_base():
     base = runtime.wrap(runtime.empty(64), "whole", 0)
     part = runtime.alias(base, "part", 1 << 40)
     again = runtime.alias(part, "again", -2)
-    assert part.storage is again.storage is base.storage
+    assert part._storage is again._storage is base._storage
     assert part._base is base and again._base is base
     assert part.offset == 1 << 40 and again.offset == -2 and part.layout == "part"
 
@@ -273,7 +273,7 @@ def test_reference_counts():
 
 def test_derived_classes_are_tensors():
     whole = Derived()
-    whole.storage, whole.layout, whole.offset = runtime.empty(8), None, 0
+    whole._storage, whole.layout, whole.offset = runtime.empty(8), None, 0
     whole._base = whole._node = None
     part = runtime.alias(whole, "part", 0)
     assert type(part) is Bare and part._base is whole
@@ -316,7 +316,7 @@ def test_needs_grad():
 
 def test_bind_wants_the_slots():
     class Poor:
-        __slots__ = ("layout", "storage")
+        __slots__ = ("_storage", "layout")
 
     with pytest.raises(TypeError, match="lacks the slots offset, _node, _base"):
         runtime.bind(Poor, lambda: True)
@@ -328,7 +328,7 @@ def test_the_interpreter_ends_cleanly_with_storages_alive():
         "import sys\n"
         "from flambeau import runtime\n"
         "class T:\n"
-        "    __slots__ = ('_base', '_node', 'layout', 'offset', 'storage')\n"
+        "    __slots__ = ('_base', '_node', 'layout', 'offset', '_storage')\n"
         "runtime.bind(T, lambda: True)\n"
         "sys.kept = [runtime.wrap(runtime.empty(100), None, 0) for _ in range(1000)]\n"
         "class Late:\n"

@@ -135,7 +135,7 @@ NAMES = ["add", "store", "code", "isnull", "dims", "ranges", "meet"]
 class Bare:
     """A tensor class for these tests."""
 
-    __slots__ = ("__weakref__", "_base", "_node", "layout", "offset", "storage")
+    __slots__ = ("__weakref__", "_base", "_node", "_storage", "layout", "offset")
 
 
 class Derived(Bare):
@@ -165,7 +165,7 @@ def tensor(values, dtype="f8"):
 
 
 def values(tensor, dtype="f8"):
-    return numpy.frombuffer(tensor.storage, dtype).tolist()
+    return numpy.frombuffer(tensor._storage, dtype).tolist()
 
 
 def adder(kernels, count=4, layout="layout", **rest):
@@ -180,7 +180,7 @@ def test_a_result(kernels, release):
     out = add(tensor([1, 2, 3, 4]), tensor([10, 20, 30, 40]))
     assert values(out) == [11, 22, 33, 44]
     assert type(out) is Bare and out.layout is layout and out.offset == 0
-    assert out._node is None and out._base is None and out.storage.version == 0
+    assert out._node is None and out._base is None and out._storage.version == 0
 
 
 def test_offsets_count_in_elements(kernels):
@@ -192,7 +192,7 @@ def test_offsets_count_in_elements(kernels):
 
 def test_subclasses_are_tensors(kernels):
     derived = Derived()
-    derived.storage, derived.layout, derived.offset = tensor([1, 1, 1, 1]).storage, None, 0
+    derived._storage, derived.layout, derived.offset = tensor([1, 1, 1, 1])._storage, None, 0
     derived._base = derived._node = None
     assert values(adder(kernels)(derived, derived)) == [2, 2, 2, 2]
 
@@ -203,7 +203,7 @@ def test_in_place(kernels):
     a, b = tensor([1, 2, 3]), tensor([1, 1, 1])
     assert add(a, b) is a and values(a) == [2, 3, 4]
     assert add(a, a) is a and values(a) == [4, 6, 8]
-    assert (a.storage.version, b.storage.version) == (2, 0)
+    assert (a._storage.version, b._storage.version) == (2, 0)
 
 
 def test_several_results_and_scratch(kernels):
@@ -226,8 +226,8 @@ def test_scalars_lie_in_argument_order(kernels):
     stage = Stage(kernels["store"], (-1,), b"", 6, 100)
     launch = runtime.launcher(Launch("d-ict" + "i", (0,) * 4 + (8, 0), (("x", 48),), (stage,)))
     out = launch(2.5, object(), -7, 1 - 2j, tensor([0]), True)
-    assert bytes(out.storage) == struct.pack("dqddqq", 2.5, -7, 1.0, -2.0, 1, 0)[:40] + bytes(
-        memoryview(out.storage)[40:]
+    assert bytes(out._storage) == struct.pack("dqddqq", 2.5, -7, 1.0, -2.0, 1, 0)[:40] + bytes(
+        memoryview(out._storage)[40:]
     )
 
 
@@ -249,7 +249,7 @@ def test_scalars_lie_in_argument_order(kernels):
 def test_numbers(kernels, letter, number, packed):
     stage = Stage(kernels["store"], (-1,), b"", len(packed) // 8, 100)
     launch = runtime.launcher(Launch(letter, (0,), (("x", len(packed)),), (stage,)))
-    assert bytes(launch(number).storage) == packed
+    assert bytes(launch(number)._storage) == packed
 
 
 @pytest.mark.parametrize(
@@ -287,12 +287,12 @@ def test_wrong_arguments(kernels, letter, number, kind, message):
 def test_wrong_slots(kernels):
     add = adder(kernels)
     good, bad = tensor([1, 2, 3, 4]), tensor([1, 2, 3, 4])
-    for name, value in (("storage", "text"), ("offset", "text"), ("offset", None)):
+    for name, value in (("_storage", "text"), ("offset", "text"), ("offset", None)):
         setattr(bad, name, value)
         with pytest.raises(TypeError):
             add(good, bad)
         bad = tensor([1, 2, 3, 4])
-    for name in ("storage", "offset"):
+    for name in ("_storage", "offset"):
         delattr(bad, name)
         with pytest.raises(TypeError):
             add(good, bad)
@@ -324,7 +324,7 @@ def test_dims_arrive(kernels):
 def test_nothing_to_do_calls_no_kernel():
     stage = Stage(8, (-1, 0), b"", 0, 1)
     out = runtime.launcher(Launch("t", (8,), (("x", 0),), (stage,)))(tensor([]))
-    assert out.storage.nbytes == 0 and out.layout == "x"
+    assert out._storage.nbytes == 0 and out.layout == "x"
 
 
 @pytest.mark.parametrize("release", [False, True])
@@ -438,7 +438,7 @@ def test_references_and_memory_stay_exact(kernels, release):
             release,
         )
     )
-    objects = (layout, a, a.storage, Bare, runtime.Storage, None, 0)
+    objects = (layout, a, a._storage, Bare, runtime.Storage, None, 0)
     a._node = "node"
     gc.collect()
     allocated = runtime.memory().allocated
@@ -574,13 +574,13 @@ def test_without_the_lock_a_replaced_storage_lives_on(kernels):
     stage = Stage(kernels["meet"], (0,), dims, 1, 1)
     wait = runtime.launcher(Launch("t", (8,), (), (stage,), True))
     a = tensor([1, 2, 3])
-    reference = weakref.ref(a.storage)
+    reference = weakref.ref(a._storage)
     alive = []
 
     def replace():
         while counter.value == 0:  # until the kernel runs
             time.sleep(0.001)
-        a.storage = runtime.empty(8)
+        a._storage = runtime.empty(8)
         alive.append(reference() is not None)
         counter.value = 2  # lets it end
 
@@ -599,7 +599,7 @@ def test_fork():
         "from flambeau.runtime import blas, Launch, Stage\n"
         "import struct\n"
         "class T:\n"
-        "    __slots__ = ('_base', '_node', 'layout', 'offset', 'storage')\n"
+        "    __slots__ = ('_base', '_node', 'layout', 'offset', '_storage')\n"
         "runtime.bind(T, lambda: True)\n"
         "runtime.set_num_threads(3)\n"
         "n = 256\n"
@@ -608,10 +608,10 @@ def test_fork():
         "plan = Launch('tt', (4, 4), ((0, 4 * n * n),), (stage,), True)\n"
         "product = runtime.launcher(plan)\n"
         "a = runtime.wrap(runtime.empty(4 * n * n), None, 0)\n"
-        "numpy.frombuffer(a.storage, 'f4')[:] = 1\n"
+        "numpy.frombuffer(a._storage, 'f4')[:] = 1\n"
         "def check():\n"
         "    for _ in range(20):\n"
-        "        assert (numpy.frombuffer(product(a, a).storage, 'f4') == n).all()\n"
+        "        assert (numpy.frombuffer(product(a, a)._storage, 'f4') == n).all()\n"
         "check()\n"
         "for _ in range(5):\n"
         "    child = os.fork()\n"

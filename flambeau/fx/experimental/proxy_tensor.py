@@ -36,9 +36,9 @@ def _place(tensor: Tensor) -> tuple:
     """What is the same for all tensor objects of one value: those that nodes of autograd keep are
     others than the program's. What has no memory is itself.
     """
-    if not tensor.storage.ptr:
+    if not tensor._storage.ptr:
         return (id(tensor),)
-    return tensor.storage.ptr, tensor.offset, tensor.layout
+    return tensor._storage.ptr, tensor.offset, tensor.layout
 
 
 class _Recording:

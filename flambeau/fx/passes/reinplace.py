@@ -20,7 +20,7 @@ _OTHERS = frozenset(("bernoulli", "normal"))
 
 def _storages(node: Node) -> set[Any]:
     values = pytree.tree_leaves(node.meta.get("val"))
-    return {value.storage for value in values if isinstance(value, Tensor)}
+    return {value._storage for value in values if isinstance(value, Tensor)}
 
 
 def _inplace_method(node: Node) -> str | None:

@@ -24,7 +24,7 @@ def ndarray(tensor) -> numpy.ndarray:
     array = numpy.ndarray(
         layout.shape,
         layout.dtype.numpy,
-        tensor.storage,
+        tensor._storage,
         tensor.offset * size,
         [s * size for s in layout.strides],
     )

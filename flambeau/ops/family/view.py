@@ -26,7 +26,7 @@ class View(Op):
             return lambda self, *_: self
         layout, delta = made
         if self.name == "detach":
-            return lambda self: runtime.wrap(self.storage, layout, self.offset)
+            return lambda self: runtime.wrap(self._storage, layout, self.offset)
         record = self._recorder(args)
         alias = runtime.alias
 

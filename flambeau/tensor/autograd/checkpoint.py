@@ -143,7 +143,7 @@ class _Part:
         self._count, self._names = len(args), list(kwargs)
         self._packed = Packed(leaves, *state.saved_hooks[-1]) if state.saved_hooks else None
         self._leaves = None if self._packed else leaves
-        self._versions = [v.storage.version if isinstance(v, Tensor) else None for v in leaves]
+        self._versions = [v._storage.version if isinstance(v, Tensor) else None for v in leaves]
 
     def _arguments(self):
         if self._packed:
@@ -151,7 +151,7 @@ class _Part:
         else:
             leaves = self._leaves
             for leaf, version in zip(leaves, self._versions):
-                if version is not None and leaf.storage.version != version:
+                if version is not None and leaf._storage.version != version:
                     modified(leaf, version)
         return leaves[: self._count], dict(zip(self._names, leaves[self._count :]))
 

@@ -288,7 +288,7 @@ def _pushed(op, result, dual, keep):
     if found is None:
         return zeros
     # A tangent is written where its tensor is: it shares no memory but that of views.
-    shared = any(found.storage is t.storage for t in tangents)
+    shared = any(found._storage is t._storage for t in tangents)
     return find("clone").door(found) if shared else found
 
 

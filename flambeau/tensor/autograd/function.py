@@ -167,11 +167,11 @@ class _Kept:
     def __init__(self, tensor, index):
         self.index = index
         self.tensor = tensor if index is None else alone(tensor)
-        self.version = tensor.storage.version
+        self.version = tensor._storage.version
 
     def open(self, node):
         tensor = self.tensor
-        if tensor.storage.version != self.version:
+        if tensor._storage.version != self.version:
             modified(tensor, self.version, node)
         if self.index is None or node.edges is None:
             return tensor
@@ -362,7 +362,7 @@ def _save(node, outputs, made):
                 f"save_for_backward can only save variables, but argument {i} is of type "
                 f"{type(t).__name__}"
             )
-        if t is not None and modes.is_inference(t.storage):
+        if t is not None and modes.is_inference(t._storage):
             refuse_inference()
     places = {id(o): i for i, o in enumerate(outputs) if isinstance(o, Tensor)}
     constant = {id(t) for t in node._constant}

@@ -78,8 +78,8 @@ def get_gradient_edge(tensor) -> GradientEdge:
 
 def increment_version(tensor) -> None:
     """Tells autograd that a tensor (or each of several) was written by other means."""
-    for t in (tensor,) if hasattr(tensor, "storage") else tensor:
-        t.storage.version += 1
+    for t in (tensor,) if hasattr(tensor, "_storage") else tensor:
+        t._storage.version += 1
 
 
 class _Handles:
