@@ -8,7 +8,7 @@ import argparse
 import time
 
 import flambeau
-from flambeau.graph import compiled, execute, passes
+from flambeau.graph import execute, passes, recorder, variant
 from flambeau.runtime import jit
 
 
@@ -61,16 +61,16 @@ def measured(make, count):
     step()
     spent["eager"] = time.perf_counter() - started
     before = jit.statistics().seconds
-    whole = (compiled.Recorder.run, compiled.optimize, execute.Executable.__init__)
-    compiled.Recorder.run = timed("capture", whole[0])
-    compiled.optimize = timed("passes", whole[1])
+    whole = (recorder.Recorder.run, variant.optimize, execute.Executable.__init__)
+    recorder.Recorder.run = timed("capture", whole[0])
+    variant.optimize = timed("passes", whole[1])
     execute.Executable.__init__ = timed("ready", whole[2])
     try:
         made = flambeau.compile(step, fullgraph=True)
         made()
         made()
     finally:
-        compiled.Recorder.run, compiled.optimize, execute.Executable.__init__ = whole
+        recorder.Recorder.run, variant.optimize, execute.Executable.__init__ = whole
     spent["LLVM"] = jit.statistics().seconds - before
     spent["ready"] -= spent["LLVM"]
     started = time.perf_counter()

@@ -1,7 +1,8 @@
 """Programs captured from running code, and their compilation."""
 
 from .artifacts import load_cache_artifacts, save_cache_artifacts
-from .compiled import compile, cudagraph_mark_step_begin, list_backends, reset, set_stance
+from .compiled import reset, set_stance
+from .front import compile, cudagraph_mark_step_begin, list_backends
 from .graphs import (
     Graph,
     graph,

@@ -1,0 +1,182 @@
+"""A captured program in place of its function: what runs, and how results reach the user."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Callable
+from typing import Any
+
+from flambeau.ops import overrides
+from flambeau.tensor import Tensor
+
+from .capture import Broken, Capture
+from .execute import Executable, KernelFailed
+from .joint import Consumed
+from .passes import optimize
+from .state import GRAD, PLAIN, Read, SlotOf, Watch
+
+
+class Grads:
+    """What a run does to the `grad` of tensors that the function reaches.
+
+    `made` are those that it makes, `gone` the tensors whose gradient it drops. Gradients that were
+    there before and are read are arguments like others: `given`.
+    """
+
+    def __init__(self, capture: Capture, watch: Watch, arguments: list[Any]):
+        self.made: list[tuple[Any, Any]] = []
+        self.gone: list[Any] = []
+        self.given: list[tuple[Any, Any]] = []
+        self.reads: list[Read] = []
+        for tensor, before in watch.grads.values():
+            if before is not None and capture.is_new(before):
+                before = None  # it was met later than its gradient was made
+            now = tensor._grad
+            if any(tensor is a for a in arguments):
+                if now is not before or (before is not None and self._is_read(capture, before)):
+                    raise Broken("the gradient of an argument is used")
+                continue
+            if before is None and capture.is_new(tensor):
+                pass  # the next run has another in its place
+            elif before is None:
+                self.reads.append(Read(SlotOf(tensor, GRAD), "grad", None))
+            elif self._is_read(capture, before):
+                self.given.append((tensor, before))
+            if now is before:
+                continue
+            if now is None:
+                self.gone.append(tensor)
+                continue
+            buffer = capture.buffer_of(now)
+            if buffer is None or buffer.holder is not None:
+                raise Broken("a gradient is no tensor of the function's own")
+            self.made.append((tensor, now))
+        self.layouts = [(t, g.layout, g._node is not None) for t, g in self.given]
+
+    def release(self) -> None:
+        """Lets go of the run's gradients."""
+        self.made, self.given = [], []
+
+    def _is_read(self, capture: Capture, before: Any) -> bool:
+        buffer = capture.buffer_of(before)
+        if buffer is None:
+            return False
+        if buffer.holder is not before:
+            raise Broken("a gradient is part of other memory")
+        return True
+
+    def present(self, tensors: list[Any]) -> list[Any]:
+        """The arguments, and the gradients that are given. Raises Unfit where they are others."""
+        if not self.layouts:
+            return tensors
+        all_of = list(tensors)
+        for tensor, layout, wanted in self.layouts:
+            now = tensor._grad
+            if now is None or now.layout is not layout or (now._node is not None) is not wanted:
+                raise Unfit
+            all_of.append(now)
+        if len({id(t._storage) for t in all_of}) < len({id(t._storage) for t in tensors}) + len(
+            self.layouts
+        ):
+            raise Unfit  # some of them are the same memory
+        return all_of
+
+
+class Unfit(Exception):
+    """A program cannot be used for gradients that are there now."""
+
+
+class Variant:
+    """A program, when it holds, and how what it gives reaches the user."""
+
+    def __init__(self, program, fixed, pair, guard, rebuild, count, grads, paces):
+        self._program, self._fixed, self._pair, self.guard = program, fixed, pair, guard
+        self.executables: list[Executable] = []
+        self._rebuild, self._count, self._grads, self._paces = rebuild, count, grads, paces
+        self._parameters = [t for t, _ in grads.made]
+        self._dropped = [*self._parameters, *grads.gone]
+
+    def build(self) -> None:
+        """Makes the program ready to run: this is what takes time."""
+        self.executable = Executable(optimize(self._program), self._fixed)
+        self.executables, self._run = [self.executable], self.executable.run
+        if self._pair is not None:
+            self._pair.start(self.executable)
+            self.executables.append(self._pair.second)
+            self._run = self._pair.run
+
+    def run(self, tensors):
+        """Runs the program on arguments that are these tensors."""
+        tensors = self._grads.present(tensors)
+        numbers = self._paces.numbers()
+        for tensor in self._dropped:  # their memory is free for the new ones
+            tensor._grad = None
+        try:
+            made = self._run(tensors, numbers)
+        except KernelFailed:
+            self._paces.take_back()
+            raise
+        count = self._count
+        for tensor, grad in zip(self._parameters, made[count:], strict=True):
+            tensor._grad = grad
+        return self._rebuild(made, tensors)
+
+
+def shape_of(value, leaving: list[Any], arguments, was_there) -> Callable[[Any, Any], Any]:
+    """A function that gives the result again, from other tensors and arguments. Raises Broken for
+    results that hold what cannot be made again.
+    """
+    if isinstance(value, Tensor):
+        return _tensor_again(value, leaving, arguments, was_there)
+    if isinstance(value, PLAIN) or (type(value) is not tuple and was_there(value)):
+        return lambda made, tensors: value
+    kind: Any = type(value)
+    if isinstance(value, tuple | list) and kind.__new__ in (tuple.__new__, list.__new__):
+        parts = [shape_of(v, leaving, arguments, was_there) for v in value]
+        return lambda made, tensors: kind([part(made, tensors) for part in parts])
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        parts = [shape_of(v, leaving, arguments, was_there) for v in value]
+        return lambda made, tensors: kind(*[part(made, tensors) for part in parts])
+    if kind in (dict, collections.OrderedDict):
+        items = {k: shape_of(v, leaving, arguments, was_there) for k, v in value.items()}
+        return lambda made, tensors: kind((k, part(made, tensors)) for k, part in items.items())
+    raise Broken(f"the function returns a {kind.__name__}")
+
+
+def consumed(places: list[int], rebuild) -> Callable[[Any, Any], Any]:
+    """The same, where the results at these places have a history that was used up."""
+
+    def again(made, tensors):
+        for k in places:
+            made[k]._node = Consumed()
+        return rebuild(made, tensors)
+
+    return again if places else rebuild
+
+
+def _tensor_again(value, leaving: list[Any], arguments, was_there) -> Callable[[Any, Any], Any]:
+    for number, tensor in enumerate(arguments):
+        if tensor is value:
+            return lambda made, tensors: tensors[number]
+    if was_there(value):
+        return lambda made, tensors: value
+    if type(value) not in overrides.plain:
+        raise Broken(f"the function returns a {type(value).__name__}")
+    k = len(leaving)
+    leaving.append(value)
+    return lambda made, tensors: made[k]
+
+
+def unmade(result: Any) -> int | None:
+    """Which item of a tuple that was returned cannot be made again."""
+    if isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], tuple):
+        result = result[1]  # with the mark of a part
+    for k, value in enumerate(result if isinstance(result, tuple) else ()):
+        try:
+            shape_of(value, [], (), lambda _: False)
+        except Broken:
+            return k
+    return None
+
+
+__all__ = ["Grads", "Unfit", "Variant", "consumed", "shape_of", "unmade"]
