@@ -19,7 +19,13 @@ hypothesis.settings.load_profile("flambeau")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tests that compare with PyTorch run where PyTorch is installed."""
+    """Tests that compare with PyTorch run where PyTorch is installed, those about machine code
+    where kernels are compiled.
+    """
+    if os.environ.get("FLAMBEAU_BACKEND") == "interpret":
+        for item in items:
+            if mark := item.get_closest_marker("machine_code"):
+                item.add_marker(pytest.mark.skip(f"is about compiled kernels: {mark.args[0]}"))
     if importlib.util.find_spec("torch") is not None:
         return
     parted = [item for item in items if item.get_closest_marker("parity")]

@@ -5,7 +5,6 @@ the same, the running of programs included. It is slow, and it is the specificat
 code computes something else, compiled code is wrong, but for the order of sums.
 """
 
-import _thread
 import ctypes
 import math
 from collections.abc import Callable, Sequence
@@ -24,14 +23,7 @@ def address(run: Callable[[int, Any, int, int], int]) -> int:
     ``i64 kernel(data, dims, scalars, low, high)``.
     """
 
-    def called(data, dims, scalars, low, high):
-        try:
-            return run(data, scalars, low, high)
-        except KeyboardInterrupt:  # cannot pass through native code: comes again behind it
-            _thread.interrupt_main()
-            return 0
-
-    code = _CODE(called)
+    code = _CODE(lambda data, dims, scalars, low, high: run(data, scalars, low, high))
     _kept.append(code)
     return ctypes.cast(code, ctypes.c_void_p).value or 0
 
@@ -199,14 +191,22 @@ class _Fold:
         return self._finished(left if size else self.initial)
 
     def scan(self):
-        """Element after element."""
+        """Each place takes up what ends before it, which is twice as long each time (Hillis and
+        Steele, "Data Parallel Algorithms", 1986).
+        """
         if not self.size:
             return []
-        running, prefixes = self.initial, []
-        for place in range(self.size):
-            running = self._combined(running, [e[..., place] for e in self.elements])
-            prefixes.append(running)
-        return self._finished([numpy.stack(each, -1) for each in zip(*prefixes, strict=True)])
+        prefixes, step = self.elements, 1
+        while step < self.size:
+            joined = self._combined(
+                [p[..., :-step] for p in prefixes], [p[..., step:] for p in prefixes]
+            )
+            prefixes = [
+                numpy.concatenate((p[..., :step], rest), -1)
+                for p, rest in zip(prefixes, joined, strict=True)
+            ]
+            step *= 2
+        return self._finished(self._combined([i[..., None] for i in self.initial], prefixes))
 
 
 def _store(target, value):

@@ -153,6 +153,7 @@ def test_another_process_compiles_nothing(tmp_path, cache):
     assert elsewhere(LOADING, tmp_path / "other", path, True) == [want, 0]
 
 
+@pytest.mark.machine_code("a file's is not taken from everybody")
 def test_machine_code_that_nobody_vouches_for_is_not_run(tmp_path, cache):
     # A kernel that no other test has made: its code must be in this cache.
     saved = torch.compile(lambda x: x * 3 - 0.8125).aot_compile(((torch.ones(3),), {}))
@@ -341,6 +342,7 @@ STEPS = """
 """
 
 
+@pytest.mark.machine_code("it is kept on disk")
 def test_cache_artifacts_spare_another_process_all_compiling(tmp_path):
     losses, compiled = elsewhere(STEPS, tmp_path / "one", tmp_path / "code", "save")
     assert compiled > 5

@@ -369,6 +369,7 @@ def test_position():
     equal(out.array, numpy.arange(5 * 37 * 3).reshape(5, 37, 3) * 2)
 
 
+@pytest.mark.machine_code("one function for all sizes")
 def test_same_code_for_other_sizes():
     """Sizes and strides are run-time values: no code is generated for another shape of the same
     pattern.

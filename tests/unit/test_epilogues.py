@@ -4,13 +4,10 @@ import numpy
 import pytest
 
 import flambeau as torch
-from flambeau._base import knobs
 from flambeau.graph.program import Loop, Sums
 from flambeau.nn import functional as F
 
-pytestmark = pytest.mark.skipif(
-    knobs.backend == "interpret", reason="interpreted programs keep their loops"
-)
+pytestmark = pytest.mark.machine_code("products take kernels into theirs")
 
 
 def program_of(compiled):

@@ -11,7 +11,7 @@ HEAD = (
     "OUTPUTS",  # how many, scratch blocks among them
     "RESULTS",  # how many outputs become tensors
     "STAGES",  # how many
-    "RELEASE",  # 1: without the interpreter's lock
+    "RELEASE",  # 1: without the interpreter's lock; 2: and on a thread of its own
     "RECORD",  # an object, or 0
     "RECORDING",  # where the node is described (record.py), or 0
     "FAIL",  # an object, or 0
@@ -171,6 +171,25 @@ def run_stages(d, pointers, scalars, data):
         stage += STAGE_BYTES
     return 0
 
+def stages_apart(given: ptr) -> ptr:
+    given[0] = run_stages(given[0], given[1], given[2], given[3])
+    return 0
+
+# The same on a thread of its own, for kernels in Python: signals, which Python handles on its main
+# thread between any two instructions, come when they are done.
+@cold
+def run_apart(d, pointers, scalars, data):
+    given = stack(4)
+    given[0] = d
+    given[1] = pointers
+    given[2] = scalars
+    given[3] = data
+    thread = stack(1)
+    if pthread_create(thread, 0, stages_apart, given):
+        return run_stages(d, pointers, scalars, data)
+    pthread_join(thread[0], 0)
+    return given[0]
+
 # The same without the interpreter's lock. Meanwhile other threads may give a tensor another
 # storage: hold the present one.
 @cold
@@ -185,7 +204,10 @@ def run_released(d, arguments, pointers, scalars, data):
             incref(held[i])
         row += 16
     state = PyEval_SaveThread()
-    code = run_stages(d, pointers, scalars, data)
+    if d[L_RELEASE] == 2:
+        code = run_apart(d, pointers, scalars, data)
+    else:
+        code = run_stages(d, pointers, scalars, data)
     PyEval_RestoreThread(state)
     for i in range(count):
         if held[i]:
