@@ -1,8 +1,6 @@
 """Whole models compiled do what they do eagerly: results, gradients, buffers, random streams."""
 
 import copy
-import pathlib
-import re
 
 import numpy
 import pytest
@@ -10,18 +8,6 @@ from test_fx_nets import NETS, leaves
 
 import flambeau as torch
 from flambeau.nn import functional as F
-
-EXAMPLES = pathlib.Path(__file__).resolve().parents[2] / "examples"
-
-
-def example(folder, name):
-    """A class of an example's program, which is run with flambeau as torch."""
-    path = EXAMPLES / folder / "train.py"
-    text = re.sub(r"(?m)^(import|from) torch\.", r"\1 flambeau.", path.read_text())
-    text = text.replace("import torch\n", "import flambeau as torch\n")
-    scope = {"__name__": f"{folder}_train", "__file__": str(path)}
-    exec(compile(text, str(path), "exec"), scope)
-    return scope[name]
 
 
 def total(result):
@@ -82,15 +68,6 @@ def check(model, inputs):
 def test_nets(kind):
     torch.manual_seed(0)
     check(kind(), kind.inputs)
-
-
-def test_the_examples_models(monkeypatch):
-    monkeypatch.syspath_prepend(str(EXAMPLES / "mnist"))
-    torch.manual_seed(0)
-    check(example("mnist", "DigitNet")(), (torch.rand(4, 1, 28, 28),))
-    gpt = example("chargpt", "CharGPT")(vocabulary=11, context=8, width=16, heads=2, layers=2,
-                                        dropout=0.1)  # fmt: skip
-    check(gpt, (torch.randint(0, 11, (3, 8)),))
 
 
 def test_a_recurrent_classifier():

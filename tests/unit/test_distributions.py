@@ -234,12 +234,26 @@ def _ends(distribution):
     return float(low), float(getattr(support, "upper_bound", math.inf))
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")  # the integrals' singular ends
+def _integral(function, low, high):
+    """By the double exponential rule (Takahasi and Mori, 1974), all points at once."""
+    if low == -math.inf:
+        return _integral(lambda x: function(-x), -high, math.inf)
+    furthest = 4 if high == math.inf else 3  # where finite ends are not yet reached
+    t = ft.linspace(-furthest, furthest, 4001, dtype=ft.float64)
+    near, slope = math.pi / 2 * t.sinh(), math.pi / 2 * t.cosh()
+    if high == math.inf:
+        x, step = low + near.exp(), slope * near.exp()
+    else:
+        share = ft.sigmoid(2 * near)
+        x = low + (high - low) * share
+        step = 2 * (high - low) * slope * share * ft.sigmoid(-2 * near)
+    return (function(x) * step).sum().item() * furthest / 2000
+
+
 @pytest.mark.parametrize(
     "p, q", [*itertools.product(ACROSS, repeat=2)], ids=lambda d: type(d).__name__
 )
 def test_divergences_are_integrals(p, q):
-    integrate = pytest.importorskip("scipy.integrate")
     try:
         found = D.kl_divergence(p, q).item()
     except NotImplementedError:
@@ -253,14 +267,12 @@ def test_divergences_are_integrals(p, q):
         return
 
     def integrand(x):
-        x = tensor(x)
         log_p = p.log_prob(x)
-        return (log_p.exp() * (log_p - q.log_prob(x))).item() if log_p > -700 else 0.0
+        inside = log_p.abs() < 700
+        return ft.where(inside, log_p.exp() * (log_p - q.log_prob(x)), 0)
 
     middle = p.icdf(tensor(0.5)).item() if not isinstance(p, D.Beta | D.Gamma) else 0.5
-    below, above = (
-        integrate.quad(integrand, *ends)[0] for ends in ((p_low, middle), (middle, p_high))
-    )
+    below, above = _integral(integrand, p_low, middle), _integral(integrand, middle, p_high)
     assert found == pytest.approx(below + above, 1e-5, 1e-6)
 
 

@@ -30,6 +30,7 @@ def run_tool(*words: str) -> subprocess.CompletedProcess:
     )
 
 
+@pytest.mark.machine_code("the tour shows it")
 def test_the_tour_runs():
     done = run_tool(str(TOP / "tools" / "run_page.py"), str(DOCS / "tour.md"))
     assert done.returncode == 0, done.stdout + done.stderr
