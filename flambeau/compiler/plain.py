@@ -6,12 +6,13 @@ code computes something else, compiled code is wrong, but for the order of sums.
 """
 
 import ctypes
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from flambeau._base import numpy
-from flambeau.ir import Kernel, count, evaluate, other, parts, position, state, topological
+from flambeau.ir import Kernel, count, evaluate, other, position, state
 from flambeau.types import DType, Layout, cpu, layout, row_major
 
 _CODE = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_void_p] * 3, *[ctypes.c_int64] * 2)
@@ -91,7 +92,7 @@ class Call(NamedTuple):
         params, failed = _params(kernel, scalars), [False]
         if kernel.kind == "pointwise":
             checks = [] if kernel.check is None else [kernel.check]
-            number = {position: self._positions(layouts[0].shape)}
+            number = {position: lambda: self._positions(layouts[0].shape)}
             results = evaluate([*kernel.body, *checks], loads, params, number)
             failed += results[len(kernel.body) :]
         else:
@@ -266,14 +267,13 @@ def _array(pointer, one: Layout):
 
 def _params(kernel: Kernel, scalars):
     """The run-time scalars that the kernel reads, by slot."""
-    roots = [e for group in kernel.values() for v in group for e in parts(v)]
-    roots += [kernel.check] if kernel.check is not None else []
+    return {slot: kind.from_address(scalars + 8 * slot).value for slot, kind in _slots(kernel)}
+
+
+@functools.lru_cache(maxsize=4096)
+def _slots(kernel: Kernel):
     types: dict[str, Any] = {"i": ctypes.c_int64, "f": ctypes.c_double}
-    return {
-        e.value: types[e.dtype.kind].from_address(scalars + 8 * e.value).value
-        for e in topological(roots)
-        if e.op == "param"
-    }
+    return {(e.value, types[e.dtype.kind]) for e in kernel.expressions if e.op == "param"}
 
 
 # Matrix products.

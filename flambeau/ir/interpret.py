@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from flambeau._base import numpy
 
 from .exact import fma32, fma64
@@ -23,15 +25,32 @@ def evaluate(values, loads, params=(), leaves=None):
     """The arrays (or pairs of arrays) that `values` stand for.
 
     `loads` and `params` are sequences of arrays or scalars; `leaves` maps other leaf nodes (state,
-    position) to arrays.
+    position) to arrays, or to functions that make them.
     """
-    done = dict(leaves or {})
-    roots = [e for v in values for e in ((v.re, v.im) if isinstance(v, Pair) else (v,))]
+    leaves, done = leaves or {}, {}
+    roots = tuple(e for v in values for e in ((v.re, v.im) if isinstance(v, Pair) else (v,)))
     with numpy.errstate(all="ignore"):
-        for e in topological(roots):
-            if e not in done:
+        for e, finished in _steps(roots):
+            if e in leaves:
+                leaf = leaves[e]
+                done[e] = leaf() if callable(leaf) else leaf
+            else:
                 done[e] = _evaluate(e, [done[a] for a in e.args], loads, params)
+            for a in finished:
+                del done[a]
     return [(done[v.re], done[v.im]) if isinstance(v, Pair) else done[v] for v in values]
+
+
+@functools.lru_cache(maxsize=4096)
+def _steps(roots):
+    """What `roots` reach, in order, each with what nobody reads after it."""
+    order = topological(roots)
+    last = {a: e for e in order for a in e.args}
+    finished: dict[Expr, list[Expr]] = {e: [] for e in order}
+    for a, e in last.items():
+        if a not in roots:
+            finished[e].append(a)
+    return tuple(finished.items())
 
 
 def _evaluate(e: Expr, args, loads, params):

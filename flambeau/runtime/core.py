@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
+import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -134,6 +135,7 @@ def _start() -> None:
     _addresses.update(zip(_EXPORTS, found, strict=True))
     module = ctypes.PYFUNCTYPE(ctypes.py_object)(_addresses["initialize"])()
     module.set_num_threads(_default_threads())
+    module.set_main_thread(threading.main_thread().ident)
     module.set_cache_limit(_default_cache_limit())
     os.register_at_fork(after_in_child=module.forget_workers)
     if _bound is not None:

@@ -11,7 +11,7 @@ HEAD = (
     "OUTPUTS",  # how many, scratch blocks among them
     "RESULTS",  # how many outputs become tensors
     "STAGES",  # how many
-    "RELEASE",  # 1: without the interpreter's lock; 2: and on a thread of its own
+    "RELEASE",  # 1: without the interpreter's lock; 2: kernels are in Python
     "RECORD",  # an object, or 0
     "RECORDING",  # where the node is described (record.py), or 0
     "FAIL",  # an object, or 0
@@ -37,6 +37,9 @@ K_INTEGER = 4
 K_COMPLEX = 5
 K_IGNORED = 6
 STAGE_BYTES = 48
+SIGINT = 2
+main_thread: word = 0                          # Python's, as the system names it
+interrupted: word = 0                          # 1: SIGINT came while kernels in Python ran
 watcher: word = 0                              # a callable that hears of all launches, or 0
 MINUS_ONE = 0xBFF0000000000000 - (1 << 64)      # the double -1
 
@@ -171,25 +174,6 @@ def run_stages(d, pointers, scalars, data):
         stage += STAGE_BYTES
     return 0
 
-def stages_apart(given: ptr) -> ptr:
-    given[0] = run_stages(given[0], given[1], given[2], given[3])
-    return 0
-
-# The same on a thread of its own, for kernels in Python: signals, which Python handles on its main
-# thread between any two instructions, come when they are done.
-@cold
-def run_apart(d, pointers, scalars, data):
-    given = stack(4)
-    given[0] = d
-    given[1] = pointers
-    given[2] = scalars
-    given[3] = data
-    thread = stack(1)
-    if pthread_create(thread, 0, stages_apart, given):
-        return run_stages(d, pointers, scalars, data)
-    pthread_join(thread[0], 0)
-    return given[0]
-
 # The same without the interpreter's lock. Meanwhile other threads may give a tensor another
 # storage: hold the present one.
 @cold
@@ -204,15 +188,36 @@ def run_released(d, arguments, pointers, scalars, data):
             incref(held[i])
         row += 16
     state = PyEval_SaveThread()
-    if d[L_RELEASE] == 2:
-        code = run_apart(d, pointers, scalars, data)
-    else:
-        code = run_stages(d, pointers, scalars, data)
+    code = run_stages(d, pointers, scalars, data)
     PyEval_RestoreThread(state)
     for i in range(count):
         if held[i]:
             decref(held[i])
     return code
+
+def note_interrupt(number: i32):
+    interrupted = 1
+
+# The same for kernels in Python. Between any two of their instructions Python would raise a
+# KeyboardInterrupt in its main thread, which cannot pass through native code: it comes before them
+# or behind them.
+@cold
+def run_python(d, arguments, pointers, scalars, data):
+    if pthread_self() != main_thread:
+        return run_released(d, arguments, pointers, scalars, data)
+    before = PyOS_setsig(SIGINT, note_interrupt)
+    code = -1
+    if PyErr_CheckSignals() == 0:
+        code = run_released(d, arguments, pointers, scalars, data)
+    PyOS_setsig(SIGINT, before)
+    if interrupted:
+        interrupted = 0
+        PyErr_SetInterrupt()
+    return code
+
+def py_set_main_thread(module: ptr, number: ptr) -> ptr:
+    main_thread = PyLong_AsLongLong(number)
+    return new_none()
 
 # Before arguments are written, with 1: 1, or 0 with an exception. With -1 where a check failed and
 # nothing was written.
@@ -301,6 +306,8 @@ def call_with(callable, first, arguments, count):
 
 @cold
 def report_failure(d, arguments, code):
+    if PyErr_Occurred():
+        return 0
     if d[L_FAIL]:
         number = PyLong_FromLongLong(code)
         if number == 0:
@@ -372,7 +379,9 @@ def launch(self: ptr, arguments: ptr, count: i64) -> ptr:
         return 0
     if unlikely(not make_outputs(d, blocks, pointers + count * 8)):
         return 0
-    if d[L_RELEASE]:
+    if d[L_RELEASE] == 2:
+        code = run_python(d, arguments, pointers, scalars, data)
+    elif d[L_RELEASE]:
         code = run_released(d, arguments, pointers, scalars, data)
     else:
         code = run_stages(d, pointers, scalars, data)
@@ -415,6 +424,7 @@ methods: table = [
     ("chain", py_chain, METH_FASTCALL, 0),
     ("set_num_threads", py_set_num_threads, METH_O, 0),
     ("get_num_threads", py_get_num_threads, METH_NOARGS, 0),
+    ("set_main_thread", py_set_main_thread, METH_O, 0),
     ("forget_workers", py_forget_workers, METH_NOARGS, 0),
     ("make_launcher", py_make_launcher, METH_O, 0),
     ("watch", py_watch, METH_O, 0),
