@@ -16,6 +16,7 @@ from flambeau.ir import Kernel, count, evaluate, other, position, state
 from flambeau.types import DType, Layout, cpu, layout, row_major
 
 _CODE = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_void_p] * 3, *[ctypes.c_int64] * 2)
+_PIECE = 1 << 14  # elements
 _kept: list = []  # the launcher knows only addresses
 
 
@@ -87,22 +88,29 @@ class Call(NamedTuple):
             return self._indexed(pointers, scalars)
         arrays = [_array(p, one) for p, one in zip(pointers, layouts, strict=True)]
         targets, loads = arrays[: len(self.outputs)], arrays[len(self.outputs) :]
-        if len(targets) > 1:  # one result may be written where another one's operand lies
-            loads = [x.copy() for x in loads]
-        params, failed = _params(kernel, scalars), [False]
+        params = _params(kernel, scalars)
         if kernel.kind == "pointwise":
-            checks = [] if kernel.check is None else [kernel.check]
-            number = {position: lambda: self._positions(layouts[0].shape)}
-            results = evaluate([*kernel.body, *checks], loads, params, number)
-            failed += results[len(kernel.body) :]
-        else:
-            fold = _Fold(kernel, self._rows(loads), params)
-            results = fold.scan() if kernel.kind == "scan" else fold.reduce()
+            return self._pointwise(targets, loads, params)
+        fold = _Fold(kernel, self._rows([x.copy() for x in loads]), params)
+        results = fold.scan() if kernel.kind == "scan" else fold.reduce()
         if kernel.kind == "scan":
             targets = [numpy.moveaxis(target, self.axes[0], -1) for target in targets]
-        for target, value in zip(targets, results, strict=False):
+        for target, value in zip(targets, results, strict=True):
             _store(target, value)
-        return int(any(map(numpy.any, failed)))
+        return 0
+
+    def _pointwise(self, targets, loads, params):
+        kernel, shape, failed = self.kernel, self.outputs[0].shape, False
+        body = kernel.body if kernel.check is None else (*kernel.body, kernel.check)
+        positions = functools.cache(lambda: self._positions(shape))
+        for part in _pieces(shape):
+            # One result may be written where another one's operand lies.
+            given = [x[part].copy() if len(targets) > 1 else x[part] for x in loads]
+            results = evaluate(body, given, params, {position: lambda at=part: positions()[at]})
+            for target, value in zip(targets, results, strict=False):
+                _store(target[part], value)
+            failed |= kernel.check is not None and bool(numpy.any(results[-1]))
+        return int(failed)
 
     def _positions(self, shape):
         if self.counter is None:
@@ -208,6 +216,21 @@ class _Fold:
             ]
             step *= 2
         return self._finished(self._combined([i[..., None] for i in self.initial], prefixes))
+
+
+def _pieces(shape):
+    """Indices that cut arrays into parts that stay in the cache while they are worked on."""
+    inner, cut = 1, len(shape)
+    while cut and inner * shape[cut - 1] <= _PIECE:
+        cut -= 1
+        inner *= shape[cut]
+    if not cut:
+        yield (...,)
+        return
+    step = _PIECE // inner
+    for place in numpy.ndindex(*shape[: cut - 1]):
+        for start in range(0, shape[cut - 1], step):
+            yield (*place, slice(start, start + step))
 
 
 def _store(target, value):

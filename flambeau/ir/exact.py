@@ -49,6 +49,29 @@ def fma32(a, b, c):
 def fma64(a, b, c):
     """a * b + c of float64 arrays, rounded once."""
     a, b, c = numpy.broadcast_arrays(*(numpy.asarray(x, numpy.float64) for x in (a, b, c)))
+    plain = _moderate(a) & _moderate(b) & (_moderate(c) | (c == 0))
+    if plain.all():
+        return _fma_moderate(a, b, c)
+    result = numpy.empty(plain.shape)
+    result[plain] = _fma_moderate(a[plain], b[plain], c[plain])
+    result[~plain] = _fma_any(a[~plain], b[~plain], c[~plain])
+    return result
+
+
+def _moderate(x):
+    """Where no product of two is so large or small that a part of it is lost."""
+    size = numpy.abs(x)
+    return (size > 1e-130) & (size < 1e130)
+
+
+def _fma_moderate(a, b, c):
+    high, low = two_product(a, b)
+    addend, rest = two_sum(c, low)
+    total, more = two_sum(high, addend)
+    return total + odd_sum(more, rest)
+
+
+def _fma_any(a, b, c):
     finite = numpy.isfinite(a) & numpy.isfinite(b)
     plain = numpy.where(finite & ~numpy.isfinite(c), c, a * b + c)
     (ma, ea), (mb, eb), (mc, ec) = map(numpy.frexp, (a, b, c))
