@@ -215,8 +215,8 @@ def _streams(request: Request, output: int, way: str) -> bool:
 
 def _computes(kernel: Kernel) -> bool:
     """Whether bodies take longer than their operands: only then is memory idle meanwhile."""
-    folds = kernel.kind == "reduce"
-    return unrolling([*kernel.element, *kernel.combine] if folds else kernel.body) == 1
+    body = kernel.body if kernel.kind == "pointwise" else [*kernel.element, *kernel.combine]
+    return unrolling(body) == 1
 
 
 def pack(nest: Nest, count: int, offsets, operands: int, places=(), ahead=()) -> bytes:
@@ -242,7 +242,7 @@ def stage(
     uses_position = len(strides) > len(placed)
     where = ("S" if strides[-1] else "Z") if uses_position else ""
     split = len(request.outputs)
-    asks = mode in RUNS and _computes(request.kernel)
+    asks = any(request.ahead) and mode in RUNS and _computes(request.kernel)
     ahead = {k: n for k, n in enumerate(request.ahead) if n and way[k] == "U" and asks}
     variant = Variant(
         mode,

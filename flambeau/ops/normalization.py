@@ -363,9 +363,8 @@ def _gradients(
         parameters = [p for p in (weight, bias) if p is not None]
         pieces = _pieces(x.layout, dim, parameters) if all(needs) and parameters else 0
         if pieces:
-            plain = [y.contiguous().resolve_neg() for y in (grad_result, x, mean, scale)]
-            row = weight if weight is None else weight.contiguous()
-            total, *sums = whole_backward(*plain, row, pieces)
+            plain = [_plain(y) for y in (grad_result, x, mean, scale, weight)]
+            total, *sums = whole_backward(*plain, pieces)
             sums = [part.sum((0, 1)) for part in sums]
         elif parameters and all(needs) and _is_even(x.layout, dim, parameters):
             total, *sums = even_backward(grad_result, x, mean, scale, weight, dim)
@@ -381,6 +380,13 @@ def _gradients(
         if parameter is not None:
             found.append(part if part is None else _as_parameter(part, parameter.layout))
     return found
+
+
+def _plain(y):
+    """The tensor, or what it says in row-major order."""
+    if y is None or (y.layout.contiguous and not y.layout.neg):
+        return y
+    return y.contiguous().resolve_neg()
 
 
 def _as_parameter(part, layout):
