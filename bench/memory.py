@@ -55,6 +55,7 @@ def child(side: str, path: str, name: str, threads: int) -> None:
     warm(torch)
     if compiled:  # the compiler itself is no part of a step's memory
         torch.compile(lambda x: (x + 1).sum())(torch.ones(4))
+    give_back(library)  # else what the warming left would hold a part of the workload, uncounted
     before = resident("VmRSS")
     step = workloads_of(path)[name](torch)
     if compiled:

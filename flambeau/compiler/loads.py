@@ -10,6 +10,8 @@ from flambeau.ir import position
 class Loads:
     """The inputs' vectors of one run."""
 
+    many = False
+
     def __init__(self, writer: Any, sources: dict, known: dict):
         self.writer, self.sources, self.known = writer, sources, known
         self.place = len(writer.operands)
@@ -77,3 +79,18 @@ class Loads:
                 self._learn(known, k, raw)
         self._with_position(known, i)
         return known, mask
+
+
+class Rows:
+    """The vectors of several runs, side by side: what `Loads` gives, of each in a list."""
+
+    def __init__(self, rows: list[Loads]):
+        self.rows = rows
+        self.many = len(rows) > 1
+
+    def whole(self, i) -> list[dict]:
+        return [row.whole(i) for row in self.rows]
+
+    def part(self, i, left, whole, masked):
+        known, masks = zip(*(row.part(i, left, whole, masked) for row in self.rows), strict=True)
+        return list(known), masks[0]

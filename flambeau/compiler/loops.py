@@ -23,7 +23,7 @@ from flambeau.ir import Kernel, cast, parts, topological
 
 from .access import Access, Operand
 from .llvm import Code, Lanes, memory_type, scalar_type
-from .loads import Loads
+from .loads import Loads, Rows
 from .target import Target
 
 HEADER = 6
@@ -31,6 +31,7 @@ BLOCK = 256  # elements of a strided run gathered at a time
 TILE = 1024  # kept elements whose states stay near while a fold goes over them
 COLUMNS = 64  # elements of a row of a tile that is transposed
 STRIDED_TILE = 64  # as TILE, where each kept element is in another cache line
+TOGETHER = 4  # folded rows that are added to the states of a tile in one pass over them
 
 
 class Variant(NamedTuple):
@@ -342,19 +343,44 @@ class Writer:
         first = [("i64", "0"), *(("ptr", pointers[k]) for k in moving), *carried]
         return code.repeat(first, lambda i, *_: code.less(i, self.steps), step)[1 + len(moving) :]
 
+    def _folded_together(self, pointers, body, moving) -> None:
+        """`body(group)` for the points of the second nest, `group` the pointers at several of them,
+        one after the other; the points that are left make groups of one."""
+        code, start, here = self.code, "0", list(pointers)
+        for size in (TOGETHER, 1):
+            fixed, last = list(here), code.sub(self.steps, size - 1)
+
+            def step(i, *values, size=size, fixed=fixed):
+                after, group = list(fixed), []
+                for k, p in zip(moving, values, strict=True):
+                    after[k] = p
+                for _ in range(size):
+                    group.append(after)
+                    after = self._advance(
+                        self.second, self.second_counters, self.rank_second, after, moving
+                    )
+                body(group)
+                return [code.add(i, size), *(after[k] for k in moving)]
+
+            first = [("i64", start), *(("ptr", here[k]) for k in moving)]
+            start, *reached = code.repeat(first, lambda i, *_, last=last: code.less(i, last), step)
+            for k, p in zip(moving, reached, strict=True):
+                here[k] = p
+
     # ----------------------------------------------------------------------------------------- runs
 
     def _run(
-        self, count, pointers, ins, outs, body, carried=(), unroll=1, masked=False
+        self, count, pointers, ins, outs, body, carried=(), unroll=1, masked=False, loads=None
     ) -> list[str]:
         """`count` elements by vectors. `body(known, i, mask, *carried)` gives the vectors of `outs`
         and carried's next.
 
         With `unroll` > 1 there are that many sets of carried values, and a loop without tail for
         them comes first. `masked`: the body wants the mask of lanes inside the run (None: all).
+        `loads`: what is read, where that is not `ins` of one row.
         """
         code, width = self.code, self.lanes.width
-        sources, known = self._sources(count, pointers, ins)
+        loads = loads or Loads(self, *self._sources(count, pointers, ins))
         targets = [
             self.access.buffer(k, self.access.block) if self.operands[k].way != "U" else pointers[k]
             for k in outs
@@ -362,9 +388,8 @@ class Writer:
         carried = list(carried)
         each = len(carried) // unroll
         past = self._past(targets)
-        loads = Loads(self, sources, known)
         index, values = "0", [v for _, v in carried]
-        if unroll > 1:
+        if unroll > 1 or loads.many:
             last = code.sub(count, unroll * width - 1)
 
             def main(i, *values):
@@ -700,8 +725,10 @@ class Writer:
             for dtype, place, vector in zip(dtypes, places, state, strict=True):
                 self.access.store(dtype, place, i, self.access.encode(dtype, [vector]))
 
-        def fold(known, i, mask):
-            after = self._element(known, read(i))
+        def fold(rows, i, mask):
+            after = read(i)
+            for known in rows:
+                after = self._element(known, after)
             write(i, after)
             return (self._finish(after) if scan else []), []
 
@@ -717,15 +744,27 @@ class Writer:
             unroll = unrolling([*kernel.element, *kernel.combine])
             outs = self.outs if scan else ()
 
-            def row(pointers):
+            def rows(group):
                 def one(known, i, mask):
-                    for k in ahead:
-                        self.access.prefetch(k, code.at(pointers[k], ahead[k]), i)
-                    return fold(known, i, mask)
+                    for pointers in group:
+                        for k, step in ahead.items():
+                            beyond = code.at(pointers[k], code.mul(step, len(group)))
+                            self.access.prefetch(k, beyond, i)
+                    return fold(known if together else [known], i, mask)
 
-                return self._run(count, pointers, self.ins, outs, one, unroll=unroll)
+                loads = None
+                if together:
+                    loads = Rows([Loads(self, *self._sources(count, p, self.ins)) for p in group])
+                steps = 1 if len(group) > 1 else unroll
+                self._run(count, group[0], self.ins, outs, one, unroll=steps, loads=loads)
+                return []
 
-            self._folded(pointers, [], row, self.all if scan else self.ins)
+            together = self._together(unroll)
+            if together:
+                self._folded_together(pointers, rows, self.ins)
+            else:
+                moving = self.all if scan else self.ins
+                self._folded(pointers, [], lambda pointers: rows([pointers]), moving)
             if not scan:
                 self._run(
                     count,
@@ -736,6 +775,13 @@ class Writer:
                 )
 
         self._walk(self.tile, tile)
+
+    def _together(self, unroll: int) -> bool:
+        """Whether a pass over a tile's states takes several folded rows: short bodies would spend
+        their time on the states. Rows that are gathered share one buffer."""
+        ways = {self.operands[k].way for k in self.ins if k < len(self.operands)}
+        folds = self.kernel.kind == "reduce" and self.variant.second
+        return folds and unroll > 1 and ways <= {"U", "Z"}
 
 
 def accumulators(kernel: Kernel) -> int:

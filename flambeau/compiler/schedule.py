@@ -15,7 +15,16 @@ from flambeau.ir import Kernel, Reduce, load, position, state, topological
 from flambeau.types import DType, Layout
 
 from .access import Operand
-from .loops import COLUMNS, HEADER, STRIDED_TILE, TILE, Variant, accumulators, tile_rows
+from .loops import (
+    COLUMNS,
+    HEADER,
+    STRIDED_TILE,
+    TILE,
+    Variant,
+    accumulators,
+    tile_rows,
+    unrolling,
+)
 from .target import Target
 
 LINE = 64  # bytes of a cache line
@@ -204,6 +213,12 @@ def _streams(request: Request, output: int, way: str) -> bool:
     return way == "U" and size % request.target.vector_bytes == 0
 
 
+def _computes(kernel: Kernel) -> bool:
+    """Whether bodies take longer than their operands: only then is memory idle meanwhile."""
+    body = kernel.body if kernel.kind == "pointwise" else [*kernel.element, *kernel.combine]
+    return unrolling(body) == 1
+
+
 def pack(nest: Nest, count: int, offsets, operands: int, places=(), ahead=()) -> bytes:
     """The descriptor that `loops` documents."""
     record = 1 + 2 * operands
@@ -227,7 +242,8 @@ def stage(
     uses_position = len(strides) > len(placed)
     where = ("S" if strides[-1] else "Z") if uses_position else ""
     split = len(request.outputs)
-    ahead = {k: n for k, n in enumerate(request.ahead) if n and way[k] == "U" and mode in RUNS}
+    asks = any(request.ahead) and mode in RUNS and _computes(request.kernel)
+    ahead = {k: n for k, n in enumerate(request.ahead) if n and way[k] == "U" and asks}
     variant = Variant(
         mode,
         tuple(placed[:split]),

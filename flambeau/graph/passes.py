@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from flambeau import ir
@@ -146,39 +145,6 @@ def _is_short(instruction) -> bool:
     return instruction.operands[0].layout.numel <= SHORT
 
 
-STREAM = 1 << 23  # bytes of a result that is hardly in the cache when somebody reads it
-
-
-def past_cache(program: Program) -> Program:
-    """Large results that nobody reads again here are written past the cache, which then need not
-    be filled with what is overwritten.
-    """
-    read: set[Buffer] = set()
-    out = []
-    for instruction in reversed(program.instructions):
-        if isinstance(instruction, Loop):
-            instruction = _streamed([instruction], read)[0]
-        elif isinstance(instruction, Rows):
-            instruction = instruction.of(_streamed(instruction.loops, read))
-        read |= {o.buffer for o in instruction.reads}
-        out.append(instruction)
-    return Program(out[::-1], program.results, program.numbers)
-
-
-def _streamed(loops: Sequence[Loop], read: set[Buffer]) -> list[Loop]:
-    read = read | {o.buffer for loop in loops for o in loop.reads}
-    return [
-        loop._replace(
-            streams=tuple(
-                k
-                for k, o in enumerate(loop.writes)
-                if o.layout.nbytes >= STREAM and o.buffer not in read
-            )
-        )
-        for loop in loops
-    ]
-
-
 PASSES = (
     simplified,
     without_copies,
@@ -191,5 +157,4 @@ PASSES = (
     by_rows,
     without_dead_outputs,
     together,
-    past_cache,
 )

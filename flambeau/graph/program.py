@@ -54,16 +54,13 @@ def _brief(layout: Layout) -> str:
 
 
 class Loop(NamedTuple):
-    """A kernel in loop IR; `operands` are its outputs, then its inputs. `streams` are numbers of
-    outputs that are large and not read soon.
-    """
+    """A kernel in loop IR; `operands` are its outputs, then its inputs."""
 
     kernel: ir.Kernel
     operands: tuple[Operand, ...]
     axes: tuple[int, ...] = ()
     places: tuple = ()
     counter: tuple | None = None
-    streams: tuple[int, ...] = ()
 
     @property
     def writes(self) -> tuple[Operand, ...]:
@@ -82,9 +79,8 @@ class Loop(NamedTuple):
         layouts = tuple(o.layout for o in self.operands)
         starts = tuple(o.start for o in self.operands)
         return Work(
-            self.kernel, layouts, tuple(sources), self.axes, self.places, starts, self.counter,
-            self.streams,
-        )  # fmt: skip
+            self.kernel, layouts, tuple(sources), self.axes, self.places, starts, self.counter
+        )
 
     def __repr__(self) -> str:
         outs, ins = ", ".join(map(repr, self.writes)), ", ".join(map(repr, self.reads))

@@ -22,6 +22,7 @@ from .statistics import moments
 from .views import channels_before, channels_behind
 
 FLOAT64 = by_name("float64")
+_SHORT = 4096  # elements whose sum a result's own type holds: lanes share them out
 
 
 def _spread(buffer: Buffer, shape) -> Buffer:
@@ -54,11 +55,39 @@ def _build_centred(steps, x, weight, bias, dim, eps):
         spread_of = squares / ir.cast(n, FLOAT64)
         return middle, 1.0 / ir.sqrt(spread_of + eps), spread_of
 
-    steps.reduce(fold._replace(finish=finish), [x], dim, [mean, scale, variance])
+    if inner is not FLOAT64 and math.prod(shape[d] for d in dim) <= _SHORT:
+        _short_moments(steps, x, dim, eps, (mean, scale, variance))
+    else:
+        steps.reduce(fold._replace(finish=finish), [x], dim, [mean, scale, variance])
     more, affine = _affine(x, weight, bias)
     steps.pointwise(
         lambda v, m, s, *rest: affine((v - m) * s, *rest), [x, mean, scale, *more], [out]
     )
+
+
+def _short_moments(steps, x, dim, eps, outputs):
+    """Mean, then squares of what is left without it: no digits cancel, so that the sums need no
+    wider type, whose conversions cost more than another pass over a row in the cache."""
+    mean, scale, variance = outputs
+    inner = mean.dtype
+
+    def fold(element, finish):
+        return Fold(
+            ((0, inner),),
+            lambda *x: (ir.cast(element(*x), inner),),
+            lambda a, b: (a[0] + b[0],),
+            lambda s, n: finish(_share(s[0], n)),
+        )
+
+    steps.reduce(fold(lambda v: v, lambda middle: (middle,)), [x], dim, [mean])
+    square = fold(
+        lambda v, m: (v - m) * (v - m), lambda spread: (1.0 / ir.sqrt(spread + eps), spread)
+    )
+    steps.reduce(square, [x, mean], dim, [scale, variance])
+
+
+def _share(total, n):
+    return ir.cast(total, FLOAT64) / ir.cast(n, FLOAT64)
 
 
 def _build_rms(steps, x, weight, dim, eps):
@@ -74,19 +103,17 @@ def _build_rms(steps, x, weight, dim, eps):
     steps.pointwise(lambda v, s, *rest: affine(v * s, *rest), [x, scale, *more], [out])
 
 
-def _two_sums(inner, first, second, mean=True):
-    """The means of two values, or their sums."""
+def _two_sums(inner, first, second, count, mean=True):
+    """The means of two values of `count` elements, or their sums."""
+    wide = inner if count <= _SHORT else FLOAT64
 
     def element(*x):
-        return ir.cast(first(*x), FLOAT64), ir.cast(second(*x), FLOAT64)
+        return ir.cast(first(*x), wide), ir.cast(second(*x), wide)
 
     def finish(s, n):
-        count = ir.cast(n, FLOAT64) if mean else ir.const(1.0, FLOAT64)
-        return s[0] / count, s[1] / count
+        return (_share(s[0], n), _share(s[1], n)) if mean else s
 
-    return Fold(
-        ((0, FLOAT64), (0, FLOAT64)), element, lambda a, b: (a[0] + b[0], a[1] + b[1]), finish
-    )
+    return Fold(((0, wide), (0, wide)), element, lambda a, b: (a[0] + b[0], a[1] + b[1]), finish)
 
 
 def _build_centred_backward(steps, grad, x, mean, scale, weight, dim):
@@ -107,7 +134,8 @@ def _centred_steps(steps, operands, weight, dim, out):
 
     operands = [*operands, *more]
     level, slope = (steps.scratch(reduced(shape, dim), inner) for _ in range(2))
-    steps.reduce(_two_sums(inner, weighted, product), operands, dim, [level, slope])
+    count = math.prod(shape[d] for d in dim)
+    steps.reduce(_two_sums(inner, weighted, product, count), operands, dim, [level, slope])
 
     def body(lv, sl, g, v, m, s, *rest):
         return s * (weighted(g, v, m, s, *rest) - lv - (v - m) * s * sl)
@@ -248,7 +276,8 @@ def _build_whole_backward(steps, grad, x, mean, scale, weight, pieces):
     weight = weight and Buffer(steps.plain((columns,), weight.dtype), weight.source)
     slopes, levels = (steps.result((pieces, 1, columns), inner) for _ in range(2))
     _centred_steps(steps, operands, weight, (2,), out)
-    fold = _two_sums(inner, lambda g, v, m, s: g * ((v - m) * s), lambda g, v, m, s: g, False)
+    slope = lambda g, v, m, s: g * ((v - m) * s)  # noqa: E731
+    fold = _two_sums(inner, slope, lambda g, v, m, s: g, height, mean=False)
     steps.reduce(fold, operands, (1,), [slopes, levels])
 
 
@@ -285,9 +314,10 @@ def _build_even_backward(steps, grad, x, mean, scale, weight, dim):
         g = ir.cast(g, inner)
         return g * ((v - m) * s), g
 
-    fold = _two_sums(inner, lambda *y: wide(*y)[0], lambda *y: wide(*y)[1], False)
+    count = math.prod(shape[d] for d in dim)
+    fold = _two_sums(inner, lambda *y: wide(*y)[0], lambda *y: wide(*y)[1], count, mean=False)
     steps.reduce(fold, operands, dim, [slopes, levels])
-    share = 1.0 / max(math.prod(shape[d] for d in dim), 1)
+    share = 1.0 / max(count, 1)
     more, affine = _affine(x, weight, None)
 
     def body(slope, level, g, v, m, s, *rest):
@@ -333,9 +363,8 @@ def _gradients(
         parameters = [p for p in (weight, bias) if p is not None]
         pieces = _pieces(x.layout, dim, parameters) if all(needs) and parameters else 0
         if pieces:
-            plain = [y.contiguous().resolve_neg() for y in (grad_result, x, mean, scale)]
-            row = weight if weight is None else weight.contiguous()
-            total, *sums = whole_backward(*plain, row, pieces)
+            plain = [_plain(y) for y in (grad_result, x, mean, scale, weight)]
+            total, *sums = whole_backward(*plain, pieces)
             sums = [part.sum((0, 1)) for part in sums]
         elif parameters and all(needs) and _is_even(x.layout, dim, parameters):
             total, *sums = even_backward(grad_result, x, mean, scale, weight, dim)
@@ -351,6 +380,13 @@ def _gradients(
         if parameter is not None:
             found.append(part if part is None else _as_parameter(part, parameter.layout))
     return found
+
+
+def _plain(y):
+    """The tensor, or what it says in row-major order."""
+    if y is None or (y.layout.contiguous and not y.layout.neg):
+        return y
+    return y.contiguous().resolve_neg()
 
 
 def _as_parameter(part, layout):

@@ -310,7 +310,10 @@ class InRows(NamedTuple):
         near = {s: row_bytes(y, rows) for w in self.works for s, y in w.pairs()}
         block = runtime.block_of(sum(near.values()), total)
         ahead = self._ahead(block)
-        plans = [w.plan(rows, ahead[k]) for k, w in enumerate(self.works) if isinstance(w, Work)]
+        read = {s for w in self.works for s in w.sources[w.outputs :]}
+        plans = [
+            w.plan(rows, ahead[k], read) for k, w in enumerate(self.works) if isinstance(w, Work)
+        ]
         built = iter(compiler.link(plans))
         met = list(dict.fromkeys(s for w in self.works for s in w.sources if s not in self.inner))
         places = {s: k for k, s in enumerate(met)}

@@ -14,6 +14,7 @@ _SLOT_TYPES = {
     complex: by_name("complex128"),
 }
 _RELEASE = 50_000  # ns of estimated work from which the GIL is released
+STREAM = 1 << 23  # bytes of a result that is hardly in the cache when somebody reads it
 
 
 def broadcast(shapes) -> tuple[int, ...]:
@@ -105,7 +106,6 @@ class Work(NamedTuple):
     from, as in `runtime.Stage`.
 
     `operands` are the layouts of outputs, then inputs; `starts` are bytes to their first elements.
-    `streams` are numbers of outputs that nobody reads soon.
     """
 
     kernel: ir.Kernel
@@ -115,7 +115,6 @@ class Work(NamedTuple):
     places: tuple = ()
     starts: tuple[int, ...] | None = None
     counter: tuple | None = None
-    streams: tuple[int, ...] = ()
 
     @property
     def outputs(self) -> int:
@@ -126,9 +125,17 @@ class Work(NamedTuple):
         """(source, layout) of each operand."""
         return zip(self.sources, self.operands, strict=True)
 
-    def plan(self, rows: int = 0, ahead=()) -> compiler.Plan:
-        """How the kernel runs; for `rows` and `ahead` see `compiler.plan`."""
-        count = len(self.kernel.outputs)
+    def streams(self, read=()) -> tuple[int, ...]:
+        """Numbers of the outputs that are written past the cache: the large ones that this kernel
+        does not read, nor those beside it, which `read` from these sources."""
+        count = self.outputs
+        near = {*read, *self.sources[count:]}
+        pairs = enumerate(zip(self.sources[:count], self.operands, strict=False))
+        return tuple(k for k, (s, made) in pairs if made.nbytes >= STREAM and s not in near)
+
+    def plan(self, rows: int = 0, ahead=(), read=()) -> compiler.Plan:
+        """How the kernel runs; for `rows` and `ahead` see `compiler.plan`, for `read` `streams`."""
+        count = self.outputs
         return compiler.plan(
             self.kernel,
             self.operands[:count],
@@ -138,7 +145,7 @@ class Work(NamedTuple):
             counter=self.counter,
             rows=rows,
             ahead=ahead,
-            streams=self.streams,
+            streams=self.streams(read),
         )
 
     def stages(self, built: compiler.Built, fresh: list) -> list[runtime.Stage]:
