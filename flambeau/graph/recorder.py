@@ -16,7 +16,7 @@ from .joint import Pair
 from .pace import Paces
 from .program import Program
 from .state import Guard, Watch, identity, nodes_behind
-from .variant import Grads, Variant, consumed, shape_of
+from .variant import Grads, Variant, consumed, rebuilding
 
 
 class Recorder:
@@ -84,7 +84,7 @@ class Recorder:
             if any(a is not b for a, b in zip(before, identity(tensor), strict=True)):
                 raise Broken("a tensor that was there got a history, a shape or memory")
         leaving: list[Any] = []
-        rebuild = shape_of(result, leaving, self._tensors, watch.was_there)
+        rebuild = rebuilding(result, leaving, self._tensors, watch.was_there)
         grads = Grads(capture, watch, self._tensors)
         tensors = [*self._tensors, *(t._grad if g is None else g for t, g in grads.given)]
         self._name_arguments(tensors)

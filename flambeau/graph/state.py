@@ -592,6 +592,10 @@ class Guard:
             return not self._slow or all(read.same() for read in self._slow)
         return self._equal()
 
+    def changed(self) -> str | None:
+        """The name of the first value that is not what it was."""
+        return next((f"{read.key!r}" for read in self._reads if not read.same()), None)
+
     def _equal(self) -> bool:
         return all(
             t.layout is layout and (t._node is not None) is wanted

@@ -122,7 +122,7 @@ class Variant:
         return self._rebuild(made, tensors)
 
 
-def shape_of(value, leaving: list[Any], arguments, was_there) -> Callable[[Any, Any], Any]:
+def rebuilding(value, leaving: list[Any], arguments, was_there) -> Callable[[Any, Any], Any]:
     """A function that gives the result again, from other tensors and arguments. Raises Broken for
     results that hold what cannot be made again.
     """
@@ -132,13 +132,13 @@ def shape_of(value, leaving: list[Any], arguments, was_there) -> Callable[[Any, 
         return lambda made, tensors: value
     kind: Any = type(value)
     if isinstance(value, tuple | list) and kind.__new__ in (tuple.__new__, list.__new__):
-        parts = [shape_of(v, leaving, arguments, was_there) for v in value]
+        parts = [rebuilding(v, leaving, arguments, was_there) for v in value]
         return lambda made, tensors: kind([part(made, tensors) for part in parts])
     if isinstance(value, tuple) and hasattr(value, "_fields"):
-        parts = [shape_of(v, leaving, arguments, was_there) for v in value]
+        parts = [rebuilding(v, leaving, arguments, was_there) for v in value]
         return lambda made, tensors: kind(*[part(made, tensors) for part in parts])
     if kind in (dict, collections.OrderedDict):
-        items = {k: shape_of(v, leaving, arguments, was_there) for k, v in value.items()}
+        items = {k: rebuilding(v, leaving, arguments, was_there) for k, v in value.items()}
         return lambda made, tensors: kind((k, part(made, tensors)) for k, part in items.items())
     raise Broken(f"the function returns a {kind.__name__}")
 
@@ -173,10 +173,10 @@ def unmade(result: Any) -> int | None:
         result = result[1]  # with the mark of a part
     for k, value in enumerate(result if isinstance(result, tuple) else ()):
         try:
-            shape_of(value, [], (), lambda _: False)
+            rebuilding(value, [], (), lambda _: False)
         except Broken:
             return k
     return None
 
 
-__all__ = ["Grads", "Unfit", "Variant", "consumed", "shape_of", "unmade"]
+__all__ = ["Grads", "Unfit", "Variant", "consumed", "rebuilding", "unmade"]
