@@ -171,6 +171,8 @@ class Capture:
             return  # the tensor itself: nothing happened
         fresh = [t for t in made if t._storage.serial >= self._start]
         fresh = [t for t in fresh if id(t._storage) not in self._buffers]
+        if any(t.layout.device.type == "meta" for t in made):
+            return self.end(f"{op.name} gave a tensor without memory")
         if op.name in MEMORY_ONLY:
             for t in fresh:
                 self._add(t._storage).empty = True

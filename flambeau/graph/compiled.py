@@ -110,10 +110,11 @@ class Compiled:
             casts = casting.get_autocast_dtype("cpu"), casting.is_autocast_cache_enabled()
         tensors: list[Any] = []
         objects: list[Any] = []
+        defaults = modes.defaults
         try:
             named = key_of(kwargs, tensors, objects) if kwargs else None
             given = key_of(args, tensors, objects)
-            key = modes.state.grad, modes.defaults.dtype, given, named, casts
+            key = modes.state.grad, defaults.dtype, defaults.device, given, named, casts
             entry = self._entries.get(key)
         except TypeError as reason:  # an argument that has no key
             self._say(str(reason))
@@ -156,10 +157,10 @@ class Compiled:
         if entry.calls == 1 and not self._is_worth_a_try(args):
             return (self._instead or self._function)(*args, **kwargs)
         if len(entry.variants) >= config.recompile_limit:
-            changed = entry.variants[0].guard.changed() if entry.variants else None
+            why = entry.variants[0].guard.changed() if entry.variants else "the limit"
             self._note(
-                f"has {len(entry.variants)} programs for such arguments, and runs as it is "
-                f"where none fits{changed and f': {changed} has changed' or ''}"
+                f"has {len(entry.variants)} programs for such arguments, and runs as it is where "
+                f"none fits: {why} is not what it was"
             )
             return self._function(*args, **kwargs)
         if not capturing.acquire(blocking=False):  # another thread captures

@@ -83,18 +83,19 @@ class Grads:
 
 
 class Unfit(Exception):
-    """A program cannot be used for gradients that are there now."""
+    """A program cannot be used for these arguments, or gradients that are there now."""
 
 
 class Variant:
     """A program, when it holds, and how what it gives reaches the user."""
 
-    def __init__(self, program, fixed, pair, guard, rebuild, count, grads, paces):
+    def __init__(self, program, fixed, pair, guard, rebuild, count, grads, paces, held):
         self._program, self._fixed, self._pair, self.guard = program, fixed, pair, guard
         self.executables: list[Executable] = []
         self._rebuild, self._count, self._grads, self._paces = rebuild, count, grads, paces
         self._parameters = [t for t, _ in grads.made]
         self._dropped = [*self._parameters, *grads.gone]
+        self._held = held  # memory that the function reaches otherwise than by its arguments
 
     def build(self) -> None:
         """Makes the program ready to run: this is what takes time."""
@@ -107,6 +108,9 @@ class Variant:
 
     def run(self, tensors):
         """Runs the program on arguments that are these tensors."""
+        for t in tensors:
+            if id(t._storage) in self._held:
+                raise Unfit
         tensors = self._grads.present(tensors)
         numbers = self._paces.numbers()
         for tensor in self._dropped:  # their memory is free for the new ones

@@ -364,7 +364,9 @@ def settings_that_are_asked(compile):
 
 @scenario
 def settings_of_print_and_finfo(compile):
-    function = compile(lambda x: x * (torch.get_default_dtype() is torch.float32) + torch.finfo().bits)
+    function = compile(
+        lambda x: x * (torch.get_default_dtype() is torch.float32) + torch.finfo().bits
+    )
     out = often(function, x4())
     torch.set_default_dtype(torch.float64)
     return out + often(function, torch.ones(4, dtype=torch.float32))
@@ -506,7 +508,7 @@ def stepped(optimizer_of):
 
 @scenario
 def groups_of_optimizers(compile):
-    weight, optimizer, step = stepped(lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9))
+    _, optimizer, step = stepped(lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9))
     function = compile(step)
     out = often(function, x4())
     optimizer.param_groups[0]["lr"] = 0.1
@@ -725,8 +727,8 @@ def layouts_of_arguments(compile):
 
     function, x = compile(body), torch.arange(24.0).view(2, 3, 4)
     out = []
-    for view in (x, x.transpose(0, 1), x[:, 1:], x[..., ::2], x.expand(2, 3, 4), x[:1], x[1:],
-                 x[:0], x[:, :0], x.permute(2, 1, 0), torch.ones(1, 1, 1).expand(2, 3, 4)):  # fmt: skip
+    views = [x, x.transpose(0, 1), x[:, 1:], x[..., ::2], x.expand(2, 3, 4), x[:1], x[1:]]
+    for view in (*views, x[:0], x[:, :0], x.permute(2, 1, 0), torch.ones(1, 1, 1).expand(2, 3, 4)):
         out += often(function, view)
     return out
 
@@ -852,13 +854,109 @@ def gradients_and_buffers(compile):
     out += often(function, x4())
     weight.grad.zero_()
     out += often(function, x4())
-    weight.grad = weight.grad.to_sparse() if False else torch.zeros(4, 1).expand(4, 4)[0]
+    weight.grad = torch.arange(8.0)[::2]
     return out + often(function, x4())
+
+
+@scenario
+def attributes_that_are_missing(compile):
+    flags = types.SimpleNamespace()
+
+    def asked(x):
+        return x * (2 if hasattr(flags, "double") else 1) + getattr(flags, "shift", 0)
+
+    def tried(x):
+        try:
+            return x + flags.more
+        except AttributeError:
+            return x
+
+    functions = compile(asked), compile(tried)
+    out = []
+    for name, value in (
+        ("unused", 0),
+        ("double", 1),
+        ("shift", 3),
+        ("more", 5.0),
+        ("double", None),
+    ):
+        if value is None:
+            delattr(flags, name)
+        else:
+            setattr(flags, name, value)
+        for function in functions:
+            out += often(function, x4())
+    return out
+
+
+@scenario
+def methods_of_layers(compile):
+    model = nn.Sequential(linear(), nn.ReLU())
+    function = compile(model)
+    out = often(function, -x4())
+    before = nn.ReLU.forward
+    try:
+        nn.ReLU.forward = lambda self, x: x * 3
+        out += often(function, -x4())
+    finally:
+        nn.ReLU.forward = before
+    out += often(function, -x4())
+    model[0].forward = lambda x: x + 100
+    return out + often(function, -x4())
+
+
+@scenario
+def order_of_modules(compile):
+    model = nn.ModuleDict({"a": linear(), "b": nn.ReLU()})
+    ordered = collections.OrderedDict(first=lambda x: x * 2, second=lambda x: x + 1)
+
+    def body(x):
+        for module in model.values():
+            x = module(x)
+        for function in ordered.values():
+            x = function(x)
+        return x
+
+    function = compile(body)
+    out = often(function, -x4())
+    model["a"] = model.pop("a")
+    out += often(function, -x4())
+    ordered.move_to_end("first")
+    return out + often(function, -x4())
+
+
+@scenario
+def arguments_that_are_parameters(compile):
+    weight = torch.ones(4)
+
+    def body(x):
+        x.add_(1)
+        return weight * 2
+
+    function = compile(body)
+    out = often(function, x4())
+    out += often(function, weight)
+    return [*out, *often(function, weight[:]), *often(function, x4()), values(weight)]
+
+
+@scenario
+def defaults_that_are_changed(compile):
+    def helper(x, table=[1.0], options={"k": 2.0}):  # noqa: B006 - that is the point
+        return x * table[0] + options["k"]
+
+    function, direct = compile(lambda x: helper(x)), compile(helper)
+    out = often(function, x4()) + often(direct, x4())
+    helper.__defaults__[0][0] = 4.0
+    out += often(function, x4()) + often(direct, x4())
+    helper.__defaults__[1]["k"] = 5.0
+    return out + often(function, x4()) + often(direct, x4())
 
 
 @pytest.mark.parametrize("run", SCENARIOS, ids=lambda f: f.__name__)
 def test_what_changes_between_calls(run):
     def start():
+        torch.set_default_dtype(torch.float32)
+        torch.use_deterministic_algorithms(False)
         torch.manual_seed(0)
         random.seed(0)
         numpy.random.seed(0)
