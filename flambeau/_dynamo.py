@@ -1,7 +1,7 @@
 """What programs ask of PyTorch's `torch._dynamo`: it is `torch.compiler` here."""
 
 from flambeau._base import annotations, missing
-from flambeau.graph import reset
+from flambeau.graph import config, reset
 
 allow_in_graph = assume_constant_result = annotations.unchanged
 disable, graph_break, is_compiling = (
@@ -13,6 +13,7 @@ __getattr__ = missing(globals())
 __all__ = [
     "allow_in_graph",
     "assume_constant_result",
+    "config",
     "disable",
     "graph_break",
     "is_compiling",

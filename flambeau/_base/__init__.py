@@ -5,12 +5,14 @@ from .errors import explain
 from .handle import RemovableHandle
 from .knobs import DECLARATIONS, Knobs, knobs
 from .lazy import numpy
+from .memo import Memo
 from .names import PACKAGE, missing, nearest, public_name
 from .version import TORCH_VERSION, VERSION, TorchVersion
 
 __all__ = [
     "DECLARATIONS",
     "Knobs",
+    "Memo",
     "PACKAGE",
     "RemovableHandle",
     "TORCH_VERSION",

@@ -1,12 +1,13 @@
 """From a kernel and the layouts of its operands to machine code and the calls to make."""
 
 import hashlib
+import math
 import re
 import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from flambeau._base import knobs
+from flambeau._base import Memo, knobs
 from flambeau.ir import Kernel, verify
 from flambeau.runtime import jit
 from flambeau.types import Layout
@@ -56,6 +57,7 @@ class Plan(NamedTuple):
 
 
 _addresses: dict[tuple, int] = {}
+_plans = Memo(8192)
 _host: list[Target] = []
 
 
@@ -94,15 +96,20 @@ def plan(
         )
     if knobs.verify:
         verify(kernel)
-    slots = tuple(range(len(outputs) + len(inputs)))
-    count = 1
-    for axis in axes:
-        count *= inputs[0].shape[axis]
     if "loops" in knobs.show:
         print(kernel, file=sys.stderr)
+    axes, places, ahead, streams = tuple(axes), tuple(places), tuple(ahead), tuple(streams)
     if knobs.backend == "interpret":
-        call = plain.Call(kernel, outputs, inputs, tuple(axes), tuple(places), counter, rows)
+        call = plain.Call(kernel, outputs, inputs, axes, places, counter, rows)
         return Plan([], [], target, call)
+    key = kernel.key, outputs, inputs, axes, target, places, counter, rows, ahead, streams
+    given = kernel, outputs, inputs, axes, target, places, counter, rows, ahead, streams
+    return _plans.get_or(key, _planned, *given)
+
+
+def _planned(kernel, outputs, inputs, axes, target, places, counter, rows, ahead, streams) -> Plan:
+    count = math.prod(inputs[0].shape[axis] for axis in axes)
+    slots = tuple(range(len(outputs) + len(inputs)))
     request = Request(kernel, slots, count, target, rows, counter, ahead, streams)
     if kernel.kind == "indexed":
         return Plan(indexed(request, outputs, inputs, axes, places), [], target)

@@ -11,6 +11,7 @@ from .graphs import (
     make_graphed_callables,
 )
 from .library import load_compiled_function
+from .limits import config
 
 CUDAGraph = Graph
 
@@ -18,6 +19,7 @@ __all__ = [
     "CUDAGraph",
     "Graph",
     "compile",
+    "config",
     "cudagraph_mark_step_begin",
     "graph",
     "graph_pool_handle",

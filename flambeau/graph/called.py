@@ -66,9 +66,16 @@ def key_of(value, tensors, objects):
     return kind, id(value)
 
 
-def _first(tensors, tensor) -> int:
-    """The number of the first argument on the same memory."""
-    return next(k for k, t in enumerate(tensors) if t._storage is tensor._storage)
+def _first(tensors, tensor) -> Any:
+    """The number of the first argument on the same memory; where that is another, also how they
+    lie there, and which argument is the same object.
+    """
+    storage = tensor._storage
+    number = next(k for k, t in enumerate(tensors) if t._storage is storage)
+    if tensors[number] is tensor:
+        return number
+    same = next(k for k, t in enumerate(tensors) if t is tensor)
+    return number, tensor.offset - tensors[number].offset, same
 
 
 def name_of(function: Any) -> str:

@@ -15,7 +15,7 @@ from types import FrameType
 from typing import Any
 
 from flambeau import ir, runtime
-from flambeau._base import is_ours, user_line
+from flambeau._base import Memo, is_ours, user_line
 from flambeau.ops import Convolve, InRows, Multiply, Work, modes, perform_plainly, record_of
 from flambeau.tensor import Tensor
 from flambeau.types import by_name
@@ -50,10 +50,21 @@ class unseen:
         self._outer = sys.getprofile()
         if callable(self._outer):
             sys.setprofile(None)
+        return self
 
     def __exit__(self, *exception):
         if callable(self._outer):
             sys.setprofile(self._outer)
+
+    def calls(self, function, *args):
+        """Calls a function in which the user's may run, or tensors are made of Python's values."""
+        if not callable(self._outer):
+            return function(*args)
+        sys.setprofile(self._outer)
+        try:
+            return function(*args)
+        finally:
+            sys.setprofile(None)
 
 
 class Capture:
@@ -116,26 +127,28 @@ class Capture:
 
     def process(self, op, args, target):
         """Performs an op; its parts are seen as well, and it is recorded where it is no launch."""
+        with unseen() as hidden:
+            return self._process(hidden, op, args, target)
+
+    def _process(self, hidden, op, args, target):
         if self.broken is not None or target is not None:
-            return perform_plainly(op, args, target)
+            return hidden.calls(perform_plainly, op, args, target)
         self._performing = op.name
         for a in args:
             if isinstance(a, runtime.Generator):
                 self.give(record_of(a))  # is made at its first use
-        if op.family in ("composite", "contraction"):  # products may copy their operands first
-            with modes.interpreting(self):
-                return op.slow(args)
         if op.name in DATA_DEPENDENT:
             self.end(f"the shape of what {op.name} gives depends on the data")
             return op.slow(args)
-        if op.family == "chain":  # which may have no kernels for these arguments, but a body
+        plan = None if op.family == "composite" else op.known(args)
+        # Products may copy their operands first; a chain may have no kernels, but a body.
+        if op.family in ("composite", "contraction", "chain"):
             with modes.interpreting(self):
-                return op.slow(args)
+                return hidden.calls(op.slow, args) if plan is None else plan(*args)
         before = self._launches
         versions = [(t, t._storage.version) for t in tensors_of(args)]
         self._number_slots = self._numbers_of(op, args) if self._numbers_of else None
-        with unseen():  # no function of the user's runs below
-            result = op.slow(args)
+        result = op.slow(args) if plan is None else plan(*args)
         self._number_slots = None
         if self._launches == before and op.family != "view" and self.broken is None:
             self._perform_on_host(op, args, result, versions)
@@ -158,6 +171,8 @@ class Capture:
             return  # the tensor itself: nothing happened
         fresh = [t for t in made if t._storage.serial >= self._start]
         fresh = [t for t in fresh if id(t._storage) not in self._buffers]
+        if any(t.layout.device.type == "meta" for t in made):
+            return self.end(f"{op.name} gave a tensor without memory")
         if op.name in MEMORY_ONLY:
             for t in fresh:
                 self._add(t._storage).empty = True
@@ -360,8 +375,7 @@ def _operands(work: Work | Multiply | Convolve, found) -> tuple[Operand, ...]:
     )
 
 
-_filled: dict[tuple, ir.Kernel] = {}
-FILLED = 4096  # so many kernels are remembered
+_filled = Memo(4096)
 
 
 def filled(kernel: ir.Kernel, numbers) -> ir.Kernel:
@@ -370,12 +384,7 @@ def filled(kernel: ir.Kernel, numbers) -> ir.Kernel:
         return kernel
     given = tuple([v if isinstance(v, ir.Expr) else bits(v) for v in numbers.values()])
     key = kernel.key, kernel.name, tuple(numbers), given
-    made = _filled.get(key)
-    if made is None:
-        if len(_filled) >= FILLED:
-            _filled.clear()
-        made = _filled[key] = _with_numbers(kernel, numbers)
-    return made
+    return _filled.get_or(key, _with_numbers, kernel, numbers)
 
 
 def _with_numbers(kernel: ir.Kernel, numbers) -> ir.Kernel:

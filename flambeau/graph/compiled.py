@@ -26,14 +26,13 @@ from .dynamic import Sizes
 from .execute import KernelFailed
 from .joint import bounded
 from .library import SavedFunction, aot_compile, bind
+from .limits import config
 from .recorder import NotYet, Recorder
 from .report import shown
 from .split import Source, blamed, reading, source_of, split
 from .state import PLAIN, exactly
 from .variant import Unfit, Variant, unmade
 
-VARIANTS = 16  # programs of one key; more means that something changes with every call
-KEYS = 1024  # so many kinds of arguments are remembered
 UNITS = 256  # callables that a function in parts compiles by themselves
 COUNT = 4  # keys after which numbers that were never the same are taken to count
 ANYWAY = (5, 50, 500)  # keys that are captured when first met: arguments may never come again
@@ -44,10 +43,11 @@ capturing = threading.RLock()  # what watches launches sees those of all threads
 class Entry:
     """What is known for one key: how often it was called, and its programs."""
 
-    __slots__ = ("calls", "job", "objects", "reason", "tries", "variants")
+    __slots__ = ("calls", "job", "objects", "reason", "tries", "used", "variants")
 
     def __init__(self, objects: list[Any]) -> None:
         self.calls, self.tries, self.variants = 0, 0, list[Variant]()
+        self.used = False  # since somebody looked for what can go
         self.objects = objects  # whose identity is in the key: nothing else may get it
         self.reason: str | None = None
         self.job: Job | None = None  # the latest in the background
@@ -110,10 +110,11 @@ class Compiled:
             casts = casting.get_autocast_dtype("cpu"), casting.is_autocast_cache_enabled()
         tensors: list[Any] = []
         objects: list[Any] = []
+        defaults = modes.defaults
         try:
             named = key_of(kwargs, tensors, objects) if kwargs else None
             given = key_of(args, tensors, objects)
-            key = modes.state.grad, modes.defaults.dtype, given, named, casts
+            key = modes.state.grad, defaults.dtype, defaults.device, given, named, casts
             entry = self._entries.get(key)
         except TypeError as reason:  # an argument that has no key
             self._say(str(reason))
@@ -122,6 +123,7 @@ class Compiled:
             entry = self._remember(key, objects)
         for variant in entry.variants:
             if variant.guard():
+                entry.used = True
                 try:
                     return variant.run(tensors)
                 except Unfit:
@@ -131,10 +133,22 @@ class Compiled:
         return self._slowly(entry, tensors, args, kwargs)
 
     def _remember(self, key, objects) -> Entry:
-        if len(self._entries) >= KEYS:
-            self._entries.clear()
+        while len(self._entries) >= max(config.accumulated_recompile_limit, 1):
+            self._forget_one()
         entry = self._entries[key] = Entry([_held(o, self._entries, key) for o in objects])
         return entry
+
+    def _forget_one(self) -> None:
+        """Forgets the oldest key that was not used since it was last looked at."""
+        for key, entry in list(self._entries.items()):
+            self._entries.pop(key, None)
+            if not entry.used:
+                break
+            entry.used, self._entries[key] = False, entry
+        else:
+            self._entries.pop(key, None)
+        limit = config.accumulated_recompile_limit
+        self._note(f"has programs for {limit} kinds of arguments: the oldest make room")
 
     def _slowly(self, entry: Entry, tensors, args, kwargs):
         if entry.reason is not None or (entry.job is not None and not entry.job.over):
@@ -142,7 +156,12 @@ class Compiled:
         entry.calls += 1
         if entry.calls == 1 and not self._is_worth_a_try(args):
             return (self._instead or self._function)(*args, **kwargs)
-        if len(entry.variants) >= VARIANTS:
+        if len(entry.variants) >= config.recompile_limit:
+            why = entry.variants[0].guard.changed() if entry.variants else "the limit"
+            self._note(
+                f"has {len(entry.variants)} programs for such arguments, and runs as it is where "
+                f"none fits: {why} is not what it was"
+            )
             return self._function(*args, **kwargs)
         if not capturing.acquire(blocking=False):  # another thread captures
             return self._function(*args, **kwargs)
@@ -200,10 +219,14 @@ class Compiled:
 
     def _say(self, reason: str) -> None:
         """Says once why there is no program of the whole."""
-        if "breaks" in knobs.show and reason not in self._said:
-            self._said.add(reason)
-            done = "is not compiled" if self._instead in (None, self._function) else "is split"
-            print(f"{self._name} {done}: {reason}", file=sys.stderr)
+        done = "is not compiled" if self._instead in (None, self._function) else "is split"
+        self._note(f"{done}: {reason}")
+
+    def _note(self, text: str) -> None:
+        """Says something about the function once."""
+        if "breaks" in knobs.show and text not in self._said:
+            self._said.add(text)
+            print(f"{self._name} {text}", file=sys.stderr)
 
     def _is_worth_a_try(self, args: tuple) -> bool:
         """Whether arguments of a kind that was not seen before are captured at once. Most are not:

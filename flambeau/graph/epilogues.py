@@ -12,7 +12,7 @@ from typing import Any
 
 from flambeau._base import knobs
 
-from .fuse import REACH, fusable, joined, trimmed
+from .fuse import REACH, Entry, entry, fusable, joined, trimmed
 from .program import Buffer, Loop, Operand, Program, Sums
 
 # Operands as large as the result, beside the sums and it, that may come to an epilogue: lines of
@@ -25,36 +25,36 @@ def epilogues(program: Program) -> Program:
     as products are."""
     if knobs.backend == "interpret":
         return program
-    done: list[Any] = []
+    done: list[Entry] = []
     for instruction in program.instructions:
-        if not (fusable(instruction) and _join(done, instruction)):
-            done.append(instruction)
-    return Program(_without_dead(done, program.results), program.results, program.numbers)
+        new = entry(instruction)
+        if not (fusable(instruction) and _join(done, new)):
+            done.append(new)
+    kept = _without_dead([e.given for e in done], program.results)
+    return Program(kept, program.results, program.numbers)
 
 
-def _join(done: list[Any], loop: Loop) -> bool:
+def _join(done: list[Entry], new: Entry) -> bool:
     """Joins the loop to the latest product whose result it reads, where the one can be moved to the
     other."""
-    reads, writes = ({o.buffer for o in side} for side in (loop.reads, loop.writes))
+    loop, reads, writes = new
     between_reads: set[Buffer] = set()
     between_writes: set[Buffer] = set()
     for at in range(len(done) - 1, max(-1, len(done) - 1 - REACH), -1):
-        other = done[at]
-        ours = {o.buffer for o in other.writes}
-        if isinstance(other, Sums) and ours & reads:
-            theirs = {o.buffer for o in other.reads}
+        other, theirs, ours = done[at]
+        if isinstance(other, Sums) and not ours.isdisjoint(reads):
             early = not (between_writes & (reads | writes) or between_reads & writes)
             late = not (between_writes & (theirs | ours) or between_reads & ours)
             made = _joined(other, loop) if early or late else None
             if made is None:
                 return False
             if early:
-                done[at] = made
+                done[at] = entry(made)
             else:
                 del done[at]
-                done.append(made)
+                done.append(entry(made))
             return True
-        between_reads |= {o.buffer for o in other.reads}
+        between_reads |= theirs
         between_writes |= ours
     return False
 

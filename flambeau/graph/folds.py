@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from flambeau import ir
+from flambeau._base import Memo
 
 from .fuse import LARGEST, MOST, fusable, is_half, map_load, nest_by, refined
 from .program import Buffer, Loop, Operand, Program
@@ -63,25 +64,35 @@ def folded(maker: Loop, fold: Loop) -> Loop | None:
         return None
     order = [leading[0], *(k for k in range(len(added)) if k != leading[0])]
     others = [k for k in range(len(fold.reads)) if k != at]
-    mapping: dict[Any, Any] = {}
-    for new, k in enumerate(order):
-        dtype = added[k].layout.dtype
-        map_load(mapping, k, dtype, ir.load(new, dtype))
-    [body] = maker.kernel.mapped(mapping).body
-    later: dict[Any, Any] = {}
-    map_load(later, at, read.layout.dtype, ir.cast(body, read.layout.dtype))
-    for new, k in enumerate(others, len(order)):
-        dtype = kernel.inputs[k]
-        map_load(later, k, dtype, ir.load(new, dtype))
     reads = [*(added[k] for k in order), *(fold.reads[k] for k in others)]
-    made = ir.Reduce(
-        kernel.name, [o.layout.dtype for o in reads], kernel.outputs, kernel.init,
-        [ir.substitute(v, later) for v in kernel.element], kernel.combine, kernel.finish,
-    )  # fmt: skip
+    key = maker.kernel.key, kernel.key, kernel.name, at, order[0]
+    made = _folds.get_or(key, _reduction, maker.kernel, kernel, at, order, others)
     if len(made.expressions) > LARGEST:
         return None
     result = fold._replace(kernel=made, operands=(*fold.writes, *reads))
     return result if _order(result) == _order(fold) else None
+
+
+_folds = Memo(4096)
+
+
+def _reduction(maker: ir.Kernel, kernel: ir.Kernel, at: int, order, others) -> ir.Kernel:
+    """The reduction whose input `at` is what `maker` makes of its inputs, which come first, in this
+    order; then those with the numbers `others`.
+    """
+    mapping: dict[Any, Any] = {}
+    for new, k in enumerate(order):
+        map_load(mapping, k, maker.inputs[k], ir.load(new, maker.inputs[k]))
+    [body] = maker.mapped(mapping).body
+    later: dict[Any, Any] = {}
+    map_load(later, at, kernel.inputs[at], ir.cast(body, kernel.inputs[at]))
+    for new, k in enumerate(others, len(order)):
+        map_load(later, k, kernel.inputs[k], ir.load(new, kernel.inputs[k]))
+    inputs = [maker.inputs[k] for k in order] + [kernel.inputs[k] for k in others]
+    element = [ir.substitute(v, later) for v in kernel.element]
+    return ir.Reduce(
+        kernel.name, inputs, kernel.outputs, kernel.init, element, kernel.combine, kernel.finish
+    )
 
 
 def _over(maker: Loop, read: Operand, shape: tuple[int, ...]) -> list[Operand] | None:

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from flambeau import ir
+from flambeau._base import Memo
 from flambeau.types import DType, Layout
 
 from .program import Buffer, Loop, Loops, Operand, Program
@@ -124,35 +125,48 @@ def _split(shape, strides, fine) -> tuple[int, ...]:
 
 def fuse(program: Program) -> Program:
     """Pointwise kernels joined to those before them whose results or operands they share."""
-    out: list[Any] = []
+    out: list[Entry] = []
     for instruction in program.instructions:
         if not join_latest(out, instruction):
-            out.append(instruction)
-    return Program(out, program.results, program.numbers)
+            out.append(entry(instruction))
+    return Program([e.given for e in out], program.results, program.numbers)
 
 
-def join_latest(done: list[Any], loop: Any) -> bool:
+class Entry(NamedTuple):
+    """An instruction, and which buffers it touches."""
+
+    given: Any
+    reads: set[Buffer]
+    writes: set[Buffer]
+
+
+def entry(instruction: Any) -> Entry:
+    """The entry of an instruction."""
+    reads, writes = ({o.buffer for o in side} for side in (instruction.reads, instruction.writes))
+    return Entry(instruction, reads, writes)
+
+
+def join_latest(done: list[Entry], loop: Any) -> bool:
     """Joins the loop to the latest that it can be joined to, what comes of it to the next, and so
     on; False where there is none.
     """
     if not fusable(loop):
         return False
-    home = None
+    home, ours = None, entry(loop)
     for at in range(len(done) - 1, max(-1, len(done) - 1 - REACH), -1):
-        other = done[at]
-        reads, writes = {o.buffer for o in loop.reads}, {o.buffer for o in loop.writes}
-        shared = {o.buffer for o in other.operands} & (reads | writes)
-        if shared and fusable(other) and (both := joined(other, loop)) is not None:
-            del done[at]
-            loop, home = both, at
-            continue
-        # What lies between must not depend on the loop, nor it on that.
-        if {o.buffer for o in other.writes} & (reads | writes):
-            break
-        if {o.buffer for o in other.reads} & writes:
+        other, reads, writes = done[at]
+        depends = not (writes.isdisjoint(ours.reads) and writes.isdisjoint(ours.writes))
+        delays = not reads.isdisjoint(ours.writes)
+        if (depends or delays or not reads.isdisjoint(ours.reads)) and fusable(other):
+            both = joined(other, ours.given)
+            if both is not None:
+                del done[at]
+                home, ours = at, entry(both)
+                continue
+        if depends or delays:  # what lies between must not depend on the loop, nor it on that
             break
     if home is not None:
-        done.insert(home, loop)
+        done.insert(home, ours)
     return home is not None
 
 
@@ -195,37 +209,55 @@ def _merged(first: Nest, second: Nest) -> Nest | None:
             inputs.append(access)
         return known[key]
 
+    ours = tuple([load_of(access) for access in first.accesses[first.count :]])
+    theirs: list[int] = []
+    for access in second.accesses[second.count :]:
+        made = written.get(access.buffer)
+        if made is None:
+            theirs.append(load_of(access))
+        elif is_half(access.layout.dtype) or access.layout.dtype is not made[1].layout.dtype:
+            return None
+        else:
+            theirs.append(~made[0])
+    outputs = {a.buffer: k for k, a in enumerate(writes)}  # the later one's where both write
+    dtypes = tuple([a.layout.dtype for a in inputs])
+    given = first.kernel, second.kernel, ours, tuple(theirs), tuple(outputs.values()), dtypes
+    key = (first.kernel.key, second.kernel.key, *given[2:])
+    kernel = _both.get_or(key, _kernel_of, *given)
+    if kernel is None:
+        return None
+    return Nest(kernel, first.shape, [writes[k] for k in outputs.values()] + inputs)
+
+
+_both = Memo(4096)
+
+
+def _kernel_of(first, second, ours, theirs, outputs, dtypes) -> ir.Pointwise | None:
+    """The kernel that does `first`, then `second`. Their inputs are those with the numbers `ours`
+    and `theirs`, of these types; where a number is ~k, output k of the first. The kernel's outputs
+    are these, of both. None where it is too large.
+    """
     mapping: dict[Any, Any] = {}
-    for k, access in enumerate(first.accesses[first.count :]):
-        map_load(mapping, k, access.layout.dtype, ir.load(load_of(access), access.layout.dtype))
-    kernel = first.kernel.mapped(mapping)
+    for k, number in enumerate(ours):
+        map_load(mapping, k, dtypes[number], ir.load(number, dtypes[number]))
+    before = first.mapped(mapping)
     bodies = [
         ir.cast(v, d) if not is_half(d) else v
-        for v, d in zip(kernel.body, kernel.outputs, strict=True)
+        for v, d in zip(before.body, first.outputs, strict=True)
     ]
     later: dict[Any, Any] = {}
-    for k, access in enumerate(second.accesses[second.count :]):
-        dtype = access.layout.dtype
-        if access.buffer in written:
-            if is_half(dtype) or dtype is not written[access.buffer][1].layout.dtype:
-                return None
-            map_load(later, k, dtype, bodies[written[access.buffer][0]])
+    for k, number in enumerate(theirs):
+        if number < 0:
+            map_load(later, k, first.outputs[~number], bodies[~number])
         else:
-            map_load(later, k, dtype, ir.load(load_of(access), dtype))
-    other = second.kernel.mapped(later)
-    outputs = {a.buffer: (v, a) for v, a in zip(bodies, first.accesses, strict=False)}
-    outputs |= {a.buffer: (v, a) for v, a in zip(other.body, second.accesses, strict=False)}
-    checks = [c for c in (kernel.check, other.check) if c is not None]
+            map_load(later, k, dtypes[number], ir.load(number, dtypes[number]))
+    behind = second.mapped(later)
+    values, kinds = [*bodies, *behind.body], first.outputs + second.outputs
+    checks = [c for c in (before.check, behind.check) if c is not None]
     check = None if not checks else checks[0] if len(checks) == 1 else checks[0] | checks[1]
-    accesses = [a for _, a in outputs.values()]
-    name = first.kernel.name if first.kernel.name == "fused" else "fused"
-    made = ir.Pointwise(
-        name, [a.layout.dtype for a in inputs], [a.layout.dtype for a in accesses],
-        [v for v, _ in outputs.values()], check,
-    )  # fmt: skip
-    if len(made.expressions) > LARGEST:
-        return None
-    return Nest(made, first.shape, accesses + inputs)
+    body = [values[k] for k in outputs]
+    made = ir.Pointwise("fused", dtypes, [kinds[k] for k in outputs], body, check)
+    return None if len(made.expressions) > LARGEST else made
 
 
 def is_half(dtype: DType) -> bool:
@@ -270,18 +302,24 @@ def _wanted(loop: Loop, wanted: set[Buffer]) -> Loop:
 def trimmed(loop: Loop, live: Iterable[bool]) -> Loop:
     """The kernel with those outputs only, and without inputs that are not needed then."""
     count, kernel = len(loop.kernel.outputs), loop.kernel
-    outs = [k for k, alive in enumerate(live) if alive]
+    outs = tuple(k for k, alive in enumerate(live) if alive)
+    key = kernel.key, kernel.name, outs
+    made, used = _trims.get_or(key, _trimmed, kernel, outs)
+    operands = [loop.operands[k] for k in outs] + [loop.operands[count + k] for k in used]
+    return loop._replace(kernel=made, operands=tuple(operands))
+
+
+_trims = Memo(4096)
+
+
+def _trimmed(kernel, outs: tuple[int, ...]) -> tuple[ir.Kernel, list[int]]:
+    """The kernel with those outputs, and the inputs that it has then."""
     body = [kernel.body[k] for k in outs]
-    roots = [e for v in body for e in ir.parts(v)] + (
-        [] if kernel.check is None else [kernel.check]
-    )
+    roots = [e for v in body for e in ir.parts(v)]
+    roots += [] if kernel.check is None else [kernel.check]
     used = sorted({e.value for e in ir.topological(roots) if e.op == "load"})
     mapping: dict[Any, Any] = {}
     for new, old in enumerate(used):
         map_load(mapping, old, kernel.inputs[old], ir.load(new, kernel.inputs[old]))
-    made = ir.Pointwise(
-        kernel.name, [kernel.inputs[k] for k in used], [kernel.outputs[k] for k in outs], body,
-        kernel.check,
-    ).mapped(mapping)  # fmt: skip
-    operands = [loop.operands[k] for k in outs] + [loop.operands[count + k] for k in used]
-    return loop._replace(kernel=made, operands=tuple(operands))
+    inputs, outputs = [kernel.inputs[k] for k in used], [kernel.outputs[k] for k in outs]
+    return ir.Pointwise(kernel.name, inputs, outputs, body, kernel.check).mapped(mapping), used

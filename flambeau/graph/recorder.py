@@ -15,8 +15,8 @@ from .dynamic import Sizes
 from .joint import Pair
 from .pace import Paces
 from .program import Program
-from .state import Guard, Watch, identity, nodes_behind
-from .variant import Grads, Variant, consumed, shape_of
+from .state import ABSENT, ITEMS, Guard, Watch, identity, nodes_behind
+from .variant import Grads, Variant, consumed, rebuilding
 
 
 class Recorder:
@@ -84,7 +84,7 @@ class Recorder:
             if any(a is not b for a, b in zip(before, identity(tensor), strict=True)):
                 raise Broken("a tensor that was there got a history, a shape or memory")
         leaving: list[Any] = []
-        rebuild = shape_of(result, leaving, self._tensors, watch.was_there)
+        rebuild = rebuilding(result, leaving, self._tensors, watch.was_there)
         grads = Grads(capture, watch, self._tensors)
         tensors = [*self._tensors, *(t._grad if g is None else g for t, g in grads.given)]
         self._name_arguments(tensors)
@@ -102,8 +102,9 @@ class Recorder:
         guard = Guard(reads, self._given(program))
         program.title = name_of(self._function)
         variant = Variant(
-            program, capture.fixed, pair, guard, rebuild, len(leaving), grads, self._paces
-        )
+            program, capture.fixed, pair, guard, rebuild, len(leaving), grads, self._paces,
+            frozenset(id(t._storage) for t in watch.held.values()),
+        )  # fmt: skip
         capture.release()
         grads.release()
         return variant
@@ -118,6 +119,8 @@ class Recorder:
         watch = self._watch
         watch._read(optimizer.__dict__, "state", optimizer.state)
         watch._read(optimizer.__dict__, "param_groups", optimizer.param_groups)
+        watch._read(optimizer.__dict__, "step", optimizer.__dict__.get("step", ABSENT))
+        watch._read(optimizer.state, ITEMS, (*optimizer.state, *optimizer.state.values()))
         for hooks in ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks"):
             watch.walk(optimizer.__dict__.get(hooks))
         for group in optimizer.param_groups:

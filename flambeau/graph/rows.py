@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from flambeau import ir
 
-from .fuse import REACH, join_latest, nest_by
+from .fuse import REACH, Entry, entry, join_latest, nest_by
 from .program import Buffer, Host, Loop, Operand, Program, Rows
 
 FEWEST = 32  # rows: so many are shared out well, whatever the number of threads
@@ -59,28 +59,18 @@ class Group:
         raise AssertionError("kernels of a group have its rows")
 
 
-class Other(NamedTuple):
-    """An instruction that is in no group."""
-
-    given: Any
-    reads: set[Buffer]
-    writes: set[Buffer]
-
-    def instruction(self) -> Any:
-        return self.given
-
-
 def by_rows(program: Program) -> Program:
     """Kernels that share memory row by row, one of them a reduction, made one instruction."""
     out: list[Any] = []
     for instruction in program.instructions:
-        entry = _entry(instruction)
-        if not (isinstance(entry, Group) and _merge_into(out, entry)):
-            out.append(entry)
-    return Program([e.instruction() for e in out], program.results, program.numbers)
+        new = _entry(instruction)
+        if not (isinstance(new, Group) and _merge_into(out, new)):
+            out.append(new)
+    made = [e.instruction() if isinstance(e, Group) else e.given for e in out]
+    return Program(made, program.results, program.numbers)
 
 
-def _entry(instruction: Any) -> Group | Other:
+def _entry(instruction: Any) -> Group | Entry:
     """The group of one instruction, where it may grow."""
     if isinstance(instruction, Rows):
         rows = instruction.rows
@@ -96,11 +86,7 @@ def _entry(instruction: Any) -> Group | Other:
     prefix = tuple(n for n in lead if n != 1)
     found = [m for m in members if m is not None]
     if len(found) < len(members) or math.prod(prefix) < FEWEST:
-        return Other(
-            instruction,
-            {o.buffer for o in instruction.reads},
-            {o.buffer for o in instruction.writes},
-        )
+        return entry(instruction)
     return Group(found, prefix, instruction)
 
 
@@ -137,20 +123,20 @@ def _lead(loop: Loop) -> int:
 # ----------------------------------------------------------------------------------------- merging
 
 
-def _merge_into(done: list[Any], entry: Group) -> bool:
+def _merge_into(done: list[Any], new: Group) -> bool:
     """Puts the group into an earlier one, if there is one that it shares memory with."""
-    touched = entry.reads | entry.writes
+    touched = new.reads | new.writes
     for at in range(len(done) - 1, max(-1, len(done) - 1 - REACH), -1):
         other = done[at]
-        if isinstance(other, Other):
+        if isinstance(other, Entry):
             if isinstance(other.given, Host):
                 return False
             continue
-        if not touched & (other.reads | other.writes):
+        if touched.isdisjoint(other.reads) and touched.isdisjoint(other.writes):
             continue
-        if (order := _around(done[at + 1 :], other, entry)) is None:
+        if (order := _around(done[at + 1 :], other, new)) is None:
             continue
-        if (merged := _merged(other, entry)) is not None:
+        if (merged := _merged(other, new)) is not None:
             before, behind = order
             done[at:] = [*before, merged, *behind]
             return True
@@ -332,8 +318,8 @@ def cut_loop(loop: Loop, lead: int, prefix: Sequence[int]) -> Loop | None:
 
 def _joined(loops: Sequence[Loop]) -> list[Loop]:
     """The loops, pointwise ones joined to those before them where that is possible."""
-    out: list[Loop] = []
+    out: list[Entry] = []
     for loop in loops:
         if not join_latest(out, loop):
-            out.append(loop)
-    return out
+            out.append(entry(loop))
+    return [e.given for e in out]

@@ -11,23 +11,23 @@ import math
 from typing import Any
 
 from flambeau import ir
-from flambeau._base import numpy
+from flambeau._base import Memo, numpy
 from flambeau.ir import Expr
 
 from .fuse import with_values
 from .program import Buffer, Loop, Loops, Operand, Program
 
+_simples = Memo(4096)
+
 
 def simplified(program: Program) -> Program:
     """Bodies of pointwise kernels by the laws above, each distinct kernel once."""
-    made: dict[tuple, ir.Kernel] = {}
 
     def simple(loop: Loop) -> Loop:
         if loop.kernel.kind != "pointwise":
             return loop
-        if loop.kernel.key not in made:
-            made[loop.kernel.key] = _simple_kernel(loop.kernel)
-        return loop._replace(kernel=made[loop.kernel.key])
+        key = loop.kernel.key, loop.kernel.name
+        return loop._replace(kernel=_simples.get_or(key, _simple_kernel, loop.kernel))
 
     out = []
     for instruction in program.instructions:

@@ -14,12 +14,13 @@ from __future__ import annotations
 import builtins
 import collections
 import ctypes
+import functools
 import gc
 import struct
 import sys
 import types
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from flambeau import runtime
 from flambeau._base import annotations as marks
@@ -50,10 +51,20 @@ EFFECTS = frozenset(
 )  # fmt: skip
 
 
-TELLING = EFFECTS | {"step", "backward", "backward_from"}
+PLACES = ("storage_offset", "data_ptr")  # methods that tell where in memory a tensor lies
+SETTINGS = frozenset(  # functions without arguments that say how something is set
+    {
+        "get_num_threads", "get_num_interop_threads", "initial_seed",
+        "are_deterministic_algorithms_enabled", "is_deterministic_algorithms_warn_only_enabled",
+        "get_deterministic_debug_mode", "get_float32_matmul_precision", "is_anomaly_enabled",
+        "is_warn_always_enabled",
+    }
+)  # fmt: skip
+TELLING = EFFECTS | SETTINGS | {"step", "backward", "backward_from", *PLACES}
 # Whose a function is: flambeau's own, that too but one whose call says something, a module's or
 # optimizer's, Python's library's, the user's.
 OURS, TOLD, LAYERS, LIBRARY, USERS = range(5)
+MAKERS = ("__init__", "__new__", "__init_subclass__", "__set_name__", "__del__")
 MAKING = ("tensor", "new_tensor")  # functions that make tensors of Python's values
 
 
@@ -70,6 +81,11 @@ class Read:
     def __init__(self, container: Any, key: Any, expected: Any):
         self.container, self.key, self.expected = container, key, expected
 
+    @property
+    def is_slow(self) -> bool:
+        """Whether only Python can compare it."""
+        return self.key is CONTENT or self.key is ANSWER
+
     def now(self) -> Any:
         """The value at present; an object of its own where there is none."""
         if isinstance(self.container, types.CellType):
@@ -79,6 +95,12 @@ class Read:
                 return ABSENT
         if self.key is LENGTH:
             return len(self.container)
+        if self.key is KEYS:
+            return tuple(self.container)
+        if self.key is ITEMS:
+            return (*self.container, *self.container.values())
+        if self.key is ANSWER:
+            return self.container()
         if self.key is CONTENT:
             return content(self.container)
         try:
@@ -91,14 +113,24 @@ class Read:
         now, then = self.now(), self.expected
         if now is then or (self.key is CONTENT and now == then):
             return True
-        plain = isinstance(then, PLAIN) and type(now) is type(then)
-        return plain and exactly(now) == exactly(then)
+        if self.key is KEYS or self.key is ITEMS:
+            return len(now) == len(then) and all(map(_is_equal, now, then))
+        return _is_equal(now, then)
+
+
+def _is_equal(now: Any, then: Any) -> bool:
+    """Whether both are one object, or equal plain values."""
+    plain = isinstance(then, PLAIN) and type(now) is type(then)
+    return now is then or (plain and exactly(now) == exactly(then))
 
 
 INSIDE, GIVEN, HELD = range(3)  # how a value was met: below the user's function, as its argument,
 # or in something that was there before
 ABSENT = type("Absent", (), {"__repr__": lambda self: "<absent>"})()
 LENGTH = type("Length", (), {"__repr__": lambda self: "len"})()
+KEYS = type("Keys", (), {"__repr__": lambda self: "order of keys"})()
+ITEMS = type("Items", (), {"__repr__": lambda self: "items"})()
+ANSWER = type("Answer", (), {"__repr__": lambda self: "a setting"})()
 CONTENT = type("Content", (), {"__repr__": lambda self: "elements"})()
 
 
@@ -229,6 +261,13 @@ class Watch:
             and module.startswith(("flambeau.files", "flambeau.tensor", "flambeau.optim"))
         ):
             self._end(f"{name}() was called")
+        elif name in SETTINGS:
+            function = frame.f_globals.get(name)
+            if getattr(function, "__code__", None) is frame.f_code and self._is_open(frame.f_back):
+                self._read(function, ANSWER, function())
+        elif name in PLACES and module.startswith("flambeau.tensor"):
+            if self._is_open(frame.f_back):
+                self._end(f"{name}() was called")
         elif name == "step" and module.startswith("flambeau.optim."):
             owner = frame.f_locals.get("self")
             if getattr(owner, "_numbers", None) is not None:
@@ -332,7 +371,7 @@ class Watch:
                 self.walk(value)
 
     def _read(self, container, key, value) -> None:
-        place = id(container.owner if isinstance(container, SlotOf) else container), key
+        place = id(container.owner if isinstance(container, SlotOf | FieldOf) else container), key
         if place not in self.reads:
             self.reads[place] = Read(container, key, value)
 
@@ -344,12 +383,20 @@ class Watch:
                 self.walk(cell.cell_contents)
             except ValueError:
                 pass
-        for value in (
-            getattr(function, "__self__", None),
-            *(getattr(function, "__defaults__", None) or ()),
-        ):
+        plain = getattr(function, "__func__", function)
+        given = [getattr(function, "__self__", None)]
+        if isinstance(plain, types.FunctionType):
+            given += self._fields(plain)
+        for value in given:
             self._roots.append(value)
             self.walk(value)
+
+    def _fields(self, function: types.FunctionType) -> list[Any]:
+        """What somebody may change of a function: its code and its defaults, which are given."""
+        for name in FieldOf.OF_FUNCTIONS:
+            field = FieldOf(function, name)
+            self._read(field, name, field[name])
+        return [function.__defaults__, function.__kwdefaults__]
 
     def walk(self, value, level: int = HELD) -> None:
         """Notes what can be read from a value along the names that are known."""
@@ -391,7 +438,13 @@ class Watch:
             if level == HELD:
                 for cell in cells:
                     self._read(cell, "cell", cell.cell_contents)
-            return [getattr(value, "__self__", None), *(c.cell_contents for c in cells)]
+            found = [getattr(value, "__self__", None), *(c.cell_contents for c in cells)]
+            plain = getattr(value, "__func__", value)
+            if level != INSIDE and isinstance(plain, types.FunctionType):
+                found += [] if is_foreign(plain.__globals__) else self._fields(plain)
+            return found
+        if isinstance(value, functools.partial):
+            return [value.func, value.args, value.keywords]
         if isinstance(value, tuple):
             return list(value)
         if isinstance(value, dict | list):
@@ -420,10 +473,15 @@ class Watch:
             if slot[name] is not ABSENT:
                 self._read(slot, name, slot[name])
                 found.append(slot[name])
+        self._read(FieldOf(value, "__class__"), "__class__", type(value))
+        found += self._of_class(type(value))
         inside = getattr(value, "__dict__", None)
-        found += self._of_class(type(value), {} if inside is None else inside)
         if inside is None:
             return found
+        if isinstance(value, Module):  # what is new may hide what its class has
+            self._read(inside, LENGTH, len(inside))
+        else:
+            self._read(inside, KEYS, tuple(inside))
         names = self._names & inside.keys()
         if isinstance(value, Module):
             names |= {"training", "_parameters", "_buffers", "_modules"}
@@ -435,24 +493,29 @@ class Watch:
             self._read(inside, name, inside[name])
         return [inside[name] for name in names]
 
-    def _of_class(self, kind: type, inside: dict | None = None) -> list[Any]:
-        """What a class has under the names; for an instance, what is not hidden by its own."""
+    def _of_class(self, kind: type) -> list[Any]:
+        """What a class has under the names, and what syntax calls."""
         found = []
         for owner in kind.__mro__:
-            if is_foreign({"__name__": owner.__module__}):
+            foreign = is_foreign({"__name__": owner.__module__})
+            if foreign and not owner.__module__.startswith(OPEN):
                 continue
             [scope] = gc.get_referents(vars(owner))  # the dictionary behind the proxy
+            self._read(scope, LENGTH, len(scope))  # what is new may hide what bases have
             names = {n for n in self._names & scope.keys() if not n.startswith("__")}
-            if inside is not None:
-                names -= inside.keys()
-                for name in names:
-                    if not isinstance(scope[name], types.FunctionType):
-                        self._read(inside, name, ABSENT)
+            if not foreign:
+                names |= {n for n in scope if n.startswith("__") and n not in MAKERS
+                          and isinstance(scope[n], types.FunctionType)}  # fmt: skip
             found += self._entries(scope, names)
         return found
 
     def _items(self, value) -> list[Any]:
-        self._read(value, LENGTH, len(value))
+        if not isinstance(value, dict):
+            self._read(value, LENGTH, len(value))
+        elif isinstance(value, collections.OrderedDict) and len(value) > 1:
+            self._read(value, CONTENT, content(value))  # has an order of its own
+        else:
+            self._read(value, KEYS, tuple(value))
         items = list(value.items() if isinstance(value, dict) else enumerate(value))
         for key, item in items:
             self._read(value, key, item)
@@ -565,6 +628,24 @@ class SlotOf:
         return ctypes.c_ssize_t.from_address(definition + 2 * 8).value
 
 
+class FieldOf:
+    """A field of an object's C structure, which no member describes, as the item of a container."""
+
+    __slots__ = ("offset", "owner")
+    # Bytes before the closure of a function (_Py_COMMON_FIELDS in CPython's funcobject.h).
+    OF_FUNCTIONS: ClassVar = {"__code__": 24, "__defaults__": 16, "__kwdefaults__": 8}
+
+    def __init__(self, owner: Any, name: str):
+        self.owner, self.offset = owner, 8  # the class
+        if name in self.OF_FUNCTIONS:
+            closure = SlotOf(owner, vars(types.FunctionType)["__closure__"])
+            self.offset = closure.offset - self.OF_FUNCTIONS[name]
+
+    def __getitem__(self, name: str) -> Any:
+        value = getattr(self.owner, name)
+        return ABSENT if value is None else value
+
+
 GRAD = slots_of(Tensor)["_grad"]
 EXTRA = slots_of(AccumulateGrad)["extra"]
 
@@ -580,9 +661,9 @@ class Guard:
         self._reads = reads
         self._tensors = [(t, t.layout, t._node is not None) for t in tensors]
         rows: list[int] = []
-        self._slow = [read for read in reads if read.key is CONTENT]
+        self._slow = [read for read in reads if read.is_slow]
         for read in reads:
-            rows += () if read.key is CONTENT else _row(read)
+            rows += () if read.is_slow else _row(read)
         for tensor, layout, wanted in self._tensors:
             rows += (GUARD_KINDS.index("tensor"), id(tensor), int(wanted), id(layout))
         self._table = struct.pack(f"{len(rows)}q", *rows)
@@ -591,6 +672,10 @@ class Guard:
         if runtime.unchanged(self._table):
             return not self._slow or all(read.same() for read in self._slow)
         return self._equal()
+
+    def changed(self) -> str | None:
+        """The name of the first value that is not what it was."""
+        return next((f"{read.key!r}" for read in self._reads if not read.same()), None)
 
     def _equal(self) -> bool:
         return all(
@@ -606,10 +691,12 @@ def _row(read: Read) -> tuple[int, int, int, int]:
     container, key = read.container, read.key
     if isinstance(container, types.CellType):
         kind, number = "cell", 0
-    elif isinstance(container, SlotOf):
+    elif isinstance(container, SlotOf | FieldOf):
         kind, container, number = "slot", container.owner, container.offset
     elif key is LENGTH:
         kind, number = ("entries" if isinstance(container, dict) else "elements"), read.expected
+    elif key is KEYS or key is ITEMS:
+        kind, number = "keys", len(read.container)
     elif isinstance(container, dict):
         kind, number = "item", id(key)
     else:

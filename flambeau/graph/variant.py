@@ -83,18 +83,19 @@ class Grads:
 
 
 class Unfit(Exception):
-    """A program cannot be used for gradients that are there now."""
+    """A program cannot be used for these arguments, or gradients that are there now."""
 
 
 class Variant:
     """A program, when it holds, and how what it gives reaches the user."""
 
-    def __init__(self, program, fixed, pair, guard, rebuild, count, grads, paces):
+    def __init__(self, program, fixed, pair, guard, rebuild, count, grads, paces, held):
         self._program, self._fixed, self._pair, self.guard = program, fixed, pair, guard
         self.executables: list[Executable] = []
         self._rebuild, self._count, self._grads, self._paces = rebuild, count, grads, paces
         self._parameters = [t for t, _ in grads.made]
         self._dropped = [*self._parameters, *grads.gone]
+        self._held = held  # memory that the function reaches otherwise than by its arguments
 
     def build(self) -> None:
         """Makes the program ready to run: this is what takes time."""
@@ -107,6 +108,9 @@ class Variant:
 
     def run(self, tensors):
         """Runs the program on arguments that are these tensors."""
+        for t in tensors:
+            if id(t._storage) in self._held:
+                raise Unfit
         tensors = self._grads.present(tensors)
         numbers = self._paces.numbers()
         for tensor in self._dropped:  # their memory is free for the new ones
@@ -122,7 +126,7 @@ class Variant:
         return self._rebuild(made, tensors)
 
 
-def shape_of(value, leaving: list[Any], arguments, was_there) -> Callable[[Any, Any], Any]:
+def rebuilding(value, leaving: list[Any], arguments, was_there) -> Callable[[Any, Any], Any]:
     """A function that gives the result again, from other tensors and arguments. Raises Broken for
     results that hold what cannot be made again.
     """
@@ -132,13 +136,13 @@ def shape_of(value, leaving: list[Any], arguments, was_there) -> Callable[[Any, 
         return lambda made, tensors: value
     kind: Any = type(value)
     if isinstance(value, tuple | list) and kind.__new__ in (tuple.__new__, list.__new__):
-        parts = [shape_of(v, leaving, arguments, was_there) for v in value]
+        parts = [rebuilding(v, leaving, arguments, was_there) for v in value]
         return lambda made, tensors: kind([part(made, tensors) for part in parts])
     if isinstance(value, tuple) and hasattr(value, "_fields"):
-        parts = [shape_of(v, leaving, arguments, was_there) for v in value]
+        parts = [rebuilding(v, leaving, arguments, was_there) for v in value]
         return lambda made, tensors: kind(*[part(made, tensors) for part in parts])
     if kind in (dict, collections.OrderedDict):
-        items = {k: shape_of(v, leaving, arguments, was_there) for k, v in value.items()}
+        items = {k: rebuilding(v, leaving, arguments, was_there) for k, v in value.items()}
         return lambda made, tensors: kind((k, part(made, tensors)) for k, part in items.items())
     raise Broken(f"the function returns a {kind.__name__}")
 
@@ -173,10 +177,10 @@ def unmade(result: Any) -> int | None:
         result = result[1]  # with the mark of a part
     for k, value in enumerate(result if isinstance(result, tuple) else ()):
         try:
-            shape_of(value, [], (), lambda _: False)
+            rebuilding(value, [], (), lambda _: False)
         except Broken:
             return k
     return None
 
 
-__all__ = ["Grads", "Unfit", "Variant", "consumed", "shape_of", "unmade"]
+__all__ = ["Grads", "Unfit", "Variant", "consumed", "rebuilding", "unmade"]
