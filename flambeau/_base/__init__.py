@@ -5,7 +5,7 @@ from .errors import explain
 from .handle import RemovableHandle
 from .knobs import DECLARATIONS, Knobs, knobs
 from .lazy import numpy
-from .names import PACKAGE, missing, nearest, public_name
+from .names import PACKAGE, missing, nearest, public_module, public_name
 from .version import TORCH_VERSION, VERSION, TorchVersion
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "knobs",
     "missing",
     "nearest",
+    "public_module",
     "numpy",
     "public_name",
     "user_frame",
