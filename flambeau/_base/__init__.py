@@ -6,7 +6,7 @@ from .handle import RemovableHandle
 from .knobs import DECLARATIONS, Knobs, knobs
 from .lazy import numpy
 from .memo import Memo
-from .names import PACKAGE, missing, nearest, public_name
+from .names import PACKAGE, missing, nearest, public_module, public_name
 from .version import TORCH_VERSION, VERSION, TorchVersion
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "knobs",
     "missing",
     "nearest",
+    "public_module",
     "numpy",
     "public_name",
     "user_frame",

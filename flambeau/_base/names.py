@@ -3,6 +3,7 @@
 import importlib
 import sys
 from collections.abc import Callable, Iterable
+from types import FrameType, ModuleType
 from typing import Any
 
 PACKAGE = __name__.partition(".")[0]
@@ -48,7 +49,7 @@ def missing(
 
     def __getattr__(name: str) -> Any:
         if name in lazy:
-            return importlib.import_module(f"{module_name}.{name}")
+            return public_module(f"{module_name}.{name}")
         if later is not None and name in later:
             home = later[name]
             home = home if home.startswith(PACKAGE + ".") else f"{module_name}.{home}"
@@ -58,12 +59,35 @@ def missing(
         if found is not None:
             space[name] = found
             return found
+        asker = sys._getframe(1)
+        if asker.f_code.co_name == "_handle_fromlist":  # the import system asks on the way
+            raise AttributeError(name)
         message = messages.get(name)
         if message is None:  # programs probe for the same names over and over: hasattr
             message = messages[name] = _absent(module_name, name, [*space, *lazy, *more])
+        if _imports_from(asker) and f"{module_name}.{name}" not in sys.modules:
+            # Of an AttributeError the statement would keep no word.
+            raise ImportError(message, name=module_name)
         raise AttributeError(message, name=name)
 
     return __getattr__
+
+
+def _imports_from(frame: FrameType) -> bool:
+    """Whether a frame is at a ``from module import name``."""
+    from opcode import opmap  # for messages only
+
+    code = frame.f_code.co_code
+    return 0 <= frame.f_lasti < len(code) and code[frame.f_lasti] == opmap["IMPORT_FROM"]
+
+
+def public_module(name: str) -> ModuleType:
+    """Imports a module for people to see: it and those below it answer for missing names, too."""
+    module = importlib.import_module(name)
+    for below in [m for n, m in sys.modules.items() if n == name or n.startswith(name + ".")]:
+        if "__getattr__" not in below.__dict__:
+            below.__dict__["__getattr__"] = missing(below.__dict__)
+    return module
 
 
 def _absent(module_name: str, name: str, names: list[str]) -> str:

@@ -3,7 +3,6 @@
 Every module of flambeau is also a module of torch, the same object: ``torch.nn is flambeau.nn``.
 """
 
-import importlib
 import importlib.util
 import pkgutil
 import sys
@@ -13,7 +12,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 import flambeau
-from flambeau._base import TORCH_VERSION, nearest
+from flambeau._base import TORCH_VERSION, nearest, public_module
 
 ALIAS = "torch"
 
@@ -24,7 +23,7 @@ def install() -> None:
     """
     if not any(isinstance(finder, AliasFinder) for finder in sys.meta_path):
         sys.meta_path.insert(0, AliasFinder())
-    sys.modules[ALIAS] = flambeau
+    sys.modules[ALIAS] = public_module(flambeau.__name__)
     flambeau.__version__ = TORCH_VERSION
 
 
@@ -54,7 +53,7 @@ class AliasLoader(Loader):
         self.real = real
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
-        module = importlib.import_module(self.real)
+        module = public_module(self.real)
         self.spec = module.__spec__
         return module
 

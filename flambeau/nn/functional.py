@@ -6,7 +6,7 @@ defined in `flambeau.nn.functions`.
 
 from __future__ import annotations
 
-from typing import Any
+from flambeau._base import missing
 
 from . import operations as ops
 from .functions.activation import (
@@ -154,13 +154,11 @@ OPERATIONS = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    """Fetch an op at its first use, and keep it."""
-    if name not in OPERATIONS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(ops, OPERATIONS[name])
-    return value
-
+__getattr__ = missing(
+    globals(),
+    find=lambda name: getattr(ops, OPERATIONS[name]) if name in OPERATIONS else None,
+    more=OPERATIONS,
+)
 
 __all__ = [
     "adaptive_avg_pool2d",

@@ -6,6 +6,7 @@ from flambeau import ir
 from flambeau.ir import math
 
 from .arithmetic import masked, real_only
+from .creation import empty_like
 from .facts import type_name
 from .family import fixed, fused, pointwise
 from .family.reduction import wrap_dim
@@ -423,11 +424,14 @@ rrelu.inplace_form = True
 
 
 def _keep_mask(self, shape, p):
-    return (
-        self.detach().new_empty(shape).bernoulli_(1 - p).div_(1 - p)
-        if p < 1
-        else self.new_zeros(shape)
-    )
+    return _drawn(self, shape, 1 - p).div_(1 - p) if p < 1 else self.new_zeros(shape)
+
+
+def _drawn(self, shape, p):
+    """Bernoulli numbers; a number for each element of `self` lies as that does."""
+    self = self.detach()
+    empty = empty_like(self) if shape == self.layout.shape else self.new_empty(shape)
+    return empty.bernoulli_(p)
 
 
 def _check_p(p):
@@ -468,7 +472,7 @@ def _alpha(input, shape, p):
     limit = SELU_ALPHA * SELU_SCALE
     if p == 1:
         return input * 0
-    keep = input.detach().new_empty(shape).bernoulli_(1 - p)
+    keep = _drawn(input, shape, 1 - p)
     a = 1 / _math.sqrt((limit * limit * p + 1) * (1 - p))
     return input * (keep * a) + ((keep - 1) * (limit * a) + limit * a * p)
 

@@ -24,11 +24,11 @@ def no_bool(remedy):
 
 
 def real_only(message):
-    """A check that refuses complex numbers."""
+    """A check that refuses complex numbers, with a message that may name their type: ``{}``."""
 
     def check(common, *args):
         if common.kind == "c":
-            raise NotImplementedError(message)
+            raise NotImplementedError(message.format(type_name(common)))
 
     return check
 
@@ -217,7 +217,7 @@ remainder = pointwise(
     """The remainder of floor division: it has the divisor's sign.""",
     scalar=lambda self, other: math.remainder(self, other),
     refuses=zero_divisor,
-    check=real_only("\"remainder_cpu\" not implemented for 'ComplexFloat'"),
+    check=real_only("\"remainder_cpu\" not implemented for '{}'"),
     grad=dict(
         self=lambda grad: grad,
         other=lambda grad, self, other: -grad * div(self, other, rounding_mode="floor"),
@@ -228,7 +228,7 @@ fmod = pointwise(
     """The remainder of truncating division: it has the dividend's sign.""",
     scalar=lambda self, other: math.fmod(self, other),
     refuses=zero_divisor,
-    check=real_only("\"fmod_cpu\" not implemented for 'ComplexFloat'"),
+    check=real_only("\"fmod_cpu\" not implemented for '{}'"),
     grad=dict(
         self=lambda grad: grad,
         other=lambda grad, self, other: -grad * div(self, other, rounding_mode="trunc"),
@@ -302,6 +302,11 @@ def _check_lerp(common, self, end, weight):
                 f"expected dtype {c_name(self.layout.dtype)} for `{name}` but got dtype "
                 f"{c_name(other.layout.dtype)}"
             )
+    if common.kind not in "fc":
+        form = "tensor" if hasattr(weight, "layout") else "scalar"
+        raise NotImplementedError(
+            f"\"lerp_kernel_{form}\" not implemented for '{type_name(common)}'"
+        )
 
 
 def _lerp(self, end, weight):
@@ -440,6 +445,7 @@ fill = pointwise(
     check=_check_fill,
     grad=dict(self=lambda grad: grad * 0, value=lambda grad: grad),
 )
+fill.holds = "value"
 zero = pointwise(
     "aten::zero(Tensor self) -> Tensor",
     """Every element replaced by zero.""",

@@ -361,6 +361,11 @@ class Linear(Op):
             args[1].layout,
             args[2].layout if args[2] is not None else None,
         )
+        if bias is not None and weight.dtype is not x.dtype:
+            raise RuntimeError(
+                "mat1 and mat2 must have the same dtype, but got "
+                f"{type_name(x.dtype)} and {type_name(weight.dtype)}"
+            )
         if (
             weight.ndim != 2
             or x.ndim == 0

@@ -456,7 +456,7 @@ def _check(name, x, w, bias, stride, padding, dilation, groups, rank, transposed
         raise RuntimeError(
             f"Expected {kind} input to {name}, but got input of size: {list(x.shape)}"
         )
-    for other, what in ((w, "weight"), (bias, "bias")):
+    for other, what in ((bias, "bias"), (w, "weight")):
         if other is not None and other.layout.dtype is not x.layout.dtype:
             raise RuntimeError(
                 f"Input type ({c_name(x.layout.dtype)}) and {what} type "

@@ -10,6 +10,7 @@ from flambeau.types import DType, Layout, by_name, contiguous, cpu, dense_like, 
 from .arithmetic import copy
 from .family import Steps
 from .family.launch import Slots, launch
+from .fitting import fitting
 from .modes import defaults
 from .op import Op, composite
 
@@ -58,7 +59,7 @@ class Full(Op):
         slots.skip()
         slots.skip()
         kernel = ir.Pointwise("full", (), [made.dtype], (ir.cast(number, _inner(made.dtype)),))
-        run = launch(kernel, slots, [made])
+        run = fitting(self, launch(kernel, slots, [made]), 1, type(value), made.dtype)
         if made.dtype.name != "uint64" or type(value) is not int:
             return run
         # Kernels get numbers as signed words.

@@ -337,16 +337,16 @@ def make_inplace(op):
             for t in tensors[1:]
         ]
     )
-    lines.append(f"    if ({grads}) and state.grad: return write_back(op, {tuple_of})")
-    lines.append(
-        f"    if {first}._base is not None and {first}._base._node is not None: "
-        f"check_writable({first})"
-    )
     lines += [
         f"    if {t}.__class__ is Tensor and {t} is not {first}"
         f" and {t}._storage is {first}._storage: check_overlap({first}, {t})"
         for t in tensors[1:]
     ]
+    lines.append(f"    if ({grads}) and state.grad: return write_back(op, {tuple_of})")
+    lines.append(
+        f"    if {first}._base is not None and {first}._base._node is not None: "
+        f"check_writable({first})"
+    )
     lines.append(f"    return plan({call})")
     return _compile(
         op,
@@ -380,7 +380,7 @@ def _inplace_plan(op, plans, raw):
     key = op.key(args)
     plan = plans.get(key)
     if plan is None:
-        plan = plans[key] = op.plan_inplace(on_meta(args, numbers))
+        plan = plans[key] = op.held(op.plan_inplace(on_meta(args, numbers)), args)
     normal = list(raw) == args or all(a is b for a, b in zip(raw, args, strict=True))
     return plan if normal else lambda *_: plan(*args)
 

@@ -10,6 +10,8 @@ from flambeau import ir
 from flambeau._base import user_line
 from flambeau.types import TENSOR_TYPES, DType, meta
 
+from .promotion import result_type
+
 # Errors of these very types get facts: subclasses may print themselves in their own way.
 TOLD = frozenset((RuntimeError, TypeError, ValueError, IndexError, NotImplementedError))
 # What our own code trips over where an argument is not what the schema says.
@@ -27,6 +29,10 @@ MOST = 2**63
 
 def is_tensor(value) -> bool:
     return isinstance(value, tuple(TENSOR_TYPES))
+
+
+def is_operand(value) -> bool:
+    return is_tensor(value) or isinstance(value, float | complex)
 
 
 class Facts:
@@ -81,7 +87,8 @@ def behind(op, args, error):
         return no_memory(error)
     ordered = isinstance(error, TypeError | AttributeError) and "'Pair'" in str(error)
     if ordered or isinstance(error, ir.WrongType):  # the scalar body is for other types
-        dtype = next((type_name(v.layout.dtype) for v in args if is_tensor(v)), "Scalar")
+        kinds = [v.layout if is_tensor(v) else type(v) for v in args if is_operand(v)]
+        dtype = type_name(result_type(kinds)) if kinds else "Scalar"
         return NotImplementedError(f"\"{op.name}_cpu\" not implemented for '{dtype}'")
     if not isinstance(error, (*STUMBLES, TypeError, OverflowError)):
         return None

@@ -51,6 +51,7 @@ masked_fill = pointwise(
         value=lambda grad, mask: where(mask, grad, 0),
     ),
 )
+masked_fill.holds = "value"
 
 
 def _check_condition(common, condition, *rest):

@@ -11,6 +11,7 @@ from flambeau import runtime
 from flambeau.types import PLAIN, Schema
 
 from . import door, facts, overrides
+from .fitting import fitting
 from .modes import set_grad, state
 from .promotion import FLOAT, HALVES
 from .tape import Rule
@@ -34,6 +35,7 @@ class Op:
     mixes_devices = False  # whether tensor arguments may lie on different devices: copies
     exact_out = False  # whether `out` must have the result's dtype: no cast on the way
     apart_out = False  # whether `out` may not even be an argument itself: it is read out of order
+    holds = ""  # the argument that, where it is a number, must fit the dtype of the first one
     # Whether the values of numbers are part of the plan, not only their types; or which values.
     bakes_numbers: bool | frozenset = False
 
@@ -149,6 +151,13 @@ class Op:
                 raise
             raise told from error
 
+    def held(self, plan, args):
+        """`plan` behind the check that `holds` asks for."""
+        if not self.holds:
+            return plan
+        position = next(i for i, a in enumerate(self.schema.arguments) if a.name == self.holds)
+        return fitting(self, plan, position, type(args[position]), args[0].layout.dtype)
+
     def _planned(self, raw):
         args = self.schema.normalise(raw)
         numbers = door.check_devices(self, args)
@@ -157,7 +166,7 @@ class Op:
         if plan is None:
             if len(self.plans) > LIMIT:
                 self.plans.clear()
-            plan = self.plans[key] = self.plan(door.on_meta(args, numbers))
+            plan = self.plans[key] = self.held(self.plan(door.on_meta(args, numbers)), args)
         if all(_is_plain(v) for v in raw):
             try:
                 self.plans[

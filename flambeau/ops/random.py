@@ -234,7 +234,7 @@ def bernoulli_(self, generator):
 @composite("aten::bernoulli.p(Tensor self, float p, *, Generator? generator=None) -> Tensor")
 def bernoulli_p(self, p, generator):
     """Ones with probability `p`, in the shape of `self`."""
-    return self.detach().clone().bernoulli_(p, generator=generator)
+    return self.detach().new_empty(self.layout.shape).bernoulli_(p, generator=generator)
 
 
 multinomial = opaque(

@@ -280,6 +280,7 @@ index_fill = scatter(
         ),
     ),
 )
+index_fill.holds = "value"
 
 
 # Element by element along one dimension.
@@ -394,6 +395,7 @@ scatter_value = scatter(
     refuse=_out_of_bounds,
     grad=dict(self=_scatter_self),
 )
+scatter_value.holds = "value"
 scatter_add = scatter(
     "aten::scatter_add(Tensor self, int dim, Tensor index, Tensor src) -> Tensor",
     """`self` with the elements of `src` added at the places that `index` gives along `dim`, in
@@ -446,6 +448,9 @@ def scatter_value_reduced(self, dim, index, value, reduce):
         self, dim, index, self.new_full(index.layout.shape, value), _REDUCE[reduce]
     )
 
+
+for _op in (scatter_reduced, scatter_value_reduced):
+    _op.inplace_form = True
 
 _COMBINE = {
     "sum": _plus,

@@ -108,8 +108,8 @@ def _settings(name, self, dim, unbiased, correction):
         dim, unbiased = None, dim[0]
     if self.layout.dtype.kind not in "fc":
         raise RuntimeError(
-            f"{name.partition('_')[0]}: input dtype should be either floating point or complex "
-            "dtypes"
+            f"{name if name.endswith('mean') else 'std and var'} only support floating point and "
+            "complex dtypes"
         )
     if correction is None:
         correction = 1 if unbiased is None else int(unbiased)

@@ -124,7 +124,9 @@ def _infer(data, kinds):
         elif issubclass(kind, int):
             dtype = INT64
         elif issubclass(kind, str):
-            raise ValueError(f"too many dimensions '{kind.__name__}'")
+            if len(kinds) == 1:
+                raise ValueError(f"too many dimensions '{kind.__name__}'")
+            raise TypeError(f"new(): invalid data type '{kind.__name__}'")
         elif hasattr(kind, "__float__") or hasattr(kind, "__index__"):
             dtype = _defaults.dtype if hasattr(kind, "__float__") else INT64
         else:

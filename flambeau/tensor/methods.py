@@ -136,6 +136,8 @@ def public(namespace):
 @functools.cache
 def inplace_of(name):
     """The `name_` form."""
+    if len(registry[name]) > 1:
+        return packet(name, "_")
     op = registry[name][0]
     return _by_name(op.inplace, op, name, ending="_")
 

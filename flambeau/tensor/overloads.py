@@ -9,11 +9,11 @@ from flambeau.ops import announced, registry
 
 
 @functools.cache
-def packet(name):
+def packet(name, ending=""):
     """A function that calls the op whose signature takes the arguments, remembered by their
-    types.
+    types; with the ending "_", its in-place form.
     """
-    declared = registry[name]
+    declared = [op for op in registry[name] if op.inplace_form or not ending]
     chosen: dict = {}
 
     def function(*args, **kwargs):
@@ -22,10 +22,10 @@ def packet(name):
             key = (key, *[(k, _kind(v)) for k, v in kwargs.items()])
         op = chosen.get(key)
         if op is None:
-            op = chosen[key] = choose(name, declared, args, kwargs)
-        return op.door(*args, **kwargs)
+            op = chosen[key] = choose(name + ending, declared, args, kwargs)
+        return (op.inplace if ending else op.door)(*args, **kwargs)
 
-    function.__name__ = function.__qualname__ = name
+    function.__name__ = function.__qualname__ = name + ending
     function.__doc__ = "\n\n".join(op.doc or "" for op in declared)
     function.__module__ = "torch"
     return announced(function)

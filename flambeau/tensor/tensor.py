@@ -4,7 +4,7 @@ from struct import unpack_from
 from typing import TYPE_CHECKING, Any
 
 from flambeau import ops, runtime
-from flambeau._base import numpy
+from flambeau._base import explain, numpy
 from flambeau.ops import (
     AccumulateGrad,
     Output,
@@ -287,8 +287,9 @@ class Tensor:
                 )
             if value.layout.shape != self.layout.shape:
                 raise RuntimeError(
-                    f"assigned grad has data of a different size: got {list(value.shape)}, "
-                    f"expected {list(self.shape)}"
+                    f"attempting to assign a gradient of size '{list(value.shape)}' to a tensor "
+                    f"of size '{list(self.shape)}'. Please ensure that the gradient and the tensor "
+                    "are the same size"
                 )
             if value.layout.dtype is not self.layout.dtype:
                 raise RuntimeError(
@@ -489,10 +490,21 @@ class Tensor:
         return bool(self.item())
 
     def __float__(self):
-        return float(self.item() if self.layout.numel == 1 else _not_one())
+        return float(self._real("double") if self.layout.numel == 1 else _not_one())
 
     def __int__(self):
-        return int(self.item() if self.layout.numel == 1 else _not_one())
+        return int(self._real("int64_t") if self.layout.numel == 1 else _not_one())
+
+    def _real(self, name):
+        """The one element, which has to be real to become a C++ number of that name."""
+        value = self.item()
+        if isinstance(value, complex):
+            if value.imag:
+                raise explain(
+                    RuntimeError, f"value cannot be converted to type {name} without overflow"
+                )
+            return value.real
+        return value
 
     def __complex__(self):
         return complex(self.item())
@@ -513,6 +525,11 @@ class Tensor:
         return iter(self.unbind(0))
 
     def __contains__(self, element):
+        if not isinstance(element, Tensor | bool | int | float | complex):
+            raise RuntimeError(
+                "Tensor.__contains__ only supports Tensor or scalar, but you passed in a "
+                f"{type(element)}."
+            )
         return bool((self == element).any())
 
     def __hash__(self):

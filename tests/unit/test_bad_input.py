@@ -15,6 +15,7 @@ import pytest
 import flambeau as ft
 
 F = ft.nn.functional
+TENSORS = "Tensor or scalar, but you passed in a <class 'str'>."
 SHAPES = "The size of tensor a (3) must match the size of tensor b (5) at non-singleton dimension 1"
 
 
@@ -28,6 +29,32 @@ def b():
 
 # Each: a call, the type of its error, and the first line as PyTorch 2.13 prints it.
 WRONG = [
+    (
+        lambda: ft.nn.Linear(3, 2)(a().double()),
+        RuntimeError,
+        "mat1 and mat2 must have the same dtype, but got Double and Float",
+    ),
+    (
+        lambda: ft.atan2(a(), a() * 1j),
+        NotImplementedError,
+        "\"atan2_cpu\" not implemented for 'ComplexFloat'",
+    ),
+    (lambda: "a" in a(), RuntimeError, f"Tensor.__contains__ only supports {TENSORS}"),
+    (lambda: ft.tensor([1, "a"]), TypeError, "new(): invalid data type 'str'"),
+    *[
+        (call, RuntimeError, f"value cannot be converted to type {name} without overflow")
+        for call, name in [
+            (lambda: ft.full((2,), 300, dtype=ft.uint8), "uint8_t"),
+            (lambda: ft.zeros(2, dtype=ft.int8).fill_(200), "int8_t"),
+            (lambda: ft.zeros(2, dtype=ft.int32).fill_(float("nan")), "int"),
+            (lambda: ft.zeros(2, dtype=ft.int64).new_full((2,), 1e20), "int64_t"),
+            (lambda: ft.zeros(2).half().masked_fill_(ft.tensor([True, False]), -1e9), "c10::Half"),
+            (lambda: ft.zeros(2, dtype=ft.uint8).scatter(0, ft.tensor([0]), -256), "uint8_t"),
+            (lambda: ft.zeros(2, dtype=ft.uint8).index_fill(0, ft.tensor([0]), 300), "uint8_t"),
+            (lambda: int(ft.tensor(1j)), "int64_t"),
+            (lambda: float(ft.tensor(1j)), "double"),
+        ]
+    ],
     (
         lambda: ft.mm(a(), b()),
         RuntimeError,

@@ -78,6 +78,31 @@ def test_a_missing_module_says_so_and_names_the_nearest(tmp_path):
     )
 
 
+def test_a_missing_name_says_so_and_names_the_nearest(tmp_path):
+    code = """
+import torch, torch.nn.functional as F
+def tell(call):
+    try: call()
+    except (AttributeError, ImportError) as error: print(type(error).__name__, error)
+def from_import():
+    from torch.nn import Linaer
+tell(lambda: torch.sotfmax); tell(lambda: F.rellu); tell(lambda: torch.optim.Adamm)
+tell(from_import)
+print(hasattr(F, "nothing"))
+torch.ones(1).sotfmax(0)
+"""
+    done = run_code(tmp_path, code)
+    words = "module {!r} has no attribute {!r} in flambeau; the nearest existing name is {!r}"
+    assert done.stdout.splitlines() == [
+        "AttributeError " + words.format("torch", "sotfmax", "softmax"),
+        "AttributeError " + words.format("torch.nn.functional", "rellu", "relu"),
+        "AttributeError " + words.format("torch.optim", "Adamm", "Adam"),
+        "ImportError " + words.format("torch.nn", "Linaer", "Linear"),
+        "False",
+    ]
+    assert done.stderr.splitlines()[-1].endswith("Did you mean: 'softmax'?")
+
+
 def test_programs_can_ask_whether_a_module_exists(tmp_path):
     done = run_code(
         tmp_path,

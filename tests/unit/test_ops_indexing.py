@@ -159,6 +159,17 @@ def test_repeated_places_add_up(dtype):
     assert ft.zeros(3, 2, dtype=dtype).scatter_add(0, spread, rows).tolist() == expected
 
 
+def test_scatter_of_a_number_in_place():
+    index = ft.tensor([[1], [0]])
+    assert ft.zeros(2, 2).scatter_(1, index, 1.0).tolist() == [[0, 1], [1, 0]]  # one-hot
+    assert ft.zeros(2, 2).scatter_(1, index, value=2).tolist() == [[0, 2], [2, 0]]
+    assert ft.ones(2, 2).scatter_(1, index, ft.full((2, 1), 3.0)).tolist() == [[1, 3], [3, 1]]
+    assert ft.ones(2, 2).scatter_(1, index, 3, reduce="add").tolist() == [[1, 4], [4, 1]]
+    x = ft.ones(2, 2, requires_grad=True)
+    (x * 2).scatter_(1, index, 5.0).sum().backward()
+    assert x.grad.tolist() == [[2, 0], [0, 2]]
+
+
 @pytest.mark.parametrize("reduce", ["sum", "prod", "mean", "amax", "amin"])
 @pytest.mark.parametrize("include_self", [True, False])
 def test_scatter_reduce_against_a_loop(reduce, include_self):

@@ -570,3 +570,17 @@ def test_a_mixed_program_sees_pytorchs_numbers(seed):
         state = reference.get_rng_state().numpy()
         numpy.testing.assert_array_equal(stream.get_state(), state, theirs)
         reference.set_rng_state(reference.from_numpy(stream.get_state()))
+
+
+def test_masks_lie_as_pytorch_draws_them():
+    # What PyTorch 2.13 gives: dropout's mask lies as its input, that of `bernoulli` row by row.
+    dropped = (
+        (torch.ones(1, 2, 2, 3).to(memory_format=torch.channels_last), "020202000222"),
+        (torch.ones(3, 4).t(), "000002222022"),
+    )
+    for x, want in dropped:
+        torch.manual_seed(0)
+        assert "".join(str(int(v)) for v in torch.dropout(x, 0.5, True).flatten()) == want
+    torch.manual_seed(0)
+    drawn = torch.bernoulli(torch.ones(3, 4).t(), 0.5)
+    assert "".join(str(int(v)) for v in drawn.flatten()) == "001000110111"
