@@ -38,6 +38,7 @@ class Op:
     holds = ""  # the argument that, where it is a number, must fit the dtype of the first one
     # Whether the values of numbers are part of the plan, not only their types; or which values.
     bakes_numbers: bool | frozenset = False
+    older: tuple[str, ...] = ()  # numbers that may stand, unnamed, before the tensors
 
     def __init__(self, schema: str, doc: str | None, gradients=None, *, method=True, function=True):
         self.text, self.doc = schema, doc
