@@ -42,6 +42,7 @@ from . import (
     random,
     ranges,
     recurrent,
+    repeats,
     reductions,
     sampling,
     scans,

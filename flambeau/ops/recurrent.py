@@ -21,11 +21,10 @@ from flambeau.ir import math
 from .contraction import linear
 from .family import Buffer, chain
 from .family.chain import viewed
-from .family.product import blas_form, multiply, packs, product_stage
 from .op import composite
+from .repeats import RATE, find_repeats, product_of_rows, readable
 
 LAYER_TYPES = ("float32", "float64")
-RATE = 50.0  # multiplications that one core does in a nanosecond, roughly
 
 
 class _Rows(NamedTuple):
@@ -91,29 +90,6 @@ class _Loop:
         self.steps.call(stage.kernel, self.buffers, stage.dims, stage.total, self.cost)
 
 
-def _readable(steps, matrix: Buffer) -> Buffer:
-    """The matrix, or a copy where BLAS could not read it."""
-    return matrix if blas_form(matrix.layout) is not None else steps.dense(matrix)
-
-
-def _product(steps, a: Buffer, b: Buffer, out: Buffer) -> None:
-    """out = a @ b."""
-    cost = out.layout.numel * a.layout.shape[1] / RATE
-    places = {0: out, 1: a, 2: b}
-    if packs(a.layout, b.layout):
-
-        def scratch(nbytes):
-            number = len(places)
-            places[number] = steps.scratch((nbytes // out.dtype.itemsize,), out.dtype)
-            return number
-
-        stages = multiply(out.layout, a.layout, b.layout, None, places).stages(scratch)
-    else:
-        stages = [product_stage(out.layout, a.layout, b.layout)]
-    for kernel, data, dims, total, *_ in stages:
-        steps.call(kernel, [places[k] for k in data], dims, total, cost)
-
-
 def _blocks(matrix: Buffer, count: int, moves="moves") -> list[_Rows]:
     """The parts of each gate."""
     width = matrix.layout.shape[1] // count
@@ -151,17 +127,19 @@ class _Layer:
 
     def __init__(self, steps, gates, x, hidden, w_ih, w_hh, b_ih, b_hh, sizes, reverse):
         dtype, rows = x.dtype, x.layout.shape[0]
-        self.steps, self.count, self.w_hh = steps, gates, _readable(steps, w_hh)
+        self.steps, self.count, self.w_hh = steps, gates, readable(steps, w_hh)
         self.loop = _Loop(steps, dtype, sizes, reverse)
         self.hidden = steps.dense(hidden)
         self.width = w_hh.layout.shape[0] // gates
         self.output = steps.result((rows, hidden.layout.shape[1]), dtype)
         self.last = _state(steps, hidden)
         self.before = _Rows(steps.result((rows, hidden.layout.shape[1]), dtype))
+        found = find_repeats(steps, x)
         # Of an Elman network, the product with the input becomes the output in place.
         shape = rows, gates * self.width
         self.gates = self.output if gates == 1 else steps.result(shape, dtype)
-        _product(steps, _readable(steps, x), _readable(steps, w_ih).turned(), self.gates)
+        weight = readable(steps, w_ih).turned()
+        product_of_rows(steps, readable(steps, x), weight, self.gates, found)
         self.old = _Rows(self.output, "follows", self.hidden)
         self.ours, self.theirs = _bias(steps, b_ih, gates), _bias(steps, b_hh, gates)
 
@@ -196,7 +174,7 @@ def _build_lstm(steps, x, hidden, cell, w_ih, w_hh, b_ih, b_hh, w_hr, sizes, rev
     else:
         layer.loop.phase(layer.old, layer.w_hh, 4, body, inputs, [*outputs, raw])
         outputs = [*made, _Rows(layer.output)]
-        weight = _readable(steps, w_hr)
+        weight = readable(steps, w_hr)
         layer.loop.phase(
             raw, weight, 1, lambda sums, old: (old, *sums, *sums), [layer.old], outputs
         )
@@ -270,7 +248,7 @@ def _build_lstm_back(
     inputs = [state, *_blocks(gates, 4), _Rows(cells)]
     outputs = [*_blocks(grads.buffer, 4), state]
     following = grads._replace(moves="follows")
-    weight = _readable(steps, w_hh).turned()
+    weight = readable(steps, w_hh).turned()
     if w_hr is None:
         loop.phase(
             following,
@@ -286,7 +264,7 @@ def _build_lstm_back(
             lambda sums, grad, carry: (zero, sums[0] + grad + carry),
             outside, [carry, total],
         )  # fmt: skip
-        weight = _readable(steps, w_hr).turned()
+        weight = readable(steps, w_hr).turned()
         loop.phase(total, weight, 1, lambda sums, *rest: body(*sums, *rest), inputs, outputs)
     loop.run()
 
@@ -306,7 +284,7 @@ def _build_gru_back(steps, grad, grad_last, gates, more, before, w_hh, sizes, re
 
     inputs = [_Rows(grad), carry, *_blocks(gates, 3), _Rows(more), _Rows(before)]
     outputs = [*_blocks(ours.buffer, 3), *_blocks(theirs.buffer, 3), carry]
-    weight = _readable(steps, w_hh).turned()
+    weight = readable(steps, w_hh).turned()
     loop.phase(theirs._replace(moves="follows"), weight, 1, body, inputs, outputs)
     loop.run()
 
@@ -323,7 +301,7 @@ def _build_rnn_back(steps, grad, grad_last, output, w_hh, relu, sizes, reverse):
             return ir.select(output > zero, total, zero), zero
         return total * (1 - output * output), zero
 
-    weight = _readable(steps, w_hh).turned()
+    weight = readable(steps, w_hh).turned()
     inputs = [_Rows(steps.dense(grad)), carry, _Rows(steps.dense(output))]
     loop.phase(grads._replace(moves="follows"), weight, 1, body, inputs, [grads, carry])
     loop.run()
@@ -336,11 +314,13 @@ def _layer(name, given, returned, doc, build):
 
 
 _WEIGHTS = "Tensor w_ih, Tensor w_hh, Tensor? b_ih, Tensor? b_hh"
+_RESULTS = (
+    "Tensor output, Tensor last, Tensor before, Tensor numbers, Tensor values, Tensor count"
+)
 lstm_layer = _layer(
     "lstm_layer",
     f"Tensor x, Tensor hidden, Tensor cell, {_WEIGHTS}, Tensor? w_hr",
-    "Tensor output, Tensor last, Tensor before, Tensor gates, Tensor last_cell, Tensor cells, "
-    "Tensor raw",
+    f"{_RESULTS}, Tensor gates, Tensor last_cell, Tensor cells, Tensor raw",
     """An LSTM over rows `x`: output, last hidden state; the hidden states that steps started from
     and the gates, for backward; last cell state; the cell states that steps started from; with a
     projection `w_hr`, the outputs before it.""",
@@ -358,7 +338,7 @@ lstm_layer_back = _layer(
 gru_layer = _layer(
     "gru_layer",
     f"Tensor x, Tensor hidden, {_WEIGHTS}",
-    "Tensor output, Tensor last, Tensor before, Tensor gates, Tensor more",
+    f"{_RESULTS}, Tensor gates, Tensor more",
     """A GRU over rows `x`: as `lstm_layer`; `more` is the recurrent part of the candidate.""",
     _build_gru,
 )
@@ -373,7 +353,7 @@ gru_layer_back = _layer(
 rnn_layer = _layer(
     "rnn_layer",
     f"Tensor x, Tensor hidden, {_WEIGHTS}, bool relu",
-    "Tensor output, Tensor last, Tensor before",
+    _RESULTS,
     """An Elman network over rows `x`, with relu or tanh: as `lstm_layer`.""",
     _build_rnn,
 )

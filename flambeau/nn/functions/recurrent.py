@@ -37,6 +37,7 @@ def _back(
     grad_last: Any,
     weights: Any,
     output: Any,
+    before: Any,
     kept: Any,
     sizes: Any,
     rev: bool,
@@ -45,13 +46,13 @@ def _back(
     (of the hidden one, without what comes through the sums), of the projection's results."""
     w_hh, w_hr = weights[1], weights[4]
     if mode == "LSTM":
-        _, gates, cells, _ = kept
+        gates, cells, _ = kept
         grads, carry, cell, projected = ops._lstm_layer_back(
             grad, *grad_last, gates, cells, w_hh, w_hr, sizes, rev
         )
         return grads, grads, (carry, cell), projected
     if mode == "GRU":
-        before, gates, more = kept
+        gates, more = kept
         ours, theirs, carry = ops._gru_layer_back(
             grad, *grad_last, gates, more, before, w_hh, sizes, rev
         )
@@ -136,13 +137,14 @@ class _Layer(function.Function):
     def backward(ctx: Any, grad: Any, *grad_last: Any) -> Any:
         mode, sizes, reverse, count = ctx.plan
         saved = ctx.saved_tensors
-        tensors, output, kept = saved[: count + 6], saved[count + 6], saved[count + 7 :]
+        tensors, (output, before), kept = saved[: count + 6], saved[count + 6 :][:2], saved[count + 8 :]
+        repeats, kept = kept[:3], kept[3:]
         needs = ctx.needs_input_grad[4:]
         if is_grad_enabled():
             return *[None] * 4, *_grad_by_parts(ctx.plan, tensors, needs, grad, grad_last)
         x, weights = tensors[0], tensors[1 + count :]
         ours, theirs, first, projected = _back(
-            mode, grad, grad_last, weights, output, kept, sizes, reverse
+            mode, grad, grad_last, weights, output, before, kept, sizes, reverse
         )
         d_hidden = None
         if needs[1]:
@@ -158,11 +160,11 @@ class _Layer(function.Function):
             ours.mm(weights[0]) if needs[0] else None,
             d_hidden,
             *first[1:],
-            ours.t().mm(x) if d_w_ih else None,
-            theirs.t().mm(kept[0]) if d_w_hh else None,
+            ops._sum_over_rows(ours, x, *repeats) if d_w_ih else None,
+            theirs.t().mm(before) if d_w_hh else None,
             bias,
             other_bias,
-            projected.t().mm(kept[3]) if d_w_hr else None,
+            projected.t().mm(kept[2]) if d_w_hr else None,
         )
 
 
