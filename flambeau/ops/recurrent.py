@@ -104,6 +104,15 @@ def _bias(steps, bias: Buffer | None, count: int) -> list[_Rows]:
     return _blocks(viewed(dense, (1, *dense.layout.shape), (0, 1)), count, "stays")
 
 
+def _both(steps, bias: Buffer | None, other: Buffer | None) -> Buffer | None:
+    """The sum of two biases."""
+    if bias is None or other is None:
+        return other if bias is None else bias
+    made = steps.scratch(bias.layout.shape, bias.dtype)
+    steps.pointwise(lambda a, b: a + b, [bias, other], [made])
+    return made
+
+
 def _state(steps, first: Buffer) -> _Rows:
     """A result with a row for each sequence that starts as `first`."""
     made = steps.result(first.layout.shape, first.dtype)
@@ -111,12 +120,9 @@ def _state(steps, first: Buffer) -> _Rows:
     return _Rows(made, "stays")
 
 
-def _sums(ours, biases, theirs=None) -> list:
-    """Sums by gate: `biases` holds none, or as many for each gate as there are biases."""
-    totals = list(ours) if theirs is None else [a + b for a, b in zip(ours, theirs, strict=True)]
-    for k, bias in enumerate(biases):
-        totals[k % len(totals)] = totals[k % len(totals)] + bias
-    return totals
+def _sums(ours, bias, theirs=()) -> list:
+    """Sums by gate, of which `bias` and `theirs` may be missing."""
+    return [sum(terms[1:], terms[0]) for terms in zip(*filter(len, (ours, theirs, bias)))]
 
 
 class _Layer:
@@ -125,7 +131,7 @@ class _Layer:
     `before` receives the hidden state that each step started from.
     """
 
-    def __init__(self, steps, gates, x, hidden, w_ih, w_hh, b_ih, b_hh, sizes, reverse):
+    def __init__(self, steps, gates, x, hidden, w_ih, w_hh, sizes, reverse):
         dtype, rows = x.dtype, x.layout.shape[0]
         self.steps, self.count, self.w_hh = steps, gates, readable(steps, w_hh)
         self.loop = _Loop(steps, dtype, sizes, reverse)
@@ -141,14 +147,14 @@ class _Layer:
         weight = readable(steps, w_ih).turned()
         product_of_rows(steps, readable(steps, x), weight, self.gates, found)
         self.old = _Rows(self.output, "follows", self.hidden)
-        self.ours, self.theirs = _bias(steps, b_ih, gates), _bias(steps, b_hh, gates)
 
     def result(self, width: int) -> _Rows:
         return _Rows(self.steps.result((self.output.layout.shape[0], width), self.output.dtype))
 
 
 def _build_lstm(steps, x, hidden, cell, w_ih, w_hh, b_ih, b_hh, w_hr, sizes, reverse):
-    layer = _Layer(steps, 4, x, hidden, w_ih, w_hh, b_ih, b_hh, sizes, reverse)
+    layer = _Layer(steps, 4, x, hidden, w_ih, w_hh, sizes, reverse)
+    bias = _bias(steps, _both(steps, b_ih, b_hh), 4)
     state, cells = _state(steps, cell), layer.result(layer.width)
     projected = 0 if w_hr is None else x.layout.shape[0]
     raw = _Rows(steps.result((projected, layer.width), x.dtype))
@@ -165,7 +171,7 @@ def _build_lstm(steps, x, hidden, cell, w_ih, w_hh, b_ih, b_hh, w_hr, sizes, rev
         return before, results[-1], *results
 
     gates = _blocks(layer.gates, 4)
-    inputs = [state, *gates, *layer.ours, *layer.theirs]
+    inputs = [state, *gates, *bias]
     outputs = [*gates, cells, state]
     made = [layer.before, layer.last]
     if w_hr is None:
@@ -182,36 +188,37 @@ def _build_lstm(steps, x, hidden, cell, w_ih, w_hh, b_ih, b_hh, w_hr, sizes, rev
 
 
 def _build_gru(steps, x, hidden, w_ih, w_hh, b_ih, b_hh, sizes, reverse):
-    layer = _Layer(steps, 3, x, hidden, w_ih, w_hh, b_ih, b_hh, sizes, reverse)
-    more = layer.result(layer.width)
+    layer = _Layer(steps, 3, x, hidden, w_ih, w_hh, sizes, reverse)
+    more, bias = layer.result(layer.width), _bias(steps, b_ih, 3)
 
     def body(theirs, old, *rest):
         ours, biases = rest[:3], rest[3:]
-        ours = _sums(ours, biases[: len(layer.ours)])
-        theirs = _sums(theirs, biases[len(layer.ours) :])
+        ours = _sums(ours, biases[: len(bias)])
+        theirs = _sums(theirs, biases[len(bias) :])
         reset, update = (math.sigmoid(ours[k] + theirs[k]) for k in (0, 1))
         candidate = math.tanh(ours[2] + reset * theirs[2])
         new = candidate + update * (old - candidate)
         return old, reset, update, candidate, theirs[2], new, new
 
     gates = _blocks(layer.gates, 3)
-    inputs = [layer.old, *gates, *layer.ours, *layer.theirs]
+    inputs = [layer.old, *gates, *bias, *_bias(steps, b_hh, 3)]
     outputs = [layer.before, *gates, more, _Rows(layer.output), layer.last]
     layer.loop.phase(layer.old, layer.w_hh, 3, body, inputs, outputs)
     layer.loop.run()
 
 
 def _build_rnn(steps, x, hidden, w_ih, w_hh, b_ih, b_hh, relu, sizes, reverse):
-    layer = _Layer(steps, 1, x, hidden, w_ih, w_hh, b_ih, b_hh, sizes, reverse)
+    layer = _Layer(steps, 1, x, hidden, w_ih, w_hh, sizes, reverse)
+    bias = _bias(steps, _both(steps, b_ih, b_hh), 1)
 
-    def body(theirs, old, ours, *biases):
-        (total,) = _sums([ours], biases, theirs)
+    def body(theirs, old, ours, *bias):
+        (total,) = _sums([ours], bias, theirs)
         zero = ir.const(0, total.dtype)
         new = ir.select(total < zero, zero, total) if relu else math.tanh(total)
         return old, new, new
 
     output = _Rows(layer.output)
-    inputs, outputs = [layer.old, output, *layer.ours, *layer.theirs], [layer.before, output]
+    inputs, outputs = [layer.old, output, *bias], [layer.before, output]
     layer.loop.phase(layer.old, layer.w_hh, 1, body, inputs, [*outputs, layer.last])
     layer.loop.run()
 
