@@ -45,11 +45,11 @@ class Finish:
         operands = [Operand(dtype, way) for dtype, way in zip(dtypes, ending.ways, strict=True)]
         self.access = Access(self.code, self.lanes, target, operands, width)
 
-    def _places(self, numbers):
-        """Of some operands, where they start, and the steps from row to row and in a row."""
+    def _places(self):
+        """Of each operand, where it starts, and the steps from row to row and in a row."""
         code = self.code
         starts, rows, columns = [], [], []
-        for k in numbers:
+        for k, (dtype, way) in enumerate(self.access.operands):
             offset, image, row, column = (
                 code.number("%words", WORDS * k + word) for word in range(WORDS)
             )
@@ -58,40 +58,12 @@ class Finish:
                 start = code.at(start, code.mul(count, step))
             starts.append(code.at(start, code.mul("%column", column)))
             rows.append(row)
-            dtype, way = self.access.operands[k]
             columns.append(str(dtype.itemsize) if way == "U" else column)
         return starts, rows, columns
 
-    def write_ahead(self) -> str:
-        """``void ahead(ptr data, ptr words, i64 image, i64 row, i64 rows, i64 column, i64
-        columns)``: asks for the memory that `finish` will read and write."""
-        code, outputs = self.code, len(self.ending.kernel.outputs)
-        numbers = [k for k, way in enumerate(self.ending.ways) if way == "U"]
-        starts, rows, columns = self._places(numbers)
-
-        def line(r, *pointers):
-            def vector(first):
-                for k, p, step in zip(numbers, pointers, columns, strict=True):
-                    at = code.at(p, code.mul(first, step))
-                    code.call("void", "llvm.prefetch.p0", f"ptr {at}, i32 {int(k < outputs)}, i32 2, i32 1")
-                return [code.add(first, self.lanes.width)]
-
-            code.repeat([("i64", "0")], lambda i: code.less(i, "%columns"), vector)
-            return [code.add(r, 1), *(code.at(p, row) for p, row in zip(pointers, rows, strict=True))]
-
-        carried = [("i64", "0"), *(("ptr", p) for p in starts)]
-        code.repeat(carried, lambda r, *_: code.less(r, "%rows"), line)
-        code.do("ret void")
-        head = (
-            "ptr %data, ptr %words, "
-            "i64 %image, i64 %row, i64 %rows, i64 %column, i64 %columns"
-        )
-        lines = [f"define internal void @ahead({head}) #0 {{", "entry:"]
-        return "\n".join([*lines, *map(str, code.lines), "}", ""])
-
     def write(self) -> str:
         code, width = self.code, self.lanes.width
-        starts, rows, self.steps = self._places(range(len(self.access.operands)))
+        starts, rows, self.steps = self._places()
 
         def line(r, sums, *pointers):
             def vector(first):

@@ -384,14 +384,12 @@ class _Product(_Function):
                             f"ptr {source}, i64 {count}, i64 {a_row}, i64 {a_column})"
                         )
 
+                    self.loop(first, stop, form.rows, tile)
                     rows, columns = (first, code.sub(stop, first)), (column, width)
                     if form.turned:
+                        code.do(f"call void @turn(ptr {sums}, ptr {turned})")
                         rows, columns = columns, rows
                     where = ", ".join(f"i64 {n}" for n in (*rows, *columns))
-                    code.do(f"call void @ahead(ptr {data}, ptr {words}, i64 0, {where})")
-                    self.loop(first, stop, form.rows, tile)
-                    if form.turned:
-                        code.do(f"call void @turn(ptr {sums}, ptr {turned})")
                     pitch = BLOCK_ROWS * self.size if form.turned else line
                     code.do(
                         f"call void @finish(ptr {turned}, i64 {pitch}, ptr {data}, ptr {words}, "
@@ -449,11 +447,8 @@ def _kernel(form: Form, adjacent: bool | None = None) -> int:
         if adjacent is None:
             texts = [_Tile(form, r + 1).write() for r in range(form.rows)]
             texts += [_Turn(form).write()] if form.turned else []
-            ending = Ending(form.epilogue, form.ways, form.sums)
-            finish, ahead = Finish(ending, form.target), Finish(ending, form.target)
-            texts += [finish.write(), ahead.write_ahead()]
-            declarations = finish.code.declarations | ahead.code.declarations
-            texts += [f"{line}\n" for line in sorted(declarations)]
+            finish = Finish(Ending(form.epilogue, form.ways, form.sums), form.target)
+            texts += [finish.write(), *(f"{line}\n" for line in sorted(finish.code.declarations))]
             texts.append(_Product(form).write("NAME"))
         else:
             texts = [_Pack(form, adjacent).write("NAME")]
