@@ -8,9 +8,11 @@ Whether rows repeat is seen by the launch, which does the one or the other.
 from typing import NamedTuple
 
 from flambeau import ir, runtime
+from flambeau.compiler import products
 from flambeau.types import by_name
 
-from .family import Buffer, chain
+from .family import Buffer, Fold, chain
+from .family.chain import viewed
 from .family.indexed import IndexedSteps
 from .family.launch import scratch_of
 from .family.product import blas_form, multiply, packs, product_stage
@@ -82,6 +84,20 @@ def _where(steps, found: Repeats, few: bool, build) -> None:
         steps.stage(made, part.cost / len(stages))
 
 
+def _multiply_values(part, found: Repeats, weight: Buffer, table: Buffer) -> None:
+    """table = values @ weight, as many rows as there are values."""
+    (k, n), dtype = weight.layout.shape, weight.dtype
+    form = products.form(ir.Pointwise("product", [dtype], [dtype], (ir.load(0, dtype),)), n)
+    packed = part.scratch((form.packed_bytes(k, n) // dtype.itemsize,), dtype)
+    pack = products.pack(form, k, n, (*weight.layout.strides, 0))
+    sizes, strides = (found.most, n, k), found.values.layout.strides
+    made = products.multiply(form, sizes, strides, [(0, n, 1)], rows_only=True)
+    cost = found.most * n * k / RATE
+    part.call(pack.address, (packed, weight), pack.dims, pack.total, n * k / 8)
+    data = tuple(buffer.source for buffer in (packed, found.values, table))
+    part.stage(runtime.Stage(made.address, data, made.dims, 0, form.rows), cost)
+
+
 def product_of_rows(steps, x: Buffer, weight: Buffer, out: Buffer, found: Repeats) -> None:
     """out = x @ weight."""
     if not found.most:
@@ -89,7 +105,7 @@ def product_of_rows(steps, x: Buffer, weight: Buffer, out: Buffer, found: Repeat
 
     def repeated(part):
         table = part.scratch((found.most, out.layout.shape[1]), out.dtype)
-        product(part, found.values, weight, table)
+        _multiply_values(part, found, weight, table)
         view, [place], _ = placed(table, [found.numbers])
         part.indexed(lambda value: (value,), [out], [view], [place._replace(wraps=False)])
 
@@ -97,29 +113,44 @@ def product_of_rows(steps, x: Buffer, weight: Buffer, out: Buffer, found: Repeat
     _where(steps, found, False, lambda part: product(part, x, weight, out))
 
 
+def _add_up(steps, rows: Buffer, total: Buffer) -> None:
+    """total = the sum of all rows."""
+    zero = ((0, rows.dtype),)
+    fold = Fold(zero, lambda x: (x,), lambda a, b: (a[0] + b[0],), lambda s, n: (s[0],))
+    steps.reduce(fold, [rows], (0,), [viewed(total, (1, *total.layout.shape), (0, 1))])
+
+
 def _build_sum(steps, grad, x, numbers, values, count):
     grad, x = steps.dense(grad), readable(steps, x)
-    out = steps.result((grad.layout.shape[1], x.layout.shape[1]), x.dtype)
+    n, dtype = grad.layout.shape[1], grad.dtype
+    out, total = steps.result((n, x.layout.shape[1]), dtype), steps.result((n,), dtype)
     found = Repeats(numbers, values, count)
+
+    def plainly(part):
+        product(part, grad.turned(), x, out)
+        _add_up(part, grad, total)
+
     if not found.most:
-        return product(steps, grad.turned(), x, out)
+        return plainly(steps)
 
     def repeated(part):
-        sums = part.scratch((found.most, grad.layout.shape[1]), grad.dtype)
-        part.indexed(lambda: (ir.const(0, grad.dtype),), [sums], [], [])
+        sums = part.scratch((found.most, n), dtype)
+        part.indexed(lambda: (ir.const(0, dtype),), [sums], [], [])
         view, [place], order = placed(sums, [numbers])
         place = place._replace(wraps=False)
         part.indexed(lambda old, new: (old + new,), [view], [view, grad], [place], order)
         product(part, sums.turned(), values, out)
+        _add_up(part, sums, total)
 
     _where(steps, found, True, repeated)
-    _where(steps, found, False, lambda part: product(part, grad.turned(), x, out))
+    _where(steps, found, False, plainly)
 
 
 sum_over_rows = chain(
     "aten::_sum_over_rows(Tensor grad, Tensor x, Tensor numbers, Tensor values, Tensor count)"
-    " -> Tensor",
-    """grad.T @ x for grad [rows, n] and x [rows, m], of which the rest are the `Repeats`.""",
+    " -> (Tensor product, Tensor total)",
+    """grad.T @ x for grad [rows, n] and x [rows, m], of which the rest are the `Repeats`; and the sum
+    of the rows of grad.""",
     build=_build_sum,
     method=False,
     function=False,

@@ -23,7 +23,7 @@ def table_size(most: int) -> int:
 
 def stage_if(stage: Stage, count: int, most: int, wanted: bool) -> Stage:
     """The stage, which runs where the number that `count` points to is at most `most`, or (not
-    `wanted`) where it is larger."""
+    `wanted`) where it is larger. A stage without a total runs over so many."""
     head = struct.pack("5q", most, wanted, stage.kernel, stage.total, stage.grain)
     starts = (0, *stage.starts) if stage.starts else ()
     return Stage(run_if_kernel(), (count, *stage.data), head + stage.dims, 1, 1, starts)

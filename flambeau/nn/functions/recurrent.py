@@ -150,9 +150,9 @@ class _Layer(function.Function):
         if needs[1]:
             d_hidden = ops.addmm(first[0], _of_first_steps(theirs, sizes, reverse), weights[1])
         d_w_ih, d_w_hh, d_b_ih, d_b_hh, d_w_hr = needs[1 + count :]
-        bias = other_bias = None
-        if d_b_ih:
-            bias = ours.sum(0)
+        w_ih = bias = other_bias = None
+        if d_w_ih or d_b_ih:
+            w_ih, bias = ops._sum_over_rows(ours, x, *repeats)
         if d_b_hh:
             other_bias = theirs.sum(0) if bias is None or theirs is not ours else bias.clone()
         return (
@@ -160,9 +160,9 @@ class _Layer(function.Function):
             ours.mm(weights[0]) if needs[0] else None,
             d_hidden,
             *first[1:],
-            ops._sum_over_rows(ours, x, *repeats) if d_w_ih else None,
+            w_ih if d_w_ih else None,
             theirs.t().mm(before) if d_w_hh else None,
-            bias,
+            bias if d_b_ih else None,
             other_bias,
             projected.t().mm(kept[2]) if d_w_hr else None,
         )

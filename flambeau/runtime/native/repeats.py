@@ -64,7 +64,7 @@ def find_repeats(data: ptr, dims: ptr, scalars: ptr, low: i64, high: i64) -> i64
     return 0
 
 # data: a number, then what the stage is given. dims: the number up to which a stage runs, or above
-# which (WANTED is 0), then the stage and its own.
+# which (WANTED is 0), then the stage, with TOTAL 0 for a range that is the number, and its own.
 U_MOST = 0
 U_WANTED = 1
 U_KERNEL = 2
@@ -79,6 +79,9 @@ def run_if(data: ptr, dims: ptr, scalars: ptr, low: i64, high: i64) -> i64:
         few = 1
     if few != dims[U_WANTED]:
         return 0
+    total = dims[U_TOTAL]
+    if total == 0:
+        total = number[0]
     own = dims + U_HEAD * 8
-    return parallel_for(dims[U_KERNEL], data + 8, own, scalars, dims[U_TOTAL], dims[U_GRAIN])
+    return parallel_for(dims[U_KERNEL], data + 8, own, scalars, total, dims[U_GRAIN])
 """
