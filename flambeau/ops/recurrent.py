@@ -321,15 +321,13 @@ def _layer(name, given, returned, doc, build):
 
 
 _WEIGHTS = "Tensor w_ih, Tensor w_hh, Tensor? b_ih, Tensor? b_hh"
-_RESULTS = (
-    "Tensor output, Tensor last, Tensor before, Tensor numbers, Tensor values, Tensor count"
-)
+_RESULTS = "Tensor output, Tensor last, Tensor before, Tensor numbers, Tensor values, Tensor amount"
 lstm_layer = _layer(
     "lstm_layer",
     f"Tensor x, Tensor hidden, Tensor cell, {_WEIGHTS}, Tensor? w_hr",
     f"{_RESULTS}, Tensor gates, Tensor last_cell, Tensor cells, Tensor raw",
-    """An LSTM over rows `x`: output, last hidden state; the hidden states that steps started from
-    and the gates, for backward; last cell state; the cell states that steps started from; with a
+    """An LSTM over rows `x`: output, last hidden state; for backward the hidden states that steps
+    started from, the `Repeats` of x and the gates; last cell state; the cell states that steps started from; with a
     projection `w_hr`, the outputs before it.""",
     _build_lstm,
 )

@@ -49,7 +49,7 @@ class Repeats(NamedTuple):
 
     numbers: Buffer
     values: Buffer
-    count: Buffer
+    amount: Buffer
 
     @property
     def most(self) -> int:
@@ -80,7 +80,7 @@ def _where(steps, found: Repeats, few: bool, build) -> None:
     build(part)
     stages = part.calls()
     for stage in stages:
-        made = runtime.stage_if(stage, found.count.source, found.most, few)
+        made = runtime.stage_if(stage, found.amount.source, found.most, few)
         steps.stage(made, part.cost / len(stages))
 
 
@@ -120,11 +120,11 @@ def _add_up(steps, rows: Buffer, total: Buffer) -> None:
     steps.reduce(fold, [rows], (0,), [viewed(total, (1, *total.layout.shape), (0, 1))])
 
 
-def _build_sum(steps, grad, x, numbers, values, count):
+def _build_sum(steps, grad, x, numbers, values, amount):
     grad, x = steps.dense(grad), readable(steps, x)
     n, dtype = grad.layout.shape[1], grad.dtype
     out, total = steps.result((n, x.layout.shape[1]), dtype), steps.result((n,), dtype)
-    found = Repeats(numbers, values, count)
+    found = Repeats(numbers, values, amount)
 
     def plainly(part):
         product(part, grad.turned(), x, out)
@@ -147,10 +147,10 @@ def _build_sum(steps, grad, x, numbers, values, count):
 
 
 sum_over_rows = chain(
-    "aten::_sum_over_rows(Tensor grad, Tensor x, Tensor numbers, Tensor values, Tensor count)"
+    "aten::_sum_over_rows(Tensor grad, Tensor x, Tensor numbers, Tensor values, Tensor amount)"
     " -> (Tensor product, Tensor total)",
-    """grad.T @ x for grad [rows, n] and x [rows, m], of which the rest are the `Repeats`; and the sum
-    of the rows of grad.""",
+    """grad.T @ x for grad [rows, n] and x [rows, m], of which the rest are the `Repeats`, and the
+    sum of the rows of grad.""",
     build=_build_sum,
     method=False,
     function=False,

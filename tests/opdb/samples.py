@@ -420,6 +420,8 @@ _lstm_layer_back: X(5, 4), X(2, 4), X(2, 4), U(5, 16), X(5, 4), X(16, 4), None, 
 _gru_layer: X(5, 3), X(2, 4), X(12, 3), X(12, 4), X(12), X(12), (2, 2, 1), True
 _gru_layer_back: X(5, 4), X(2, 4), U(5, 12), X(5, 4), X(5, 4), X(12, 4), (2, 2, 1), True
 _rnn_layer: X(5, 3), X(2, 4), X(4, 3), X(4, 4), X(4), X(4), True, (2, 2, 1), True
+_sum_over_rows: X(5, 4), X(5, 3), I(1, 0), X(1, 3)[:0], I(1, 0); \
+    X(5, 4), (x := X(3, 3))[(i := I(3, 5))], i, x, N(3); X(5, 4), X(5, 3), I(1, 5), X(2, 3), N(3)
 _rnn_layer_back: X(5, 4), X(2, 4), X(5, 4), X(4, 4), False, (2, 2, 1), False
 
 nn._class_index: I(4, 3), 4, -100

@@ -137,7 +137,11 @@ class _Layer(function.Function):
     def backward(ctx: Any, grad: Any, *grad_last: Any) -> Any:
         mode, sizes, reverse, count = ctx.plan
         saved = ctx.saved_tensors
-        tensors, (output, before), kept = saved[: count + 6], saved[count + 6 :][:2], saved[count + 8 :]
+        tensors, (output, before), kept = (
+            saved[: count + 6],
+            saved[count + 6 :][:2],
+            saved[count + 8 :],
+        )
         repeats, kept = kept[:3], kept[3:]
         needs = ctx.needs_input_grad[4:]
         if is_grad_enabled():
