@@ -4,7 +4,8 @@ The cells are those of Hochreiter & Schmidhuber 1997 with the forget gate of Ger
 of Cho et al. 2014 with the reset gate behind the product.
 
 A layer goes through the rows of all time steps, which lie behind each other, [sum of sizes,
-features], as in a packed sequence; `sizes` says how many rows each step has, and never grows. The
+features], as in a packed sequence; `sizes` says how many rows each step has, and never grows. Where
+all steps have as many, it may also be the sequences that lie behind each other. The
 products with the input of all steps are one product. The recurrent weights are packed once; a step
 is a product with them whose epilogue is the cell, and threads share the sequences, not the steps.
 States are memory that has a row for each sequence, is read and written at each step, and ends as
@@ -38,12 +39,13 @@ class _Rows(NamedTuple):
 class _Loop:
     """The steps of a layer: phases, each a product with packed weights and its epilogue."""
 
-    def __init__(self, steps, dtype, sizes, backwards):
+    def __init__(self, steps, dtype, sizes, backwards, apart):
         if dtype.name not in LAYER_TYPES:
             raise NotImplementedError(f"recurrent layers are not implemented for {dtype.name}")
         self.steps, self.batch = steps, sizes[0]
-        starts = itertools.accumulate(sizes, initial=0)
+        starts = range(len(sizes)) if apart else itertools.accumulate(sizes, initial=0)
         self.order = list(zip(starts, sizes, strict=False))
+        self.down = len(sizes) if apart else 1  # from a row of a step to the next
         if backwards:
             self.order.reverse()
         self.buffers: list[Buffer] = []
@@ -65,17 +67,36 @@ class _Loop:
         pack = products.pack(form, k, n, (across, down, n * down))
         self.steps.call(pack.address, (packed, weight), pack.dims, pack.total, rows * k / 8)
         operands = [*outputs, *inputs]
-        others = tuple((y.buffer.offset, *y.buffer.layout.strides) for y in operands)
-        strides = left.buffer.layout.strides
-        made = products.multiply(form, (self.batch, n, k), strides, others, rows_only=True)
+        others = tuple((y.buffer.offset, *self._strides(y)) for y in operands)
+        made = products.multiply(
+            form, (self.batch, n, k), self._strides(left), others, rows_only=True
+        )
         places = [self._place(_Rows(packed, "stays")), *map(self._place, (left, *operands))]
         self.phases.append(runtime.Phase(made.address, tuple(places), made.dims))
         self.cost += sum(size for _, size in self.order) * rows * (k + 16) / RATE
 
+    def _strides(self, rows: _Rows) -> tuple[int, int]:
+        """Between the rows of a step, and between columns."""
+        down, across = rows.buffer.layout.strides
+        return (down if rows.moves == "stays" else down * self.down), across
+
     def _place(self, rows: _Rows) -> runtime.Place:
-        first = None if rows.first is None else self._number(rows.first)
-        pitch = rows.buffer.layout.strides[0] * rows.buffer.dtype.itemsize
-        return runtime.Place(self._number(rows.buffer), rows.moves, pitch, first)
+        size, number = rows.buffer.dtype.itemsize, self._number(rows.buffer)
+        pitch = rows.buffer.layout.strides[0] * size
+        if rows.first is None:
+            return runtime.Place(number, rows.moves, pitch)
+        start = rows.first.offset * size
+        return runtime.Place(number, rows.moves, pitch, self._number(rows.first), start)
+
+    def first(self, state: Buffer, spare: Buffer) -> Buffer:
+        """A state as what the first step follows, its rows as those of a step. They may lie in
+        `spare`, which has rows for all steps, in those that are written last."""
+        if self.down == 1:
+            return self.steps.dense(state)
+        width, (start, _) = state.layout.shape[1], self.order[-1]
+        made = viewed(spare, state.layout.shape, (self.down * width, 1), start * width)
+        self.steps.copy(made, state)
+        return made
 
     def _number(self, buffer: Buffer) -> int:
         for number, known in enumerate(self.buffers):
@@ -131,11 +152,10 @@ class _Layer:
     `before` receives the hidden state that each step started from.
     """
 
-    def __init__(self, steps, gates, x, hidden, w_ih, w_hh, sizes, reverse):
+    def __init__(self, steps, gates, x, hidden, w_ih, w_hh, sizes, reverse, apart):
         dtype, rows = x.dtype, x.layout.shape[0]
         self.steps, self.count, self.w_hh = steps, gates, readable(steps, w_hh)
-        self.loop = _Loop(steps, dtype, sizes, reverse)
-        self.hidden = steps.dense(hidden)
+        self.loop = _Loop(steps, dtype, sizes, reverse, apart)
         self.width = w_hh.layout.shape[0] // gates
         self.output = steps.result((rows, hidden.layout.shape[1]), dtype)
         self.last = _state(steps, hidden)
@@ -146,14 +166,15 @@ class _Layer:
         self.gates = self.output if gates == 1 else steps.result(shape, dtype)
         weight = readable(steps, w_ih).turned()
         product_of_rows(steps, readable(steps, x), weight, self.gates, found)
-        self.old = _Rows(self.output, "follows", self.hidden)
+        first = self.loop.first(hidden, self.before.buffer)
+        self.old = _Rows(self.output, "follows", first)
 
     def result(self, width: int) -> _Rows:
         return _Rows(self.steps.result((self.output.layout.shape[0], width), self.output.dtype))
 
 
-def _build_lstm(steps, x, hidden, cell, w_ih, w_hh, b_ih, b_hh, w_hr, sizes, reverse):
-    layer = _Layer(steps, 4, x, hidden, w_ih, w_hh, sizes, reverse)
+def _build_lstm(steps, x, hidden, cell, w_ih, w_hh, b_ih, b_hh, w_hr, sizes, reverse, apart):
+    layer = _Layer(steps, 4, x, hidden, w_ih, w_hh, sizes, reverse, apart)
     bias = _bias(steps, _both(steps, b_ih, b_hh), 4)
     state, cells = _state(steps, cell), layer.result(layer.width)
     projected = 0 if w_hr is None else x.layout.shape[0]
@@ -187,8 +208,8 @@ def _build_lstm(steps, x, hidden, cell, w_ih, w_hh, b_ih, b_hh, w_hr, sizes, rev
     layer.loop.run()
 
 
-def _build_gru(steps, x, hidden, w_ih, w_hh, b_ih, b_hh, sizes, reverse):
-    layer = _Layer(steps, 3, x, hidden, w_ih, w_hh, sizes, reverse)
+def _build_gru(steps, x, hidden, w_ih, w_hh, b_ih, b_hh, sizes, reverse, apart):
+    layer = _Layer(steps, 3, x, hidden, w_ih, w_hh, sizes, reverse, apart)
     more, bias = layer.result(layer.width), _bias(steps, b_ih, 3)
 
     def body(theirs, old, *rest):
@@ -207,8 +228,8 @@ def _build_gru(steps, x, hidden, w_ih, w_hh, b_ih, b_hh, sizes, reverse):
     layer.loop.run()
 
 
-def _build_rnn(steps, x, hidden, w_ih, w_hh, b_ih, b_hh, relu, sizes, reverse):
-    layer = _Layer(steps, 1, x, hidden, w_ih, w_hh, sizes, reverse)
+def _build_rnn(steps, x, hidden, w_ih, w_hh, b_ih, b_hh, relu, sizes, reverse, apart):
+    layer = _Layer(steps, 1, x, hidden, w_ih, w_hh, sizes, reverse, apart)
     bias = _bias(steps, _both(steps, b_ih, b_hh), 1)
 
     def body(theirs, old, ours, *bias):
@@ -229,10 +250,10 @@ def _build_rnn(steps, x, hidden, w_ih, w_hh, b_ih, b_hh, relu, sizes, reverse):
 
 
 def _build_lstm_back(
-    steps, grad, grad_last, grad_cell, gates, cells, w_hh, w_hr, sizes, reverse
+    steps, grad, grad_last, grad_cell, gates, cells, w_hh, w_hr, sizes, reverse, apart
 ):  # fmt: skip
     dtype = grad.dtype
-    loop = _Loop(steps, dtype, sizes, not reverse)
+    loop = _Loop(steps, dtype, sizes, not reverse, apart)
     grad, gates, cells = (steps.dense(b) for b in (grad, gates, cells))
     grads = _Rows(steps.result(gates.layout.shape, dtype))
     carry, state = _state(steps, grad_last), _state(steps, grad_cell)
@@ -276,8 +297,8 @@ def _build_lstm_back(
     loop.run()
 
 
-def _build_gru_back(steps, grad, grad_last, gates, more, before, w_hh, sizes, reverse):
-    loop, shape = _Loop(steps, grad.dtype, sizes, not reverse), gates.layout.shape
+def _build_gru_back(steps, grad, grad_last, gates, more, before, w_hh, sizes, reverse, apart):
+    loop, shape = _Loop(steps, grad.dtype, sizes, not reverse, apart), gates.layout.shape
     grad, gates, more, before = (steps.dense(b) for b in (grad, gates, more, before))
     ours, theirs = (_Rows(steps.result(shape, grad.dtype)) for _ in range(2))
     carry = _state(steps, grad_last)
@@ -296,9 +317,9 @@ def _build_gru_back(steps, grad, grad_last, gates, more, before, w_hh, sizes, re
     loop.run()
 
 
-def _build_rnn_back(steps, grad, grad_last, output, w_hh, relu, sizes, reverse):
+def _build_rnn_back(steps, grad, grad_last, output, w_hh, relu, sizes, reverse, apart):
     dtype = grad.dtype
-    loop = _Loop(steps, dtype, sizes, not reverse)
+    loop = _Loop(steps, dtype, sizes, not reverse, apart)
     grads, zero = _Rows(steps.result(output.layout.shape, dtype)), ir.const(0, dtype)
     carry = _state(steps, grad_last)
 
@@ -315,8 +336,9 @@ def _build_rnn_back(steps, grad, grad_last, output, w_hh, relu, sizes, reverse):
 
 
 def _layer(name, given, returned, doc, build):
-    """Declares an op of this module: all of them end on the sizes and the direction."""
-    text = f"aten::_{name}({given}, int[] sizes, bool reverse) -> ({returned})"
+    """Declares an op of this module: all of them end on the sizes of steps, the direction, and
+    whether the rows of a step lie apart: those of a sequence are then neighbours."""
+    text = f"aten::_{name}({given}, int[] sizes, bool reverse, bool apart) -> ({returned})"
     return chain(text, doc, build=build, method=False, function=False)
 
 
@@ -327,8 +349,8 @@ lstm_layer = _layer(
     f"Tensor x, Tensor hidden, Tensor cell, {_WEIGHTS}, Tensor? w_hr",
     f"{_RESULTS}, Tensor gates, Tensor last_cell, Tensor cells, Tensor raw",
     """An LSTM over rows `x`: output, last hidden state; for backward the hidden states that steps
-    started from, the `Repeats` of x and the gates; last cell state; the cell states that steps started from; with a
-    projection `w_hr`, the outputs before it.""",
+    started from, the `Repeats` of x and the gates; last cell state; the cell states that steps
+    started from; with a projection `w_hr`, the outputs before it.""",
     _build_lstm,
 )
 lstm_layer_back = _layer(
