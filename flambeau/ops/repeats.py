@@ -124,7 +124,7 @@ def _build_sum(steps, grad, x, numbers, values, amount):
     grad, x = steps.dense(grad), readable(steps, x)
     n, dtype = grad.layout.shape[1], grad.dtype
     out, total = steps.result((n, x.layout.shape[1]), dtype), steps.result((n,), dtype)
-    found = Repeats(numbers, values, amount)
+    found = Repeats(numbers, steps.dense(values), amount)
 
     def plainly(part):
         product(part, grad.turned(), x, out)
@@ -139,7 +139,7 @@ def _build_sum(steps, grad, x, numbers, values, amount):
         view, [place], order = placed(sums, [numbers])
         place = place._replace(wraps=False)
         part.indexed(lambda old, new: (old + new,), [view], [view, grad], [place], order)
-        product(part, sums.turned(), values, out)
+        product(part, sums.turned(), found.values, out)
         _add_up(part, sums, total)
 
     _where(steps, found, True, repeated)
