@@ -45,10 +45,11 @@ class Finish:
         operands = [Operand(dtype, way) for dtype, way in zip(dtypes, ending.ways, strict=True)]
         self.access = Access(self.code, self.lanes, target, operands, width)
 
-    def write(self) -> str:
-        code, width = self.code, self.lanes.width
-        starts, rows, self.steps = [], [], []
-        for k in range(len(self.access.operands)):
+    def _places(self):
+        """Of each operand, where it starts, and the steps from row to row and in a row."""
+        code = self.code
+        starts, rows, columns = [], [], []
+        for k, (dtype, way) in enumerate(self.access.operands):
             offset, image, row, column = (
                 code.number("%words", WORDS * k + word) for word in range(WORDS)
             )
@@ -57,13 +58,18 @@ class Finish:
                 start = code.at(start, code.mul(count, step))
             starts.append(code.at(start, code.mul("%column", column)))
             rows.append(row)
-            self.steps.append(column)
+            columns.append(str(dtype.itemsize) if way == "U" else column)
+        return starts, rows, columns
+
+    def write(self) -> str:
+        code, width = self.code, self.lanes.width
+        starts, rows, self.steps = self._places()
 
         def line(r, sums, *pointers):
             def vector(first):
+                steps = {step: code.mul(first, step) for step in dict.fromkeys(self.steps)}
                 here = [
-                    code.at(p, code.mul(first, step))
-                    for p, step in zip(pointers, self.steps, strict=True)
+                    code.at(p, steps[step]) for p, step in zip(pointers, self.steps, strict=True)
                 ]
                 size = self.ending.sums * self.bytes // width
                 self._apply(code.at(sums, code.mul(first, size)), here, code.sub("%columns", first))
@@ -93,42 +99,50 @@ class Finish:
         for j in range(self.ending.sums):
             at = code.at(sums, j * self.bytes)
             given.append([code.value(f"load {self.vector}, ptr {at}, align {self.bytes}")])
-        for k in range(count, len(pointers)):
-            given.append(self._read(k, pointers[k], whole, left))
+        given += self._read(range(count, len(pointers)), pointers, whole, left)
         results = stored(kernel, kernel.body)
         known = self._known(flat(results), given)
         self.lanes.values(flat(results), known)
-        for k, group in enumerate(results):
-            vector = access.encode(kernel.outputs[k], [known[e] for e in group])
-            self._write(k, pointers[k], vector, whole, left)
+        made = [
+            access.encode(kernel.outputs[k], [known[e] for e in group])
+            for k, group in enumerate(results)
+        ]
+        self._write(made, pointers, whole, left)
 
-    def _read(self, k, pointer, whole, left):
-        code, access = self.code, self.access
-        dtype, way = access.operands[k]
-        if way == "Z":
-            return access.repeated(dtype, pointer)
-        if way == "S":
-            raw = access.load(dtype, access.gather(k, pointer, self.steps[k], left), 0)
-        else:
-            (raw,) = code.branch(
-                whole,
-                lambda: [access.load(dtype, pointer, 0)],
-                lambda: [access.load_tail(k, pointer, 0, left)],
-                [access.raw(dtype)],
-            )
-        return access.decode(dtype, raw)
+    def _read(self, numbers, pointers, whole, left) -> list:
+        """The values of operands."""
+        code, access, operands = self.code, self.access, self.access.operands
+        dense = [k for k in numbers if operands[k].way == "U"]
+        vectors = code.branch(
+            whole,
+            lambda: [access.load(operands[k].dtype, pointers[k], 0) for k in dense],
+            lambda: [access.load_tail(k, pointers[k], 0, left) for k in dense],
+            [access.raw(operands[k].dtype) for k in dense],
+        )
+        found = dict(zip(dense, vectors, strict=True))
 
-    def _write(self, k, pointer, vector, whole, left):
-        access = self.access
-        dtype, way = access.operands[k]
-        if way == "S":
-            access.store(dtype, access.buffer(k, access.block), 0, vector)
-            access.scatter(k, pointer, self.steps[k], left)
-            return
+        def value(k):
+            dtype, way = operands[k]
+            if way == "Z":
+                return access.repeated(dtype, pointers[k])
+            if way == "S":
+                block = access.gather(k, pointers[k], self.steps[k], left)
+                found[k] = access.load(dtype, block, 0)
+            return access.decode(dtype, found[k])
+
+        return [value(k) for k in numbers]
+
+    def _write(self, vectors, pointers, whole, left):
+        access, operands = self.access, self.access.operands
+        for k, vector in enumerate(vectors):
+            if operands[k].way == "S":
+                access.store(operands[k].dtype, access.buffer(k, access.block), 0, vector)
+                access.scatter(k, pointers[k], self.steps[k], left)
+        dense = [(k, v) for k, v in enumerate(vectors) if operands[k].way != "S"]
         self.code.branch(
             whole,
-            lambda: access.store(dtype, pointer, 0, vector) or [],
-            lambda: access.store_tail(k, pointer, 0, left, vector) or [],
+            lambda: [access.store(operands[k].dtype, pointers[k], 0, v) for k, v in dense] and [],
+            lambda: [access.store_tail(k, pointers[k], 0, left, v) for k, v in dense] and [],
             [],
         )
 

@@ -43,6 +43,7 @@ from . import (
     ranges,
     recurrent,
     reductions,
+    repeats,
     sampling,
     scans,
     scatter,

@@ -4,7 +4,8 @@ The cells are those of Hochreiter & Schmidhuber 1997 with the forget gate of Ger
 of Cho et al. 2014 with the reset gate behind the product.
 
 A layer goes through the rows of all time steps, which lie behind each other, [sum of sizes,
-features], as in a packed sequence; `sizes` says how many rows each step has, and never grows. The
+features], as in a packed sequence; `sizes` says how many rows each step has, and never grows. Where
+all steps have as many, it may also be the sequences that lie behind each other. The
 products with the input of all steps are one product. The recurrent weights are packed once; a step
 is a product with them whose epilogue is the cell, and threads share the sequences, not the steps.
 States are memory that has a row for each sequence, is read and written at each step, and ends as
@@ -21,11 +22,10 @@ from flambeau.ir import math
 from .contraction import linear
 from .family import Buffer, chain
 from .family.chain import viewed
-from .family.product import blas_form, multiply, packs, product_stage
 from .op import composite
+from .repeats import RATE, find_repeats, product_of_rows, readable
 
 LAYER_TYPES = ("float32", "float64")
-RATE = 50.0  # multiplications that one core does in a nanosecond, roughly
 
 
 class _Rows(NamedTuple):
@@ -39,12 +39,13 @@ class _Rows(NamedTuple):
 class _Loop:
     """The steps of a layer: phases, each a product with packed weights and its epilogue."""
 
-    def __init__(self, steps, dtype, sizes, backwards):
+    def __init__(self, steps, dtype, sizes, backwards, apart):
         if dtype.name not in LAYER_TYPES:
             raise NotImplementedError(f"recurrent layers are not implemented for {dtype.name}")
         self.steps, self.batch = steps, sizes[0]
-        starts = itertools.accumulate(sizes, initial=0)
+        starts = range(len(sizes)) if apart else itertools.accumulate(sizes, initial=0)
         self.order = list(zip(starts, sizes, strict=False))
+        self.down = len(sizes) if apart else 1  # from a row of a step to the next
         if backwards:
             self.order.reverse()
         self.buffers: list[Buffer] = []
@@ -66,17 +67,36 @@ class _Loop:
         pack = products.pack(form, k, n, (across, down, n * down))
         self.steps.call(pack.address, (packed, weight), pack.dims, pack.total, rows * k / 8)
         operands = [*outputs, *inputs]
-        others = tuple((y.buffer.offset, *y.buffer.layout.strides) for y in operands)
-        strides = left.buffer.layout.strides
-        made = products.multiply(form, (self.batch, n, k), strides, others, rows_only=True)
+        others = tuple((y.buffer.offset, *self._strides(y)) for y in operands)
+        made = products.multiply(
+            form, (self.batch, n, k), self._strides(left), others, rows_only=True
+        )
         places = [self._place(_Rows(packed, "stays")), *map(self._place, (left, *operands))]
         self.phases.append(runtime.Phase(made.address, tuple(places), made.dims))
         self.cost += sum(size for _, size in self.order) * rows * (k + 16) / RATE
 
+    def _strides(self, rows: _Rows) -> tuple[int, int]:
+        """Between the rows of a step, and between columns."""
+        down, across = rows.buffer.layout.strides
+        return (down if rows.moves == "stays" else down * self.down), across
+
     def _place(self, rows: _Rows) -> runtime.Place:
-        first = None if rows.first is None else self._number(rows.first)
-        pitch = rows.buffer.layout.strides[0] * rows.buffer.dtype.itemsize
-        return runtime.Place(self._number(rows.buffer), rows.moves, pitch, first)
+        size, number = rows.buffer.dtype.itemsize, self._number(rows.buffer)
+        pitch = rows.buffer.layout.strides[0] * size
+        if rows.first is None:
+            return runtime.Place(number, rows.moves, pitch)
+        start = rows.first.offset * size
+        return runtime.Place(number, rows.moves, pitch, self._number(rows.first), start)
+
+    def first(self, state: Buffer, spare: Buffer) -> Buffer:
+        """A state as what the first step follows, its rows as those of a step. They may lie in
+        `spare`, which has rows for all steps, in those that are written last."""
+        if self.down == 1:
+            return self.steps.dense(state)
+        width, (start, _) = state.layout.shape[1], self.order[-1]
+        made = viewed(spare, state.layout.shape, (self.down * width, 1), start * width)
+        self.steps.copy(made, state)
+        return made
 
     def _number(self, buffer: Buffer) -> int:
         for number, known in enumerate(self.buffers):
@@ -89,29 +109,6 @@ class _Loop:
         """Adds the stage that does all phases for all steps."""
         stage = runtime.sequence_stage(self.phases, (), self.order)
         self.steps.call(stage.kernel, self.buffers, stage.dims, stage.total, self.cost)
-
-
-def _readable(steps, matrix: Buffer) -> Buffer:
-    """The matrix, or a copy where BLAS could not read it."""
-    return matrix if blas_form(matrix.layout) is not None else steps.dense(matrix)
-
-
-def _product(steps, a: Buffer, b: Buffer, out: Buffer) -> None:
-    """out = a @ b."""
-    cost = out.layout.numel * a.layout.shape[1] / RATE
-    places = {0: out, 1: a, 2: b}
-    if packs(a.layout, b.layout):
-
-        def scratch(nbytes):
-            number = len(places)
-            places[number] = steps.scratch((nbytes // out.dtype.itemsize,), out.dtype)
-            return number
-
-        stages = multiply(out.layout, a.layout, b.layout, None, places).stages(scratch)
-    else:
-        stages = [product_stage(out.layout, a.layout, b.layout)]
-    for kernel, data, dims, total, *_ in stages:
-        steps.call(kernel, [places[k] for k in data], dims, total, cost)
 
 
 def _blocks(matrix: Buffer, count: int, moves="moves") -> list[_Rows]:
@@ -128,6 +125,15 @@ def _bias(steps, bias: Buffer | None, count: int) -> list[_Rows]:
     return _blocks(viewed(dense, (1, *dense.layout.shape), (0, 1)), count, "stays")
 
 
+def _both(steps, bias: Buffer | None, other: Buffer | None) -> Buffer | None:
+    """The sum of two biases."""
+    if bias is None or other is None:
+        return other if bias is None else bias
+    made = steps.scratch(bias.layout.shape, bias.dtype)
+    steps.pointwise(lambda a, b: a + b, [bias, other], [made])
+    return made
+
+
 def _state(steps, first: Buffer) -> _Rows:
     """A result with a row for each sequence that starts as `first`."""
     made = steps.result(first.layout.shape, first.dtype)
@@ -135,12 +141,9 @@ def _state(steps, first: Buffer) -> _Rows:
     return _Rows(made, "stays")
 
 
-def _sums(ours, biases, theirs=None) -> list:
-    """Sums by gate: `biases` holds none, or as many for each gate as there are biases."""
-    totals = list(ours) if theirs is None else [a + b for a, b in zip(ours, theirs, strict=True)]
-    for k, bias in enumerate(biases):
-        totals[k % len(totals)] = totals[k % len(totals)] + bias
-    return totals
+def _sums(ours, bias, theirs=()) -> list:
+    """Sums by gate, of which `bias` and `theirs` may be missing."""
+    return [sum(terms[1:], terms[0]) for terms in zip(*filter(len, (ours, theirs, bias)))]
 
 
 class _Layer:
@@ -149,35 +152,37 @@ class _Layer:
     `before` receives the hidden state that each step started from.
     """
 
-    def __init__(self, steps, gates, x, hidden, w_ih, w_hh, b_ih, b_hh, sizes, reverse):
+    def __init__(self, steps, gates, x, hidden, w_ih, w_hh, sizes, reverse, apart):
         dtype, rows = x.dtype, x.layout.shape[0]
-        self.steps, self.count, self.w_hh = steps, gates, _readable(steps, w_hh)
-        self.loop = _Loop(steps, dtype, sizes, reverse)
-        self.hidden = steps.dense(hidden)
+        self.steps, self.count, self.w_hh = steps, gates, readable(steps, w_hh)
+        self.loop = _Loop(steps, dtype, sizes, reverse, apart)
         self.width = w_hh.layout.shape[0] // gates
         self.output = steps.result((rows, hidden.layout.shape[1]), dtype)
         self.last = _state(steps, hidden)
         self.before = _Rows(steps.result((rows, hidden.layout.shape[1]), dtype))
+        found = find_repeats(steps, x)
         # Of an Elman network, the product with the input becomes the output in place.
         shape = rows, gates * self.width
         self.gates = self.output if gates == 1 else steps.result(shape, dtype)
-        _product(steps, _readable(steps, x), _readable(steps, w_ih).turned(), self.gates)
-        self.old = _Rows(self.output, "follows", self.hidden)
-        self.ours, self.theirs = _bias(steps, b_ih, gates), _bias(steps, b_hh, gates)
+        weight = readable(steps, w_ih).turned()
+        product_of_rows(steps, readable(steps, x), weight, self.gates, found)
+        first = self.loop.first(hidden, self.before.buffer)
+        self.old = _Rows(self.output, "follows", first)
 
     def result(self, width: int) -> _Rows:
         return _Rows(self.steps.result((self.output.layout.shape[0], width), self.output.dtype))
 
 
-def _build_lstm(steps, x, hidden, cell, w_ih, w_hh, b_ih, b_hh, w_hr, sizes, reverse):
-    layer = _Layer(steps, 4, x, hidden, w_ih, w_hh, b_ih, b_hh, sizes, reverse)
+def _build_lstm(steps, x, hidden, cell, w_ih, w_hh, b_ih, b_hh, w_hr, sizes, reverse, apart):
+    layer = _Layer(steps, 4, x, hidden, w_ih, w_hh, sizes, reverse, apart)
+    bias = _bias(steps, _both(steps, b_ih, b_hh), 4)
     state, cells = _state(steps, cell), layer.result(layer.width)
     projected = 0 if w_hr is None else x.layout.shape[0]
     raw = _Rows(steps.result((projected, layer.width), x.dtype))
 
     def body(theirs, cell, *rest):
         total = _sums(rest[:4], rest[4:], theirs)
-        enter, keep, output = (math.sigmoid(total[k]) for k in (0, 1, 3))
+        enter, keep, output = (math.gate(total[k]) for k in (0, 1, 3))
         candidate = math.tanh(total[2])
         new = keep * cell + enter * candidate
         return enter, keep, candidate, output, cell, new, output * math.tanh(new)
@@ -187,7 +192,7 @@ def _build_lstm(steps, x, hidden, cell, w_ih, w_hh, b_ih, b_hh, w_hr, sizes, rev
         return before, results[-1], *results
 
     gates = _blocks(layer.gates, 4)
-    inputs = [state, *gates, *layer.ours, *layer.theirs]
+    inputs = [state, *gates, *bias]
     outputs = [*gates, cells, state]
     made = [layer.before, layer.last]
     if w_hr is None:
@@ -196,44 +201,45 @@ def _build_lstm(steps, x, hidden, cell, w_ih, w_hh, b_ih, b_hh, w_hr, sizes, rev
     else:
         layer.loop.phase(layer.old, layer.w_hh, 4, body, inputs, [*outputs, raw])
         outputs = [*made, _Rows(layer.output)]
-        weight = _readable(steps, w_hr)
+        weight = readable(steps, w_hr)
         layer.loop.phase(
             raw, weight, 1, lambda sums, old: (old, *sums, *sums), [layer.old], outputs
         )
     layer.loop.run()
 
 
-def _build_gru(steps, x, hidden, w_ih, w_hh, b_ih, b_hh, sizes, reverse):
-    layer = _Layer(steps, 3, x, hidden, w_ih, w_hh, b_ih, b_hh, sizes, reverse)
-    more = layer.result(layer.width)
+def _build_gru(steps, x, hidden, w_ih, w_hh, b_ih, b_hh, sizes, reverse, apart):
+    layer = _Layer(steps, 3, x, hidden, w_ih, w_hh, sizes, reverse, apart)
+    more, bias = layer.result(layer.width), _bias(steps, b_ih, 3)
 
     def body(theirs, old, *rest):
         ours, biases = rest[:3], rest[3:]
-        ours = _sums(ours, biases[: len(layer.ours)])
-        theirs = _sums(theirs, biases[len(layer.ours) :])
-        reset, update = (math.sigmoid(ours[k] + theirs[k]) for k in (0, 1))
+        ours = _sums(ours, biases[: len(bias)])
+        theirs = _sums(theirs, biases[len(bias) :])
+        reset, update = (math.gate(ours[k] + theirs[k]) for k in (0, 1))
         candidate = math.tanh(ours[2] + reset * theirs[2])
         new = candidate + update * (old - candidate)
         return old, reset, update, candidate, theirs[2], new, new
 
     gates = _blocks(layer.gates, 3)
-    inputs = [layer.old, *gates, *layer.ours, *layer.theirs]
+    inputs = [layer.old, *gates, *bias, *_bias(steps, b_hh, 3)]
     outputs = [layer.before, *gates, more, _Rows(layer.output), layer.last]
     layer.loop.phase(layer.old, layer.w_hh, 3, body, inputs, outputs)
     layer.loop.run()
 
 
-def _build_rnn(steps, x, hidden, w_ih, w_hh, b_ih, b_hh, relu, sizes, reverse):
-    layer = _Layer(steps, 1, x, hidden, w_ih, w_hh, b_ih, b_hh, sizes, reverse)
+def _build_rnn(steps, x, hidden, w_ih, w_hh, b_ih, b_hh, relu, sizes, reverse, apart):
+    layer = _Layer(steps, 1, x, hidden, w_ih, w_hh, sizes, reverse, apart)
+    bias = _bias(steps, _both(steps, b_ih, b_hh), 1)
 
-    def body(theirs, old, ours, *biases):
-        (total,) = _sums([ours], biases, theirs)
+    def body(theirs, old, ours, *bias):
+        (total,) = _sums([ours], bias, theirs)
         zero = ir.const(0, total.dtype)
         new = ir.select(total < zero, zero, total) if relu else math.tanh(total)
         return old, new, new
 
     output = _Rows(layer.output)
-    inputs, outputs = [layer.old, output, *layer.ours, *layer.theirs], [layer.before, output]
+    inputs, outputs = [layer.old, output, *bias], [layer.before, output]
     layer.loop.phase(layer.old, layer.w_hh, 1, body, inputs, [*outputs, layer.last])
     layer.loop.run()
 
@@ -244,10 +250,10 @@ def _build_rnn(steps, x, hidden, w_ih, w_hh, b_ih, b_hh, relu, sizes, reverse):
 
 
 def _build_lstm_back(
-    steps, grad, grad_last, grad_cell, gates, cells, w_hh, w_hr, sizes, reverse
+    steps, grad, grad_last, grad_cell, gates, cells, w_hh, w_hr, sizes, reverse, apart
 ):  # fmt: skip
     dtype = grad.dtype
-    loop = _Loop(steps, dtype, sizes, not reverse)
+    loop = _Loop(steps, dtype, sizes, not reverse, apart)
     grad, gates, cells = (steps.dense(b) for b in (grad, gates, cells))
     grads = _Rows(steps.result(gates.layout.shape, dtype))
     carry, state = _state(steps, grad_last), _state(steps, grad_cell)
@@ -270,7 +276,7 @@ def _build_lstm_back(
     inputs = [state, *_blocks(gates, 4), _Rows(cells)]
     outputs = [*_blocks(grads.buffer, 4), state]
     following = grads._replace(moves="follows")
-    weight = _readable(steps, w_hh).turned()
+    weight = readable(steps, w_hh).turned()
     if w_hr is None:
         loop.phase(
             following,
@@ -286,13 +292,13 @@ def _build_lstm_back(
             lambda sums, grad, carry: (zero, sums[0] + grad + carry),
             outside, [carry, total],
         )  # fmt: skip
-        weight = _readable(steps, w_hr).turned()
+        weight = readable(steps, w_hr).turned()
         loop.phase(total, weight, 1, lambda sums, *rest: body(*sums, *rest), inputs, outputs)
     loop.run()
 
 
-def _build_gru_back(steps, grad, grad_last, gates, more, before, w_hh, sizes, reverse):
-    loop, shape = _Loop(steps, grad.dtype, sizes, not reverse), gates.layout.shape
+def _build_gru_back(steps, grad, grad_last, gates, more, before, w_hh, sizes, reverse, apart):
+    loop, shape = _Loop(steps, grad.dtype, sizes, not reverse, apart), gates.layout.shape
     grad, gates, more, before = (steps.dense(b) for b in (grad, gates, more, before))
     ours, theirs = (_Rows(steps.result(shape, grad.dtype)) for _ in range(2))
     carry = _state(steps, grad_last)
@@ -306,14 +312,14 @@ def _build_gru_back(steps, grad, grad_last, gates, more, before, w_hh, sizes, re
 
     inputs = [_Rows(grad), carry, *_blocks(gates, 3), _Rows(more), _Rows(before)]
     outputs = [*_blocks(ours.buffer, 3), *_blocks(theirs.buffer, 3), carry]
-    weight = _readable(steps, w_hh).turned()
+    weight = readable(steps, w_hh).turned()
     loop.phase(theirs._replace(moves="follows"), weight, 1, body, inputs, outputs)
     loop.run()
 
 
-def _build_rnn_back(steps, grad, grad_last, output, w_hh, relu, sizes, reverse):
+def _build_rnn_back(steps, grad, grad_last, output, w_hh, relu, sizes, reverse, apart):
     dtype = grad.dtype
-    loop = _Loop(steps, dtype, sizes, not reverse)
+    loop = _Loop(steps, dtype, sizes, not reverse, apart)
     grads, zero = _Rows(steps.result(output.layout.shape, dtype)), ir.const(0, dtype)
     carry = _state(steps, grad_last)
 
@@ -323,27 +329,28 @@ def _build_rnn_back(steps, grad, grad_last, output, w_hh, relu, sizes, reverse):
             return ir.select(output > zero, total, zero), zero
         return total * (1 - output * output), zero
 
-    weight = _readable(steps, w_hh).turned()
+    weight = readable(steps, w_hh).turned()
     inputs = [_Rows(steps.dense(grad)), carry, _Rows(steps.dense(output))]
     loop.phase(grads._replace(moves="follows"), weight, 1, body, inputs, [grads, carry])
     loop.run()
 
 
 def _layer(name, given, returned, doc, build):
-    """Declares an op of this module: all of them end on the sizes and the direction."""
-    text = f"aten::_{name}({given}, int[] sizes, bool reverse) -> ({returned})"
+    """Declares an op of this module: all of them end on the sizes of steps, the direction, and
+    whether the rows of a step lie apart: those of a sequence are then neighbours."""
+    text = f"aten::_{name}({given}, int[] sizes, bool reverse, bool apart) -> ({returned})"
     return chain(text, doc, build=build, method=False, function=False)
 
 
 _WEIGHTS = "Tensor w_ih, Tensor w_hh, Tensor? b_ih, Tensor? b_hh"
+_RESULTS = "Tensor output, Tensor last, Tensor before, Tensor numbers, Tensor values, Tensor amount"
 lstm_layer = _layer(
     "lstm_layer",
     f"Tensor x, Tensor hidden, Tensor cell, {_WEIGHTS}, Tensor? w_hr",
-    "Tensor output, Tensor last, Tensor before, Tensor gates, Tensor last_cell, Tensor cells, "
-    "Tensor raw",
-    """An LSTM over rows `x`: output, last hidden state; the hidden states that steps started from
-    and the gates, for backward; last cell state; the cell states that steps started from; with a
-    projection `w_hr`, the outputs before it.""",
+    f"{_RESULTS}, Tensor gates, Tensor last_cell, Tensor cells, Tensor raw",
+    """An LSTM over rows `x`: output, last hidden state; for backward the hidden states that steps
+    started from, the `Repeats` of x and the gates; last cell state; the cell states that steps
+    started from; with a projection `w_hr`, the outputs before it.""",
     _build_lstm,
 )
 lstm_layer_back = _layer(
@@ -358,7 +365,7 @@ lstm_layer_back = _layer(
 gru_layer = _layer(
     "gru_layer",
     f"Tensor x, Tensor hidden, {_WEIGHTS}",
-    "Tensor output, Tensor last, Tensor before, Tensor gates, Tensor more",
+    f"{_RESULTS}, Tensor gates, Tensor more",
     """A GRU over rows `x`: as `lstm_layer`; `more` is the recurrent part of the candidate.""",
     _build_gru,
 )
@@ -373,7 +380,7 @@ gru_layer_back = _layer(
 rnn_layer = _layer(
     "rnn_layer",
     f"Tensor x, Tensor hidden, {_WEIGHTS}, bool relu",
-    "Tensor output, Tensor last, Tensor before",
+    _RESULTS,
     """An Elman network over rows `x`, with relu or tanh: as `lstm_layer`.""",
     _build_rnn,
 )

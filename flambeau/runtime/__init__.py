@@ -25,6 +25,7 @@ from .jit import described, host
 from .native import FIXED, GOOD_MIDDLE, GUARD_KINDS, IN_ORDER, IN_WORD, LISTED, MIDDLE
 from .order import order_kernel
 from .random import Generator, Stream, default_generator
+from .repeats import repeats_stage, stage_if, table_size
 from .rows import Part, Rows, block_of, rows_stage
 from .sequence import Phase, Place, sequence_stage
 from .tasks import tasks_stage
@@ -94,8 +95,11 @@ __all__ = [
     "launcher",
     "memory",
     "order_kernel",
+    "repeats_stage",
     "rows_stage",
     "sequence_stage",
+    "stage_if",
+    "table_size",
     "take_events",
     "tasks_stage",
     *sorted(_NATIVE),

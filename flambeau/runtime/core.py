@@ -16,8 +16,8 @@ from . import native as words
 from .native import HEAD, KINDS
 
 _EXPORTS = [
-    "initialize", "parallel_for", "pool_threads", "run_batch", "run_rows", "run_sequence",
-    "run_tasks",
+    "find_repeats", "initialize", "parallel_for", "pool_threads", "run_batch", "run_if", "run_rows",
+    "run_sequence", "run_tasks",
 ]  # fmt: skip
 _WORD = 8
 
@@ -173,6 +173,18 @@ def tasks_kernel() -> int:
     """Address of the stage kernel that shares out whole stages (see `tasks`)."""
     native()
     return _addresses["run_tasks"]
+
+
+def repeats_kernel() -> int:
+    """Address of the stage kernel that finds rows that repeat (see `repeats`)."""
+    native()
+    return _addresses["find_repeats"]
+
+
+def run_if_kernel() -> int:
+    """Address of the stage kernel that runs a stage under a condition (see `repeats`)."""
+    native()
+    return _addresses["run_if"]
 
 
 def _default_threads() -> int:

@@ -18,13 +18,14 @@ class Place(NamedTuple):
 
     It `stays`; or it `moves`, to the row of the step with `row` bytes for each; or it `follows`, to
     the rows of the step that was done before. For rows that have none, it is then pointer number
-    `first`, which stays, or null.
+    `first`, `start` bytes behind it, which stays, or null.
     """
 
     source: int
     moves: str = "stays"
     row: int = 0
     first: int | None = None
+    start: int = 0
 
 
 class Phase(NamedTuple):
@@ -50,8 +51,8 @@ def sequence_stage(
     position = (len(head) + 4 * len(phases)) * _WORD
     for phase in phases:
         places: list[int] = []
-        for source, moves, row, first in phase.places:
-            places += [source, row, _MOVES.index(moves), -1 if first is None else first]
+        for source, moves, row, first, start in phase.places:
+            places += [source, row, _MOVES.index(moves), -1 if first is None else first, start]
         content = phase.dims + struct.pack(f"{len(places)}q", *places)
         table += [phase.kernel, position, position + len(phase.dims), len(phase.places)]
         behind.append(content)

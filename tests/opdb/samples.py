@@ -413,14 +413,18 @@ dropout alpha_dropout feature_dropout feature_alpha_dropout: X(3, 4), 0.3, False
 gru_cell: X(2, 3), X(2, 4), X(12, 3), X(12, 4), X(12), X(12)
 rnn_tanh_cell rnn_relu_cell: X(2, 3), X(2, 4), X(4, 3), X(4, 4), X(4), X(4)
 lstm_cell: X(2, 3), [X(2, 4), X(2, 4)], X(16, 3), X(16, 4), X(16), X(16)
-_lstm_layer: X(5, 3), X(2, 4), X(2, 4), X(16, 3), X(16, 4), X(16), X(16), None, (2, 2, 1), True; \
-    X(5, 3), X(2, 2), X(2, 4), X(16, 3), X(16, 2), None, None, X(2, 4), (2, 2, 1), False
-_lstm_layer_back: X(5, 4), X(2, 4), X(2, 4), U(5, 16), X(5, 4), X(16, 4), None, (2, 2, 1), True; \
-    X(5, 2), X(2, 2), X(2, 4), U(5, 16), X(5, 4), X(16, 2), X(2, 4), (2, 2, 1), False
-_gru_layer: X(5, 3), X(2, 4), X(12, 3), X(12, 4), X(12), X(12), (2, 2, 1), True
-_gru_layer_back: X(5, 4), X(2, 4), U(5, 12), X(5, 4), X(5, 4), X(12, 4), (2, 2, 1), True
-_rnn_layer: X(5, 3), X(2, 4), X(4, 3), X(4, 4), X(4), X(4), True, (2, 2, 1), True
-_rnn_layer_back: X(5, 4), X(2, 4), X(5, 4), X(4, 4), False, (2, 2, 1), False
+_lstm_layer: X(5, 3), X(2, 4), X(2, 4), X(16, 3), X(16, 4), X(16), X(16), None, (2, 2, 1), True, \
+    False; \
+    X(5, 3), X(2, 2), X(2, 4), X(16, 3), X(16, 2), None, None, X(2, 4), (2, 2, 1), False, False
+_lstm_layer_back: X(5, 4), X(2, 4), X(2, 4), U(5, 16), X(5, 4), X(16, 4), None, (2, 2, 1), True, \
+    False; \
+    X(5, 2), X(2, 2), X(2, 4), U(5, 16), X(5, 4), X(16, 2), X(2, 4), (2, 2, 1), False, False
+_gru_layer: X(5, 3), X(2, 4), X(12, 3), X(12, 4), X(12), X(12), (2, 2, 1), True, False
+_gru_layer_back: X(5, 4), X(2, 4), U(5, 12), X(5, 4), X(5, 4), X(12, 4), (2, 2, 1), True, False
+_rnn_layer: X(5, 3), X(2, 4), X(4, 3), X(4, 4), X(4), X(4), True, (2, 2, 1), True, False
+_sum_over_rows: X(5, 4), X(5, 3), I(1, 0), X(1, 3)[:0], I(1, 0); \
+    X(5, 4), (x := X(3, 3))[(i := I(3, 5))], i, x, N(3); X(5, 4), X(5, 3), I(1, 5), X(2, 3), N(3)
+_rnn_layer_back: X(5, 4), X(2, 4), X(5, 4), X(4, 4), False, (2, 2, 1), False, False
 
 nn._class_index: I(4, 3), 4, -100
 nn._log_loss: X(3, 4), I(4, 3), 1

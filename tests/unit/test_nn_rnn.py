@@ -324,3 +324,24 @@ def test_encoder_ignores_padding_and_trains():
 def test_packing_wants_one_length_for_each_sequence():
     with pytest.raises(RuntimeError, match=r"but got 1 \(batch_size=2\)"):
         pack_padded_sequence(torch.zeros(3, 2, 4), [3])
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("distinct", [32, 33])
+def test_rows_that_repeat_give_what_others_give(mode, distinct):
+    """Of 256 rows 32 may be distinct, 33 not: equal to the cells one by one."""
+    torch.manual_seed(1)
+    layer = make(mode, batch_first=True, bidirectional=True)
+    table = torch.randn(distinct, 3, dtype=torch.float64)
+    number = torch.arange(256).remainder(distinct)[torch.randperm(256)].reshape(8, 32)
+
+    def gradients():
+        x = table[number].requires_grad_()
+        output, _ = layer(x)
+        return output, *torch.autograd.grad((output * output).sum(), [x, *layer.parameters()])
+
+    found = gradients()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rnn, "recurrent_layer", recurrent._by_parts)
+        for got, want in zip(found, gradients(), strict=True):
+            np.testing.assert_allclose(got.detach(), want.detach(), rtol=1e-9, atol=1e-12)

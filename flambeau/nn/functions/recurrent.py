@@ -1,33 +1,39 @@
 """Recurrent layers: one layer in one direction as one step of the graph.
 
-The rows of all time steps lie behind each other, [sum of sizes, features], as in a packed
-sequence; `sizes` says how many rows each step has, and never grows. Forward and backward are each
-one call of an op (see `flambeau.ops.recurrent`); the gradients of the weights are products over
-all steps.
+The rows of all time steps lie behind each other, [sum of sizes, features], as in a packed sequence,
+or those of all sequences; see `Order`. Forward and backward are each one call of an op (see
+`flambeau.ops.recurrent`); the gradients of the weights are products over all steps.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from flambeau.tensor import Tensor, autocast, engine, forward, function, is_grad_enabled
 
 from .. import operations as ops
 
 
-def _run(mode: str, x: Any, states: Any, weights: Any, sizes: Any, reverse: bool) -> Any:
+class Order(NamedTuple):
+    """How many rows each step has, whether the last step comes first, and whether the rows of a
+    step lie apart, as those of a sequence are neighbours: then all steps have as many."""
+
+    sizes: tuple[int, ...]
+    reverse: bool = False
+    apart: bool = False
+
+
+def _run(mode: str, x: Any, states: Any, weights: Any, order: Order) -> Any:
     """(output, last states, what backward reads besides)."""
     if mode == "LSTM":
-        output, last, *kept, last_cell, cells, raw = ops._lstm_layer(
-            x, *states, *weights, sizes, reverse
-        )
+        output, last, *kept, last_cell, cells, raw = ops._lstm_layer(x, *states, *weights, *order)
         return output, (last, last_cell), (*kept, cells, raw)
     if mode == "GRU":
-        output, last, *kept = ops._gru_layer(x, *states, *weights[:4], sizes, reverse)
+        output, last, *kept = ops._gru_layer(x, *states, *weights[:4], *order)
     else:
         relu = mode == "RNN_RELU"
-        output, last, *kept = ops._rnn_layer(x, *states, *weights[:4], relu, sizes, reverse)
+        output, last, *kept = ops._rnn_layer(x, *states, *weights[:4], relu, *order)
     return output, (last,), kept
 
 
@@ -37,34 +43,35 @@ def _back(
     grad_last: Any,
     weights: Any,
     output: Any,
+    before: Any,
     kept: Any,
-    sizes: Any,
-    rev: bool,
+    order: Order,
 ) -> Any:
     """Gradients of the sums with the input, of those with the hidden state, of the first states
     (of the hidden one, without what comes through the sums), of the projection's results."""
     w_hh, w_hr = weights[1], weights[4]
     if mode == "LSTM":
-        _, gates, cells, _ = kept
+        gates, cells, _ = kept
         grads, carry, cell, projected = ops._lstm_layer_back(
-            grad, *grad_last, gates, cells, w_hh, w_hr, sizes, rev
+            grad, *grad_last, gates, cells, w_hh, w_hr, *order
         )
         return grads, grads, (carry, cell), projected
     if mode == "GRU":
-        before, gates, more = kept
+        gates, more = kept
         ours, theirs, carry = ops._gru_layer_back(
-            grad, *grad_last, gates, more, before, w_hh, sizes, rev
+            grad, *grad_last, gates, more, before, w_hh, *order
         )
         return ours, theirs, (carry,), None
-    grads, carry = ops._rnn_layer_back(
-        grad, *grad_last, output, w_hh, mode == "RNN_RELU", sizes, rev
-    )
+    grads, carry = ops._rnn_layer_back(grad, *grad_last, output, w_hh, mode == "RNN_RELU", *order)
     return grads, grads, (carry,), None
 
 
-def _of_first_steps(rows: Tensor, sizes: Sequence[int], reverse: bool) -> Tensor:
+def _of_first_steps(rows: Tensor, order: Order) -> Tensor:
     """The rows with which the sequences start."""
+    sizes, reverse, apart = order
     batch = sizes[0]
+    if apart:
+        return rows.view(batch, len(sizes), -1).select(1, -1 if reverse else 0)
     if not reverse:
         return rows[:batch]
     if sizes[-1] == batch:
@@ -97,16 +104,18 @@ def _whole(state: Tensor, ended: Pieces) -> Tensor:
     return ops.cat([state, *reversed(ended)]) if ended else state.clone()
 
 
-def _by_parts(mode: str, x: Any, states: Any, weights: Any, sizes: Any, reverse: bool) -> Any:
+def _by_parts(mode: str, x: Any, states: Any, weights: Any, order: Order) -> Any:
     """The same in differentiable ops: for gradients of gradients, and forward mode."""
     cells = {"GRU": ops.gru_cell, "RNN_TANH": ops.rnn_tanh_cell, "RNN_RELU": ops.rnn_relu_cell}
-    order = range(len(sizes) - 1, -1, -1) if reverse else range(len(sizes))
-    rows, w_hr = x.split(sizes), weights[4]
+    sizes, reverse, apart = order
+    count, w_hr = len(sizes), weights[4]
+    numbers = range(count - 1, -1, -1) if reverse else range(count)
+    rows = x.reshape(sizes[0], count, x.size(1)).unbind(1) if apart else x.split(sizes)
     ended: list[Pieces] = [[] for _ in states]
-    found: list[Any] = [None] * len(sizes)
-    now = [each[: sizes[order[0]]] for each in states]
+    found: list[Any] = [None] * count
+    now = [each[: sizes[numbers[0]]] for each in states]
     # A projection makes the recurrent state narrower than the cell's, which the cell op allows.
-    for step in order:
+    for step in numbers:
         parts = zip(now, states, ended, strict=True)
         now = [_resize(each, sizes[step], first, gone) for each, first, gone in parts]
         if mode == "LSTM":
@@ -117,61 +126,65 @@ def _by_parts(mode: str, x: Any, states: Any, weights: Any, sizes: Any, reverse:
             now = [cells[mode](rows[step], now[0], *weights[:4])]
         found[step] = now[0]
     lasts = [_whole(each, gone) for each, gone in zip(now, ended, strict=True)]
-    return ops.cat(found), *lasts
+    output = ops.stack(found, 1).flatten(0, 1) if apart else ops.cat(found)
+    return output, *lasts
 
 
 class _Layer(function.Function):
     """One layer in one direction: (output, last states…)."""
 
     @staticmethod
-    def forward(ctx: Any, mode: str, sizes: Any, reverse: bool, count: int, *tensors: Any) -> Any:
+    def forward(ctx: Any, mode: str, order: Order, count: int, *tensors: Any) -> Any:
         x, states, weights = tensors[0], tensors[1 : 1 + count], tensors[1 + count :]
-        output, lasts, kept = _run(mode, x, states, weights, sizes, reverse)
+        output, lasts, kept = _run(mode, x, states, weights, order)
         result = output.detach()  # a tensor of its own, so that saving the buffer makes no cycle
-        ctx.plan = mode, sizes, reverse, count
+        ctx.plan = mode, order, count
         ctx.save_for_backward(*tensors, result, *kept)
         return result, *lasts
 
     @staticmethod
     def backward(ctx: Any, grad: Any, *grad_last: Any) -> Any:
-        mode, sizes, reverse, count = ctx.plan
+        mode, order, count = ctx.plan
         saved = ctx.saved_tensors
-        tensors, output, kept = saved[: count + 6], saved[count + 6], saved[count + 7 :]
-        needs = ctx.needs_input_grad[4:]
+        tensors, (output, before), kept = (
+            saved[: count + 6],
+            saved[count + 6 :][:2],
+            saved[count + 8 :],
+        )
+        repeats, kept = kept[:3], kept[3:]
+        needs = ctx.needs_input_grad[3:]
         if is_grad_enabled():
-            return *[None] * 4, *_grad_by_parts(ctx.plan, tensors, needs, grad, grad_last)
+            return *[None] * 3, *_grad_by_parts(ctx.plan, tensors, needs, grad, grad_last)
         x, weights = tensors[0], tensors[1 + count :]
         ours, theirs, first, projected = _back(
-            mode, grad, grad_last, weights, output, kept, sizes, reverse
+            mode, grad, grad_last, weights, output, before, kept, order
         )
         d_hidden = None
         if needs[1]:
-            d_hidden = ops.addmm(first[0], _of_first_steps(theirs, sizes, reverse), weights[1])
+            d_hidden = ops.addmm(first[0], _of_first_steps(theirs, order), weights[1])
         d_w_ih, d_w_hh, d_b_ih, d_b_hh, d_w_hr = needs[1 + count :]
-        bias = other_bias = None
-        if d_b_ih:
-            bias = ours.sum(0)
+        w_ih = bias = other_bias = None
+        if d_w_ih or d_b_ih:
+            w_ih, bias = ops._sum_over_rows(ours, x, *repeats)
         if d_b_hh:
             other_bias = theirs.sum(0) if bias is None or theirs is not ours else bias.clone()
         return (
-            *[None] * 4,
+            *[None] * 3,
             ours.mm(weights[0]) if needs[0] else None,
             d_hidden,
             *first[1:],
-            ours.t().mm(x) if d_w_ih else None,
-            theirs.t().mm(kept[0]) if d_w_hh else None,
-            bias,
+            w_ih if d_w_ih else None,
+            theirs.t().mm(before) if d_w_hh else None,
+            bias if d_b_ih else None,
             other_bias,
-            projected.t().mm(kept[3]) if d_w_hr else None,
+            projected.t().mm(kept[2]) if d_w_hr else None,
         )
 
 
 def _grad_by_parts(plan: Any, tensors: Any, needs: Any, grad: Any, grad_last: Any) -> list[Any]:
     """Backward where its result is differentiated again."""
-    mode, sizes, reverse, count = plan
-    results = _by_parts(
-        mode, tensors[0], tensors[1 : 1 + count], tensors[1 + count :], sizes, reverse
-    )
+    mode, order, count = plan
+    results = _by_parts(mode, tensors[0], tensors[1 : 1 + count], tensors[1 + count :], order)
     wanted = [place for place, need in enumerate(needs) if need]
     grads = engine.grad(
         results,
@@ -191,10 +204,9 @@ def recurrent_layer(
     x: Tensor,
     states: Sequence[Tensor],
     weights: Sequence[Tensor | None],
-    sizes: Sequence[int],
-    reverse: bool,
+    order: Order,
 ) -> tuple[Tensor, ...]:
-    """One layer in one direction over rows x [sum of `sizes`, features].
+    """One layer in one direction over rows x [sum of sizes, features].
 
     `mode` is LSTM, GRU, RNN_TANH or RNN_RELU; `states` are the first states [sizes[0], hidden];
     `weights` are w_ih, w_hh, b_ih, b_hh, w_hr, the last three perhaps None. Returns the output's
@@ -205,16 +217,16 @@ def recurrent_layer(
             x, *given = (autocast.lowered(t) for t in (x, *states, *weights))
             states, weights = given[: len(states)], given[len(states) :]
         with autocast.autocast("cpu", enabled=False):
-            return recurrent_layer(mode, x, states, weights, sizes, reverse)
+            return recurrent_layer(mode, x, states, weights, order)
     tensors = [t for t in (x, *states, *weights) if t is not None]
     if x.dtype.itemsize == 2:
         first = [t.float() for t in states]
         wide = [None if t is None else t.float() for t in weights]
-        found = recurrent_layer(mode, x.float(), first, wide, sizes, reverse)
+        found = recurrent_layer(mode, x.float(), first, wide, order)
         return tuple(each.to(x.dtype) for each in found)
     if x.is_complex() or forward.level_of(tensors) is not None:
-        return _by_parts(mode, x, states, weights, sizes, reverse)
+        return _by_parts(mode, x, states, weights, order)
     if is_grad_enabled() and any(t.requires_grad for t in tensors):
-        return _Layer.apply(mode, tuple(sizes), reverse, len(states), x, *states, *weights)
-    output, lasts, _ = _run(mode, x, states, weights, tuple(sizes), reverse)
+        return _Layer.apply(mode, order, len(states), x, *states, *weights)
+    output, lasts, _ = _run(mode, x, states, weights, order)
     return output, *lasts

@@ -11,7 +11,7 @@ from flambeau.tensor import Tensor
 
 from .. import init
 from .. import operations as ops
-from ..functions.recurrent import recurrent_layer
+from ..functions.recurrent import Order, recurrent_layer
 from ..parameter import Parameter
 from ..utils.rnn import PackedSequence
 from .module import Module
@@ -243,14 +243,17 @@ class RNNBase(Module):
         if hx is None:
             hx = self._zeros(input, input.size(batch_dim))
         self.check_forward_args(input, hx, None)
-        steps_first = input.transpose(0, 1) if self.batch_first else input
-        length, batch = steps_first.shape[:2]
+        batch, length = input.size(batch_dim), input.size(1 - batch_dim)
         if length == 0:
             raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
-        rows = steps_first.reshape(length * batch, input.size(2))
-        output, states = self._walk(rows, self._states(hx), [batch] * length)
-        output = output.reshape(length, batch, output.size(1))
-        if self.batch_first:
+        # Where masks are drawn, they are drawn for the steps in order.
+        apart = self.batch_first and length > 1 and not self._drops()
+        rows = input if apart or not self.batch_first else input.transpose(0, 1)
+        shape = rows.shape[:2]
+        order = Order((batch,) * length, apart=apart)
+        output, states = self._walk(rows.flatten(0, 1), self._states(hx), order)
+        output = output.reshape(*shape, output.size(1))
+        if self.batch_first and not apart:
             output = output.transpose(0, 1)
         if not batched:
             output = output.squeeze(batch_dim)
@@ -265,12 +268,16 @@ class RNNBase(Module):
         else:
             hx = self.permute_hidden(hx, sorted_indices)
         self.check_forward_args(data, hx, batch_sizes)
-        output, states = self._walk(data, self._states(hx), sizes)
+        output, states = self._walk(data, self._states(hx), Order(tuple(sizes)))
         packed = PackedSequence(output, batch_sizes, sorted_indices, unsorted_indices)
         return packed, self.permute_hidden(self._joined(states), unsorted_indices)
 
-    def _walk(self, rows: Tensor, states: tuple[Tensor, ...], sizes: list[int]) -> Any:
-        """All layers and directions over the rows of a packed sequence."""
+    def _drops(self) -> bool:
+        """Whether there is dropout between layers."""
+        return bool(self.dropout) and self.training and self.num_layers > 1
+
+    def _walk(self, rows: Tensor, states: tuple[Tensor, ...], order: Order) -> Any:
+        """All layers and directions over rows."""
         directions = len(self._suffixes())
         lasts: list[tuple[Tensor, ...]] = []
         for layer in range(self.num_layers):
@@ -279,11 +286,12 @@ class RNNBase(Module):
                 place = layer * directions + direction
                 first = tuple(each[place] for each in states)
                 weights = self._weights(place)
-                result = recurrent_layer(self.mode, rows, first, weights, sizes, direction == 1)
+                way = order._replace(reverse=direction == 1)
+                result = recurrent_layer(self.mode, rows, first, weights, way)
                 outputs.append(result[0])
                 lasts.append(result[1:])
             rows = outputs[0] if directions == 1 else ops.cat(outputs, 1)
-            if self.dropout and self.training and layer + 1 < self.num_layers:
+            if self._drops() and layer + 1 < self.num_layers:
                 rows = ops.dropout(rows, self.dropout, True)
         return rows, tuple(ops.stack(list(each)) for each in zip(*lasts, strict=True))
 

@@ -187,14 +187,19 @@ class Steps:
         packed = dims if isinstance(dims, bytes) else struct.pack(f"{len(dims)}q", *dims)
         self._steps.append(_Call(address, tuple(buffers), packed, total, cost))
 
+    def stage(self, stage: runtime.Stage, cost: float) -> None:
+        """A native kernel as the stage that it will be; `cost` in nanoseconds."""
+        self._steps.append(stage)
+        self.cost += cost
+
     def whole(self, work) -> None:
         """Kernels that are described together with what is made of their results, see `Multiply`:
         ``work.stages(scratch)``."""
         self._steps.append(work)
 
     def calls(self) -> list[runtime.Stage]:
-        """The stages of a chain of native kernels."""
-        return [step.stage() for step in self._steps]
+        """The stages, which run one after the other."""
+        return self._one_by_one()[0]
 
     def reduce(self, fold: Fold, operands, axes, outputs) -> None:
         """outputs = the fold of ``fold.element(*operands)`` over `axes` of the operands' common
@@ -255,7 +260,7 @@ class Steps:
                 self.cost += built.cost
             elif isinstance(work, runtime.Stage):
                 stages.append(work)
-                self.cost += step.cost
+                self.cost += 0.0 if work is step else step.cost
             else:
                 made = work.stages(scratch_of(self.fresh))
                 stages += made

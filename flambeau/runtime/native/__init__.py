@@ -13,6 +13,7 @@ from .pool import POOL
 from .products import PRODUCTS, ROUTINES
 from .python import PYTHON
 from .record import RECORD
+from .repeats import REPEATS
 from .rows import ROWS
 from .samplers import SAMPLERS
 from .sequence import SEQUENCE
@@ -24,8 +25,8 @@ from .twister import FUNCTIONS, STAGES, TWISTER
 
 CORE = "\n".join(
     (
-        PYTHON, ALLOCATOR, POOL, TENSORS, RECORD, BACKWARD, ROWS, BATCH, SEQUENCE, TASKS, GUARD,
-        LAUNCH,
+        PYTHON, ALLOCATOR, POOL, TENSORS, RECORD, BACKWARD, ROWS, BATCH, SEQUENCE, TASKS, REPEATS,
+        GUARD, LAUNCH,
     )
 )  # fmt: skip
 

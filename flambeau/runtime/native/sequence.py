@@ -1,6 +1,7 @@
 """Words: kernels over the rows of a step, then over those of the next step.
 
-The rows of all steps lie behind each other, as in a packed sequence. Row r of a step follows row r
+The rows of all steps lie behind each other, as in a packed sequence; or those of all sequences, and
+then the kernels know how far apart the rows of a step are. Row r of a step follows row r
 of the step before it in the order of work, if that has so many, else it is the first of its
 sequence. Rows do not depend on each other: each thread runs all steps for its share of them.
 """
@@ -22,7 +23,8 @@ M_POINTER = 0
 M_ROW = 1             # bytes from a row to the next
 M_MOVES = 2           # one of those below
 M_FIRST = 3           # FOLLOWS: the pointer for the first row of a sequence, or -1 for null
-M_WORDS = 4
+M_START = 4           # and bytes behind it
+M_WORDS = 5
 STAYS = 0             # row 0 is that of the first sequence
 MOVES = 1             # row 0 is that of the step
 FOLLOWS = 2           # row 0 is that of the step before
@@ -38,7 +40,7 @@ def place_pointer(place, pointers, start, before, follows):
         return pointer + before * place[M_ROW]
     if place[M_FIRST] < 0:
         return 0
-    return pointers[place[M_FIRST]]
+    return pointers[place[M_FIRST]] + place[M_START]
 
 # One step for the rows [low, high), which all follow others, or none does.
 def run_step(dims, pointers, start, before, follows, low, high):
