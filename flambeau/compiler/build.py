@@ -99,6 +99,7 @@ def plan(
     if "loops" in knobs.show:
         print(kernel, file=sys.stderr)
     axes, places, ahead, streams = tuple(axes), tuple(places), tuple(ahead), tuple(streams)
+    counter = counter and (tuple(counter[0]), counter[1])
     if knobs.backend == "interpret":
         call = plain.Call(kernel, outputs, inputs, axes, places, counter, rows)
         return Plan([], [], target, call)

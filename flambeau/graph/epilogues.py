@@ -37,11 +37,11 @@ def epilogues(program: Program) -> Program:
 def _join(done: list[Entry], new: Entry) -> bool:
     """Joins the loop to the latest product whose result it reads, where the one can be moved to the
     other."""
-    loop, reads, writes = new
+    loop, reads, writes, _ = new
     between_reads: set[Buffer] = set()
     between_writes: set[Buffer] = set()
     for at in range(len(done) - 1, max(-1, len(done) - 1 - REACH), -1):
-        other, theirs, ours = done[at]
+        other, theirs, ours, _ = done[at]
         if isinstance(other, Sums) and not ours.isdisjoint(reads):
             early = not (between_writes & (reads | writes) or between_reads & writes)
             late = not (between_writes & (theirs | ours) or between_reads & ours)

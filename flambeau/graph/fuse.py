@@ -74,20 +74,33 @@ def with_values(kernel: ir.Pointwise, body: Iterable[Any], check: Any) -> ir.Poi
 def nest_by(loop: Loop, by: int) -> Nest | None:
     """The loop's dimensions in the order in which operand `by` lies; None where it is not dense."""
     layout = loop.operands[by].layout
-    sizes = layout.shape
-    order = sorted(
-        (d for d in range(len(sizes)) if sizes[d] != 1), key=lambda d: -layout.strides[d]
-    )
-    step = 1
-    for d in reversed(order):
-        if layout.strides[d] != step:
-            return None
-        step *= sizes[d]
+    order = dense_order(layout)
+    if order is None:
+        return None
     accesses = [
-        Access(o.buffer, o.start, tuple(o.layout.strides[d] for d in order), o.layout)
+        Access(o.buffer, o.start, tuple([o.layout.strides[d] for d in order]), o.layout)
         for o in loop.operands
     ]
-    return Nest(loop.kernel, tuple(sizes[d] for d in order), accesses)
+    return Nest(loop.kernel, tuple([layout.shape[d] for d in order]), accesses)
+
+
+_orders = Memo(8192)
+
+
+def dense_order(layout: Layout) -> tuple[int, ...] | None:
+    """The dimensions of more than one element as they lie in memory; None where there are gaps."""
+    return _orders.get_or(layout, _dense_order, layout)
+
+
+def _dense_order(layout: Layout) -> tuple[int, ...] | None:
+    sizes, strides = layout.shape, layout.strides
+    order = sorted((d for d in range(len(sizes)) if sizes[d] != 1), key=lambda d: -strides[d])
+    step = 1
+    for d in reversed(order):
+        if strides[d] != step:
+            return None
+        step *= sizes[d]
+    return tuple(order)
 
 
 def refined(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...] | None:
@@ -133,17 +146,24 @@ def fuse(program: Program) -> Program:
 
 
 class Entry(NamedTuple):
-    """An instruction, and which buffers it touches."""
+    """An instruction, and which buffers it touches. `dense` is where operands lie densely that it
+    may share with others over the same points.
+    """
 
     given: Any
     reads: set[Buffer]
     writes: set[Buffer]
+    dense: set[tuple[Buffer, int]]
 
 
 def entry(instruction: Any) -> Entry:
     """The entry of an instruction."""
     reads, writes = ({o.buffer for o in side} for side in (instruction.reads, instruction.writes))
-    return Entry(instruction, reads, writes)
+    dense: set[tuple[Buffer, int]] = set()
+    if fusable(instruction):
+        operands = instruction.operands
+        dense = {(o.buffer, o.start) for o in operands if dense_order(o.layout) is not None}
+    return Entry(instruction, reads, writes, dense)
 
 
 def join_latest(done: list[Entry], loop: Any) -> bool:
@@ -154,10 +174,10 @@ def join_latest(done: list[Entry], loop: Any) -> bool:
         return False
     home, ours = None, entry(loop)
     for at in range(len(done) - 1, max(-1, len(done) - 1 - REACH), -1):
-        other, reads, writes = done[at]
+        other, reads, writes, dense = done[at]
         depends = not (writes.isdisjoint(ours.reads) and writes.isdisjoint(ours.writes))
         delays = not reads.isdisjoint(ours.writes)
-        if (depends or delays or not reads.isdisjoint(ours.reads)) and fusable(other):
+        if not dense.isdisjoint(ours.dense):
             both = joined(other, ours.given)
             if both is not None:
                 del done[at]

@@ -480,7 +480,7 @@ class Watch:
             return found
         if isinstance(value, Module):  # what is new may hide what its class has
             self._read(inside, LENGTH, len(inside))
-        else:
+        elif not is_foreign({"__name__": type(value).__module__}):
             self._read(inside, KEYS, tuple(inside))
         names = self._names & inside.keys()
         if isinstance(value, Module):

@@ -6,6 +6,7 @@ import pytest
 
 import flambeau as torch
 from flambeau import runtime
+from flambeau._base import knobs
 from flambeau.runtime import jit
 
 nn, F = torch.nn, torch.nn.functional
@@ -180,3 +181,45 @@ def test_programs_hold_no_memory_of_the_runs_that_they_were_captured_from(traini
         del x
         used.append(runtime.memory().allocated)
     assert used[-1] - used[1] < 64 * 1000 * 4
+
+
+@pytest.fixture
+def limits():
+    """`torch._dynamo.config`, which is as it was afterwards."""
+    config, before = torch._dynamo.config, dict(vars(torch._dynamo.config))
+    yield config
+    vars(config).update(before)
+
+
+def test_programs_of_lengths_that_were_not_used_for_long_make_room(limits, capsys, monkeypatch):
+    monkeypatch.setattr(knobs, "show", ("breaks",))
+    limits.accumulated_cache_size_limit = 4
+    weight = torch.randn(8, 300_000)
+    compiled = torch.compile(lambda x: (x * weight[:, : len(x)].sum(0)).cumsum(0))
+    used, programs = [], []
+    for length in range(20, 40):
+        for n in (length, length, 7, length):  # 7 is used again and again
+            assert torch.equal(compiled(torch.ones(n)), weight[:, :n].sum(0).cumsum(0))
+        programs.append(compiled.show().count("program of"))
+        used.append(runtime.memory().allocated)
+    assert max(programs) <= 4 and programs[-1] >= 2
+    assert used[-1] <= used[5] + 4096
+    before = runtime.memory().allocated
+    assert "program of" in compiled.show() and compiled._entries
+    said = capsys.readouterr().err
+    assert said.count("has programs for 4 kinds of arguments") == 1
+    compiled.reset()
+    assert runtime.memory().allocated <= before
+
+
+def test_a_value_that_is_another_with_every_call_is_given_up(limits, capsys, monkeypatch):
+    monkeypatch.setattr(knobs, "show", ("breaks",))
+    limits.recompile_limit = 3
+    options = {"factor": 1.0}
+    compiled = torch.compile(lambda x: x * options["factor"])
+    for k in range(12):
+        options["factor"] = float(k)
+        assert compiled(torch.ones(2)).tolist() == [k, k]
+    assert compiled.show().count("program of") == limits.cache_size_limit == 3
+    said = capsys.readouterr().err
+    assert said.count("has 3 programs for such arguments") == 1 and "'factor'" in said
