@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -109,6 +110,7 @@ def _replace(
             common = replacement_callback(match, graph, pattern_graph)
         assert common is not None
         made.append(_put(graph, match, common, place, changed))
+        writers.put(made[-1].replacements, place)
     gm.recompile()
     for module in (replacement, common.owning_module if common is not None else None):
         if isinstance(module, nn.Module):
@@ -117,21 +119,33 @@ def _replace(
 
 
 class _Writers:
-    """The nodes that write to memory, by position, as they were when the search began."""
+    """Where nodes are, and which ones write to memory, as it was when the search began.
+
+    Positions are tuples that end with infinity; what is put before a node has a position between
+    those of its neighbours.
+    """
 
     def __init__(self, graph: Graph):
-        self.order = {node: place for place, node in enumerate(graph.nodes)}
+        self.order: dict[Node, tuple] = {n: (i, math.inf) for i, n in enumerate(graph.nodes)}
+        self.counts: dict[Node, int] = {}
         self.memory = Memory(graph)
         self.nodes = [node for node in self.order if self.memory.written_by(node)]
         self.places = [self.order[node] for node in self.nodes]
 
-    def between(self, first: int, last: int) -> list[Node]:
+    def put(self, nodes: list[Node], place: Node) -> None:
+        """Gives new nodes before `place` their positions."""
+        for node in nodes:
+            count = self.counts[place] = self.counts.get(place, 0) + 1
+            self.order[node] = (*self.order[place][:-1], count, math.inf)
+
+    def between(self, first: tuple, last: tuple) -> list[Node]:
         begin = bisect.bisect_right(self.places, first)
         return self.nodes[begin : bisect.bisect_left(self.places, last)]
 
 
 def _place_for(match: InternalMatch, writers: _Writers) -> Node | None:
-    """The node before which the replacement goes: after all inputs, before all users.
+    """The node before which the replacement goes: the first user, or where something is written
+    before that, the last result.
 
     None where there is no such place, or where something is written on the way.
     """
@@ -141,18 +155,19 @@ def _place_for(match: InternalMatch, writers: _Writers) -> Node | None:
     own = set(inside) - set(inputs)
     users = {u for node in match.returning_nodes for u in node.users if u not in own}
     last = max(match.returning_nodes, key=order.__getitem__)
-    # earlier replacements may have added users, which stand where the replaced ones did
-    first_user = min((u for u in users if u in order), key=order.__getitem__, default=None)
-    place = last if first_user is None or order[first_user] > order[last] else first_user
-    if any(n in order and order[n] >= order[place] for n in inputs if n not in own):
-        return None
+    first_user = min(users, key=order.__getitem__, default=last)
     begin = min(order[n] for n in own)
     memory = writers.memory
-    touched = {memory.root[node] for node in own | set(inputs) if node in order}
-    for writer in writers.between(begin, order[place]):
-        if writer not in own and not touched.isdisjoint(memory.written_by(writer)):
-            return None
-    return place
+    touched = {memory.root[node] for node in own | set(inputs) if node in memory.root}
+    for place in sorted({first_user, last}, key=order.__getitem__, reverse=True):
+        if order[place] > order[first_user] or any(order[n] >= order[place] for n in inputs):
+            continue
+        if not any(
+            writer not in own and not touched.isdisjoint(memory.written_by(writer))
+            for writer in writers.between(begin, order[place])
+        ):
+            return place
+    return None
 
 
 def _put(

@@ -118,7 +118,7 @@ def optimize_for_inference(
         raise RuntimeError(f"there are no such passes: {', '.join(sorted(unknown))}")
     traced = tracer()
     graph = traced.trace(copy.deepcopy(model))
-    made = GraphModule(traced.root, graph, type(model).__name__)
+    made = GraphModule(traced.root, graph)
     if config["conv_bn_fuse"]:
         made = fuse(made, inplace=True, no_trace=True)
     return remove_dropout(made) if config["remove_dropout"] else made

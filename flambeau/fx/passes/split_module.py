@@ -157,7 +157,7 @@ def split_module(
     made_output = base.output(map_arg(output.args[0], values.__getitem__), output.type)
     made_output.meta = dict(output.meta)
     base.set_codegen(m.graph._codegen)
-    return GraphModule(attributes, base, type(m).__name__)
+    return GraphModule(attributes, base)
 
 
 def split_module_simple(
