@@ -6,6 +6,7 @@ from flambeau._base import missing
 Final, annotate, export = _annotations.Final, _annotations.annotate, _annotations.export
 ignore, unused = _annotations.ignore, _annotations.unused
 is_scripting, is_tracing = _annotations.is_scripting, _annotations.is_tracing
+script, script_method = _annotations.script, _annotations.script_method
 script_if_tracing = _annotations.script_if_tracing
 ScriptFunction, ScriptModule = _annotations.ScriptFunction, _annotations.ScriptModule
 __getattr__ = missing(globals())

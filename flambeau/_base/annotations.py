@@ -14,7 +14,9 @@ __all__ = [
     "ignore",
     "is_scripting",
     "is_tracing",
+    "script",
     "script_if_tracing",
+    "script_method",
     "unused",
 ]
 
@@ -80,6 +82,22 @@ def export(fn: Any) -> Any:
 
 def unused(fn: Any) -> Any:
     """Decorator: a function that compiled code does not call."""
+    return fn
+
+
+def script(
+    obj: Any,
+    optimize: Any = None,
+    _frames_up: int = 0,
+    _rcb: Any = None,
+    example_inputs: Any = None,
+) -> Any:
+    """`obj` itself, function or module: Python runs it, as PyTorch does under ``PYTORCH_JIT=0``."""
+    return obj
+
+
+def script_method(fn: Any) -> Any:
+    """Decorator: a method that is compiled with its module."""
     return fn
 
 

@@ -81,7 +81,7 @@ def call_on_shadows(module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> A
     """A module's result, its parameters and buffers being taken by shape."""
     named = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     shadows = {name: shadow(value) for name, value in named.items()}
-    return nn.utils.stateless.functional_call(module, shadows, args, kwargs)
+    return nn.utils.functional_call.functional_call(module, shadows, args, kwargs)
 
 
 def guard(tracer: TracerBase | Graph, node: Node, value: Any, what: str) -> None:

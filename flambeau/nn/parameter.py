@@ -116,6 +116,13 @@ class Buffer(Tensor, metaclass=_BufferMeta):
         return buffer
 
 
+# What can be asked of a tensor that has no shape yet.
+_WITHOUT_SHAPE = frozenset(
+    "__get__ bfloat16 char copy_ cpu cuda detach double float get_device half int is_complex "
+    "is_floating_point long requires_grad_ set_ short to".split()
+)
+
+
 class UninitializedTensorMixin:
     """What parameters of lazy modules share: a dtype and a device, and no shape yet."""
 
@@ -123,6 +130,19 @@ class UninitializedTensorMixin:
     device: Any
     dtype: Any
     requires_grad: bool
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = getattr(func, "__name__", "")
+        if name in _WITHOUT_SHAPE:
+            with overrides.DisableTorchFunctionSubclass():
+                return func(*args, **(kwargs or {}))
+        raise ValueError(
+            f"Attempted to use an uninitialized parameter in {func}. This error happens when you "
+            "are using a `LazyModule` or explicitly manipulating "
+            f"`torch.nn.parameter.{cls.__name__}` objects. When using LazyModules Call `forward` "
+            "with a dummy batch to initialize the parameters before calling torch functions"
+        )
 
     def materialize(self, shape: Any, device: Any = None, dtype: Any = None) -> None:
         """Become a real parameter or buffer of that shape, with uninitialised values: the same
@@ -139,6 +159,9 @@ class UninitializedTensorMixin:
             "initialized one. Call `forward` to initialize the parameters before accessing their "
             "attributes."
         )
+
+    def numel(self) -> int:
+        return self.__torch_function__(Tensor.numel, ())
 
     def share_memory_(self) -> Any:
         raise RuntimeError(

@@ -6,6 +6,7 @@ from flambeau import ir
 from flambeau.ir import math
 
 from .arithmetic import masked, real_only
+from .creation import empty_like
 from .facts import type_name
 from .family import fixed, fused, pointwise
 from .family.reduction import wrap_dim
@@ -422,12 +423,8 @@ rrelu.inplace_form = True
 # Dropout: the mask is drawn as PyTorch does, one bernoulli number for each element.
 
 
-def _keep_mask(self, shape, p):
-    return (
-        self.detach().new_empty(shape).bernoulli_(1 - p).div_(1 - p)
-        if p < 1
-        else self.new_zeros(shape)
-    )
+def _scaled(self, mask, p):
+    return self * (mask.bernoulli_(1 - p).div_(1 - p) if p < 1 else mask.zero_())
 
 
 def _check_p(p):
@@ -443,7 +440,7 @@ def dropout(input, p, train):
     _check_p(p)
     if not train or p == 0 or input.layout.numel == 0:
         return input
-    return input * _keep_mask(input, input.layout.shape, p)
+    return _scaled(input, empty_like(input.detach()), p)  # in the order of the input's memory
 
 
 @composite("aten::feature_dropout(Tensor input, float p, bool train) -> Tensor", method=False)
@@ -454,7 +451,7 @@ def feature_dropout(input, p, train):
         return input
     if input.layout.ndim < 2:
         raise RuntimeError("Feature dropout requires at least 2 dimensions in the input")
-    return input * _keep_mask(input, _channels(input), p)
+    return _scaled(input, input.detach().new_empty(_channels(input)), p)
 
 
 def _channels(input):

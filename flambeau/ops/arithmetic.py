@@ -102,6 +102,7 @@ sub = pointwise(
     check=_check_difference,
     grad=dict(self=lambda grad: grad, other=lambda grad, alpha: -_scaled(grad, alpha)),
 )
+add.older = sub.older = ("alpha",)
 also(sub, "subtract")
 rsub = pointwise(
     "aten::rsub(Tensor self, Tensor|Scalar other, *, Scalar alpha=1) -> Tensor",
@@ -284,6 +285,7 @@ addcdiv = pointwise(
         ),
     ),
 )
+addcmul.older = addcdiv.older = ("value",)
 
 
 def _no_integer_division(common):

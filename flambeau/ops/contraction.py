@@ -336,7 +336,7 @@ def addbmm(self, batch1, batch2, beta, alpha):
 
 
 for _op in (addmm, addmv, addr, baddbmm, addbmm):
-    _op.inplace_form = True
+    _op.inplace_form, _op.older = True, ("beta", "alpha")
 
 
 @fixed("aten::outer(Tensor self, Tensor vec2) -> Tensor")

@@ -6,6 +6,7 @@ to `Op.slow`, an active interpreter to `perform`.
 """
 
 import keyword
+import warnings
 
 from flambeau import runtime
 from flambeau.types import TENSOR_TYPES, cpu, layout, meta
@@ -152,7 +153,7 @@ def signature(op, *, out=True):
             starred = True
         else:
             if (a.keyword) and not starred:
-                parameters.append("*")
+                parameters.append("*older" if op.older else "*")
                 starred = True
             default = f"=default_{a.name}" if a.has_default else ""
             alias = _ALIASES.get(a.name)
@@ -171,8 +172,13 @@ def signature(op, *, out=True):
     return ", ".join(parameters + extra), names, aliases
 
 
-def _prelude(op, aliases, names):
+def _prelude(op, aliases, names, *, out=True, ending=""):
     lines = []
+    if op.older:
+        lines.append(
+            f"    if older: return earlier(op, {_function_name(op)}{ending}, "
+            f"({', '.join(names[: _positional(op)])}, *older){', out' if out else ''})"
+        )
     if op.schema.variadic:
         v = op.schema.variadic
         lines.append(f"    if not {v} and not named: raise TypeError(missing(op, {v!r}))")
@@ -199,6 +205,26 @@ def by_name(op, given, named):
     return (named[name],)
 
 
+def earlier(op, door, args, out=None):
+    """A call with numbers before tensors, as PyTorch's first releases had it: ``add(a, alpha, b)``,
+    ``addmm(beta, a, alpha, b, c)``, as a method ``a.addmm(beta, alpha, b, c)``.
+    """
+    tensors = [v for v in args if is_tensor(v)]
+    factors = [v for v in args if not is_tensor(v)]
+    needed = _positional(op)
+    last = all(map(is_tensor, args[1 - needed :]))
+    if len(tensors) != needed or len(factors) > len(op.older) or not last:
+        raise TypeError(
+            f"{door.__name__}() takes {needed} positional arguments but {len(args)} were given"
+        )
+    named = dict(zip(op.older, factors, strict=False))
+    warnings.warn(
+        f"This overload of {door.__name__} is deprecated: give {', '.join(named)} by name, last",
+        stacklevel=3,
+    )
+    return door(*tensors, **named, **({} if out is None else {"out": out}))
+
+
 def unstar(value):
     """The one argument given in place of several: a list, or a single tensor or NumPy integer."""
     if isinstance(value, list | tuple):
@@ -220,6 +246,7 @@ def _compile(op, name, lines, extra):
         "missing": missing,
         "perform": perform,
         "by_name": by_name,
+        "earlier": earlier,
     }
     local = scope | defaults | names | extra
     exec(compile("\n".join(lines), f"<flambeau {op.name}>", "exec"), local)
@@ -292,6 +319,7 @@ def make_composite(op, slow=None):
         "    try:",
         f"        made = body(*normalise({call}))",
         "    except Exception as error:",
+        f"        if foreign({tuple_of}): return overridden(op, {tuple_of}, None)",
         f"        told = tell(op, {tuple_of}, error)",
         "        if told is error: raise",
         "        raise told from error",
@@ -300,6 +328,7 @@ def make_composite(op, slow=None):
         "    return made",
     ]
     found = {"body": op.body, "normalise": op.schema.normaliser(), "tell": facts.tell}
+    found["foreign"] = overrides.foreign
     return _compile(op, name, lines, {"into": into} | found)
 
 
@@ -316,7 +345,7 @@ def make_inplace(op):
     tuple_of = f"({call},)" if len(names) == 1 else f"({call})"
     keys = [_part_source(op, a) for a in op.schema.arguments]
     tensors = [_identifier(a) for a in op.schema.arguments if a.is_tensor and not a.list]
-    lines = [f"def {name}({parameters}):", *_prelude(op, aliases, names)]
+    lines = [f"def {name}({parameters}):", *_prelude(op, aliases, names, out=False, ending="_")]
     lines.append(f"    if interpreters and state.stack: return perform(op, {tuple_of}, INPLACE)")
     if not hasattr(op, "plan_inplace"):
         lines += [*_look(tuple_of, "INPLACE"), f"    return write_back(op, {tuple_of})"]
@@ -361,6 +390,8 @@ def inplace_plan(op, plans, raw):
     try:
         return _inplace_plan(op, plans, raw)
     except Exception as error:
+        if overrides.overloaded(raw):
+            return lambda *_: overrides.performed(op, raw, modes.INPLACE)
         told = facts.tell(op, raw, error, "_")
         if told is error:
             raise

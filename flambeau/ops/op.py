@@ -36,6 +36,7 @@ class Op:
     apart_out = False  # whether `out` may not even be an argument itself: it is read out of order
     # Whether the values of numbers are part of the plan, not only their types; or which values.
     bakes_numbers: bool | frozenset = False
+    older: tuple[str, ...] = ()  # numbers that may stand, unnamed, before the tensors
 
     def __init__(self, schema: str, doc: str | None, gradients=None, *, method=True, function=True):
         self.text, self.doc = schema, doc

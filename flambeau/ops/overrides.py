@@ -57,6 +57,13 @@ def overloaded(values) -> list:
     return found
 
 
+def foreign(values) -> bool:
+    """Whether one of `values`, or of the lists among them, is no tensor and takes over: asked
+    where a call has failed, so that calls with tensors alone pay nothing.
+    """
+    return any(type(item) not in taking for item in overloaded(values))
+
+
 def handle(function, found, args, kwargs):
     """Asks the classes of `found`, in order, for the result of ``function(*args, **kwargs)``;
     TypeError where all decline.

@@ -656,7 +656,7 @@ def _unpool(name, self, indices, output_size, rank):
             sizes = "x".join(map(str, output_size))
             raise RuntimeError(
                 f"Found an invalid max index: {high if high >= count else low} (output volumes are "
-                f"of size {sizes}"
+                f"of size {sizes})"
             )
     return (
         self.new_zeros((*lead, count))

@@ -133,6 +133,10 @@ class Optimizer:
             groups = [{"params": groups}]
         for group in groups:
             self.add_param_group(group)
+        if defaults.get("fused") and defaults.get("differentiable"):
+            raise RuntimeError("`fused` does not support `differentiable`")
+        if defaults.get("fused") and defaults.get("foreach"):
+            raise RuntimeError("`fused` and `foreach` cannot be `True` together.")
         self._warned_capturable_if_run_uncaptured = True
 
     def _make_hooks(self) -> None:
@@ -466,6 +470,8 @@ def check_range(value: Any, name: str, low: float = 0.0) -> None:
 
 def check_betas(betas: tuple[Any, Any]) -> None:
     """Raise PyTorch's error for decay rates outside [0, 1)."""
+    if len({isinstance(beta, Tensor) for beta in betas}) > 1:
+        raise ValueError("betas must be either both floats or both Tensors")
     for index, beta in enumerate(betas):
         if not 0.0 <= beta < 1.0:
             raise ValueError(f"Invalid beta parameter at index {index}: {beta}")

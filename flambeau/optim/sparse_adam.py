@@ -28,7 +28,8 @@ class SparseAdam(PerParameter):
         eps: float = 1e-8,
         maximize: bool = False,
     ) -> None:
-        check_range(lr, "learning rate")
+        if not lr > 0.0:
+            raise ValueError(f"Invalid learning rate: {lr}")
         check_range(eps, "epsilon value")
         check_betas(betas)
         defaults = {"lr": lr, "betas": betas, "eps": eps, "maximize": maximize}

@@ -5,7 +5,7 @@ schema fits.
 import functools
 import inspect
 
-from flambeau.ops import announced, registry
+from flambeau.ops import announced, overrides, registry
 
 
 @functools.cache
@@ -22,6 +22,9 @@ def packet(name):
             key = (key, *[(k, _kind(v)) for k, v in kwargs.items()])
         op = chosen.get(key)
         if op is None:
+            found = overrides.overloaded((*args, *kwargs.values()))
+            if found:
+                return overrides.handle(function, found, args, kwargs)
             op = chosen[key] = choose(name, declared, args, kwargs)
         return op.door(*args, **kwargs)
 

@@ -111,13 +111,7 @@ def is_neg(input):
 
 def is_nonzero(input):
     """Whether the one element is not zero."""
-    if input.numel() != 1:
-        raise RuntimeError(
-            "Boolean value of Tensor with no values is ambiguous"
-            if input.numel() == 0
-            else "Boolean value of Tensor with more than one value is ambiguous"
-        )
-    return bool(input.item())
+    return bool(input)
 
 
 def is_signed(input):
@@ -213,6 +207,31 @@ def get_num_threads() -> int:
     return runtime.get_num_threads()
 
 
+_interop_threads = 1
+
+
+def set_num_interop_threads(threads: int) -> None:
+    """How many ops may run beside each other. They never do here: the number is only kept."""
+    global _interop_threads
+    if not isinstance(threads, int) or isinstance(threads, bool):
+        raise RuntimeError(
+            f"set_num_interop_threads expects an int, but got {type(threads).__name__}"
+        )
+    if threads <= 0:
+        raise RuntimeError("set_num_interop_threads expects a positive integer")
+    _interop_threads = threads
+
+
+def get_num_interop_threads() -> int:
+    """What `set_num_interop_threads` was told."""
+    return _interop_threads
+
+
+def set_flush_denormal(mode: bool) -> bool:
+    """Whether denormal numbers can be flushed to zero: no, they are always computed with."""
+    return False
+
+
 def _assert(condition, message):
     """Raises AssertionError with `message` where `condition` is false: an assertion that traced
     programs record.
@@ -222,7 +241,10 @@ def _assert(condition, message):
 
 PUBLIC = (
     "_assert",
+    "get_num_interop_threads",
     "get_num_threads",
+    "set_flush_denormal",
+    "set_num_interop_threads",
     "set_num_threads",
     "finfo",
     "get_default_device",

@@ -192,6 +192,10 @@ class Tensor:
     def is_complex(self) -> bool:
         return self.layout.dtype.kind == "c"
 
+    def is_nonzero(self) -> bool:
+        """Whether the one element is not zero."""
+        return bool(self)
+
     def is_signed(self) -> bool:
         return self.layout.dtype.is_signed
 

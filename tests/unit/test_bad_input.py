@@ -567,3 +567,20 @@ def test_a_forked_child_computes():
             print(os.waitstatus_to_exitcode(status), big.sum().item())
     """)
     assert out == "0 2000000.0\n" * 3
+
+
+@pytest.mark.filterwarnings("ignore:This overload")
+def test_numbers_before_tensors_as_first_releases_had_it():
+    a, b, v = ft.ones(2, 2), ft.full((2, 2), 3.0), ft.ones(2)
+    assert ft.equal(ft.add(a, 2, b), a + 2 * b)
+    assert ft.equal(a.clone().sub_(2, b), a - 2 * b)
+    assert ft.equal(a.clone().addcmul_(2, b, b), a + 2 * b * b)
+    assert ft.equal(ft.addmm(2, a, 3, b, b), 2 * a + 3 * (b @ b))
+    assert ft.equal(a.addmm(2, b, b), 2 * a + b @ b)
+    assert ft.equal(v.addmv(2, 3, b, v), 2 * v + 3 * (b @ v))
+    assert ft.equal(ft.add(a, 2, b, out=ft.empty(2, 2)), a + 2 * b)
+    for wrong in (lambda: a.add(b, 2), lambda: ft.add(a, 1, 2, b)):
+        with pytest.raises(TypeError, match="positional argument"):
+            wrong()
+    with pytest.warns(UserWarning, match="This overload of add is deprecated: give alpha by name"):
+        a.add(2, b)

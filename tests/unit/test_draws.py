@@ -81,3 +81,19 @@ def test_draws_are_those_of_pytorch(dtype):
             drawn = getattr(framework, name)(*arguments)
             made.append((drawn.tolist(), framework.rand(1).item()))
         assert made[0] == made[1], name
+
+
+def test_dropout_draws_in_the_order_of_memory():
+    drop = flambeau.nn.functional.dropout
+    for turned in ((1, 0, 2), (2, 0, 1)):
+        x = flambeau.ones(5, 2, 8).permute(turned)
+        flambeau.manual_seed(3)
+        found = drop(x, 0.3)
+        flambeau.manual_seed(3)
+        assert flambeau.equal(found, drop(flambeau.ones(5, 2, 8), 0.3).permute(turned))
+
+
+def test_dropout_in_place_leaves_leaves_alone_outside_training():
+    x = flambeau.ones(4, requires_grad=True)
+    for name in ("dropout", "alpha_dropout", "feature_alpha_dropout"):
+        assert getattr(flambeau.nn.functional, name)(x, 0.5, training=False, inplace=True) is x

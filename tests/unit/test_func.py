@@ -278,3 +278,10 @@ def test_functional_call_ties_weights():
         func.functional_call(Tied(), {"a": torch.ones(2)}, tie_weights=tie) for tie in (True, False)
     ]
     assert [f.tolist() for f in found] == [[2.0, 2.0], [1.0, 1.0]]
+
+
+def test_functional_call_by_its_earlier_names():
+    model = torch.nn.Linear(2, 2)
+    call = torch.nn.utils.stateless.functional_call
+    given = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
+    assert call(model, parameters_and_buffers=given, args=(torch.ones(2),)).tolist() == [0, 0]

@@ -242,3 +242,24 @@ def test_tensors_are_flattened_into_one_and_taken_apart():
     parts = torch._utils._unflatten_dense_tensors(flat, tensors)
     assert all(torch.equal(*pair) for pair in zip(parts, tensors, strict=True))
     assert parts[0].data_ptr() == flat.data_ptr()
+
+
+def test_parameters_without_shape_refuse_to_compute():
+    layer = torch.nn.LazyLinear(2)
+    for use in (lambda w: w + 1, lambda w: w.numel(), torch.nn.init.ones_):
+        with pytest.raises(ValueError, match="Attempted to use an uninitialized parameter in"):
+            use(layer.weight)
+    assert layer.double().weight.dtype == torch.float64
+    assert layer(torch.ones(1, 3, dtype=torch.float64)).shape == (1, 2)
+    assert type(layer.weight) is torch.nn.Parameter and layer.weight.numel() == 6
+
+
+def test_hooks_are_not_told_of_gradients_that_come_by_no_output():
+    class Named(torch.nn.Module):
+        def forward(self, x):
+            return {"twice": x * 2}
+
+    told, model, x = [], Named(), torch.ones(2, requires_grad=True)
+    model.register_full_backward_hook(lambda *given: told.append(given))
+    model(x)["twice"].sum().backward()
+    assert told == [] and x.grad.tolist() == [2, 2]

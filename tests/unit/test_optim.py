@@ -312,3 +312,22 @@ def test_learning_rates_are_differentiable(name):
         return parameter
 
     assert flambeau.autograd.gradcheck(trained, rate)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "error", "message"),
+    [
+        ("Adam", {"fused": True, "foreach": True}, RuntimeError, "cannot be `True` together"),
+        ("SGD", {"fused": True, "differentiable": True}, RuntimeError, "does not support"),
+        (
+            "AdamW",
+            {"betas": (flambeau.tensor(0.5), 0.9)},
+            ValueError,
+            "both floats or both Tensors",
+        ),
+        ("SparseAdam", {"lr": 0}, ValueError, "Invalid learning rate: 0"),
+    ],
+)
+def test_options_that_do_not_go_together(name, options, error, message):
+    with pytest.raises(error, match=message):
+        getattr(flambeau.optim, name)([flambeau.zeros(2)], **options)

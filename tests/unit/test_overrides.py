@@ -250,3 +250,31 @@ def test_plain_tensors_never_get_there(monkeypatch):
     ones + parameter, ones.add_(1), ones[0], flambeau.cat([ones, ones])  # makes the plans
     monkeypatch.setattr(overrides, "takes_over", refuse)
     ones + parameter, ones.add_(1), ones[0], flambeau.cat([ones, ones]), parameter * 2
+
+
+class Named:
+    """No tensor: answers every call by the name of the function."""
+
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        return func.__name__
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("torch.linalg.solve(named, ones)", "solve"),
+        ("torch.linalg.cholesky(named)", "cholesky"),
+        ("torch.logdet(named)", "logdet"),
+        ("torch.addmm(ones, named, ones)", "addmm"),
+        ("torch.max(named, 0)", "max"),
+        ("torch.vstack([ones, named])", "vstack"),
+        ("torch.nn.functional.conv2d(named, ones)", "conv2d"),
+        ("torch.nn.functional.dropout(named)", "dropout"),
+        ("ones.mul_(named)", "mul_"),
+        ("ones.copy_(named)", "copy_"),
+    ],
+)
+def test_all_kinds_of_ops_ask_classes_that_are_no_tensors(text, name):
+    found = eval(text, {"torch": flambeau, "ones": flambeau.ones(2, 2), "named": Named()})
+    assert found == name

@@ -161,7 +161,7 @@ def gumbel_softmax(
     """
     if eps != 1e-10:
         warnings.warn("`eps` parameter is deprecated and has no effect.", stacklevel=2)
-    noise = -ops.empty_like(logits).exponential_().log()
+    noise = -logits.detach().new_empty(logits.shape).exponential_().log()
     soft = ops.softmax((logits + noise) / tau, dim)
     if not hard:
         return soft
@@ -178,7 +178,8 @@ def _check_probability(p: float) -> None:
 def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
     """Zero each element with probability `p` and scale the rest by 1 / (1 - p)."""
     _check_probability(p)
-    return ops.dropout_(input, p, training) if inplace else ops.dropout(input, p, training)
+    function = ops.dropout_ if inplace and training and p else ops.dropout
+    return function(input, p, training)
 
 
 def alpha_dropout(
@@ -186,7 +187,7 @@ def alpha_dropout(
 ) -> Tensor:
     """Dropout that keeps mean and variance of selu activations (Klambauer et al. 2017)."""
     _check_probability(p)
-    function = ops.alpha_dropout_ if inplace else ops.alpha_dropout
+    function = ops.alpha_dropout_ if inplace and training and p else ops.alpha_dropout
     return function(input, p, training)
 
 
@@ -253,14 +254,16 @@ def feature_alpha_dropout(
 ) -> Tensor:
     """Alpha dropout of whole channels."""
     _check_probability(p)
-    function = ops.feature_alpha_dropout_ if inplace else ops.feature_alpha_dropout
+    function = (
+        ops.feature_alpha_dropout_ if inplace and training and p else ops.feature_alpha_dropout
+    )
     return function(input, p, training)
 
 
 def _channel_dropout(
     input: Tensor, p: float, training: bool, inplace: bool, batched: bool
 ) -> Tensor:
-    function = ops.feature_dropout_ if inplace else ops.feature_dropout
+    function = ops.feature_dropout_ if inplace and training and p else ops.feature_dropout
     if batched:
         return function(input, p, training)
     return function(input.unsqueeze(0), p, training).squeeze(0)

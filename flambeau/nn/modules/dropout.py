@@ -30,8 +30,8 @@ class Dropout(_DropoutNd):
     """Zeroes elements while training."""
 
     def forward(self, input: Tensor) -> Tensor:
-        if self.inplace:
-            return ops.dropout_(input, self.p, self.training)
+        if self.inplace and self.training and self.p:
+            return ops.dropout_(input, self.p, True)
         return ops.dropout(input, self.p, self.training)
 
 

@@ -246,13 +246,8 @@ class BackwardHook:
         return tuple(gradients[place] for place in self.output_places)
 
     def _at_inputs(self, gradients: tuple) -> tuple:
-        if self.grad_outputs is None:
-            raise RuntimeError(
-                "Module backward hook for grad_input is called before the grad_output one. This "
-                "happens because the gradient in your nn.Module flows to the Module's input "
-                "without passing through the Module's output. Make sure that the output depends "
-                "on the input and that the loss is computed based on the output."
-            )
+        if self.grad_outputs is None:  # the gradient came by no output: hooks are not told
+            return gradients
         spread = _spread(gradients, self.input_places, self.input_width)
         for hook in self.hooks:
             changed = hook(self.module, spread, self.grad_outputs)

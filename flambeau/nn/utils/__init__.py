@@ -2,7 +2,7 @@
 
 from flambeau._base import missing
 
-from . import parametrizations, parametrize, prune, rnn, stateless
+from . import functional_call, parametrizations, parametrize, prune, rnn, stateless
 from .clip_grad import (
     clip_grad_norm,
     clip_grad_norm_,
@@ -46,6 +46,7 @@ __all__ = [
     "rnn",
     "skip_init",
     "spectral_norm",
+    "functional_call",
     "stateless",
     "vector_to_parameters",
     "weight_norm",
