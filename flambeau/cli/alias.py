@@ -13,7 +13,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 import flambeau
-from flambeau._base import TORCH_VERSION, nearest
+from flambeau._base import PACKAGE, TORCH_VERSION, nearest
 
 ALIAS = "torch"
 
@@ -26,6 +26,7 @@ def install() -> None:
         sys.meta_path.insert(0, AliasFinder())
     sys.modules[ALIAS] = flambeau
     flambeau.__version__ = TORCH_VERSION
+    flambeau.__name__ = flambeau.Tensor.__module__ = ALIAS  # programs compare these
 
 
 class AliasFinder(MetaPathFinder):
@@ -37,7 +38,7 @@ class AliasFinder(MetaPathFinder):
         first, dot, rest = name.partition(".")
         if first != ALIAS:
             return None
-        real = flambeau.__name__ + dot + rest
+        real = PACKAGE + dot + rest
         if real in sys.modules or importlib.util.find_spec(real) is not None:
             return ModuleSpec(name, AliasLoader(real))
         # An import statement gets the better message; importlib.util.find_spec, which programs
