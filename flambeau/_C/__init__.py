@@ -13,6 +13,7 @@ DisableTorchFunction = _overrides.DisableTorchFunction
 DisableTorchFunctionSubclass = _overrides.DisableTorchFunctionSubclass
 _disabled_torch_function_impl = _overrides.disabled_torch_function
 _log_api_usage_once = _absent.log_usage
+_get_tracing_state = _absent.tracing_state
 __getattr__ = missing(globals(), submodules=("_fft", "_linalg", "_nn", "_special"))
 __all__ = [
     "DisableTorchFunction",

@@ -15,5 +15,9 @@ def version() -> None:
     """The version of the library, which is not there."""
 
 
+def tracing_state() -> None:
+    """The trace for TorchScript that is being taken: none."""
+
+
 def log_usage(event: str) -> None:
     """Notes that a part of the API is used: PyTorch counts it, flambeau does not."""

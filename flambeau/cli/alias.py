@@ -12,7 +12,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 import flambeau
-from flambeau._base import TORCH_VERSION, nearest, public_module
+from flambeau._base import PACKAGE, TORCH_VERSION, nearest, public_module
 
 ALIAS = "torch"
 
@@ -23,8 +23,9 @@ def install() -> None:
     """
     if not any(isinstance(finder, AliasFinder) for finder in sys.meta_path):
         sys.meta_path.insert(0, AliasFinder())
-    sys.modules[ALIAS] = public_module(flambeau.__name__)
+    sys.modules[ALIAS] = public_module(PACKAGE)
     flambeau.__version__ = TORCH_VERSION
+    flambeau.__name__ = flambeau.Tensor.__module__ = ALIAS  # programs compare these
 
 
 class AliasFinder(MetaPathFinder):
@@ -36,7 +37,7 @@ class AliasFinder(MetaPathFinder):
         first, dot, rest = name.partition(".")
         if first != ALIAS:
             return None
-        real = flambeau.__name__ + dot + rest
+        real = PACKAGE + dot + rest
         if real in sys.modules or importlib.util.find_spec(real) is not None:
             return ModuleSpec(name, AliasLoader(real))
         # An import statement gets the better message; importlib.util.find_spec, which programs
