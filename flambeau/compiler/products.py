@@ -37,7 +37,8 @@ from .target import Target
 MOST_ROWS = 6  # of a tile: each has a pointer of its own
 LEFT_VECTORS = 6  # of a sliver of a packed left matrix: whole tiles, whatever their rows
 BLOCK_ROWS = 48  # rows whose sums are in the cache, tile after tile
-TASK_ROWS = 96  # rows of the left matrix that meet a sliver while it is in the cache
+TASK_ROWS = 96  # rows of the left matrix that meet a sliver while it is in the cache, where it
+# takes no shorter tasks to make enough
 TASKS = 24  # tasks that are enough to keep threads busy
 RATE = 50.0  # multiplications that one core does in a nanosecond, roughly
 
@@ -505,7 +506,8 @@ def multiply(
     down, across = (1, group) if strides is None else strides
     # Equal tasks, of whole tiles and whole groups.
     unit = group if strides is None else form.rows
-    parts = 1 if right else -(-m // max(unit, TASK_ROWS))
+    tall = TASK_ROWS if slivers * m >= TASKS * TASK_ROWS else BLOCK_ROWS
+    parts = 1 if right else -(-m // max(unit, tall))
     task = 1 if rows_only else max(1, -(-m // max(parts, 1) // unit)) * unit
     tasks = -(-m // task)
     wide = slivers if rows_only else min(slivers, max(1, slivers * tasks // TASKS))

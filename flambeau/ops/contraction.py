@@ -8,6 +8,7 @@ from flambeau.types import Layout, by_name, contiguous
 from .arithmetic import conj_of
 from .facts import c_name, type_name
 from .family import chain, fixed, opaque
+from .family.chain import viewed
 from .family.launch import Work, expand, scratch_of
 from .family.product import BLAS_TYPES, blas_form, multiply, packs, product_stage
 from .op import Op, also, composite
@@ -15,6 +16,7 @@ from .promotion import compute_type
 from .softmax import sum_fold
 
 HALVES = ("float16", "bfloat16")
+_PART = 1024  # products whose sum their own type holds: lanes share them out
 
 
 def work(out: Layout, k: int) -> bool:
@@ -145,10 +147,33 @@ def _build_dot(steps, a, b):
         raise NotImplementedError(f"\"dot\" not implemented for '{type_name(a.dtype)}'")
     none = steps.plain((), a.dtype)
     out, inner = steps.result((1,), a.dtype, none), compute_type(a.dtype)
-    if a.layout.numel:
+    n = a.layout.numel
+    if not n:
+        steps.pointwise(lambda: ir.const(0, inner), [], [out])
+    elif inner.itemsize == 8 or n < 2 * _PART:
         steps.reduce(sum_fold(lambda x, y: x * y, inner), [a, b], (0,), [out])
     else:
-        steps.pointwise(lambda: ir.const(0, inner), [], [out])
+        _build_long_dot(steps, a, b, out, inner)
+
+
+def _build_long_dot(steps, a, b, out, inner):
+    """Parts that are short enough to be summed in their own type, then these in a wider one: to
+    widen each product takes longer than to read it."""
+    n, fold = a.layout.numel, sum_fold(lambda x, y: x * y, inner, wide=inner)
+    whole, rest = divmod(n, _PART)
+    parts = steps.scratch((whole + (rest > 0),), inner)
+
+    def add(count, length, start, place):
+        rows = []
+        for x in (a, b):
+            [step] = x.layout.strides
+            rows.append(viewed(x, (count, length), (length * step, step), start * step))
+        steps.reduce(fold, rows, (1,), [viewed(parts, (count, 1), (1, 1), place)])
+
+    add(whole, _PART, 0, 0)
+    if rest:
+        add(1, rest, whole * _PART, whole)
+    steps.reduce(sum_fold(lambda part: part, inner), [parts], (0,), [out])
 
 
 real_dot = chain(

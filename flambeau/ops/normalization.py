@@ -72,12 +72,8 @@ def _short_moments(steps, x, dim, eps, outputs):
     inner = mean.dtype
 
     def fold(element, finish):
-        return Fold(
-            ((0, inner),),
-            lambda *x: (ir.cast(element(*x), inner),),
-            lambda a, b: (a[0] + b[0],),
-            lambda s, n: finish(_share(s[0], n)),
-        )
+        total = sum_fold(element, inner, wide=inner)
+        return total._replace(finish=lambda s, n: finish(_share(s[0], n)))
 
     steps.reduce(fold(lambda v: v, lambda middle: (middle,)), [x], dim, [mean])
     square = fold(
