@@ -25,14 +25,19 @@ from .program import Buffer, Call, Host, Instruction, Loop, Operand, Program, Ro
 
 FLOAT64, INT64 = by_name("float64"), by_name("int64")
 
-# Ops whose results' shapes, or the way on from them, depend on elements.
-DATA_DEPENDENT = frozenset(
-    {
-        "nonzero", "masked_select", "unique", "_unique", "_unique2", "unique_dim",
-        "unique_consecutive", "bincount", "argwhere", "repeat_interleave",
-    }
-)  # fmt: skip
+# Ops whose results are as long as the data say, and how users know them.
+DATA_DEPENDENT = {
+    "_nonzero": "nonzero", "_rows_where": "a mask", "masked_select": "masked_select",
+    "_distinct": "unique", "_unique": "unique", "_repeated": "repeat_interleave",
+}  # fmt: skip
 MEMORY_ONLY = ("empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided")
+
+
+def _masks(op, args) -> bool:
+    """Whether elements under a mask are asked for."""
+    return op.name == "index" and any(
+        t is not None and t.layout.dtype.name in ("bool", "uint8") for t in args[1]
+    )
 
 
 class Broken(Exception):
@@ -137,12 +142,14 @@ class Capture:
         for a in args:
             if isinstance(a, runtime.Generator):
                 self.give(record_of(a))  # is made at its first use
-        if op.name in DATA_DEPENDENT:
-            self.end(f"the shape of what {op.name} gives depends on the data")
+        inner = op.family in ("composite", "contraction")
+        if not inner and (op.name in DATA_DEPENDENT or _masks(op, args)):
+            name = DATA_DEPENDENT.get(op.name, "a mask")
+            self.end(f"the shape of what {name} gives depends on the data")
             return op.slow(args)
         plan = None if op.family == "composite" else op.known(args)
         # Products may copy their operands first; a chain may have no kernels, but a body.
-        if op.family in ("composite", "contraction", "chain"):
+        if inner or op.family == "chain":
             with modes.interpreting(self):
                 return hidden.calls(op.slow, args) if plan is None else plan(*args)
         before = self._launches

@@ -96,7 +96,8 @@ class Pair:
         inputs = _leaves(roots, tensors, watch.first)
         # Arguments change from call to call; parameters do not.
         self._inputs = [next((k for k, t in enumerate(tensors) if t is i), i) for i in inputs]
-        seeds = [_empty_like(t) for t in roots]
+        # Host ops compute with them already here: numbers that none of them refuses.
+        seeds = [_empty_like(t).fill_(1) for t in roots]
         self._seeds = [s.layout for s in seeds]
         backward = Capture(sizes=capture.sizes)
         watch.tell(backward.end, backward.constant)

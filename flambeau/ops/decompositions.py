@@ -104,8 +104,18 @@ def cholesky(self, upper):
 # LU.
 
 
-def _lu(a):
-    return each(lapack.lu, a)
+def _lu(a, strict):
+    packed, pivots, info = each(lapack.lu, a)
+    if strict is not None and info.any():
+        error = failed(
+            strict,
+            info,
+            "U[{info},{info}] is zero and using it on lu_solve would result in a division by zero. "
+            "If you still want to perform the factorization, consider calling linalg.lu(A, pivot) "
+            "or linalg.lu_factor_ex(A, pivot)",
+        )
+        raise RuntimeError(str(error))
+    return packed, pivots, info
 
 
 def _lu_gradient(grad_LU, LU, pivots):
@@ -136,9 +146,9 @@ def _lu_gradient(grad_LU, LU, pivots):
 
 
 lu_op = opaque(
-    "linalg::_lu_factor(Tensor A) -> (Tensor LU, Tensor pivots, Tensor info)",
+    "linalg::_lu_factor(Tensor A, str? strict=None) -> (Tensor LU, Tensor pivots, Tensor info)",
     """L and U in one matrix, the row that each row was exchanged with (from 1), the first zero
-    pivot.
+    pivot; that is an error of the function named `strict`.
     """,
     run=_lu,
     grad=dict(A=_lu_gradient),
@@ -170,35 +180,19 @@ permutation_op = opaque(
 )
 
 
-def _checked_lu(name, a, pivot):
+def _checked_lu(name, a, pivot, strict=False):
     check_matrix(name, a)
     check_float(name, a)
     if not pivot:
         raise RuntimeError("linalg.lu_factor: LU without pivoting is not implemented on the CPU")
-    return lu_op(a)
+    return lu_op(a, f"torch.{name}" if strict else None)
 
 
 @composite("linalg::lu_factor(Tensor A, *, bool pivot=True) -> (Tensor LU, Tensor pivots)")
 def lu_factor(A, pivot):
     """The LU factorisation with row exchanges, packed. LinAlgError where a pivot is zero."""
-    packed, pivots, info = _checked_lu("linalg.lu_factor", A, pivot)
-    _raise_zero_pivot(info, "torch.linalg.lu_factor")
+    packed, pivots, _ = _checked_lu("linalg.lu_factor", A, pivot, strict=True)
     return named("linalg_lu_factor", "LU pivots")(packed, pivots)
-
-
-def _raise_zero_pivot(info, name):
-    codes = info.numpy()
-    if codes.any():
-        error = failed(
-            name,
-            codes,
-            "U[{info},{info}] is zero and using it on lu_solve would result in a division by zero. "
-            "If you "
-            "still want to perform the factorization, consider calling linalg.lu(A, pivot) or "
-            "linalg.lu_factor_ex(A, "
-            "pivot)",
-        )
-        raise RuntimeError(str(error))
 
 
 @composite(
@@ -208,9 +202,7 @@ def _raise_zero_pivot(info, name):
 )
 def lu_factor_ex(A, pivot, check_errors):
     """As `lu_factor`, with the index of the first zero pivot (0: none)."""
-    results = _checked_lu("linalg.lu_factor_ex", A, pivot)
-    if check_errors:
-        _raise_zero_pivot(results[2], "torch.linalg.lu_factor_ex")
+    results = _checked_lu("linalg.lu_factor_ex", A, pivot, check_errors)
     return named("linalg_lu_factor_ex", "LU pivots info")(*results)
 
 
@@ -523,7 +515,9 @@ def eigvalsh(A, UPLO):
     return eigh_op(A, UPLO.upper())[0] if recorded(A) else eigvalsh_op(A, UPLO.upper())
 
 
-def _eig(a):
+def _eig(a, name):
+    if not numpy.isfinite(a).all():
+        raise RuntimeError(f"torch.{name}: input tensor should not contain infs or NaNs.")
     values, vectors = _converged(lambda: numpy.linalg.eig(a), "linalg.eig")
     result = numpy.result_type(a.dtype, numpy.complex64)
     return values.astype(result), vectors.astype(result)
@@ -545,32 +539,26 @@ def _eig_gradient(grad_values, grad_vectors, values, vectors, A_layout):
 
 
 eig_op = opaque(
-    "linalg::_eig(Tensor A) -> (Tensor values, Tensor vectors)",
-    """Eigenvalues and eigenvectors of length 1, complex.""",
+    "linalg::_eig(Tensor A, str name) -> (Tensor values, Tensor vectors)",
+    """Eigenvalues and eigenvectors of length 1, complex, for the function `name`.""",
     run=_eig,
     grad=dict(A=_eig_gradient),
     function=False,
 )
 
 
-def _check_finite(name, a):
-    check_square(name, a)
-    if not bool(a.detach().isfinite().all()):
-        raise RuntimeError(f"torch.{name}: input tensor should not contain infs or NaNs.")
-
-
 @composite("linalg::eig(Tensor A) -> (Tensor eigenvalues, Tensor eigenvectors)")
 def eig(A):
     """Eigenvalues and eigenvectors of square matrices, complex."""
-    _check_finite("linalg.eig", A)
-    return named("linalg_eig", "eigenvalues eigenvectors")(*eig_op(A))
+    check_square("linalg.eig", A)
+    return named("linalg_eig", "eigenvalues eigenvectors")(*eig_op(A, "linalg.eig"))
 
 
 @composite("linalg::eigvals(Tensor A) -> Tensor")
 def eigvals(A):
     """The eigenvalues of square matrices, complex."""
-    _check_finite("linalg.eigvals", A)
-    return eig_op(A)[0]
+    check_square("linalg.eigvals", A)
+    return eig_op(A, "linalg.eigvals")[0]
 
 
 # Singular values.
@@ -720,22 +708,27 @@ def ldl_factor(self, hermitian):
 def ldl_factor_ex(self, hermitian, check_errors):
     """As `ldl_factor`, with the index of the first zero block of D (0: none)."""
     check_square("torch.linalg.ldl_factor_ex", self)
-    results = ldl_op(self.detach(), hermitian)
-    codes = results[2].numpy()
-    if check_errors and codes.any():
-        raise failed(
-            "torch.linalg.ldl_factor_ex",
-            codes,
-            "The factorization could not be completed because the input is singular "
-            "(D[{info},{info}] is zero).",
-        )
+    results = ldl_op(self.detach(), hermitian, check_errors)
     return named("linalg_ldl_factor_ex", "LD pivots info")(*results)
 
 
+def _ldl(a, hermitian, strict):
+    results = each(lambda x: lapack.symmetric(x, hermitian), a)
+    if strict and results[2].any():
+        raise failed(
+            "torch.linalg.ldl_factor_ex",
+            results[2],
+            "The factorization could not be completed because the input is singular "
+            "(D[{info},{info}] is zero).",
+        )
+    return results
+
+
 ldl_op = opaque(
-    "linalg::_ldl(Tensor self, bool hermitian) -> (Tensor LD, Tensor pivots, Tensor info)",
-    """L D L^T by Bunch and Kaufman's pivoting.""",
-    run=lambda a, hermitian: each(lambda x: lapack.symmetric(x, hermitian), a),
+    "linalg::_ldl(Tensor self, bool hermitian, bool strict=False) -> "
+    "(Tensor LD, Tensor pivots, Tensor info)",
+    """L D L^T by Bunch and Kaufman's pivoting; where `strict`, a zero block is an error.""",
+    run=_ldl,
     function=False,
 )
 

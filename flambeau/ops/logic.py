@@ -204,3 +204,23 @@ def equal_shape(self, other):
 
 
 __all__ = ["find"]
+
+
+def _outside(self, low, high, message):
+    highest = self.max().item()
+    return RuntimeError(message.format(highest if highest > high else self.min().item()))
+
+
+within = pointwise(
+    "aten::_within(Tensor self, Scalar low, Scalar high, str message) -> Tensor",
+    """The elements, all of which must lie in [`low`, `high`]: else a RuntimeError with `message`,
+    in which {} stands for an element.
+    """,
+    scalar=lambda self, low, high, message: self,
+    refuses=lambda self, low, high, message: ~((self >= low) & (self <= high)),
+    refusal=_outside,
+    promotes=("self",),
+    grad=dict(self=lambda grad: grad),
+    method=False,
+    function=False,
+)

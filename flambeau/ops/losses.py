@@ -9,6 +9,7 @@ from .facts import type_name
 from .family import fixed, fused, indexed, pointwise
 from .family.arrays import ndarray
 from .family.indexed import At, along, viewed
+from .logic import within
 from .op import composite, find
 from .promotion import compute_type
 from .softmax import level, softmax_at, sum_fold
@@ -533,11 +534,10 @@ def _check_rows(layout):
         )
 
 
-def _check_targets(target, lowest, classes, message):
+def _checked_targets(target, lowest, classes, message):
     if target.layout.dtype is not INT64:
         raise RuntimeError(f"expected scalar type Long but found {type_name(target.layout.dtype)}")
-    if target.layout.numel and not lowest <= int(target.min()) <= int(target.max()) < classes:
-        raise RuntimeError(message)
+    return within(target, lowest, classes - 1, message)
 
 
 @composite(
@@ -563,8 +563,7 @@ def multi_margin_loss(self, target, p, margin, weight, reduction):
         raise RuntimeError(
             f"inconsistent weight size, expected {classes} but got {list(weight.shape)}"
         )
-    _check_targets(target, 0, classes, "target out of range")
-    y = target.reshape(-1)
+    y = _checked_targets(target, 0, classes, "target out of range").reshape(-1)
     picked = x.gather(1, y.unsqueeze(1))
     z = (margin - picked + x).clamp(min=0)
     z = z if p == 1 else z * z
@@ -588,7 +587,7 @@ def multilabel_margin_loss(self, target, reduction):
             f"inconsistent target size: {list(target.shape)} for input of size: {list(self.shape)}"
         )
     classes = self.layout.shape[-1] if self.layout.ndim else 1
-    _check_targets(target, -1, classes, "argument #2 'target' is out of range")
+    target = _checked_targets(target, -1, classes, "argument #2 'target' is out of range")
     single = self.layout.ndim < 2
     x, y = (self.reshape(1, -1), target.reshape(1, -1)) if single else (self, target)
     valid = y.lt(0).to(INT64).cumsum(1).eq(0)

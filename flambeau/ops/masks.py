@@ -294,19 +294,19 @@ masked_scatter = _MaskedScatter(
         self=lambda grad, mask, self_layout: grad.masked_fill(mask, 0).sum_to_size(
             self_layout.shape
         ),
-        source=lambda grad, mask, source_layout: _in_source(
-            grad.masked_select(mask), source_layout
-        ),
+        source=lambda grad, mask, source_layout: _in_source(grad, mask, source_layout),
     ),
     check=_check_masked_scatter,
     refuse=_too_few,
 )
 
 
-def _in_source(grad, layout):
-    rest = layout.numel - grad.layout.numel
-    whole = grad if not rest else zero_pad(grad, (0, rest))
-    return whole.reshape(layout.shape)
+def _in_source(grad, mask, layout):
+    """The gradient of the elements, of which those that were taken lie where `mask` holds."""
+    mask = mask.expand(grad.layout.shape).reshape(-1)
+    places = (mask.to(INT64).cumsum(0) - 1).masked_fill(~mask, layout.numel)
+    whole = grad.new_zeros((layout.numel + 1,)).scatter(0, places, grad.reshape(-1))
+    return whole.narrow(0, 0, layout.numel).reshape(layout.shape)
 
 
 def zero_pad(grad, pad):

@@ -9,6 +9,7 @@ from flambeau.types import by_name, looks_channels_last
 
 from .convolution import crop, fold_windows, output_size, windows, zero_pad
 from .family import Fold, fixed, opaque, reduction
+from .logic import within
 from .op import also, composite
 from .promotion import compute_type
 from .upsample import Taps, resample
@@ -650,14 +651,9 @@ def _unpool(name, self, indices, output_size, rank):
         )
     count, lead = math.prod(output_size), self.layout.shape[:-rank]
     flat = indices.reshape((*lead, -1)) if indices.layout.numel else indices.flatten(-rank)
-    if flat.layout.numel:
-        low, high = int(flat.min()), int(flat.max())
-        if low < 0 or high >= count:
-            sizes = "x".join(map(str, output_size))
-            raise RuntimeError(
-                f"Found an invalid max index: {high if high >= count else low} (output volumes are "
-                f"of size {sizes})"
-            )
+    sizes = "x".join(map(str, output_size))
+    message = f"Found an invalid max index: {{}} (output volumes are of size {sizes})"
+    flat = within(flat, 0, count - 1, message)
     return (
         self.new_zeros((*lead, count))
         .scatter(-1, flat, self.flatten(-rank))

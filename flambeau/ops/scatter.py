@@ -267,6 +267,12 @@ def _check_fill(self, dim, index, value):
         )
 
 
+def _filled(grad, dim, index):
+    """`grad` where `index_fill` fills, 0 elsewhere."""
+    elsewhere = grad.new_zeros(grad.shape).index_fill(dim, index, 1).eq(0)
+    return grad.masked_fill(elsewhere, 0)
+
+
 index_fill = scatter(
     "aten::index_fill(Tensor self, int dim, Tensor index, Tensor|Scalar value) -> Tensor",
     """`self` with the slices at the places in `index` filled with one value.""",
@@ -276,7 +282,7 @@ index_fill = scatter(
     grad=dict(
         self=lambda grad, dim, index: grad.index_fill(dim, index, 0),
         value=lambda grad, value_layout, dim, index: (
-            grad.index_select(dim, index.unique()).sum().to(value_layout.dtype)
+            _filled(grad, dim, index).sum().to(value_layout.dtype)
         ),
     ),
 )

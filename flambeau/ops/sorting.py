@@ -11,6 +11,7 @@ from .extremes import put_back, share
 from .family import indexed
 from .family.indexed import along, vector, viewed
 from .family.reduction import wrap_dim
+from .logic import within
 from .op import composite, is_tensor
 from .promotion import compute_type
 from .results import named
@@ -317,9 +318,7 @@ def _checked_quantile(name, self, q, interpolation):
         raise RuntimeError(f"{name}() q must be a scalar or 1D tensor")
     if q.layout.dtype is not self.layout.dtype:
         raise RuntimeError(f"{name}() q tensor must be same dtype as the input tensor")
-    if not bool(((q >= 0).logical_and(q <= 1)).all()):
-        raise RuntimeError(f"{name}() q values must be in the range [0, 1]")
-    return q
+    return within(q, 0, 1, f"{name}() q values must be in the range [0, 1]")
 
 
 def _quantile(name, self, q, dim, keepdim, interpolation, ignore_nan):

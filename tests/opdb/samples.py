@@ -314,6 +314,7 @@ linalg.eigh linalg.eigvalsh: S(3)
 linalg._eigh linalg._eigvalsh: S(3), "L"
 linalg._inv: W(3), "inv", True
 linalg._ldl: S(3), False
+linalg._eig: W(3), "eig"
 linalg.ldl_factor linalg.ldl_factor_ex: S(3)
 linalg.ldl_solve: *torch.linalg.ldl_factor(S(3)), X(3, 2)
 linalg._ldl_solve: *torch.linalg.ldl_factor(S(3)), X(3, 2), False
@@ -427,6 +428,7 @@ _sum_over_rows: X(5, 4), X(5, 3), I(1, 0), X(1, 3)[:0], I(1, 0); \
 _rnn_layer_back: X(5, 4), X(2, 4), X(5, 4), X(4, 4), False, (2, 2, 1), False, False
 
 nn._class_index: I(4, 3), 4, -100
+_within: X(3, 4), -2.0, 2.0, "{}"; I(4, 3), 0, 3, ""
 nn._log_loss: X(3, 4), I(4, 3), 1
 nn.binary_cross_entropy: U(3, 4), U(3, 4)
 nn.cross_entropy_loss: X(3, 4), I(4, 3); X(3, 4), U(3, 4); \

@@ -8,6 +8,7 @@ import pytest
 import flambeau as torch
 from flambeau.ops import convolution, winograd
 
+pytestmark = pytest.mark.machine_code("convolutions go by tiles")
 EPS = numpy.finfo(numpy.float32).eps
 
 
