@@ -1,10 +1,11 @@
 """Compiled functions as files, which other processes load without the source of the function.
 
 A file holds the ops that the function performed, on numbered memory; the memory that it found
-there, such as weights; and the machine code of its kernels. Loading one runs nothing: names of ops,
-layouts and numbers are data, and every op checks its arguments when the function is called, as it
-does everywhere. Machine code is taken from files of this user only, or where the caller trusts it:
-see `artifacts`. The rest is compiled again, which takes seconds at most.
+there, such as weights; and the machine code of its kernels. Tensors that have a history are
+numbered as well, so that results have theirs, which leads to parameters of the file. Loading one
+runs nothing: names of ops, layouts and numbers are data, and every op checks its arguments when the
+function is called, as it does everywhere. Machine code is taken from files of this user only, or
+where the caller trusts it: see `artifacts`. The rest is compiled again.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ from typing import Any
 
 from flambeau import runtime
 from flambeau._base import user_line
-from flambeau.ops import INPLACE, modes, perform_plainly, registry
+from flambeau.nn import Module
+from flambeau.ops import INPLACE, AccumulateGrad, modes, perform_plainly, registry
 from flambeau.runtime import default_generator, jit
-from flambeau.tensor import Tensor
+from flambeau.tensor import Tensor, engine
 from flambeau.types import Layout
 
 from . import artifacts
@@ -27,7 +29,7 @@ from .capture import unseen
 from .encoding import Layouts, Refused, decoded, encoded, matched
 from .state import Watch
 
-MAGIC = b"flambeau program 1\n"
+MAGIC = b"flambeau program 2\n"
 _compiler: list[Callable[[Callable[..., Any]], Callable[..., Any]]] = []
 
 
@@ -46,6 +48,9 @@ class Tracer:
         self._layouts = layouts
         self._numbers: dict[int, tuple[int, int]] = {}  # by the storage's serial: number, start
         self._count = 0
+        self.leaves: list[list[int]] = []  # what was found and wants a gradient
+        self.found: list[Any] = []  # their tensors
+        self._values: dict[int, tuple[int, Any]] = {}  # tensors with a history, by their id
 
     def __enter__(self) -> Tracer:
         self._start = runtime.empty(0).serial
@@ -80,7 +85,7 @@ class Tracer:
             result = perform_plainly(op, args, target)
         made = result if isinstance(result, tuple | list) else (result,)
         places = [self._made(t) for t in made if isinstance(t, Tensor)]
-        self.ops.append([name, given, [target is INPLACE, into], places])
+        self.ops.append([name, given, [target is INPLACE, into, modes.grad_enabled()], places])
         return result
 
     def reads(self, tensor: Any) -> None:
@@ -90,16 +95,34 @@ class Tracer:
     # Memory.
 
     def place(self, tensor: Any) -> list[int]:
-        """Where a tensor lies: the memory's number, bytes from its start, the layout's number."""
+        """Where a tensor lies: the memory's number, bytes from its start, the layout's number; and
+        the tensor's own number, -1 where it has no history.
+        """
         number, start = self._number(tensor)
         start = tensor.offset * tensor.itemsize - start
-        return [number, start, self._layouts.number(tensor.layout)]
+        place = [number, start, self._layouts.number(tensor.layout), -1]
+        if tensor._node is not None and modes.grad_enabled():
+            if id(tensor) not in self._values:
+                if number not in self.given or not isinstance(tensor._node, AccumulateGrad):
+                    raise Refused(
+                        "a tensor's history was made by no op; a function can be saved without "
+                        "gradients, under torch.no_grad()"
+                    )
+                self.leaves.append([*place[:3], self._note(tensor)])
+                self.found.append(tensor)
+            place[3] = self._values[id(tensor)][0]
+        return place
+
+    def _note(self, tensor: Any) -> int:
+        return self._values.setdefault(id(tensor), (len(self._values), tensor))[0]
 
     def argument(self, tensor: Any) -> list[int]:
         """As `place`, for an argument: other calls have it elsewhere in memory."""
         if tensor._storage.serial in self._numbers:
             raise Refused("two arguments are the same memory")
         self._add(tensor, tensor.offset * tensor.itemsize)
+        if tensor._node is not None:
+            self._note(tensor)
         return self.place(tensor)
 
     def constant(self, tensor: Any) -> None:
@@ -110,6 +133,8 @@ class Tracer:
     def _made(self, tensor: Any) -> list[int]:
         if tensor._storage.serial not in self._numbers:
             self._add(tensor, 0)
+        if tensor._node is not None:
+            self._note(tensor)
         return self.place(tensor)
 
     def _number(self, tensor: Any) -> tuple[int, int]:
@@ -170,6 +195,11 @@ class Replay:
         self._initial = memory
         self._given = {number: runtime.empty(len(content)) for number, content in memory.items()}
         self.renew()
+        found = Found({n: (s, 0) for n, s in self._given.items()})
+        places = [self._place(place) for place in data["leaves"]]
+        self.leaves = {place.value: place.tensor(found) for place in places}
+        for leaf in self.leaves.values():
+            leaf.requires_grad_()
 
     def renew(self) -> None:
         """Puts memory in the state of the file."""
@@ -177,53 +207,77 @@ class Replay:
             memoryview(self._given[number]).cast("B")[:] = content
 
     def _step(self, name: Any, args: Any, target: Any, places: Any) -> tuple:
-        in_place, into = target
+        in_place, into, grad = target
         made = tuple(self._place(p) for p in places)
         args = tuple(decoded(a, self._place) for a in args)
         target = INPLACE if in_place is True else decoded(into, self._place)
-        return find_op(name), args, target, made
+        return find_op(name), args, target, grad is True, made
 
     def _place(self, place: Any) -> Place:
-        number, start, layout = place
-        if not all(type(n) is int and n >= 0 for n in place):
+        number, start, layout, value = place
+        if not all(type(n) is int and n >= 0 for n in (number, start, layout, value + 1)):
             raise Refused("a place in memory is no number")
-        return Place(number, start, self._layouts[layout])
+        return Place(number, start, self._layouts[layout], value)
 
     def __call__(self, *tensors: Any) -> list[Any]:
-        memory: dict[int, tuple[Any, int]] = {n: (s, 0) for n, s in self._given.items()}
+        found = Found({n: (s, 0) for n, s in self._given.items()}, dict(self.leaves))
         for place, tensor in zip(self.arguments, tensors, strict=True):
-            memory[place.number] = tensor._storage, tensor.offset * tensor.itemsize
-        for op, args, target, places in self._steps:
-            found = tuple([_filled(a, memory) for a in args])
-            result = perform_plainly(op, found, _filled(target, memory))
-            made = result if isinstance(result, tuple | list) else (result,)
-            for place, tensor in zip(
-                places, [t for t in made if isinstance(t, Tensor)], strict=True
-            ):
-                place.note(op, tensor, memory)
-        return [place.tensor(memory) for place in self._results]
+            found.memory[place.number] = tensor._storage, tensor.offset * tensor.itemsize
+            found.values[place.value] = tensor
+        outer = modes.grad_enabled()
+        try:
+            for op, args, target, grad, places in self._steps:
+                modes.set_grad(outer and grad)
+                given = tuple([_filled(a, found) for a in args])
+                result = perform_plainly(op, given, _filled(target, found))
+                made = result if isinstance(result, tuple | list) else (result,)
+                for place, tensor in zip(
+                    places, [t for t in made if isinstance(t, Tensor)], strict=True
+                ):
+                    place.note(op, tensor, found)
+        finally:
+            modes.set_grad(outer)
+        return [place.tensor(found) for place in self._results]
+
+
+class Found:
+    """What a call has: memory by its number, with the byte at which it starts, and tensors that
+    have a history.
+    """
+
+    __slots__ = ("memory", "values")
+
+    def __init__(self, memory: dict[int, tuple[Any, int]], values: dict[int, Any] | None = None):
+        self.memory, self.values = memory, values or {}
 
 
 class Place:
-    """Where a tensor lies: in which memory, bytes from where it starts, and how."""
+    """Where a tensor lies: in which memory, bytes from where it starts, and how. `value` is its own
+    number, where it may have a history.
+    """
 
-    __slots__ = ("layout", "number", "start")
+    __slots__ = ("layout", "number", "start", "value")
 
-    def __init__(self, number: int, start: int, layout: Layout):
-        self.number, self.start, self.layout = number, start, layout
+    def __init__(self, number: int, start: int, layout: Layout, value: int = -1):
+        self.number, self.start, self.layout, self.value = number, start, layout, value
 
-    def tensor(self, memory: dict[int, tuple[Any, int]]) -> Any:
+    def tensor(self, found: Found) -> Any:
         """The tensor. Raises RuntimeError where the memory is not as large."""
-        storage, base = memory.get(self.number, (None, 0))
+        known = found.values.get(self.value) if self.value >= 0 else None
+        if known is not None and known.layout is self.layout:
+            return known
+        storage, base = found.memory.get(self.number, (None, 0))
         start = base + self.start
         size = self.layout.itemsize
         if storage is None or start + self.layout.nbytes > storage.nbytes or start % size:
             raise RuntimeError("the program's file is damaged: a tensor lies outside of its memory")
         return runtime.wrap(storage, self.layout, start // size)
 
-    def note(self, op: Any, tensor: Any, memory: dict[int, tuple[Any, int]]) -> None:
+    def note(self, op: Any, tensor: Any, found: Found) -> None:
         """A tensor was made, and lies here. Raises RuntimeError where it lies otherwise."""
-        storage, base = memory.setdefault(self.number, (tensor._storage, 0))
+        if self.value >= 0:
+            found.values[self.value] = tensor
+        storage, base = found.memory.setdefault(self.number, (tensor._storage, 0))
         start = tensor.offset * tensor.itemsize - base
         if (
             storage is not tensor._storage
@@ -236,19 +290,20 @@ class Place:
             )
 
 
-def _filled(value: Any, memory: dict[int, tuple[Any, int]]) -> Any:
+def _filled(value: Any, found: Found) -> Any:
     """An argument, with tensors in place of their places."""
     if isinstance(value, Place):
-        return value.tensor(memory)
+        return value.tensor(found)
     if isinstance(value, tuple | list):
-        return type(value)([_filled(v, memory) for v in value])
+        return type(value)([_filled(v, found) for v in value])
     return value
 
 
 class SavedFunction:
     """A function that is independent of its source: what `aot_compile` and
     `load_compiled_function` give. It takes what the example inputs were: tensors of their layouts,
-    and the same other values. It computes no gradients.
+    and the same other values. Its results can be differentiated where the function was compiled
+    with grad mode on, and reads what wants a gradient: arguments, or parameters of its own.
     """
 
     def __init__(self, data: dict[str, Any], memory: dict[int, bytes]):
@@ -257,6 +312,17 @@ class SavedFunction:
         self._arguments, self._returns = data["arguments"], data["returns"]
         self._check()
         self._compiled = _compiler[0](self._replay)
+        self._differentiable = data["differentiable"] is True
+
+    def parameters(self) -> list[Any]:
+        """The parameters, in the order of `named_parameters`: an optimizer may change them."""
+        return list(self._replay.leaves.values())
+
+    def named_parameters(self) -> dict[str, Any]:
+        """The tensors of the function's own that want gradients. Those of a module have its names
+        for them.
+        """
+        return dict(zip(self._data["names"], self._replay.leaves.values(), strict=True))
 
     def _check(self) -> None:
         """Raises Refused where tensors of arguments and results are not numbered as they must."""
@@ -268,6 +334,9 @@ class SavedFunction:
         decoded(self._returns, met.append)
         if met != list(range(len(self._data["results"]))):
             raise Refused("the results have no numbers")
+        names = self._data["names"]
+        if len({*names}) != len(self._replay.leaves) or not all(type(n) is str for n in names):
+            raise Refused("the parameters have no names")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The function's result."""
@@ -280,7 +349,7 @@ class SavedFunction:
                     f"for {place.layout!r}"
                 )
         before = modes.grad_enabled()
-        modes.set_grad(False)
+        modes.set_grad(before and self._differentiable)
         try:
             made = self._compiled(*found)
         finally:
@@ -315,9 +384,9 @@ class SavedFunction:
 def aot_compile(
     function: Callable[..., Any], example_inputs: tuple[tuple, dict[str, Any]]
 ) -> SavedFunction:
-    """`function`, run once on copies of the example inputs without gradients, as a `SavedFunction`
-    that has copies of all memory which the function uses. Raises RuntimeError where what it does
-    depends on elements, or has other effects than on tensors.
+    """`function`, run once on copies of the example inputs, as a `SavedFunction` that has copies of
+    all memory which the function uses. It can be differentiated, unless grad mode is off. Raises
+    RuntimeError where what it does depends on elements, or has other effects than on tensors.
     """
     try:
         return _traced(function, *example_inputs)
@@ -327,14 +396,13 @@ def aot_compile(
 
 def _traced(function: Callable[..., Any], args: tuple, kwargs: dict[str, Any]) -> SavedFunction:
     layouts, tensors = Layouts(), list[Any]()
-    before, state = modes.grad_enabled(), default_generator.get_state()
+    state = default_generator.get_state()
 
     def copied(value: Any) -> Any:
-        tensors.append(_copy(value))
+        tensors.append(_copy(value).requires_grad_(value.requires_grad))
         return len(tensors) - 1
 
     tracer = Tracer(layouts)
-    modes.set_grad(False)
     try:
         spec = encoded([list(args), dict(kwargs)], copied)
         places = [tracer.argument(t) for t in tensors]
@@ -353,6 +421,8 @@ def _traced(function: Callable[..., Any], args: tuple, kwargs: dict[str, Any]) -
 
         if watch.optimizers:
             tracer.end("an optimizer's step is Python's arithmetic as well")
+        if watch.went_back:
+            tracer.end("backward() ran: save the function that gives what is differentiated")
         if tracer.broken is not None:
             raise Refused(tracer.broken)
         returns = encoded(result, noted)
@@ -360,22 +430,36 @@ def _traced(function: Callable[..., Any], args: tuple, kwargs: dict[str, Any]) -
         raise RuntimeError(f"aot_compile: {reason}") from None
     finally:
         _restore(tracer)
-        modes.set_grad(before)
         default_generator.set_state(state)
     data = {
         "layouts": layouts.data, "ops": tracer.ops, "tensors": places, "arguments": spec,
-        "results": leaving, "returns": returns,
+        "results": leaving, "returns": returns, "leaves": tracer.leaves,
+        "names": _names(function, tracer.found),
+        "differentiable": any(place[3] >= 0 for place in leaving),
     }  # fmt: skip
     saved = SavedFunction(data, {n: content for n, (_, content) in tracer.given.items()})
-    _prepare(saved, given, state)
+    _prepare(saved, given, tensors, state)
     return saved
 
 
-def _prepare(saved: SavedFunction, given: Any, state: Any) -> None:
+def _names(function: Any, leaves: list[Any]) -> list[str]:
+    """The names of parameters: those that a module has for them."""
+    known = {}
+    if isinstance(function, Module):
+        known = {id(p): name for name, p in function.named_parameters()}
+    return [known.get(id(leaf), f"parameter {k}") for k, leaf in enumerate(leaves)]
+
+
+def _prepare(saved: SavedFunction, given: Any, tensors: list[Any], state: Any) -> None:
     """Has the kernels of the program made: the first call runs op by op, the second is captured."""
     try:
         for _ in range(2):
-            saved(*given[0], **given[1])
+            made: list[Any] = []
+            encoded(saved(*given[0], **given[1]), made.append)
+            roots = [t for t in made if t._node is not None]
+            ends = [*saved.parameters(), *(t for t in tensors if t._node is not None)]
+            if roots and ends:
+                engine.grad(roots, ends, [t.detach() for t in roots], allow_unused=True)
     finally:
         saved._replay.renew()
         default_generator.set_state(state)

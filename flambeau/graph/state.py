@@ -464,9 +464,9 @@ class Watch:
             if not any(o is value for o in self.optimizers):
                 self.optimizers.append(value)
             return [p for group in value.param_groups for p in group["params"]]
-        return self._attributes(value)
+        return self._attributes(value, level)
 
-    def _attributes(self, value) -> list[Any]:
+    def _attributes(self, value, level: int) -> list[Any]:
         found = []
         for name in self._names & slots_of(type(value)).keys():
             slot = SlotOf(value, slots_of(type(value))[name])
@@ -478,9 +478,11 @@ class Watch:
         inside = getattr(value, "__dict__", None)
         if inside is None:
             return found
-        if isinstance(value, Module):  # what is new may hide what its class has
+        if level == INSIDE:
+            pass  # the run itself may have made it
+        elif isinstance(value, Module):  # what is new may hide what its class has
             self._read(inside, LENGTH, len(inside))
-        elif not is_foreign({"__name__": type(value).__module__}):
+        elif not type(value).__module__.startswith("flambeau."):
             self._read(inside, KEYS, tuple(inside))
         names = self._names & inside.keys()
         if isinstance(value, Module):

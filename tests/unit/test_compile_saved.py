@@ -116,6 +116,120 @@ def test_arguments_are_written_and_random_numbers_continue(tmp_path):
         assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
 
 
+class Learned(torch.nn.Module):
+    """A module whose forward has all that a history may meet."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.norm = torch.nn.Linear(4, 6), torch.nn.BatchNorm1d(6)
+        self.scale, self.out = torch.nn.Parameter(torch.ones(3)), torch.nn.Linear(3, 2)
+        self.out.bias.requires_grad_(False)
+        self.register_buffer("mean", torch.zeros(6))
+
+    def forward(self, x, y):
+        h = self.norm(self.inner(x)).relu()
+        with torch.no_grad():
+            self.mean.mul_(0.5).add_(h.mean(0), alpha=0.5)
+            scale = h.abs().amax() + 1
+        h = (h / scale - self.mean).view(-1, 2, 3)
+        h[:, 0] *= 2  # into a view of what has a history
+        loss = torch.nn.functional.cross_entropy(self.out(h[:, -1] * self.scale), y)
+        return {"loss": loss, "features": (h.detach(), x * 2)}
+
+
+def learned():
+    torch.manual_seed(5)
+    return Learned(), torch.randn(7, 4), torch.randint(0, 2, (7,))
+
+
+def trained(function, parameters, x, y):
+    """Losses and gradients of some steps."""
+    optimizer = torch.optim.AdamW(parameters, lr=0.1)
+    found = []
+    for _ in range(5):
+        optimizer.zero_grad()
+        given = x.clone().requires_grad_()
+        made = function(given, y)
+        (made["loss"] + made["features"][1].sum()).backward()
+        assert not made["features"][0].requires_grad
+        grads = [p.grad.clone() for p in parameters]
+        found.append([made["loss"].detach(), given.grad, made["features"][0], *grads])
+        optimizer.step()
+    return found
+
+
+def test_the_function_of_a_file_is_trained(tmp_path):
+    net, x, y = learned()
+    saved = torch.compile(net).aot_compile(((x.clone().requires_grad_(), y), {}))
+    saved.save_compiled_function(tmp_path / "net")
+    loaded = torch.compiler.load_compiled_function(tmp_path / "net")
+    wanted = {name: p for name, p in net.named_parameters() if p.requires_grad}
+    for function in (loaded, saved):
+        names = function.named_parameters()
+        assert set(names) == set(wanted) and len(function.parameters()) == len(wanted)
+        assert all(torch.equal(p, wanted[name]) for name, p in names.items())
+    with torch.no_grad():
+        assert not saved(x.requires_grad_(), y)["loss"].requires_grad
+    x, (copy, *_) = x.detach(), learned()
+    saved = torch.compile(copy).aot_compile(((x.clone().requires_grad_(), y), {}))
+    parameters = [wanted[name] for name in loaded.named_parameters()]
+    want = trained(net, parameters, x, y)
+    for function in (loaded, saved):
+        got = trained(function, function.parameters(), x, y)
+        for k, (a, b) in enumerate(zip(got, want, strict=True)):
+            assert all(torch.equal(u, v) for u, v in zip(a, b, strict=True)), f"step {k}"
+
+
+def test_functions_without_grad_mode_or_parameters_are_not_differentiated():
+    net, x, y = learned()
+    with torch.no_grad():
+        saved = torch.compile(net).aot_compile(((x, y), {}))
+    assert saved.parameters() == [] and not saved(x, y)["loss"].requires_grad
+    saved = torch.compile(lambda x: x * 2).aot_compile(((x,), {}))
+    assert not saved(x.clone().requires_grad_()).requires_grad
+
+
+TRAINING = """
+    import json, sys
+    import flambeau as torch
+    from flambeau.runtime import jit
+    torch.manual_seed(0)
+    x, y = torch.randn(5, 4), torch.tensor([0, 1, 2, 0, 1])
+    model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.GELU(), torch.nn.Linear(8, 3))
+    loss_of = torch.nn.CrossEntropyLoss()
+    if sys.argv[2] == "save":
+        function = lambda x, y: loss_of(model(x), y)
+        loaded = torch.compile(function).aot_compile(((x, y), {}))
+    else:
+        loaded = torch.compiler.load_compiled_function(sys.argv[1], trusted=True)
+    before = jit.statistics().compiled
+    optimizer = torch.optim.AdamW(loaded.parameters(), lr=0.05)
+    def step(x, y):
+        optimizer.zero_grad()
+        loss = loaded(x, y)
+        loss.backward()
+        optimizer.step()
+        return loss
+    if sys.argv[2] == "save":  # so that the file has the machine code of the step, too
+        old = [p.tolist() for p in loaded.parameters()]
+    whole = torch.compile(step)
+    losses = [whole(x, y).item() for _ in range(5)]
+    compiled = jit.statistics().compiled - before
+    if sys.argv[2] == "save":
+        with torch.no_grad():
+            for p, was in zip(loaded.parameters(), old):
+                p.copy_(torch.tensor(was))
+        loaded.save_compiled_function(sys.argv[1])
+    print(json.dumps([losses, compiled]))
+"""
+
+
+def test_another_process_trains_without_compiling(tmp_path):
+    losses, compiled = elsewhere(TRAINING, tmp_path / "one", tmp_path / "step", "save")
+    assert compiled > 1 and losses[-1] < losses[0]
+    assert elsewhere(TRAINING, tmp_path / "two", tmp_path / "step", "load") == [losses, 0]
+
+
 LOADING = """
     import json, sys
     import flambeau as torch
@@ -198,7 +312,7 @@ def test_files_that_are_cut_flipped_or_something_else():
     for at in range(0, len(content), 97):
         refused(content[:at] + bytes([content[at] ^ 4]) + content[at + 1 :])
     refused(pickle.dumps({"a": 1}))
-    refused(content.replace(b"program 1", b"program 2"))
+    refused(content.replace(b"program 2", b"program 1"))
     refused(library.MAGIC + (2**63).to_bytes(8, "little") + content)
 
 
@@ -215,8 +329,12 @@ CHANGES = {
     "sizes that are no integers": lambda d: d["layouts"][0][0].__setitem__(0, 2.5),
     "sizes beyond all memory": lambda d: d["layouts"][0].__setitem__(0, [2**62, 2**62]),
     "no such dtype": lambda d: d["layouts"][0].__setitem__(2, "object"),
-    "a place before memory": lambda d: d["results"].__setitem__(0, [0, -8, 0]),
-    "a layout that is not there": lambda d: d["results"].__setitem__(0, [0, 0, 99]),
+    "a place before memory": lambda d: d["results"].__setitem__(0, [0, -8, 0, -1]),
+    "a layout that is not there": lambda d: d["results"].__setitem__(0, [0, 0, 99, -1]),
+    "a place without a number": lambda d: d["results"].__setitem__(0, [0, 0, 0]),
+    "a number that is none": lambda d: d["results"].__setitem__(0, [0, 0, 0, "a"]),
+    "a parameter outside of memory": lambda d: d.update(leaves=[[0, 1 << 40, 0, 0]], names=["a"]),
+    "a parameter without a name": lambda d: d.update(names=["a"]),
     "a deep tree": lambda d: d.update(ops=[["aten::add.", [nested(5000)], [False, None], []]]),
     "arguments that are not there": lambda d: d["arguments"]["list"][0]["list"].append(
         {"tensor": 9}
@@ -274,6 +392,16 @@ def test_other_arguments_are_refused():
             loaded(*args)
 
 
+class Doubled(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x * 2
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad * 2
+
+
 def reads(x):
     return x if x.sum().item() > 0 else -x
 
@@ -292,6 +420,8 @@ def optimizes(x):
         (lambda x: object(), "object cannot be saved"),
         (lambda x: print(x) or x, "print|elements"),
         (lambda x: x.to("meta"), "meta"),
+        (lambda x: Doubled.apply(x * torch.nn.Parameter(x.clone())) + 1, "made by no op"),
+        (lambda x: (x * torch.nn.Parameter(x)).sum().backward(), "history|backward"),
         (lambda x: torch.from_numpy(x.numpy() + 1), "elements|NumPy|numpy"),
     ],
 )
