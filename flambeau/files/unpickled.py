@@ -4,6 +4,7 @@
 instructions that are not needed, and with those checked that call, or that change what exists.
 """
 
+import _compat_pickle
 import importlib
 import pickle
 from collections import OrderedDict
@@ -238,7 +239,14 @@ def theirs(module: str) -> str | None:
 def named(module: str, name: str):
     """What `name` is in `module`, of which PyTorch's stand for flambeau's."""
     inner = next((own for own, moved in _MOVED.items() if module == f"torch.{moved}"), None)
-    value: Any = importlib.import_module(ours(module))
+    try:
+        value: Any = importlib.import_module(ours(module))
+    except ModuleNotFoundError:  # pickles of protocol 2 have Python 2's names
+        moved = _compat_pickle.IMPORT_MAPPING
+        if module not in moved:
+            raise
+        module, name = _compat_pickle.NAME_MAPPING.get((module, name), (moved[module], name))
+        value = importlib.import_module(module)
     if inner is not None and not hasattr(value, name.partition(".")[0]):
         value = importlib.import_module(f"{PACKAGE}.{inner}")
     for part in name.split("."):

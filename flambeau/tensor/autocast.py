@@ -39,7 +39,7 @@ FLOAT = frozenset(
     "triplet_margin_loss view_as_complex".split()
 )
 # Composites that are not looked into: for PyTorch, they have no parts.
-WHOLE = frozenset(("addmv", "dot", "linalg_lu_solve", "mv", "vdot"))
+WHOLE = frozenset(("addmv", "bilinear", "dot", "linalg_lu_solve", "mv", "vdot"))
 # The padding modes in float32, with the least number of entries of `pad` that are not.
 PADDING = {"reflect": 6, "replicate": 8}
 

@@ -30,6 +30,7 @@ def test_products_are_half_and_what_loses_by_that_is_float32(half):
         assert nn.functional.pad(product[None], (1, 1), "reflect").dtype is torch.float32
         assert nn.functional.pad(product[None], (1, 1)).dtype is half
         assert nn.LSTM(4, 3)(x)[0].dtype is half
+        assert nn.functional.bilinear(x, x, x[None]).dtype is torch.float32  # PyTorch's kernel
     assert (x @ x).dtype is torch.float32
     product.float().sum().backward()
     assert x.grad.dtype is torch.float32

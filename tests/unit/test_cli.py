@@ -42,7 +42,7 @@ import torch.optim
 assert torch is flambeau
 assert nn is flambeau.nn is torch.nn
 assert optim is flambeau.optim is torch.optim
-assert torch.__spec__.name == torch.__name__ == "flambeau"
+assert torch.__spec__.name == "flambeau" and torch.__name__ == torch.Tensor.__module__ == "torch"
 assert nn.__spec__.name == "flambeau.nn"
 import sys
 assert sys.modules["torch.nn"] is sys.modules["flambeau.nn"]
@@ -56,7 +56,7 @@ def test_an_installed_torch_is_not_taken(tmp_path):
     site = tmp_path / "site" / "torch"
     site.mkdir(parents=True)
     (site / "__init__.py").write_text("raise SystemExit('the other one')")
-    code = "import sys, torch\nprint(torch.__name__)"
+    code = "import sys, torch\nprint(torch.__spec__.name)"
     environment_path = os.pathsep.join([str(TOP), str(site.parent)])
     (tmp_path / "script.py").write_text(code)
     done = subprocess.run(
@@ -147,7 +147,7 @@ def test_processes_started_by_subprocess_see_flambeau(tmp_path):
         tmp_path,
         """
 import subprocess, sys
-subprocess.run([sys.executable, "-c", "import torch; print(torch.__name__)"], cwd="/", check=True)
+subprocess.run([sys.executable, "-c", "import torch; print(torch.__spec__.name)"], cwd="/", check=True)
 """,
     )
     assert done.stdout == "flambeau\n", done.stderr
@@ -183,9 +183,9 @@ def test_tracebacks_show_the_script_only(tmp_path):
 
 
 def test_modules_and_lines_of_code_run_as_well(tmp_path):
-    (tmp_path / "tool.py").write_text("import sys, torch\nprint(torch.__name__, sys.argv[1:])")
+    (tmp_path / "tool.py").write_text("import sys, torch\nprint(torch.__spec__.name, sys.argv[1:])")
     assert execute([*RUN, "-m", "tool", "a"], tmp_path).stdout == "flambeau ['a']\n"
-    code = "import torch; print(torch.__name__)"
+    code = "import torch; print(torch.__spec__.name)"
     assert execute([*RUN, "-c", code], tmp_path).stdout == "flambeau\n"
 
 

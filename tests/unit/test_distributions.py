@@ -534,7 +534,7 @@ def test_registered_divergences():
     with pytest.warns(RuntimeWarning, match=r"Ambiguous kl_divergence\(Second, Second\)"):
         assert D.kl_divergence(Second(0.0, 1.0), Second(0.0, 1.0)) == "right"
     with pytest.raises(TypeError, match="Distribution subclass"):
-        D.register_kl(int, D.Normal)
+        D.register_kl(3, D.Normal)
 
 
 @pytest.mark.parametrize("distribution", [d for d in MOMENTS if d.has_rsample], ids=str)
@@ -548,3 +548,14 @@ def test_imported_on_first_use():
     code = "import sys, flambeau; assert 'flambeau.distributions' not in sys.modules"
     code += "; flambeau.distributions.Normal(0.0, 1.0)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_divergences_of_bases_of_other_libraries():
+    class Base:
+        """What another library's distributions have in common."""
+
+    class Mine(D.Normal, Base):
+        pass
+
+    D.register_kl(Base, Base)(lambda p, q: "ours")
+    assert D.kl_divergence(Mine(0.0, 1.0), Mine(0.0, 1.0)).item() == 0  # Normal is nearer

@@ -463,6 +463,13 @@ def test_files_of_pytorch_without_checksums_and_with_subclasses(tmp_path):
         assert torch.load(path, mmap=mmap)["a"].tolist() == [0, 1, 2, 3, 4]
 
 
+def test_names_of_python_2_that_pickles_of_protocol_2_have(tmp_path):
+    torch.save([range(3), slice(1, 2), {1}], tmp_path / "x.pt")
+    assert torch.load(tmp_path / "x.pt", weights_only=False) == [range(3), slice(1, 2), {1}]
+    with pytest.raises(pickle.UnpicklingError, match="xrange"):
+        torch.load(tmp_path / "x.pt")
+
+
 @pytest.mark.parity
 def test_whole_modules_move_both_ways_with_pytorch(tmp_path):
     import torch as pytorch

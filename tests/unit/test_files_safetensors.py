@@ -114,7 +114,7 @@ def test_the_packages_own_functions_find_flambeau(tmp_path):
 import torch
 from safetensors import safe_open
 from safetensors.torch import load, load_file, load_model, save, save_file, save_model
-assert torch.__name__ == "flambeau"
+assert torch.__spec__.name == "flambeau"
 tensors = {"a": torch.arange(6.0).view(2, 3), "h": torch.ones(2, dtype=torch.bfloat16)}
 save_file(tensors, "x.safetensors", {"kind": "test"})
 for back in (load_file("x.safetensors"), load(save(tensors)), torch.load("x.safetensors")):
