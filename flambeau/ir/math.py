@@ -72,7 +72,7 @@ spherical_j1 = _analytic(_bessel.spherical_j1, _complex_bessel)
 spherical_quotient = _analytic(_bessel.spherical_quotient, _complex_bessel)
 airy_ai = _analytic(_bessel.airy_ai, _complex_bessel)
 airy_ai_prime = _analytic(_bessel.airy_ai_prime, _complex_bessel)
-frexp, gate = _exponential.frexp, _exponential.gate
+frexp = _exponential.frexp
 
 
 def logit(x):

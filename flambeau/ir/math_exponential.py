@@ -61,13 +61,6 @@ def sigmoid(x: Expr) -> Expr:
     return fma(-share, lost * select(left, 1.0 - share, share), share)
 
 
-def gate(x: Expr) -> Expr:
-    """1/(1 + e**-x) within 2 units in the last place, at half of the cost of `sigmoid`; below
-    2**-115 (2**-865) it does not fall."""
-    limit = pick(x, 80.0, 600.0)
-    return 1.0 / (exp_between(at_least(at_most(-x, limit), -limit)) + 1.0)
-
-
 def log(x: Expr) -> Expr:
     """Natural logarithm (as in P. Tang, ACM TOMS 16(4), 1990, without his table)."""
     return log_edges(x, log_sum(*split_log(x)))

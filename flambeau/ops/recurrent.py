@@ -182,7 +182,7 @@ def _build_lstm(steps, x, hidden, cell, w_ih, w_hh, b_ih, b_hh, w_hr, sizes, rev
 
     def body(theirs, cell, *rest):
         total = _sums(rest[:4], rest[4:], theirs)
-        enter, keep, output = (math.gate(total[k]) for k in (0, 1, 3))
+        enter, keep, output = (math.sigmoid(total[k]) for k in (0, 1, 3))
         candidate = math.tanh(total[2])
         new = keep * cell + enter * candidate
         return enter, keep, candidate, output, cell, new, output * math.tanh(new)
@@ -216,7 +216,7 @@ def _build_gru(steps, x, hidden, w_ih, w_hh, b_ih, b_hh, sizes, reverse, apart):
         ours, biases = rest[:3], rest[3:]
         ours = _sums(ours, biases[: len(bias)])
         theirs = _sums(theirs, biases[len(bias) :])
-        reset, update = (math.gate(ours[k] + theirs[k]) for k in (0, 1))
+        reset, update = (math.sigmoid(ours[k] + theirs[k]) for k in (0, 1))
         candidate = math.tanh(ours[2] + reset * theirs[2])
         new = candidate + update * (old - candidate)
         return old, reset, update, candidate, theirs[2], new, new
