@@ -147,7 +147,8 @@ def test_processes_started_by_subprocess_see_flambeau(tmp_path):
         tmp_path,
         """
 import subprocess, sys
-subprocess.run([sys.executable, "-c", "import torch; print(torch.__spec__.name)"], cwd="/", check=True)
+ask = "import torch; print(torch.__spec__.name)"
+subprocess.run([sys.executable, "-c", ask], cwd="/", check=True)
 """,
     )
     assert done.stdout == "flambeau\n", done.stderr
