@@ -159,7 +159,7 @@ def _build_dot(steps, a, b):
 def _build_long_dot(steps, a, b, out, inner):
     """Parts that are short enough to be summed in their own type, then these in a wider one: to
     widen each product takes longer than to read it."""
-    n, fold = a.layout.numel, sum_fold(lambda x, y: x * y, inner, wide=inner)
+    n, fold = a.layout.numel, sum_fold(lambda x, y: x * y, inner, count=_PART)
     whole, rest = divmod(n, _PART)
     parts = steps.scratch((whole + (rest > 0),), inner)
 

@@ -17,12 +17,11 @@ from .family.launch import expand as expand_layout
 from .op import composite
 from .promotion import compute_type
 from .reductions import folded
-from .softmax import reduced, sum_fold
+from .softmax import SHORT, reduced, sum_fold
 from .statistics import moments
 from .views import channels_before, channels_behind
 
 FLOAT64 = by_name("float64")
-_SHORT = 4096  # elements whose sum a result's own type holds: lanes share them out
 
 
 def _spread(buffer: Buffer, shape) -> Buffer:
@@ -55,8 +54,9 @@ def _build_centred(steps, x, weight, bias, dim, eps):
         spread_of = squares / ir.cast(n, FLOAT64)
         return middle, 1.0 / ir.sqrt(spread_of + eps), spread_of
 
-    if inner is not FLOAT64 and math.prod(shape[d] for d in dim) <= _SHORT:
-        _short_moments(steps, x, dim, eps, (mean, scale, variance))
+    count = math.prod(shape[d] for d in dim)
+    if inner is not FLOAT64 and 0 < count <= SHORT:
+        _short_moments(steps, x, dim, eps, (mean, scale, variance), count)
     else:
         steps.reduce(fold._replace(finish=finish), [x], dim, [mean, scale, variance])
     more, affine = _affine(x, weight, bias)
@@ -65,14 +65,14 @@ def _build_centred(steps, x, weight, bias, dim, eps):
     )
 
 
-def _short_moments(steps, x, dim, eps, outputs):
+def _short_moments(steps, x, dim, eps, outputs, count):
     """Mean, then squares of what is left without it: no digits cancel, so that the sums need no
     wider type, whose conversions cost more than another pass over a row in the cache."""
     mean, scale, variance = outputs
     inner = mean.dtype
 
     def fold(element, finish):
-        total = sum_fold(element, inner, wide=inner)
+        total = sum_fold(element, inner, count=count)
         return total._replace(finish=lambda s, n: finish(_share(s[0], n)))
 
     steps.reduce(fold(lambda v: v, lambda middle: (middle,)), [x], dim, [mean])
@@ -101,7 +101,7 @@ def _build_rms(steps, x, weight, dim, eps):
 
 def _two_sums(inner, first, second, count, mean=True):
     """The means of two values of `count` elements, or their sums."""
-    wide = inner if count <= _SHORT else FLOAT64
+    wide = inner if count <= SHORT else FLOAT64
 
     def element(*x):
         return ir.cast(first(*x), wide), ir.cast(second(*x), wide)

@@ -12,17 +12,18 @@ from .family.pointwise import type_name
 from .family.reduction import wrap_dim, wrap_dims
 from .op import composite
 from .promotion import compute_type
-from .reductions import accumulator, keep_dims
+from .reductions import accumulator, folded, keep_dims
 from .views import real
 
 FLOAT32 = by_name("float32")
+SHORT = 4096  # elements whose sum their own type holds: lanes share them out
 INF = float("inf")
 
 
-def sum_fold(element, inner, finish=lambda total: total, wide=None):
-    """The sum of `element(*operands)` in the type `wide`: the accumulation type of `inner`, or, of
-    few elements, `inner` itself, which takes half the time."""
-    wide = wide or accumulator(inner)
+def sum_fold(element, inner, finish=lambda total: total, count=0):
+    """The sum of `element(*operands)` in the accumulation type of `inner`; of few elements, if
+    their `count` is told, in `inner` itself, which takes half the time."""
+    wide = inner if 0 < count <= SHORT else accumulator(inner)
     return Fold(
         ((0, wide),),
         lambda *x: (ir.cast(element(*x), wide),),
@@ -61,9 +62,11 @@ def _build_softmax(steps, x, dim, dtype):
     high = _highest(steps, x, axes, inner)
     scale, shape = steps.scratch(high.layout.shape, inner), x.layout.shape
     out = steps.result(shape, result)
-    raised = out if result is inner else steps.scratch(shape, inner)
+    alone = result is inner and not steps.goes_by_rows(shape, axes)  # a block of rows is cheap
+    raised = out if alone else steps.scratch(shape, inner)
+    total = sum_fold(lambda v: v, inner, lambda total: 1.0 / total, folded(x.layout, axes))
     steps.pointwise(lambda v, m: math.exp(ir.cast(v, inner) - m), [x, high], [raised])
-    steps.reduce(sum_fold(lambda v: v, inner, lambda total: 1.0 / total), [raised], axes, [scale])
+    steps.reduce(total, [raised], axes, [scale])
     steps.pointwise(lambda v, s: v * s, [raised, scale], [out])
 
 
@@ -94,7 +97,8 @@ def _build_backward(element, finish):
         shape, inner = result.layout.shape, compute_type(result.dtype)
         axes = _axes(result.layout, dim)
         total = steps.scratch(reduced(shape, axes), inner)
-        steps.reduce(sum_fold(element, inner), [grad, result], axes, [total])
+        fold = sum_fold(element, inner, count=folded(result.layout, axes))
+        steps.reduce(fold, [grad, result], axes, [total])
         steps.pointwise(finish, [grad, result, total], [steps.result(shape, result.dtype)])
 
     return build

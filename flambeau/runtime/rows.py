@@ -9,7 +9,7 @@ from typing import NamedTuple
 from .core import Stage, rows_kernel
 
 _WORD = 8
-_NEAR = 1 << 18  # bytes of a block: they stay in the cache of one core
+_NEAR = 1 << 17  # bytes of a block: they stay in the cache of one core
 _LINE = 64
 
 

@@ -229,10 +229,15 @@ class Steps:
             return 0
         rows = min(min(step.axes) for step in folds)
         lead = folds[0].shape[:rows]
-        longest = max(math.prod(step.shape[rows:]) for step in self._steps)
         if any(step.shape[:rows] != lead for step in self._steps):
             return 0
-        return rows if math.prod(lead) >= _ENOUGH_ROWS and longest >= _LONG_ROW else 0
+        longest = max((step.shape for step in self._steps), key=lambda shape: math.prod(shape))
+        return rows if self.goes_by_rows(longest, range(rows, len(longest))) else 0
+
+    def goes_by_rows(self, shape, axes) -> bool:
+        """Whether kernels over `shape` that fold `axes` have rows enough, and long ones."""
+        rows = min(axes, default=0)
+        return math.prod(shape[:rows]) >= _ENOUGH_ROWS and math.prod(shape[rows:]) >= _LONG_ROW
 
     def launch(self, letters, sizes, record, fail=None):
         """The launcher of all steps."""
