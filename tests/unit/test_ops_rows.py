@@ -153,3 +153,76 @@ def test_statistics_and_some_gradients_of_layer_norm():
     assert torch.autograd.gradcheck(
         lambda x, w: torch.native_layer_norm(x, (3,), w, None, 1e-5), (x, weight)
     )
+
+
+def same_for_any_threads(run):
+    """What `run()` gives, on one thread; on more it must be the same, bit for bit."""
+    before, results = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            results.append([r.detach().numpy() for r in run()])
+    finally:
+        torch.set_num_threads(before)
+    for other in results[1:]:
+        for a, b in zip(results[0], other, strict=True):
+            numpy.testing.assert_array_equal(a, b)
+    return results[0]
+
+
+@pytest.mark.parametrize("columns", [1000, 5000])  # sums in their own type, and in a wider one
+def test_norms_whose_results_pass_the_cache(columns):
+    rows = (9 << 20) // (4 * columns)
+    x, g = tensor(rows, columns), tensor(rows, columns)
+    x += 100  # what a difference of squares would lose
+    weight, bias = tensor(columns), tensor(columns)
+
+    def run():
+        leaves = [t.clone().requires_grad_() for t in (x, weight, bias)]
+        y = functional.layer_norm(leaves[0], (columns,), *leaves[1:])
+        y.backward(g)
+        return y, *(t.grad for t in leaves)
+
+    wide, slope, w, b = (t.numpy().astype(float) for t in (x, g, weight, bias))
+    off = wide - wide.mean(1, keepdims=True)
+    scale = 1 / numpy.sqrt((off * off).mean(1, keepdims=True) + 1e-5)
+    hat, inner = off * scale, slope * w
+    level, tilt = (v.mean(1, keepdims=True) for v in (inner, inner * hat))
+    wanted = hat * w + b, scale * (inner - level - hat * tilt), (slope * hat).sum(0), slope.sum(0)
+    limits = 2e-4, 2e-4, 2e-3, 1e-4  # x has an error of 4e-6 itself
+    for got, value, limit in zip(same_for_any_threads(run), wanted, limits, strict=True):
+        assert numpy.abs(got - value).max() < limit
+
+
+def test_soft_max_past_the_cache():
+    x, g = tensor(2304, 1024), tensor(2304, 1024)
+
+    def run():
+        leaf = x.clone().requires_grad_()
+        y = leaf.softmax(1)
+        y.backward(g)
+        return y, leaf.grad
+
+    y, slope = same_for_any_threads(run)
+    wanted = soft_max(x.numpy().astype(float))
+    inner = (wanted * g.numpy()).sum(1, keepdims=True)
+    numpy.testing.assert_allclose(y, wanted, rtol=2e-6)
+    numpy.testing.assert_allclose(slope, wanted * (g.numpy() - inner), rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 4, 5, 7, 8, 13])
+def test_columns_summed_several_rows_at_a_time(rows):
+    for columns in (130, 1024, 1500):
+        x = tensor(rows, columns)
+        wanted = x.numpy().astype(float).sum(0).astype("float32")
+        numpy.testing.assert_allclose(x.sum(0).numpy(), wanted, rtol=1e-7)
+        numpy.testing.assert_allclose(x[:, ::2].sum(0).numpy(), wanted[::2], rtol=1e-7)
+
+
+@pytest.mark.parametrize("length", [0, 1, 2047, 2048, 2049, 3071, 100_001])
+@pytest.mark.parametrize("step", [1, 3])
+def test_dot_of_any_length(length, step):
+    a, b = tensor(length * step)[::step], tensor(length)
+    [got] = same_for_any_threads(lambda: [torch.dot(a, b)])
+    x, y = (t.numpy().astype(float) for t in (a, b))
+    assert abs(got - x @ y) <= 3e-7 * (numpy.abs(x) @ numpy.abs(y))
