@@ -37,9 +37,7 @@ class Partition:
 _OUTSIDE = ("placeholder", "get_attr", "output")
 
 
-def _partitions(
-    graph: Graph, split_callback: Callable[[Node], Any]
-) -> dict[str, Partition]:
+def _partitions(graph: Graph, split_callback: Callable[[Node], Any]) -> dict[str, Partition]:
     parts: dict[str, Partition] = {}
     home: dict[Node, Partition] = {}
     for node in graph.nodes:
