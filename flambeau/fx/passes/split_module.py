@@ -99,8 +99,8 @@ def _copied(
             if read not in values and _is_module(read):
                 values[read] = graph.node_copy(read)
         args, kwargs = (map_arg(a, values.__getitem__) for a in (node.args, node.kwargs))
-        name = node.name if keep_names else None
-        values[node] = graph.create_node(node.op, node.target, args, kwargs, name, node.type)
+        kept = node.name if keep_names else None
+        values[node] = graph.create_node(node.op, node.target, args, kwargs, kept, node.type)
         values[node].meta = dict(node.meta)
     results = tuple(values[node] for node in part.outputs)
     graph.output(results[0] if len(results) == 1 and not as_tuple else results)
