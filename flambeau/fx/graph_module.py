@@ -227,17 +227,17 @@ class GraphModule(nn.Module):
     def delete_all_unused_submodules(self) -> None:
         """Removes all modules that no node of the graph refers to."""
         used: set[str] = set()
+        names = {name for name, _ in self.named_modules(remove_duplicate=False) if name}
         for node in self._graph.nodes:
             if node.op not in ("call_module", "get_attr"):
                 continue
             parts = node.target.split(".")
             used.update(".".join(parts[:end]) for end in range(1, len(parts) + 1))
-            if node.op == "call_module":
+            if node.op == "call_module" and node.target in names:
                 below = self.get_submodule(node.target)
                 used.update(f"{node.target}.{name}" for name, _ in below.named_modules() if name)
-        for name in [name for name, _ in self.named_modules() if name]:
-            if name not in used:
-                self.delete_submodule(name)
+        for name in names - used:
+            self.delete_submodule(name)
 
     # --- text -----------------------------------------------------------------------------------
 

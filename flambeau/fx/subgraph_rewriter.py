@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from flambeau import nn
 
 from ._symbolic_trace import symbolic_trace
-from .aliasing import Memory
+from .aliasing import Memory, shares_with
 from .graph import Graph
 from .graph_module import GraphModule, _copy_attr
 from .node import Node
@@ -110,11 +110,14 @@ def _replace(
             common = replacement_callback(match, graph, pattern_graph)
         assert common is not None
         made.append(_put(graph, match, common, place, changed))
+        for module in (replacement, common.owning_module):
+            if isinstance(module, nn.Module):
+                _take_attributes(gm, made[-1].replacements, module)
         writers.put(made[-1].replacements, place)
+        for old in match.returning_nodes:  # its readers may share memory with what replaced it
+            if type(changed[old]) is Node:
+                writers.memory.root[changed[old]] = writers.memory.root[old]
     gm.recompile()
-    for module in (replacement, common.owning_module if common is not None else None):
-        if isinstance(module, nn.Module):
-            _take_attributes(gm, module)
     return made
 
 
@@ -133,8 +136,10 @@ class _Writers:
         self.places = [self.order[node] for node in self.nodes]
 
     def put(self, nodes: list[Node], place: Node) -> None:
-        """Gives new nodes before `place` their positions."""
+        """Gives new nodes before `place` their positions and their memory."""
         for node in nodes:
+            source = shares_with(node)
+            self.memory.root[node] = node if source is None else self.memory.root[source]
             count = self.counts[place] = self.counts.get(place, 0) + 1
             self.order[node] = (*self.order[place][:-1], count, math.inf)
 
@@ -215,9 +220,9 @@ def _keep_notes(match: InternalMatch, made: list[Node]) -> None:
                 node.meta[key] = notes[key]
 
 
-def _take_attributes(gm: GraphModule, source: nn.Module) -> None:
-    """What the replacement refers to and the program has not becomes the program's."""
-    for node in gm.graph.nodes:
+def _take_attributes(gm: GraphModule, nodes: list[Node], source: nn.Module) -> None:
+    """What new nodes refer to and the program has not becomes the program's."""
+    for node in nodes:
         if node.op in ("get_attr", "call_module") and not _has(gm, node.target):
             if _has(source, node.target):
                 _copy_attr(source, gm, node.target)

@@ -8,7 +8,7 @@ A body that is written for `twofold.Numbers` runs on `Jets` unchanged.
 import math
 from collections.abc import Callable, Sequence
 
-from .loop import Expr, cast, float32, float64, rint, select
+from .loop import Expr, cast, float32, float64, rint
 from .math_pieces import at_least, at_most, scale
 from .twofold import Numbers, Twofold
 
@@ -197,9 +197,5 @@ def value(body: Callable, *arguments: Expr, precise=None) -> Expr:
 
 
 def rescaled(numbers, v, k: Expr):
-    """v 2**k, of each part; where that is infinite, it has no lower half."""
-    parts = [scale(part, k) for part in numbers.pack(v)]
-    if numbers.precise:
-        for i in range(0, len(parts), 2):
-            parts[i + 1] = select(abs(parts[i]).equals(math.inf), 0.0, parts[i + 1])
-    return numbers.unpack(parts)[0]
+    """v 2**k, of each part."""
+    return numbers.unpack([scale(part, k) for part in numbers.pack(v)])[0]

@@ -38,8 +38,9 @@ def fraction(begin, along, back, wanted: Expr, numbers: Numbers, limit=STEPS):
         above, below = along(n), back(n)
         p, p_old = p * above + p_old * below, p
         q, q_old = q * above + q_old * below, q
-        large = abs(numbers.lead(q)) > 2.0**300
-        factor = select(large, const(2.0**-300, float64), 1.0)
+        width = abs(numbers.lead(q))
+        factor = select(width > 2.0**300, const(2.0**-300, float64), 1.0)
+        factor = select(width < 2.0**-300, 2.0**300, factor)
         made = numbers.pack(*(numbers.scaled(v, factor) for v in (p, p_old, q, q_old)))
         # p/q and p_old/q_old differ by the product of all `back`, over q q_old.
         return proceed, [n + 1.0, last * numbers.lead(below) * (factor * factor), *made]

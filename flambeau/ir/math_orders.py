@@ -16,7 +16,7 @@ from .math_integrals import finished, fraction
 from .math_pieces import INFINITY, NAN, at_least, at_most, low_bits, wide
 from .math_trigonometric import reduce_angle
 from .repeat import repeat
-from .twofold import Twofold, horner
+from .twofold import Numbers, Twofold, horner
 
 LARGE = {True: 25.0, False: 14.0}  # where Hankel's expansions are used from, by precision
 SERIES = {True: 34.0, False: 18.0}  # where Struve's series is used up to
@@ -334,6 +334,17 @@ def _growth_at_zero(order: Expr, whole: Expr) -> Expr:
     return select((order < 0.0) & ~whole, sign, value)
 
 
+def _grown(numbers, made, x, bound: float):
+    """`made`, or `bound` where that became nan: next to 0, where the recurrence overflowed. Of a
+    derivative, that does not tell the sign: it stays nan.
+    """
+    if not isinstance(numbers, Numbers):
+        return made
+    lead, plain = numbers.lead(made), numbers.lead(x)
+    lost = lead.differs(lead) & (plain > 0.0) & (plain < 2.0**-30)
+    return numbers.select(lost, numbers.of(const(bound, float64)), made)
+
+
 def jv_body(numbers, v, x):
     usual, u, t, whole = _prepared(numbers, v, x)
     (j, k), (y, m) = _cylinder(numbers, u, t)
@@ -353,7 +364,8 @@ def yv_body(numbers, v, x):
     order = numbers.lead(v)
     grown = numbers.select(numbers.size(c).equals(0.0), numbers.of(0.0), _scaled(numbers, y * c, m))
     mirrored = _scaled(numbers, j * s, k) + grown
-    made = numbers.select(order < 0.0, mirrored, _scaled(numbers, y, m))
+    made = _grown(numbers, _scaled(numbers, y, m), t, -INFINITY)
+    made = numbers.select(order < 0.0, mirrored, made)
     at_zero = const(-INFINITY, float64)
     made = _edges(numbers, v, x, usual, whole, made, at_zero, 0.0)
     return finished(numbers, made, numbers.lead(x) >= 0.0)
@@ -391,7 +403,7 @@ def _kv_body(numbers, v, x, scaled: bool):
     if not scaled:
         power, e = numbers.exp_parts(-t)
         k, m = k * power, m + e
-    made = _scaled(numbers, k, m)
+    made = _grown(numbers, _scaled(numbers, k, m), t, INFINITY)
     made = _edges(numbers, v, x, usual, whole, made, const(INFINITY, float64), 0.0)
     return finished(numbers, made, numbers.lead(x) >= 0.0)
 

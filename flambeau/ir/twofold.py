@@ -183,8 +183,10 @@ class Numbers:
         return abs(self.lead(v))
 
     def plain(self, v) -> Expr:
-        """The number rounded to float64."""
-        return v.high + v.low if self.precise else v
+        """The number rounded to float64; where that overflowed, the lower half means nothing."""
+        if not self.precise:
+            return v
+        return select(abs(v.high).equals(math.inf), v.high, v.high + v.low)
 
     def scaled(self, v, factor: Expr):
         """The product with a power of two, which is exact."""

@@ -132,6 +132,28 @@ def test_parts_are_named_and_give_tuples():
         split_module_simple(module, {})
 
 
+def test_parts_get_parameters_and_name_their_nodes_anew():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.p = nn.Parameter(ft.ones(4))
+
+        def forward(self, x):
+            y = (x + self.p).relu()
+            return y + 1 + y
+
+    module = fx.symbolic_trace(Net())
+    early = ("add", "relu")
+    split = split_module(module, module, lambda n: int(n.name not in early))
+    assert "submod_0 = self.submod_0(x, p)" in split.code  # as PyTorch prints it
+    assert [n.name for n in split.submod_1.graph.nodes] == ["relu", "add", "add_1", "output"]
+    assert list(dict(split.named_parameters())) == ["p"]
+    assert ft.equal(split(ft.ones(4)), module(ft.ones(4)))
+    options = {"keep_original_node_name": True, "keep_original_input_name": False}
+    split = split_module(module, module, lambda n: int(n.name not in early), **options)
+    assert [n.name for n in split.submod_1.graph.nodes] == ["arg_0", "add_1", "add_2", "output"]
+
+
 def test_parts_of_a_class_of_ones_own():
     class Mine(fx.GraphModule):
         pass

@@ -182,6 +182,14 @@ def test_cases(name, program, pattern, replacement, count, inputs):
         assert match.anchor in match.nodes_map.values()
 
 
+def test_a_replacement_stands_before_its_first_user():
+    module = fx.symbolic_trace(lambda a, b: ft.relu(a) + b + (ft.relu(b) + a).neg())
+    fx.replace_pattern(module, lambda x, y: ft.relu(x) + y, lambda x, y: ft.sigmoid(x) * y)
+    names = [node.name for node in module.graph.nodes]  # the order in which PyTorch prints them
+    assert names == ["a", "b", "sigmoid_1", "mul_1", "neg", "sigmoid", "mul", "add_2", "output"]
+    assert ft.equal(module(*[ft.ones(2)] * 2), (lambda s: s - s)(ft.ones(2).sigmoid()))
+
+
 def test_a_replacement_brings_its_modules():
     class Pattern(nn.Module):
         def forward(self, x):

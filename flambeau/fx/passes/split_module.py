@@ -37,9 +37,7 @@ class Partition:
 _OUTSIDE = ("placeholder", "get_attr", "output")
 
 
-def _partitions(
-    graph: Graph, split_callback: Callable[[Node], Any]
-) -> tuple[dict[str, Partition], dict[Node, Partition]]:
+def _partitions(graph: Graph, split_callback: Callable[[Node], Any]) -> dict[str, Partition]:
     parts: dict[str, Partition] = {}
     home: dict[Node, Partition] = {}
     for node in graph.nodes:
@@ -55,7 +53,7 @@ def _partitions(
                 part.dependencies[home[each].name] = None
         for read in node._input_nodes:
             source = home.get(read)
-            if source is part or (part is not None and read.op == "get_attr"):
+            if source is part or _is_module(read):
                 continue
             if source is not None:
                 source.outputs[read] = None
@@ -63,7 +61,7 @@ def _partitions(
                 part.inputs[read] = None
                 if source is not None:
                     part.dependencies[source.name] = None
-    return parts, home
+    return parts
 
 
 def _in_order(parts: dict[str, Partition]) -> list[Partition]:
@@ -86,18 +84,24 @@ def _in_order(parts: dict[str, Partition]) -> list[Partition]:
     return done
 
 
-def _copied(part: Partition, module: GraphModule, as_tuple: bool) -> GraphModule:
+def _copied(
+    part: Partition, module: GraphModule, as_tuple: bool, keep_names: bool, keep_inputs: bool
+) -> GraphModule:
     """A module of the nodes of one part."""
     graph = Graph()
     values: dict[Node, Node] = {}
-    for node in part.inputs:
-        made = values[node] = graph.placeholder(node.name, node.type)
+    for i, node in enumerate(part.inputs):
+        name = node.name if keep_inputs else f"arg_{i}"
+        made = values[node] = graph.placeholder(name, node.type)
         made.meta = dict(node.meta)
     for node in part.nodes:
         for read in node._input_nodes:
-            if read not in values and read.op == "get_attr":
+            if read not in values and _is_module(read):
                 values[read] = graph.node_copy(read)
-        values[node] = graph.node_copy(node, values.__getitem__)
+        args, kwargs = (map_arg(a, values.__getitem__) for a in (node.args, node.kwargs))
+        kept = node.name if keep_names else None
+        values[node] = graph.create_node(node.op, node.target, args, kwargs, kept, node.type)
+        values[node].meta = dict(node.meta)
     results = tuple(values[node] for node in part.outputs)
     graph.output(results[0] if len(results) == 1 and not as_tuple else results)
     return GraphModule(module, graph)
@@ -121,10 +125,11 @@ def split_module(
     `tuple_return` a tuple also of one value. RuntimeError where parts depend on each other in a
     circle. `qualname_map` is filled with the old paths of modules and values under their new ones.
     With `partition_affix`, submodules are called ``submod_AFFIX_NAME``. Parts run in the order in
-    which they begin, as far as they depend on each other, and names are kept: the options on order
-    and names are accepted and change nothing.
+    which they begin, as far as they depend on each other: `keep_original_order` changes nothing.
+    Nodes are named anew unless `keep_original_node_name`, inputs with `keep_original_input_name`
+    by what they get, else ``arg_0``, ….
     """
-    parts, home = _partitions(m.graph, split_callback)
+    parts = _partitions(m.graph, split_callback)
     if partition_affix:
         for part in parts.values():
             part.submod_name = f"submod_{partition_affix}_{part.name}"
@@ -132,18 +137,15 @@ def split_module(
     base = Graph()
     values: dict[Node, Node] = {}
     attributes: dict[str, Any] = {}
-    outer = [n for n in m.graph.nodes if n.op == "placeholder"]
-    outer += [
-        n
-        for n in m.graph.nodes
-        if n.op == "get_attr" and any(home.get(user) is None for user in n.users)
-    ]
-    for node in outer:
+    outer = [n for n in m.graph.nodes if n.op in ("placeholder", "get_attr")]
+    for node in [n for n in outer if not _is_module(n)]:
         values[node] = base.node_copy(node)
         if node.op == "get_attr":
             attributes[node.target] = _at(m, node.target)
     for part in ordered:
-        attributes[part.submod_name] = made = _copied(part, m, tuple_return)
+        attributes[part.submod_name] = made = _copied(
+            part, m, tuple_return, bool(keep_original_node_name), keep_original_input_name
+        )
         if qualname_map is not None:
             for node in made.graph.nodes:
                 if node.op in ("get_attr", "call_module"):
@@ -180,6 +182,12 @@ def _unpack(base: Graph, call: Node, part: Partition, values: dict[Node, Node]) 
     for place, node in enumerate(part.outputs):
         values[node] = base.call_function(operator.getitem, (call, place))
         values[node].meta = dict(node.meta)
+
+
+def _is_module(node: Node) -> bool:
+    """Whether a node fetches a module, a branch of control flow: such stay with their readers."""
+    owner = node.graph.owning_module
+    return node.op == "get_attr" and isinstance(_at(owner, node.target), nn.Module)
 
 
 def _at(module: Any, path: str) -> Any:
