@@ -345,3 +345,24 @@ def test_rows_that_repeat_give_what_others_give(mode, distinct):
         patch.setattr(rnn, "recurrent_layer", recurrent._by_parts)
         for got, want in zip(found, gradients(), strict=True):
             np.testing.assert_allclose(got.detach(), want.detach(), rtol=1e-9, atol=1e-12)
+
+
+def test_rows_that_repeat_depend_on_neither_threads_nor_compiling():
+    torch.manual_seed(2)
+    table = nn.Embedding(30, 16)
+    layer = nn.LSTM(16, 24, num_layers=2, batch_first=True)
+    parameters = [*table.parameters(), *layer.parameters()]
+    number = torch.randint(0, 30, (8, 32))
+
+    def gradients(number):
+        output, _ = layer(table(number))
+        return torch.autograd.grad((output * output).sum(), parameters)
+
+    expected, threads = gradients(number), torch.get_num_threads()
+    for count, function in [(3, gradients), (1, gradients), (2, torch.compile(gradients))]:
+        torch.set_num_threads(count)
+        try:
+            found = function(number)
+        finally:
+            torch.set_num_threads(threads)
+        assert all(map(torch.equal, found, expected))
