@@ -84,6 +84,7 @@ _SUBMODULES = (
     "random",
     "return_types",
     "serialization",
+    "signal",
     "special",
     "storage",
     "testing",
