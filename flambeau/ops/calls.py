@@ -7,8 +7,8 @@ MERGED = frozenset(
     (
         "Dimname", "IntList", "Scalar", "Scalar_Tensor", "Scalar_out", "Scalar_self", "Tensor",
         "Tensor_Scalar", "Tensor_Tensor", "Tensor_mode", "Tensor_out", "correction", "default",
-        "dim", "dim_IntList", "int", "other_Scalar", "out", "self", "self_Scalar", "start",
-        "start_step", "unary_out", "using_ints",
+        "dim", "dim_IntList", "int", "other_Scalar", "out", "self", "self_Scalar", "stable",
+        "start", "start_step", "unary_out", "using_ints",
     )
 )  # fmt: skip
 

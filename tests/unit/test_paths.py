@@ -210,3 +210,30 @@ def test_made_tensors(dtype):
     assert (abs(values.real) <= 10).all() and len(set(values.ravel().tolist())) > 1
     filled = torch.testing.make_tensor(1000, dtype=kind, low=0, high=2, exclude_zero=True)
     assert filled.shape == (1000,) and not (filled == 0).any()
+
+
+def test_marks_of_torchscript_leave_what_they_mark():
+    def twice(x):
+        return 2 * x
+
+    model = torch.nn.Linear(1, 1)
+    assert torch.jit.script(twice) is twice and torch.jit.script(model) is model
+    assert torch.jit._overload(twice) is twice and torch._C._get_tracing_state() is None
+
+
+def test_no_module_is_shared_by_processes():
+    model = torch.nn.Linear(1, 1)
+    assert not isinstance(model, torch.nn.parallel.DistributedDataParallel)
+    with pytest.raises(RuntimeError, match="flambeau has no process groups"):
+        torch.nn.parallel.DistributedDataParallel(model)
+
+
+def test_sizes_are_numbers():
+    assert not isinstance(torch.ones(2).shape[0], torch.SymInt)
+    assert torch.sym_max(2, 3.5) == 3.5 and torch.sym_min(2, 3) == 2 and torch.sym_int(2.7) == 2
+    assert torch.sym_not(True) is False and torch.sym_sum([1, 2]) == 3
+    torch.set_num_interop_threads(2)
+    assert torch.get_num_interop_threads() == 2 and not torch.set_flush_denormal(True)
+    assert torch.ones(1).is_nonzero()
+    with pytest.raises(RuntimeError, match="got zero"):
+        torch._assert_async(torch.zeros(1))
