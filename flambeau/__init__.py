@@ -29,7 +29,7 @@ from flambeau.tensor import foreach as _foreach
 from flambeau.types import DTYPES as _dtypes
 from flambeau.types import Device as device
 from flambeau.types import DType as dtype
-from flambeau.types import can_cast
+from flambeau.types import can_cast, complex32
 from flambeau.types import promote as promote_types
 
 __version__ = _VERSION
@@ -58,6 +58,7 @@ _SUBMODULES = (
     "_C",
     "__config__",
     "_dynamo",
+    "_subclasses",
     "_tensor",
     "_utils",
     "accelerator",
@@ -105,6 +106,7 @@ __all__ = [
     "Size",
     "Tensor",
     "can_cast",
+    "complex32",
     "device",
     "dtype",
     "enable_grad",

@@ -59,3 +59,8 @@ class Namespace:
 
     def __repr__(self):
         return f"torch.ops.{self.__name__}"
+
+
+def load_library(path):
+    """Raises OSError: libraries that are compiled for PyTorch need PyTorch."""
+    raise OSError(f"{path} is compiled for PyTorch, which is not here: flambeau cannot load it")

@@ -228,6 +228,13 @@ def test_no_module_is_shared_by_processes():
         torch.nn.parallel.DistributedDataParallel(model)
 
 
+def test_dtypes_without_tensors_can_be_compared_with():
+    assert torch.ones(1).dtype != torch.complex32 and repr(torch.complex32) == "torch.complex32"
+    with pytest.raises(NotImplementedError, match=r"flambeau has no tensors of torch\.complex32"):
+        torch.zeros(2, dtype=torch.complex32)
+    assert not torch._subclasses.fake_tensor.is_fake(torch.ones(1))
+
+
 def test_sizes_are_numbers():
     assert not isinstance(torch.ones(2).shape[0], torch.SymInt)
     assert torch.sym_max(2, 3.5) == 3.5 and torch.sym_min(2, 3) == 2 and torch.sym_int(2.7) == 2
@@ -237,3 +244,8 @@ def test_sizes_are_numbers():
     assert torch.ones(1).is_nonzero()
     with pytest.raises(RuntimeError, match="got zero"):
         torch._assert_async(torch.zeros(1))
+
+
+def test_compiled_libraries_are_refused_as_pytorch_refuses_what_it_cannot_load():
+    with pytest.raises(OSError, match="is compiled for PyTorch"):
+        torch.ops.load_library("torchvision/_C.so")
