@@ -18,14 +18,13 @@ from flambeau.tensor import (
     Size,
     Tensor,
     enable_grad,
-    function_of,
     inference_mode,
     is_grad_enabled,
     is_inference_mode_enabled,
     no_grad,
     set_grad_enabled,
 )  # fmt: skip
-from flambeau.tensor import foreach as _foreach
+from flambeau.tensor import of_torch as _of_torch
 from flambeau.types import DTYPES as _dtypes
 from flambeau.types import Device as device
 from flambeau.types import DType as dtype
@@ -97,7 +96,7 @@ _SUBMODULES = (
 __getattr__ = _missing(
     globals(),
     submodules=_SUBMODULES,
-    find=lambda name: function_of(name) or _foreach(name),
+    find=_of_torch,
     more=_registry,
     later=_LATER,
 )

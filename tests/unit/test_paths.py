@@ -249,3 +249,15 @@ def test_sizes_are_numbers():
 def test_compiled_libraries_are_refused_as_pytorch_refuses_what_it_cannot_load():
     with pytest.raises(OSError, match="is compiled for PyTorch"):
         torch.ops.load_library("torchvision/_C.so")
+
+
+def test_dir_lists_what_is_made_on_first_use():
+    for module, names in (
+        (torch, {"abs", "matmul", "optim", "save", "float32", "Tensor"}),
+        (torch.fft, {"fft", "irfftn", "fftshift"}),
+        (torch.linalg, {"svd", "lstsq"}),
+        (torch.special, {"erfcx", "zeta"}),
+    ):
+        listed = set(dir(module))
+        assert names <= listed
+        assert all(hasattr(module, name) for name in listed if not name.startswith("_"))
