@@ -72,8 +72,8 @@ def missing(
         raise AttributeError(message, name=name)
 
     def __dir__() -> list[str]:
-        found = find.names() if hasattr(find, "names") else ()
-        return sorted({*space, *lazy, *(later or ()), *found})
+        found = getattr(find, "names", tuple)
+        return sorted({*space, *lazy, *(later or ()), *found()})
 
     space.setdefault("__dir__", __dir__)
     return __getattr__
