@@ -18,18 +18,17 @@ from flambeau.tensor import (
     Size,
     Tensor,
     enable_grad,
-    function_of,
     inference_mode,
     is_grad_enabled,
     is_inference_mode_enabled,
     no_grad,
     set_grad_enabled,
 )  # fmt: skip
-from flambeau.tensor import foreach as _foreach
+from flambeau.tensor import of_torch as _of_torch
 from flambeau.types import DTYPES as _dtypes
 from flambeau.types import Device as device
 from flambeau.types import DType as dtype
-from flambeau.types import can_cast
+from flambeau.types import can_cast, complex32
 from flambeau.types import promote as promote_types
 
 __version__ = _VERSION
@@ -58,6 +57,7 @@ _SUBMODULES = (
     "_C",
     "__config__",
     "_dynamo",
+    "_subclasses",
     "_tensor",
     "_utils",
     "accelerator",
@@ -84,6 +84,7 @@ _SUBMODULES = (
     "random",
     "return_types",
     "serialization",
+    "signal",
     "special",
     "storage",
     "testing",
@@ -95,7 +96,7 @@ _SUBMODULES = (
 __getattr__ = _missing(
     globals(),
     submodules=_SUBMODULES,
-    find=lambda name: function_of(name) or _foreach(name),
+    find=_of_torch,
     more=_registry,
     later=_LATER,
 )
@@ -104,6 +105,7 @@ __all__ = [
     "Size",
     "Tensor",
     "can_cast",
+    "complex32",
     "device",
     "dtype",
     "enable_grad",

@@ -7,7 +7,8 @@ Final, annotate, export = _annotations.Final, _annotations.annotate, _annotation
 ignore, unused = _annotations.ignore, _annotations.unused
 is_scripting, is_tracing = _annotations.is_scripting, _annotations.is_tracing
 script, script_method = _annotations.script, _annotations.script_method
-script_if_tracing = _annotations.script_if_tracing
+script_if_tracing = _script_if_tracing = _annotations.script_if_tracing
+_overload = _overload_method = _annotations.unchanged
 ScriptFunction, ScriptModule = _annotations.ScriptFunction, _annotations.ScriptModule
 __getattr__ = missing(globals())
 __all__ = [*_annotations.__all__]

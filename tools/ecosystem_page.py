@@ -104,14 +104,139 @@ from torch_geometric.nn import GCNConv
 edges = torch.tensor([[0, 1, 2], [1, 2, 3]])
 assert GCNConv(3, 2)(torch.ones(4, 3), edges).shape == (4, 2)
 """),
-    ("gpytorch", "the kernel of a Gaussian process", """
+    ("gpytorch", "a Gaussian process learns a sine", """
+import math
 import gpytorch
-found = gpytorch.kernels.RBFKernel()(torch.zeros(1, 1), torch.zeros(1, 1)).to_dense()
-assert found.item() == 1
+torch.manual_seed(0)
+X = torch.linspace(0, 1, 40)
+Y = torch.sin(X * 2 * math.pi)
+class Process(gpytorch.models.ExactGP):
+    def __init__(self, likelihood):
+        super().__init__(X, Y, likelihood)
+        self.mean, kernel = gpytorch.means.ConstantMean(), gpytorch.kernels.RBFKernel()
+        self.covariance = gpytorch.kernels.ScaleKernel(kernel)
+    def forward(self, x):
+        return gpytorch.distributions.MultivariateNormal(self.mean(x), self.covariance(x))
+likelihood = gpytorch.likelihoods.GaussianLikelihood()
+model = Process(likelihood)
+optimizer = torch.optim.Adam(model.parameters(), 0.1)
+likelihood_of = gpytorch.mlls.ExactMarginalLogLikelihood(likelihood, model)
+for _ in range(30):
+    optimizer.zero_grad()
+    (-likelihood_of(model(X), Y)).backward()
+    optimizer.step()
+model.eval(), likelihood.eval()
+with torch.no_grad():
+    found = likelihood(model(torch.tensor([0.25, 0.75]))).mean
+assert torch.allclose(found, torch.tensor([1.0, -1.0]), atol=0.2)
 """),
-    ("pyro-ppl", "a sample of a model", """
+    ("linear-operator", "`torch.linalg.solve` of an operator that is no tensor", """
+from linear_operator.operators import DenseLinearOperator, DiagLinearOperator
+matrix = DenseLinearOperator(torch.eye(5)) + DiagLinearOperator(torch.ones(5))
+assert torch.allclose(torch.linalg.solve(matrix, torch.ones(5, 2)), torch.full((5, 2), 0.5))
+"""),
+    ("pyro-ppl", "variational inference and Hamiltonian sampling of a coin", """
 import pyro
-assert pyro.sample("x", pyro.distributions.Normal(0.0, 1.0)).shape == ()
+import pyro.distributions as dist
+from pyro.infer import MCMC, NUTS, SVI, Trace_ELBO
+pyro.set_rng_seed(0)
+data = torch.tensor([1.0] * 6 + [0.0] * 4)
+def model(data):
+    fairness = pyro.sample("fairness", dist.Beta(10.0, 10.0))
+    with pyro.plate("data", len(data)):
+        pyro.sample("toss", dist.Bernoulli(fairness), obs=data)
+def guide(data):
+    positive = dist.constraints.positive
+    a = pyro.param("a", torch.tensor(15.0), constraint=positive)
+    b = pyro.param("b", torch.tensor(15.0), constraint=positive)
+    pyro.sample("fairness", dist.Beta(a, b))
+svi = SVI(model, guide, pyro.optim.Adam({"lr": 0.01}), Trace_ELBO())
+losses = [svi.step(data) for _ in range(50)]
+assert 5 < sum(losses) / 50 < 9
+chain = MCMC(NUTS(model), num_samples=20, warmup_steps=20, disable_progbar=True)
+chain.run(data)
+assert 0.4 < chain.get_samples()["fairness"].mean() < 0.7
+"""),
+    ("lion-pytorch", "50 steps of Lion", """
+from lion_pytorch import Lion
+model = torch.nn.Linear(3, 2)
+optimizer = Lion(model.parameters(), lr=1e-2)
+for _ in range(100):
+    optimizer.zero_grad()
+    loss = (model(torch.ones(4, 3)) - 1).square().mean()
+    loss.backward()
+    optimizer.step()
+assert loss < 0.1
+"""),
+    ("torch-optimizer", "steps of Ranger and Yogi", """
+import warnings
+import torch_optimizer
+warnings.simplefilter("ignore")
+for make in (torch_optimizer.Ranger, torch_optimizer.Yogi):
+    model = torch.nn.Linear(3, 2)
+    optimizer, losses = make(model.parameters()), []
+    for _ in range(10):
+        optimizer.zero_grad()
+        losses.append((model(torch.ones(4, 3)) - 1).square().mean())
+        losses[-1].backward()
+        optimizer.step()
+    assert losses[-1] < losses[0]
+"""),
+    ("rotary-embedding-torch", "rotated queries keep their length", """
+from rotary_embedding_torch import RotaryEmbedding
+queries = torch.randn(1, 8, 64, 32)
+found = RotaryEmbedding(dim=32).rotate_queries_or_keys(queries)
+assert torch.allclose(found.norm(dim=-1), queries.norm(dim=-1), atol=1e-4)
+"""),
+    ("skorch", "a classifier, a search for its parameters, pickles", """
+import pickle
+import numpy as np
+from sklearn.model_selection import GridSearchCV
+from skorch import NeuralNetClassifier
+torch.manual_seed(0)
+X = np.random.default_rng(0).standard_normal((200, 4)).astype("f")
+y = (X.sum(1) > 0).astype("int64")
+net = NeuralNetClassifier(
+    torch.nn.Linear, module__in_features=4, module__out_features=2, max_epochs=20, lr=0.5,
+    criterion=torch.nn.CrossEntropyLoss, verbose=0,
+)
+net.fit(X, y)
+assert (pickle.loads(pickle.dumps(net)).predict(X) == y).mean() > 0.9
+search = GridSearchCV(net, {"lr": [0.1, 0.5]}, refit=False, cv=2, scoring="accuracy")
+assert search.fit(X, y).best_score_ > 0.8
+"""),
+    ("pytorch-metric-learning", "losses, a miner", """
+from pytorch_metric_learning import losses, miners
+torch.manual_seed(0)
+points, labels = torch.randn(32, 16, requires_grad=True), torch.randint(0, 4, (32,))
+pairs = miners.MultiSimilarityMiner()(points, labels)
+for loss in (losses.TripletMarginLoss(), losses.ContrastiveLoss(), losses.NTXentLoss()):
+    loss(points, labels, pairs).backward()
+losses.ArcFaceLoss(4, 16)(points, labels).backward()
+assert points.grad.isfinite().all()
+"""),
+    ("opt-einsum", "a chain of products", """
+import opt_einsum
+a, b, c = torch.randn(3, 4), torch.randn(4, 5), torch.randn(5, 6)
+assert torch.allclose(opt_einsum.contract("ab,bc,cd->ad", a, b, c), a @ b @ c, atol=1e-5)
+"""),
+    ("einx", "means, products, axes that are split", """
+import einx
+x = torch.randn(4, 8, 3)
+assert einx.mean("b [s] c", x).shape == (4, 3)
+assert einx.dot("a b c, c d -> a b d", x, torch.randn(3, 5)).shape == (4, 8, 5)
+"""),
+    ("torchsummary", "the summary of a model", """
+from torchsummary import summary
+model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Flatten(), torch.nn.Linear(144, 2))
+summary(model, (3, 8, 8), device="cpu")
+"""),
+    ("pytorch-ignite", "an engine trains", """
+from ignite.engine import create_supervised_trainer
+"""),
+    ("kornia", "a blur", """
+import kornia
+assert kornia.filters.gaussian_blur2d(torch.ones(1, 1, 5, 5), (3, 3), (1.5, 1.5)).mean() == 1
 """),
 )  # fmt: skip
 

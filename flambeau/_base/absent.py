@@ -19,5 +19,10 @@ def tracing_state() -> None:
     """The trace for TorchScript that is being taken: none."""
 
 
+def is_fake(x: object) -> bool:
+    """Whether it is of PyTorch's class of tensors without memory: never."""
+    return False
+
+
 def log_usage(event: str) -> None:
     """Notes that a part of the API is used: PyTorch counts it, flambeau does not."""

@@ -38,7 +38,8 @@ def missing(
     from the submodule, or package of flambeau's, that it is mapped to, imported on first use; any
     other is asked of `find`, which answers None for what it has not; either is kept in `space`. The
     error says that flambeau has no such name, and the nearest one of those in `space`, `submodules`
-    and `more`. In a module::
+    and `more`. ``dir`` of the module lists its names, `submodules`, `later` and what `find` has, if
+    that is a function with an attribute `names`. In a module::
 
         __getattr__ = missing(globals())
         __getattr__ = missing(globals(), submodules=("fft",), find=function_of, more=registry)
@@ -70,6 +71,11 @@ def missing(
             raise ImportError(message, name=module_name)
         raise AttributeError(message, name=name)
 
+    def __dir__() -> list[str]:
+        found = getattr(find, "names", tuple)
+        return sorted({*space, *lazy, *(later or ()), *found()})
+
+    space.setdefault("__dir__", __dir__)
     return __getattr__
 
 

@@ -63,7 +63,7 @@ from . import (
     upsample,
     views,
 )
-from .calls import Namespace
+from .calls import Namespace, load_library
 from .convolve import Convolve
 from .creation import no_device
 from .door import (
@@ -193,6 +193,7 @@ __all__ = [
     "generated",
     "inplace_plan",
     "kind_of",
+    "load_library",
     "listeners",
     "modes",
     "overrides",

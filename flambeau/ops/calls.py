@@ -7,8 +7,8 @@ MERGED = frozenset(
     (
         "Dimname", "IntList", "Scalar", "Scalar_Tensor", "Scalar_out", "Scalar_self", "Tensor",
         "Tensor_Scalar", "Tensor_Tensor", "Tensor_mode", "Tensor_out", "correction", "default",
-        "dim", "dim_IntList", "int", "other_Scalar", "out", "self", "self_Scalar", "start",
-        "start_step", "unary_out", "using_ints",
+        "dim", "dim_IntList", "int", "other_Scalar", "out", "self", "self_Scalar", "stable",
+        "start", "start_step", "unary_out", "using_ints",
     )
 )  # fmt: skip
 
@@ -59,3 +59,8 @@ class Namespace:
 
     def __repr__(self):
         return f"torch.ops.{self.__name__}"
+
+
+def load_library(path):
+    """Raises OSError: libraries that are compiled for PyTorch need PyTorch."""
+    raise OSError(f"{path} is compiled for PyTorch, which is not here: flambeau cannot load it")

@@ -26,7 +26,7 @@ from . import (
 )
 from .autograd import anomaly, engine, grad_mode
 from .convert import as_tensor, from_numpy, tensor
-from .foreach import foreach
+from .foreach import of_torch
 from .methods import door_of, function_of, inplace_of, install, public
 from .several import flatten_dense_tensors, unflatten_dense_tensors
 from .storages import TypedStorage, UntypedStorage
@@ -119,7 +119,7 @@ __all__ = [
     "enable_grad",
     "engine",
     "flatten_dense_tensors",
-    "foreach",
+    "of_torch",
     "formats",
     "forward",
     "from_numpy",

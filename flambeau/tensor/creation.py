@@ -8,7 +8,7 @@ import functools
 import math
 
 from flambeau.ops import find, modes
-from flambeau.types import PYTHON_TYPES, Device, DType, by_name
+from flambeau.types import PYTHON_TYPES, AbsentDType, Device, DType, by_name
 
 from .formats import MemoryFormat
 from .tensor import Tensor
@@ -66,6 +66,8 @@ def as_dtype(dtype):
         return by_name("float64") if dtype is float else by_name("complex128")
     if isinstance(dtype, type) and dtype in PYTHON_TYPES:
         return PYTHON_TYPES[dtype]
+    if isinstance(dtype, AbsentDType):
+        raise NotImplementedError(f"flambeau has no tensors of {dtype}")
     raise TypeError(f"dtype must be a torch.dtype, not {type(dtype).__name__}")
 
 

@@ -1,8 +1,10 @@
 """Ops on lists of tensors, one by one: PyTorch's ``torch._foreach_…`` functions."""
 
+import functools
+
 from flambeau.ops import registry
 
-from .methods import door_of, inplace_of
+from .methods import door_of, function_of, functions_in, inplace_of
 from .tensor import Tensor
 
 PREFIX = "_foreach_"
@@ -38,3 +40,13 @@ def foreach(name: str):
     function.__name__ = function.__qualname__ = name
     function.__doc__ = f"""`{base}` of each tensor of a list{", in place" if in_place else ""}."""
     return function
+
+
+def of_torch(name):
+    """What an op makes of `torch.NAME`; None where no op has it. Its attribute `names` lists the
+    public ones.
+    """
+    return function_of(name) or foreach(name)
+
+
+of_torch.names = functools.partial(functions_in, "")  # type: ignore[attr-defined]

@@ -128,9 +128,24 @@ def function_of(name):
 
 def public(namespace):
     """What finds a public module's names among the declared ops: `torch.linalg`, `torch.special`,
-    `torch.fft`.
+    `torch.fft`. Its attribute `names` lists them.
     """
-    return lambda name: function_of(f"{namespace}.{name}")
+
+    def find(name):
+        return function_of(f"{namespace}.{name}")
+
+    find.names = functools.partial(functions_in, namespace)
+    return find
+
+
+def functions_in(namespace):
+    """The names of the functions that ops are in a public module: "" for `torch` itself."""
+    parts = [(key.rpartition("."), declared) for key, declared in registry.items()]
+    return [
+        name
+        for (space, _, name), declared in parts
+        if space == namespace and name[0] != "_" and any(op.function for op in declared)
+    ]
 
 
 @functools.cache

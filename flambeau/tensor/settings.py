@@ -239,8 +239,15 @@ def _assert(condition, message):
     assert condition, message
 
 
+def _assert_async(input, assert_msg="Expected Tensor with single nonzero value, but got zero"):
+    """Raises RuntimeError where the one element is zero; at once, as all is done here."""
+    if not input:
+        raise RuntimeError(assert_msg)
+
+
 PUBLIC = (
     "_assert",
+    "_assert_async",
     "get_num_interop_threads",
     "get_num_threads",
     "set_flush_denormal",

@@ -7,9 +7,11 @@ from .dtype import (
     PYTHON_TYPES,
     STRUCT_LETTERS,
     UNPROMOTED,
+    AbsentDType,
     DType,
     by_name,
     can_cast,
+    complex32,
     from_numpy,
     promote,
 )
@@ -29,6 +31,7 @@ from .schema import PLAIN, TENSOR_TYPES, Argument, Schema
 
 Number = bool | int | float
 __all__ = [
+    "AbsentDType",
     "DTYPES",
     "PLAIN",
     "PYTHON_TYPES",
@@ -43,6 +46,7 @@ __all__ = [
     "by_name",
     "can_cast",
     "channels_last",
+    "complex32",
     "contiguous",
     "cpu",
     "dense_like",

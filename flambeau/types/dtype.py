@@ -72,6 +72,20 @@ class DType:
         return complex64
 
 
+class AbsentDType:
+    """An element type of PyTorch's of which there are no tensors here: programs compare with it."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name):
+        self.name = name
+
+    def __repr__(self):
+        return f"torch.{self.name}"
+
+
+complex32 = AbsentDType("complex32")
+
 _TYPE_NAMES = {
     "bool": "Bool",
     "uint8": "Byte",

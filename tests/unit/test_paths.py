@@ -210,3 +210,54 @@ def test_made_tensors(dtype):
     assert (abs(values.real) <= 10).all() and len(set(values.ravel().tolist())) > 1
     filled = torch.testing.make_tensor(1000, dtype=kind, low=0, high=2, exclude_zero=True)
     assert filled.shape == (1000,) and not (filled == 0).any()
+
+
+def test_marks_of_torchscript_leave_what_they_mark():
+    def twice(x):
+        return 2 * x
+
+    model = torch.nn.Linear(1, 1)
+    assert torch.jit.script(twice) is twice and torch.jit.script(model) is model
+    assert torch.jit._overload(twice) is twice and torch._C._get_tracing_state() is None
+
+
+def test_no_module_is_shared_by_processes():
+    model = torch.nn.Linear(1, 1)
+    assert not isinstance(model, torch.nn.parallel.DistributedDataParallel)
+    with pytest.raises(RuntimeError, match="flambeau has no process groups"):
+        torch.nn.parallel.DistributedDataParallel(model)
+
+
+def test_dtypes_without_tensors_can_be_compared_with():
+    assert torch.ones(1).dtype != torch.complex32 and repr(torch.complex32) == "torch.complex32"
+    with pytest.raises(NotImplementedError, match=r"flambeau has no tensors of torch\.complex32"):
+        torch.zeros(2, dtype=torch.complex32)
+    assert not torch._subclasses.fake_tensor.is_fake(torch.ones(1))
+
+
+def test_sizes_are_numbers():
+    assert not isinstance(torch.ones(2).shape[0], torch.SymInt)
+    assert torch.sym_max(2, 3.5) == 3.5 and torch.sym_min(2, 3) == 2 and torch.sym_int(2.7) == 2
+    assert torch.sym_not(True) is False and torch.sym_sum([1, 2]) == 3
+    torch.set_num_interop_threads(2)
+    assert torch.get_num_interop_threads() == 2 and not torch.set_flush_denormal(True)
+    assert torch.ones(1).is_nonzero()
+    with pytest.raises(RuntimeError, match="got zero"):
+        torch._assert_async(torch.zeros(1))
+
+
+def test_compiled_libraries_are_refused_as_pytorch_refuses_what_it_cannot_load():
+    with pytest.raises(OSError, match="is compiled for PyTorch"):
+        torch.ops.load_library("torchvision/_C.so")
+
+
+def test_dir_lists_what_is_made_on_first_use():
+    for module, names in (
+        (torch, {"abs", "matmul", "optim", "save", "float32", "Tensor"}),
+        (torch.fft, {"fft", "irfftn", "fftshift"}),
+        (torch.linalg, {"svd", "lstsq"}),
+        (torch.special, {"erfcx", "zeta"}),
+    ):
+        listed = set(dir(module))
+        assert names <= listed
+        assert all(hasattr(module, name) for name in listed if not name.startswith("_"))

@@ -80,6 +80,37 @@ def test_windows(name, numpys):
         make(-1)
 
 
+@pytest.mark.parametrize(
+    "name, options, scipys",
+    [
+        ("bartlett", {}, "bartlett"),
+        ("blackman", {}, "blackman"),
+        ("cosine", {}, "cosine"),
+        ("exponential", {"tau": 2.5}, ("exponential", None, 2.5)),
+        ("gaussian", {"std": 1.5}, ("gaussian", 1.5)),
+        ("general_cosine", {"a": [0.3, 0.5, 0.2]}, ("general_cosine", [0.3, 0.5, 0.2])),
+        ("general_hamming", {"alpha": 0.6}, ("general_hamming", 0.6)),
+        ("hamming", {}, "hamming"),
+        ("hann", {}, "hann"),
+        ("kaiser", {"beta": 5.0}, ("kaiser", 5.0)),
+        ("nuttall", {}, "nuttall"),
+    ],
+)
+def test_windows_of_signals(name, options, scipys):
+    signal = pytest.importorskip("scipy.signal")
+    make = getattr(ft.signal.windows, name)
+    for n in (0, 1, 2, 7, 16):
+        for sym in (True, False):
+            expected = signal.get_window(scipys, n, fftbins=not sym) if n else []
+            found = make(n, sym=sym, dtype=ft.float64, **options)
+            numpy.testing.assert_allclose(found, expected, atol=1e-13)
+    assert make(3, requires_grad=True, **options).requires_grad
+    with pytest.raises(ValueError, match=f"{name} expects float32 or float64 dtypes"):
+        make(3, dtype=ft.int64, **options)
+    with pytest.raises(ValueError, match="requires non-negative window length, got M=-1"):
+        make(-1, **options)
+
+
 @pytest.mark.parametrize("order", [1, 2])
 def test_gradient(order):
     x = numpy.random.default_rng(1).normal(size=(5, 6))
