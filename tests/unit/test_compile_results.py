@@ -47,3 +47,19 @@ def test_kernels_side_by_side_may_all_have_nothing_to_do():
     for _ in range(3):
         for a, b in zip(compiled(x, x), function(x, x), strict=True):
             assert a.shape == b.shape
+
+
+def test_one_tensor_that_is_returned_twice_is_one():
+    def function(x):
+        y = x * 2
+        return y, {"again": y, "dense": y.contiguous()}, [y[0]]
+
+    compiled = torch.compile(function)
+    for wants in (False, True):
+        for _ in range(3):
+            x = torch.ones(3, 4, requires_grad=wants)
+            first, others, parts = compiled(x)
+            assert first is others["again"] and first is others["dense"] and first is not parts[0]
+            if wants:
+                (first + others["again"]).sum().backward()
+                assert x.grad.tolist() == [[4.0] * 4] * 3
