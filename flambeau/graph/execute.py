@@ -97,16 +97,16 @@ class Executable:
         return "finish(tensors, made)" if results else "()"
 
     def _finish(self, tensors, made):
-        """The results' tensors: views of what was made, copies of what stays."""
+        """The results' tensors: views of what was made, or of copies of what stays."""
         if len(self._made) <= 1:
             made = (made,)
         found = dict(zip(self._made, made, strict=False))
         out = []
         for o in self.program.results:
+            if o.buffer not in found and o.buffer.holder is None:
+                found[o.buffer] = self._homes[o.buffer].clone()
             if o.buffer in found:
                 out.append(_placed(found[o.buffer], o))
-            elif o.buffer.holder is None:
-                out.append(_placed(self._homes[o.buffer], o).clone())
             else:
                 home = o.buffer.holder if o.buffer.argument is None else tensors[o.buffer.argument]
                 out.append(_view(home, o))
@@ -267,7 +267,9 @@ def _stages(instructions, sources: dict[Buffer, int], fresh: list, rows) -> tupl
                 work, built = next(linked)
                 parts += work.stages(built, fresh)
                 cost += built.cost
-            each = sum(n.total / max(n.grain, 1) for n in parts) / max(len(parts), 1)
+            if not parts:  # of nothing
+                continue
+            each = sum(n.total / max(n.grain, 1) for n in parts) / len(parts)
             stages.append(runtime.tasks_stage(parts, max(1, round(1 / max(each, 1e-3)))))
         elif isinstance(i, Sums):
             made = i.work(_sources(i, sources)).stages(_lender(fresh, lent))

@@ -166,8 +166,9 @@ def _tensor_again(value, leaving: list[Any], arguments, was_there) -> Callable[[
         return lambda made, tensors: value
     if type(value) not in overrides.plain:
         raise Broken(f"the function returns a {type(value).__name__}")
-    k = len(leaving)
-    leaving.append(value)
+    k = next((k for k, tensor in enumerate(leaving) if tensor is value), len(leaving))
+    if k == len(leaving):
+        leaving.append(value)
     return lambda made, tensors: made[k]
 
 

@@ -1,4 +1,5 @@
-"""Random programs: views, writes in place, broadcasting, reductions, indices, many dtypes.
+"""Random programs: views, writes in place, broadcasting, reductions, indices, draws, many dtypes,
+nothing at all.
 
 A program is a list of instructions, each a kind and four numbers that choose among what is there;
 what does not fit is skipped, so that every list is a program, and hypothesis may shorten it.
@@ -19,15 +20,16 @@ FOLDS = ("sum", "mean", "amax", "prod", "logsumexp", "amin", "var")
 WHOLE_FOLDS = ("sum", "amax", "any", "all", "count_nonzero")
 CHAINS = ("softmax", "log_softmax", "cumsum", "cumprod", "layer_norm", "normalize")
 VIEWS = ("transpose", "narrow", "unsqueeze", "expand", "flip", "reshape", "select", "diagonal",
-         "unfold", "permute", "step")  # fmt: skip
+         "unfold", "permute", "step", "real", "imag", "conj", "detach", "nothing",
+         "squeeze")  # fmt: skip
 INPLACE = ("add_", "mul_", "relu_", "zero_", "copy_", "clamp_", "sub_", "neg_", "fill_", "lerp_")
 INDEXED = ("gather", "index_select", "take_along", "scatter_add", "index_copy", "roll", "masked")
 DTYPES = ("float32", "float64", "int64", "float16", "bool", "bfloat16", "int32", "uint8")
 KINDS = (("unary",) * 3 + ("binary",) * 4 + ("fold",) * 2 + ("chain", "cast", "matmul", "compare")
          + ("view",) * 4 + ("inplace",) * 3 + ("scalar", "where", "cat", "indexed", "whole",
-         "arg", "new", "clone"))  # fmt: skip
-SHAPES = ((3, 4), (4,), (2, 3, 4), (1, 4), (4, 3), (3, 1), (), (1,), (5, 2, 3), (33, 65))
-TYPES = ("float32",) * 5 + ("float64", "float16", "int64", "bool")
+         "arg", "new", "clone", "complex", "random", "several"))  # fmt: skip
+SHAPES = ((3, 4), (4,), (2, 3, 4), (1, 4), (4, 3), (3, 1), (), (1,), (5, 2, 3), (33, 65), (0, 4))
+TYPES = ("float32",) * 5 + ("float64", "float16", "int64", "bool", "complex64", "bfloat16", "uint8")
 LARGEST = 1 << 14  # elements
 # What every program has: short, or enough rows, and long enough, for passes by rows.
 BASES = (((3, 4), (4,), (2, 3, 4)),) * 2 + (((96, 80), (80,), (2, 48, 80)),)
@@ -51,8 +53,10 @@ def inputs(given, seed):
     made = []
     for shape, name in given:
         values = rng.standard_normal(shape)
-        if name in ("int64", "bool"):
+        if name in ("int64", "bool", "uint8"):
             values = rng.integers(0, 2 if name == "bool" else 9, shape)
+        if name == "complex64":
+            values = values + 1j * rng.standard_normal(shape)
         made.append(torch.tensor(numpy.asarray(values)).to(getattr(torch, name)))
     return made
 
@@ -63,8 +67,9 @@ def run(steps, given):
     for kind, a, b, c, d in steps:
         x, y = values[a % len(values)], values[b % len(values)]
         made = getattr(Steps, kind)(x, y, c, d, values)
-        if made is not None and made.numel() <= LARGEST and made.ndim <= 5:
-            values.append(made)
+        for one in made if isinstance(made, tuple | list) else (made,):
+            if one is not None and one.numel() <= LARGEST and one.ndim <= 5:
+                values.append(one)
     return tuple(values)
 
 
@@ -73,7 +78,8 @@ def differentiated(steps, given):
     leaves = [x.detach().clone().requires_grad_() for x in given[:3]]
     values = run(steps, [*(leaf * 1 for leaf in leaves), *given[3:]])
     tracked = [x for x in values if x.requires_grad]
-    total = sum(torch.tanh(x.float().nan_to_num(0, 1, -1) * 0.1).sum() for x in tracked)
+    parts = [torch.view_as_real(x.resolve_conj()) if x.is_complex() else x for x in tracked]
+    total = sum(torch.tanh(x.float().nan_to_num(0, 1, -1) * 0.1).sum() for x in parts)
     grads = torch.autograd.grad(total, leaves, allow_unused=True)
     return tuple(x.detach() for x in values) + tuple(g for g in grads if g is not None)
 
@@ -84,7 +90,7 @@ def real(x):
 
 def counts(x):
     """Whether it holds integers."""
-    return not real(x) and x.dtype is not torch.bool
+    return not (real(x) or x.is_complex() or x.dtype is torch.bool)
 
 
 def broadcasts(y, x):
@@ -115,7 +121,35 @@ class Steps:
         return None
 
     def compare(x, y, c, d, values):
-        return getattr(x, COMPARE[c % len(COMPARE)])(y) if broadcasts(y, x) else None
+        ordered = not (x.is_complex() or y.is_complex())
+        name = COMPARE[c % len(COMPARE)] if ordered else "ne"
+        return getattr(x, name)(y) if broadcasts(y, x) else None
+
+    def complex(x, y, c, d, values):
+        if x.is_complex():
+            if y.is_complex() and broadcasts(y, x):
+                return (x * y, x + y, x - y.conj())[d % 3]
+            return (x.abs(), x.exp(), x * 1j, x.tanh())[c % 4]
+        if x.dtype is torch.float32:
+            return torch.complex(x, x * 2) if c % 2 else x * 1j
+        return None
+
+    def random(x, y, c, d, values):
+        if not real(x):
+            return None
+        if c % 4 == 0:
+            return torch.rand_like(x)
+        return F.dropout(x, 0.3, training=bool(c % 3)) if c % 4 < 3 else torch.randn_like(x)
+
+    def several(x, y, c, d, values):
+        if not x.ndim or not x.numel() or x.is_complex():
+            return None
+        dim = d % x.ndim
+        if c % 4 == 0:
+            return x.chunk(1 + d // 8 % 3, dim)
+        if c % 4 == 1 and x.dtype is not torch.bool:
+            return tuple(x.sort(dim, stable=True))
+        return x.unbind(dim)[:4] if c % 4 == 2 else x.split(1 + d // 8 % 3, dim)[:4]
 
     def scalar(x, y, c, d, values):
         if x.dtype is torch.bool:
@@ -132,7 +166,7 @@ class Steps:
     def fold(x, y, c, d, values):
         if not x.ndim or not x.numel():
             return None
-        names = FOLDS if real(x) else WHOLE_FOLDS
+        names = FOLDS if real(x) else ("sum", "prod", "mean") if x.is_complex() else WHOLE_FOLDS
         name, dim, keep = names[c % len(names)], d % x.ndim, bool(d // 8 % 2)
         if name == "count_nonzero":
             return x.count_nonzero(dim)
@@ -141,7 +175,7 @@ class Steps:
         return getattr(x, name)(dim, keepdim=keep)
 
     def arg(x, y, c, d, values):
-        if not x.ndim or not x.numel() or x.dtype is torch.bool:
+        if not x.ndim or not x.numel() or not (real(x) or counts(x)):
             return None
         return (x.argmax if c % 2 else x.argmin)(d % x.ndim)
 
@@ -155,6 +189,8 @@ class Steps:
 
     def cast(x, y, c, d, values):
         kind = getattr(torch, DTYPES[c % len(DTYPES)])
+        if x.is_complex():
+            return x.to(torch.complex128 if c % 2 else torch.complex64)
         if real(x) and kind is not torch.bool and not kind.is_floating_point:
             x = x.nan_to_num(0, 100, 0).clamp(0, 100)  # beyond, the result is nobody's business
         return x.to(kind)
@@ -175,11 +211,15 @@ class Steps:
         name = INPLACE[c % len(INPLACE)]
         if name in ("add_", "sub_", "mul_", "copy_", "lerp_"):
             apart = y.untyped_storage().data_ptr() != x.untyped_storage().data_ptr()
-            fits = real(x) and real(y) and (name != "lerp_" or x.dtype is y.dtype)
+            fits = (real(x) and real(y)) or (x.is_complex() and not counts(y) and name != "lerp_")
+            fits = fits or (name != "lerp_" and counts(x) and counts(y))
+            fits = fits and (name != "lerp_" or x.dtype is y.dtype)
             if apart and fits and broadcasts(y, x):
                 getattr(x, name)(*((y, 0.25) if name == "lerp_" else (y,)))
         elif name == "fill_":
             x.fill_(c % 2)
+        elif x.is_complex():
+            x.neg_() if name != "zero_" else x.zero_()
         elif x.dtype is not torch.bool:
             x.clamp_(-1, 1) if name == "clamp_" and x.dtype is not torch.uint8 else (
                 None if name == "clamp_" else getattr(x, name)()
@@ -211,12 +251,20 @@ def viewed(x, name, a, b):
     n = x.ndim
     if name == "unsqueeze":
         return x.unsqueeze(a % (n + 1)) if n < 4 else x
+    if name == "detach":
+        return x.detach()
+    if name in ("real", "imag", "conj"):
+        return getattr(x, name)() if name == "conj" else getattr(x, name) if x.is_complex() else x
+    if name == "squeeze":
+        return x.squeeze()
     if not n or not x.numel():
-        return x
+        return x.transpose(a % n, b % n) if n else x
     d = a % n
     size = x.shape[d]
     if name == "transpose":
         return x.transpose(d, b % n)
+    if name == "nothing":
+        return x.narrow(d, b % size, 0)
     if name == "narrow":
         start = b % size
         return x.narrow(d, start, 1 + b // 7 % (size - start))

@@ -184,6 +184,7 @@ def run_under_flambeau(arguments, directory):
     )
 
 
+@pytest.mark.machine_code("training takes minutes without")
 def test_digits_train_under_flambeau(tmp_path):
     script = EXAMPLES / "mnist" / "train.py"
     done = run_under_flambeau([script, "--epochs", 2, "--limit", 2000], tmp_path)
@@ -197,6 +198,7 @@ def test_digits_train_under_flambeau(tmp_path):
     assert f"reloaded, it scores {accuracy[-1]:.2f}%" in done.stdout
 
 
+@pytest.mark.machine_code("training takes minutes without")
 def test_chargpt_trains_under_flambeau(tmp_path):
     script = EXAMPLES / "chargpt" / "train.py"
     arguments = [script, "--steps", 30, "--megabytes", 0.2, "--length", 20, "--sample-every", 15]
@@ -211,6 +213,7 @@ def test_chargpt_trains_under_flambeau(tmp_path):
     assert losses and losses[-1] < 4.0
 
 
+@pytest.mark.machine_code("training takes minutes without")
 def test_a_network_is_rewritten_under_flambeau(tmp_path):
     script = EXAMPLES / "rewriting" / "train.py"
     done = run_under_flambeau([script, "--draw", tmp_path], tmp_path)

@@ -60,7 +60,12 @@ def close_to(expected):
     return pytest.approx(expected, rel=1e-4, abs=1e-3)
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+LONG = pytest.mark.machine_code("L-BFGS takes minutes without")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=LONG) if n == "waves" else n for n in COMMANDS]
+)
 def test_first_losses_are_those_of_pytorch(name, tmp_path):
     found = losses(name, tmp_path, "-m", "flambeau")
     assert len(found) >= 2 and found == close_to(golden(name))

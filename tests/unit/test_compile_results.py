@@ -1,0 +1,65 @@
+"""What compiled functions return lies as what eager ones do: results that share memory, that are
+the same tensor, or that have no elements.
+"""
+
+import pytest
+
+import flambeau as torch
+
+RESULTS = {
+    "an op of the host": lambda x: (x * 2, torch.linalg.inv(x), (x * 2).t()),
+    "views": lambda x: (lambda y: (y, y[1:], y.t()))(x * 2),
+    "views beside the host": lambda x: (
+        lambda y: (y[1:], y, y.contiguous(), torch.linalg.inv(x)))(x * 2),
+    "views of what the host made": lambda x: (lambda y: (y, y.t(), y[0]))(torch.linalg.inv(x)),
+    "empty draws": lambda x: (lambda y: (y, y.view(-1), torch.rand_like(x[:0])))(x * 2),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RESULTS)
+def test_results_share_memory_alike(name):
+    function = RESULTS[name]
+    compiled = torch.compile(function)
+    for seed in range(4):
+        torch.manual_seed(seed)
+        x = torch.rand(4, 4) + torch.eye(4)
+        expected, found = function(x), compiled(x)
+        assert sharing(found) == sharing(expected)
+        for a, b in zip(found, expected, strict=True):
+            assert a.equal(b) and a.stride() == b.stride()
+            assert a.storage_offset() == b.storage_offset()
+    for result in (expected, found):  # what is written to one is seen in the others
+        result[0].fill_(7)
+    assert all(a.equal(b) for a, b in zip(found, expected, strict=True))
+
+
+def sharing(results):
+    places = [t.untyped_storage().data_ptr() for t in results if t.numel()]
+    return [places.index(place) for place in places]
+
+
+def test_kernels_side_by_side_may_all_have_nothing_to_do():
+    def function(x, y):
+        return x[:0].exp(), y[:0].log(), x[:0].sum(1), y[:0] * 2
+
+    x = torch.ones(3, 4)
+    compiled = torch.compile(function)
+    for _ in range(3):
+        for a, b in zip(compiled(x, x), function(x, x), strict=True):
+            assert a.shape == b.shape
+
+
+def test_one_tensor_that_is_returned_twice_is_one():
+    def function(x):
+        y = x * 2
+        return y, {"again": y, "dense": y.contiguous()}, [y[0]]
+
+    compiled = torch.compile(function)
+    for wants in (False, True):
+        for _ in range(3):
+            x = torch.ones(3, 4, requires_grad=wants)
+            first, others, parts = compiled(x)
+            assert first is others["again"] and first is others["dense"] and first is not parts[0]
+            if wants:
+                (first + others["again"]).sum().backward()
+                assert x.grad.tolist() == [[4.0] * 4] * 3
