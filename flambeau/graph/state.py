@@ -189,6 +189,7 @@ class Watch:
         self._roots: list[Any] = []
         self._codes: set[int] = set()
         self._parts: dict[int, tuple[int, Any]] = {}
+        self._quiet: set[int] = set()  # code of our own whose calls say nothing
         self._open: dict[str, bool] = {}
         self._made: dict[int, Any] = {}
         self._sources: dict[
@@ -208,7 +209,13 @@ class Watch:
         self._collecting = gc.isenabled()
         gc.disable()
         self._outer = sys.getprofile()
-        sys.setprofile(self._event)
+        quiet, told = self._quiet, self._event
+
+        def event(frame, event, argument):  # runs for whatever Python calls
+            if id(frame.f_code) not in quiet:
+                told(frame, event, argument)
+
+        sys.setprofile(event)
         return self
 
     def __exit__(self, *exception):
@@ -240,6 +247,8 @@ class Watch:
         known = self._parts.get(id(code))
         if known is None:
             known = self._parts[id(code)] = self._part_of(frame), code
+            if known[0] == OURS and code.co_name not in MAKING:
+                self._quiet.add(id(code))
         return known[0]
 
     def _part_of(self, frame) -> int:
