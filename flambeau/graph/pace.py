@@ -13,6 +13,7 @@ class Pace:
     def __init__(self, optimizer: Any, group: Any, first: int):
         self.optimizer, self.group, self.first = optimizer, group, first
         self.states: list[Any] = []
+        self._names: tuple[str, ...] = ()  # of what a state counts
         self._known: set[int] = set()
 
     def add(self, state: Any) -> None:
@@ -20,15 +21,25 @@ class Pace:
         if id(state) not in self._known:
             self._known.add(id(state))
             self.states.append(state)
+            self._names = tuple(_plain(state))
 
     def numbers(self) -> tuple[float, ...]:
         """The numbers of the next step, which is made with this."""
         first = self.states[0]
         made = self.optimizer._numbers(first, self.group)
-        advanced = _plain(first)
-        for state in self.states[1:] if advanced else ():
-            state.update(advanced)
+        self.spread(self.counts())
         return made
+
+    def counts(self) -> list[float]:
+        """What the states count: in all of them the same."""
+        first = self.states[0]
+        return [first[name] for name in self._names]
+
+    def spread(self, counts: list[float]) -> None:
+        """Gives all states these counts."""
+        for name, value in zip(self._names, counts, strict=True):
+            for state in self.states:
+                state[name] = value
 
 
 class Paces:
@@ -40,7 +51,7 @@ class Paces:
         self._first: dict[tuple[int, int], dict[str, Any]] = {}  # the first state of each
         self._owners: dict[int, tuple[Any, Any]] = {}  # group and parameter, by their memory
         self._stepping: Any = None
-        self._last: list[tuple[Pace, dict[str, Any]]] = []
+        self._last: list[list[float]] = []  # the counts of each pace before its latest step
 
     def start(self, capture: Any) -> None:
         """Says which capture asks."""
@@ -109,16 +120,16 @@ class Paces:
     def numbers(self) -> tuple[float, ...]:
         """The numbers of the next step of all optimizers."""
         made: tuple[float, ...] = ()
-        self._last = [(pace, _plain(pace.states[0])) for pace in self._paces.values()]
+        self._last = []
         for pace in self._paces.values():
+            self._last.append(pace.counts())
             made += pace.numbers()
         return made
 
     def take_back(self) -> None:
         """The numbers that were given last are those of the next step: it failed."""
-        for pace, state in self._last:
-            for each in pace.states:
-                each.update(state)
+        for pace, counts in zip(self._paces.values(), self._last, strict=True):
+            pace.spread(counts)
 
     def step_back(self) -> None:
         """Takes back the step that was made while capturing."""

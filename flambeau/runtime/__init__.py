@@ -42,6 +42,7 @@ _NATIVE = frozenset(
         "exchange",
         "foreign",
         "get_num_threads",
+        "given",
         "log_events",
         "needs_grad",
         "next_order",
