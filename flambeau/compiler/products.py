@@ -2,7 +2,8 @@
 
 The right operand is packed: *slivers* of a few vectors of columns, in which the vectors of one row
 of the matrix are neighbours. The left one is read where it lies, if that is along its rows, or
-packed too. A sliver and a few rows make a tile of sums that fills the registers (Goto, van de Geijn
+packed too. Small matrices whose rows are whole vectors are read where they lie, both. A sliver and
+a few rows make a tile of sums that fills the registers (Goto, van de Geijn
 2008). Where one matrix meets many others, as the weights of a recurrent layer do at every step, it
 is packed once. From the registers sums go through the cache into the *epilogue*, so that a bias or
 an activation costs no pass over memory.
@@ -52,6 +53,8 @@ PRODUCT = (
     "A_NEXT",  # from one group to the next
     "A_ROW",
     "A_COLUMN",
+    "B_ROW",  # from one row of a sliver to the next
+    "B_SLIVER",  # from one sliver to the next
     "TASK_ROWS",
     "DOWN",  # tasks along the rows
     "SLIVERS",
@@ -276,8 +279,8 @@ class _Pack(_Function):
 
 
 class _Tile(_Function):
-    """``void tileR(ptr sums, ptr b, ptr a, i64 count, i64 row, i64 column)``: the products of R
-    rows of a with a sliver of `count` rows, a tile of vectors."""
+    """``void tileR(ptr sums, ptr b, ptr a, i64 count, i64 row, i64 column, i64 next)``: the
+    products of R rows of a with a sliver of `count` rows, `next` bytes apart: a tile of vectors."""
 
     def __init__(self, form, rows):
         super().__init__(form)
@@ -291,7 +294,7 @@ class _Tile(_Function):
             right = []
             for v in range(across):
                 at = code.at(b, v * self.bytes)
-                right.append(code.value(f"load {self.vector}, ptr {at}, align {self.bytes}"))
+                right.append(code.value(f"load {self.vector}, ptr {at}, align {self.size}"))
             later = []
             for r, line in enumerate(lines):
                 at = code.at(line, offset)
@@ -300,7 +303,7 @@ class _Tile(_Function):
                 for v, vector in enumerate(right):
                     factors = (left, vector, sums[r * across + v])
                     later.append(self.lanes.intrinsic("fma", self.kind, factors))
-            return [code.at(b, across * self.bytes), code.add(offset, "%column"), *later]
+            return [code.at(b, "%next"), code.add(offset, "%column"), *later]
 
         zeros = [(self.vector, "zeroinitializer")] * (self.rows * across)
         sums = self.loop(0, "%count", 1, term, [("ptr", "%b"), ("i64", "0"), *zeros])[2:]
@@ -308,7 +311,7 @@ class _Tile(_Function):
             at = code.at("%sums", k * self.bytes)
             code.do(f"store {self.vector} {value}, ptr {at}, align {self.bytes}")
         code.do("ret void")
-        head = "(ptr %sums, ptr %b, ptr %a, i64 %count, i64 %row, i64 %column)"
+        head = "(ptr %sums, ptr %b, ptr %a, i64 %count, i64 %row, i64 %column, i64 %next)"
         return self.text(f"internal void @tile{self.rows}{head}")
 
 
@@ -343,15 +346,14 @@ class _Product(_Function):
 
     def write(self, name) -> str:
         code, form = self.code, self.form
-        m, n, k, group, following, a_row, a_column, task, down, slivers, wide, packing = (
+        m, n, k, group, following, a_row, a_column, b_row, pitch, task, down, slivers, wide, packing = (
             self.dim(PRODUCT, name) for name in PRODUCT
-        )
+        )  # fmt: skip
         packs = code.value(f"icmp ne i64 {packing}, 0")
         right = code.stack("[2 x ptr]", 8)
         packed, a = self.pointer(0), self.pointer(1)
         missing = code.value(f"icmp eq ptr {a}, null")
         count = code.value(f"select i1 {missing}, i64 0, i64 {k}")
-        pitch = code.mul(k, form.across * self.bytes)
         line = form.across * self.bytes  # of sums
         sums = code.stack(f"[{BLOCK_ROWS * line} x i8]")
         data, words = code.at("%data", 16), code.at("%dims", 8 * len(PRODUCT))
@@ -382,7 +384,7 @@ class _Product(_Function):
                         place = code.at(sums, code.mul(code.sub(row, first), line))
                         code.do(
                             f"call void {self._tile(rows)}(ptr {place}, ptr {right}, "
-                            f"ptr {source}, i64 {count}, i64 {a_row}, i64 {a_column})"
+                            f"ptr {source}, i64 {count}, i64 {a_row}, i64 {a_column}, i64 {b_row})"
                         )
 
                     self.loop(first, stop, form.rows, tile)
@@ -481,6 +483,7 @@ def multiply(
     others: Sequence[Sequence[int]],
     *,
     right: Sequence[int] | None = None,
+    direct: int = 0,
     rows_only: bool = False,
 ) -> Stage:
     """The stage for a left matrix [m, k] and packed [k, n], with `sizes` (m, n, k).
@@ -492,7 +495,8 @@ def multiply(
     rows of the result.
 
     With `right`, the strides that `pack` takes, tasks pack the slivers that they need, and the
-    right matrix is the last of the data.
+    right matrix is the last of the data. With `direct`, the step between its rows, it is not packed
+    at all: it takes the place of the packed one. Its rows are whole slivers then.
     """
     m, n, k = sizes
     count = 2 + len(others) + bool(right)
@@ -512,6 +516,8 @@ def multiply(
     tasks = -(-m // task)
     wide = slivers if rows_only else min(slivers, max(1, slivers * tasks // TASKS))
     words = [m, n, k, group, group * k * size, down * size, across * size]
+    packed = form.across * form.target.vector_bytes
+    words += [direct * size, packed] if direct else [packed, k * packed]
     words += [task, tasks, slivers, wide, _kernel(form, right[1] == 1) if right else 0]
     kernel = form.epilogue
     dtypes = [*kernel.outputs, *kernel.inputs[form.sums :]]

@@ -25,8 +25,7 @@ class Pace:
 
     def numbers(self) -> tuple[float, ...]:
         """The numbers of the next step, which is made with this."""
-        first = self.states[0]
-        made = self.optimizer._numbers(first, self.group)
+        made: tuple[float, ...] = self.optimizer._numbers(self.states[0], self.group)
         self.spread(self.counts())
         return made
 
