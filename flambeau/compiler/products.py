@@ -346,9 +346,9 @@ class _Product(_Function):
 
     def write(self, name) -> str:
         code, form = self.code, self.form
-        m, n, k, group, following, a_row, a_column, b_row, pitch, task, down, slivers, wide, packing = (
-            self.dim(PRODUCT, name) for name in PRODUCT
-        )  # fmt: skip
+        dims = [self.dim(PRODUCT, name) for name in PRODUCT]
+        m, n, k, group, following, a_row, a_column, b_row, pitch = dims[:9]
+        task, down, slivers, wide, packing = dims[9:]
         packs = code.value(f"icmp ne i64 {packing}, 0")
         right = code.stack("[2 x ptr]", 8)
         packed, a = self.pointer(0), self.pointer(1)

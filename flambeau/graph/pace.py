@@ -13,7 +13,8 @@ class Pace:
     def __init__(self, optimizer: Any, group: Any, first: int):
         self.optimizer, self.group, self.first = optimizer, group, first
         self.states: list[Any] = []
-        self._names: tuple[str, ...] = ()  # of what a state counts
+        self._names: tuple[str, ...] = ()  # of what a state counts, which is the same in all
+        self._before: dict[str, Any] = {}  # the first state before the latest step
         self._known: set[int] = set()
 
     def add(self, state: Any) -> None:
@@ -25,18 +26,19 @@ class Pace:
 
     def numbers(self) -> tuple[float, ...]:
         """The numbers of the next step, which is made with this."""
+        self._before = self.states[0].copy()
         made: tuple[float, ...] = self.optimizer._numbers(self.states[0], self.group)
-        self.spread(self.counts())
+        self._spread(self.states[0])
         return made
 
-    def counts(self) -> list[float]:
-        """What the states count: in all of them the same."""
-        first = self.states[0]
-        return [first[name] for name in self._names]
+    def take_back(self) -> None:
+        """The next step is the latest one again."""
+        self._spread(self._before)
 
-    def spread(self, counts: list[float]) -> None:
+    def _spread(self, counts: dict[str, Any]) -> None:
         """Gives all states these counts."""
-        for name, value in zip(self._names, counts, strict=True):
+        for name in self._names:
+            value = counts[name]
             for state in self.states:
                 state[name] = value
 
@@ -50,7 +52,6 @@ class Paces:
         self._first: dict[tuple[int, int], dict[str, Any]] = {}  # the first state of each
         self._owners: dict[int, tuple[Any, Any]] = {}  # group and parameter, by their memory
         self._stepping: Any = None
-        self._last: list[list[float]] = []  # the counts of each pace before its latest step
 
     def start(self, capture: Any) -> None:
         """Says which capture asks."""
@@ -119,16 +120,14 @@ class Paces:
     def numbers(self) -> tuple[float, ...]:
         """The numbers of the next step of all optimizers."""
         made: tuple[float, ...] = ()
-        self._last = []
         for pace in self._paces.values():
-            self._last.append(pace.counts())
             made += pace.numbers()
         return made
 
     def take_back(self) -> None:
         """The numbers that were given last are those of the next step: it failed."""
-        for pace, counts in zip(self._paces.values(), self._last, strict=True):
-            pace.spread(counts)
+        for pace in self._paces.values():
+            pace.take_back()
 
     def step_back(self) -> None:
         """Takes back the step that was made while capturing."""

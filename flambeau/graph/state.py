@@ -696,7 +696,7 @@ def _row(read: Read) -> tuple[int, int, int, int]:
     elif isinstance(container, SlotOf | FieldOf):
         kind, container, number = "slot", container.owner, container.offset
     elif key is LENGTH:
-        kind, number = ("entries" if isinstance(container, dict) else "elements"), read.expected
+        kind, number = "length", read.expected
     elif key is KEYS or key is ITEMS:
         kind, number = "keys", len(read.container)
     elif isinstance(container, dict):

@@ -46,6 +46,7 @@ _NATIVE = frozenset(
         "log_events",
         "needs_grad",
         "next_order",
+        "put",
         "reset_peak",
         "set_cache_limit",
         "set_num_threads",

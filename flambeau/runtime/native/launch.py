@@ -430,6 +430,7 @@ methods: table = [
     ("watch", py_watch, METH_O, 0),
     ("unchanged", py_unchanged, METH_O, 0),
     ("given", py_given, METH_FASTCALL, 0),
+    ("put", py_put, METH_FASTCALL, 0),
     (0, 0, 0, 0),
 ]
 
