@@ -103,9 +103,11 @@ class Read:
             return self.container()
         if self.key is CONTENT:
             return content(self.container)
+        if isinstance(self.container, dict):  # of any class: a look-up is to make nothing
+            return dict.get(self.container, self.key, ABSENT)
         try:
             return self.container[self.key]
-        except (KeyError, IndexError):
+        except IndexError:
             return ABSENT
 
     def same(self) -> bool:
