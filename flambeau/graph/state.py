@@ -489,7 +489,8 @@ class Watch:
         names = self._names & inside.keys()
         if isinstance(value, Module):
             names |= {"training", "_parameters", "_buffers", "_modules"}
-            names |= {name for name in inside if name.endswith("_hooks")}
+            # Those of state_dict() are read where it is called.
+            names |= {n for n in inside if n.endswith("_hooks") and "state_dict" not in n}
         return found + self._entries(inside, names)
 
     def _entries(self, inside: dict, names) -> list[Any]:
