@@ -133,8 +133,6 @@ class Recorder:
                     watch._read(group, name, value)
             for parameter in group["params"]:
                 state = optimizer.state.get(parameter)
-                if state is not None:
-                    watch._read(optimizer.state, parameter, state)
                 for name, value in (state or {}).items():
                     if isinstance(value, Tensor):
                         watch._read(state, name, value)
