@@ -5,7 +5,7 @@ PyTorch's `torch.compiler`.
 from flambeau._base import annotations, missing
 
 from . import convolution, plain, products
-from .build import Built, Plan, Stage, build, link, plan
+from .build import PIECE, Built, Plan, Stage, build, link, plan
 
 disable, is_compiling = annotations.disable, annotations.is_compiling
 is_dynamo_compiling, is_exporting = annotations.is_dynamo_compiling, annotations.is_exporting
@@ -26,4 +26,6 @@ __getattr__ = missing(
         "flambeau.graph",
     ),
 )
-__all__ = ["Built", "Plan", "Stage", "build", "convolution", "link", "plain", "plan", "products"]
+__all__ = [
+    "PIECE", "Built", "Plan", "Stage", "build", "convolution", "link", "plain", "plan", "products",
+]  # fmt: skip

@@ -2,7 +2,8 @@
 
 The right operand is packed: *slivers* of a few vectors of columns, in which the vectors of one row
 of the matrix are neighbours. The left one is read where it lies, if that is along its rows, or
-packed too. A sliver and a few rows make a tile of sums that fills the registers (Goto, van de Geijn
+packed too. Small matrices whose rows are whole vectors are read where they lie, both. A sliver and
+a few rows make a tile of sums that fills the registers (Goto, van de Geijn
 2008). Where one matrix meets many others, as the weights of a recurrent layer do at every step, it
 is packed once. From the registers sums go through the cache into the *epilogue*, so that a bias or
 an activation costs no pass over memory.
@@ -24,7 +25,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from flambeau._base import knobs
-from flambeau.ir import Pointwise, verify
+from flambeau.ir import Pointwise, load, verify
 from flambeau.runtime import jit
 from flambeau.types import DType
 
@@ -52,6 +53,8 @@ PRODUCT = (
     "A_NEXT",  # from one group to the next
     "A_ROW",
     "A_COLUMN",
+    "B_ROW",  # from one row of a sliver to the next
+    "B_SLIVER",  # from one sliver to the next
     "TASK_ROWS",
     "DOWN",  # tasks along the rows
     "SLIVERS",
@@ -89,6 +92,12 @@ class Form(NamedTuple):
     def rows(self) -> int:
         """Rows of a tile: its sums leave registers for a row of the sliver and for its factor."""
         return max(1, min(MOST_ROWS, (24 if self.target.masks else 12) // self.across))
+
+    @property
+    def plain(self) -> bool:
+        """Whether sums are the result: where slivers are whole, registers go straight to it."""
+        alone = self.epilogue.body == (load(0, self.dtype),) and self.ways == "U"
+        return alone and not self.turned and self.epilogue.outputs == self.epilogue.inputs
 
     def slivers(self, n: int) -> int:
         return -(-n // (self.lanes * self.vectors))
@@ -276,8 +285,9 @@ class _Pack(_Function):
 
 
 class _Tile(_Function):
-    """``void tileR(ptr sums, ptr b, ptr a, i64 count, i64 row, i64 column)``: the products of R
-    rows of a with a sliver of `count` rows, a tile of vectors."""
+    """``void tileR(ptr sums, i64 line, ptr b, ptr a, i64 count, i64 row, i64 column, i64 next)``:
+    the products of R rows of a with a sliver of `count` rows, `next` bytes apart. They are a tile
+    of vectors, whose rows are `line` bytes apart."""
 
     def __init__(self, form, rows):
         super().__init__(form)
@@ -291,7 +301,7 @@ class _Tile(_Function):
             right = []
             for v in range(across):
                 at = code.at(b, v * self.bytes)
-                right.append(code.value(f"load {self.vector}, ptr {at}, align {self.bytes}"))
+                right.append(code.value(f"load {self.vector}, ptr {at}, align {self.size}"))
             later = []
             for r, line in enumerate(lines):
                 at = code.at(line, offset)
@@ -300,15 +310,18 @@ class _Tile(_Function):
                 for v, vector in enumerate(right):
                     factors = (left, vector, sums[r * across + v])
                     later.append(self.lanes.intrinsic("fma", self.kind, factors))
-            return [code.at(b, across * self.bytes), code.add(offset, "%column"), *later]
+            return [code.at(b, "%next"), code.add(offset, "%column"), *later]
 
         zeros = [(self.vector, "zeroinitializer")] * (self.rows * across)
         sums = self.loop(0, "%count", 1, term, [("ptr", "%b"), ("i64", "0"), *zeros])[2:]
-        for k, value in enumerate(sums):
-            at = code.at("%sums", k * self.bytes)
-            code.do(f"store {self.vector} {value}, ptr {at}, align {self.bytes}")
+        for r in range(self.rows):
+            to = code.at("%sums", code.mul("%line", r))
+            for v, value in enumerate(sums[r * across : (r + 1) * across]):
+                at = code.at(to, v * self.bytes)
+                code.do(f"store {self.vector} {value}, ptr {at}, align {self.size}")
         code.do("ret void")
-        head = "(ptr %sums, ptr %b, ptr %a, i64 %count, i64 %row, i64 %column)"
+        places = "ptr %sums, i64 %line, ptr %b, ptr %a"
+        head = f"({places}, i64 %count, i64 %row, i64 %column, i64 %next)"
         return self.text(f"internal void @tile{self.rows}{head}")
 
 
@@ -343,19 +356,18 @@ class _Product(_Function):
 
     def write(self, name) -> str:
         code, form = self.code, self.form
-        m, n, k, group, following, a_row, a_column, task, down, slivers, wide, packing = (
-            self.dim(PRODUCT, name) for name in PRODUCT
-        )
+        dims = [self.dim(PRODUCT, name) for name in PRODUCT]
+        m, n, k, group, following, a_row, a_column, b_row, pitch = dims[:9]
+        task, down, slivers, wide, packing = dims[9:]
         packs = code.value(f"icmp ne i64 {packing}, 0")
         right = code.stack("[2 x ptr]", 8)
         packed, a = self.pointer(0), self.pointer(1)
         missing = code.value(f"icmp eq ptr {a}, null")
         count = code.value(f"select i1 {missing}, i64 0, i64 {k}")
-        pitch = code.mul(k, form.across * self.bytes)
         line = form.across * self.bytes  # of sums
         sums = code.stack(f"[{BLOCK_ROWS * line} x i8]")
-        data, words = code.at("%data", 16), code.at("%dims", 8 * len(PRODUCT))
-        turned = code.stack(f"[{BLOCK_ROWS * line} x i8]") if form.turned else sums
+        self.data, self.words = code.at("%data", 16), code.at("%dims", 8 * len(PRODUCT))
+        self.turned = code.stack(f"[{BLOCK_ROWS * line} x i8]") if form.turned else sums
 
         def run(at):
             first = self.remainder(at, down)
@@ -371,31 +383,26 @@ class _Product(_Function):
                 column = code.mul(s, form.lanes * form.vectors)
 
                 width = code.smaller(code.sub(n, column), form.lanes * form.vectors)
+                straight, result, step = self._straight(column, width, line)
 
                 def block(first):
                     stop = code.smaller(code.add(first, BLOCK_ROWS), end)
+                    target = code.at(result, code.mul(first, step))
+                    target = code.value(f"select i1 {straight}, ptr {target}, ptr {sums}")
 
                     def tile(row):
                         rows = code.smaller(code.sub(stop, row), form.rows)
                         source = code.at(a, code.mul(self.quotient(row, group), following))
                         source = code.at(source, code.mul(self.remainder(row, group), a_row))
-                        place = code.at(sums, code.mul(code.sub(row, first), line))
+                        place = code.at(target, code.mul(code.sub(row, first), step))
                         code.do(
-                            f"call void {self._tile(rows)}(ptr {place}, ptr {right}, "
-                            f"ptr {source}, i64 {count}, i64 {a_row}, i64 {a_column})"
+                            f"call void {self._tile(rows)}(ptr {place}, i64 {step}, ptr {right}, "
+                            f"ptr {source}, i64 {count}, i64 {a_row}, i64 {a_column}, i64 {b_row})"
                         )
 
                     self.loop(first, stop, form.rows, tile)
                     rows, columns = (first, code.sub(stop, first)), (column, width)
-                    if form.turned:
-                        code.do(f"call void @turn(ptr {sums}, ptr {turned})")
-                        rows, columns = columns, rows
-                    where = ", ".join(f"i64 {n}" for n in (*rows, *columns))
-                    pitch = BLOCK_ROWS * self.size if form.turned else line
-                    code.do(
-                        f"call void @finish(ptr {turned}, i64 {pitch}, ptr {data}, ptr {words}, "
-                        f"ptr %scalars, i64 0, {where})"
-                    )
+                    code.branch(straight, list, lambda: self._finish(sums, line, rows, columns), [])
 
                 self.loop(begin, end, BLOCK_ROWS, block)
 
@@ -405,6 +412,29 @@ class _Product(_Function):
         code.repeat([("i64", "%lo")], lambda at: code.less(at, "%hi"), run)
         code.do("ret i64 0")
         return self.text(f"i64 @{name}(ptr %data, ptr %dims, ptr %scalars, i64 %lo, i64 %hi)")
+
+    def _straight(self, column, width, line) -> tuple:
+        """Whether tiles of a sliver go straight to the result; where these columns of it are, and
+        the step between the rows of tiles."""
+        code, form = self.code, self.form
+        if not form.plain:
+            return "false", "null", line
+        whole = code.value(f"icmp eq i64 {width}, {form.lanes * form.vectors}")
+        offset, row = code.number(self.words, 0), code.number(self.words, 2)
+        result = code.at(self.pointer(2), code.add(offset, code.mul(column, self.size)))
+        return whole, result, code.value(f"select i1 {whole}, i64 {row}, i64 {line}")
+
+    def _finish(self, sums, line, rows, columns) -> list:
+        if self.form.turned:
+            self.code.do(f"call void @turn(ptr {sums}, ptr {self.turned})")
+            rows, columns = columns, rows
+        where = ", ".join(f"i64 {n}" for n in (*rows, *columns))
+        pitch = BLOCK_ROWS * self.size if self.form.turned else line
+        self.code.do(
+            f"call void @finish(ptr {self.turned}, i64 {pitch}, ptr {self.data}, "
+            f"ptr {self.words}, ptr %scalars, i64 0, {where})"
+        )
+        return []
 
     def _pack(self, kernel, data, first, last):
         code, count = self.code, len(self.form.ways)
@@ -481,6 +511,7 @@ def multiply(
     others: Sequence[Sequence[int]],
     *,
     right: Sequence[int] | None = None,
+    direct: int = 0,
     rows_only: bool = False,
 ) -> Stage:
     """The stage for a left matrix [m, k] and packed [k, n], with `sizes` (m, n, k).
@@ -492,7 +523,8 @@ def multiply(
     rows of the result.
 
     With `right`, the strides that `pack` takes, tasks pack the slivers that they need, and the
-    right matrix is the last of the data.
+    right matrix is the last of the data. With `direct`, the step between its rows, it is not packed
+    at all: it takes the place of the packed one. Its rows are whole slivers then.
     """
     m, n, k = sizes
     count = 2 + len(others) + bool(right)
@@ -512,6 +544,8 @@ def multiply(
     tasks = -(-m // task)
     wide = slivers if rows_only else min(slivers, max(1, slivers * tasks // TASKS))
     words = [m, n, k, group, group * k * size, down * size, across * size]
+    packed = form.across * form.target.vector_bytes
+    words += [direct * size, packed] if direct else [packed, k * packed]
     words += [task, tasks, slivers, wide, _kernel(form, right[1] == 1) if right else 0]
     kernel = form.epilogue
     dtypes = [*kernel.outputs, *kernel.inputs[form.sums :]]

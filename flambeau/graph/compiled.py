@@ -102,10 +102,9 @@ class Compiled:
             assert self._instead is not None
             return self._instead(*args, **kwargs)
         casts = None
-        if modes.state.stack or stance != "default":
-            if stance == "force_eager" or any(
-                i is not casting.interpreter for i in modes.state.stack
-            ):
+        mode = modes.state
+        if mode.stack or stance != "default":
+            if stance == "force_eager" or any(i is not casting.interpreter for i in mode.stack):
                 return self._function(*args, **kwargs)  # a capture around this one, say
             casts = casting.get_autocast_dtype("cpu"), casting.is_autocast_cache_enabled()
         tensors: list[Any] = []
@@ -113,8 +112,8 @@ class Compiled:
         defaults = modes.defaults
         try:
             named = key_of(kwargs, tensors, objects) if kwargs else None
-            given = key_of(args, tensors, objects)
-            key = modes.state.grad, defaults.dtype, defaults.device, given, named, casts
+            given = key_of(args, tensors, objects) if args else None
+            key = mode.grad, defaults.dtype, defaults.device, given, named, casts
             entry = self._entries.get(key)
         except TypeError as reason:  # an argument that has no key
             self._say(str(reason))

@@ -56,17 +56,19 @@ class Executable:
             self._settle(stretches)
         made = [o for o in program.results if o.buffer not in self._homes]
         self._made = list(dict.fromkeys(o.buffer for o in made))
-        lines, numbers = ["def run(tensors, numbers):"], self._numbers()
+        self._arguments = max(
+            (b.argument + 1 for b in self._homes if b.argument is not None), default=0
+        )
+        # Lists are unpacked, not indexed: there may be thousands of tensors.
+        lines = ["def run(tensors, numbers):"]
+        arguments = [f"*tensors[:{self._arguments}]"] * (self._arguments > 0) + self._numbers()
         scope: dict[str, Any] = {"finish": self._finish, "inf": math.inf, "nan": math.nan}
         for k, stretch in enumerate(stretches):
             last = k == len(stretches) - 1
-            scope[f"part{k}"], given = self._part(stretch, last)
-            names = []
-            for b in given:
-                if b.argument is None:
-                    scope[f"given{b.number}"] = self._homes[b]
-                names.append(f"given{b.number}" if b.argument is None else f"tensors[{b.argument}]")
-            lines.append(f"    made = part{k}({', '.join([*names, *numbers])})")
+            held = [b for b in _buffers(stretch) if b in self._homes and b.argument is None]
+            scope[f"held{k}"] = [self._homes[b] for b in held]
+            scope[f"part{k}"] = self._part(stretch, held, last)
+            lines.append(f"    made = part{k}({', '.join([f'*held{k}', *arguments])})")
         if not stretches:
             lines.append("    made = ()")
         lines.append(f"    return {self._returned(scope)}")
@@ -133,12 +135,16 @@ class Executable:
 
     # Parts.
 
-    def _part(self, stretch, last: bool):
-        """A callable on given tensors and numbers, and the buffers of these tensors."""
+    def _part(self, stretch, held: list[Buffer], last: bool):
+        """A callable on the tensors of the buffers `held`, the arguments and the numbers."""
+        sources = {b: k for k, b in enumerate(held)}
+        met = set(_buffers(stretch))
+        sources |= {
+            b: len(held) + b.argument for b in self._homes if b in met and b.argument is not None
+        }
         if isinstance(stretch[0], Host):
-            return self._host_part(stretch[0])
-        given = [b for b in dict.fromkeys(_buffers(stretch)) if b in self._homes]
-        sources = {b: k for k, b in enumerate(given)}
+            return self._host_part(stretch[0], sources)
+        given = {k: b for b, k in sources.items()}
         fresh: list[tuple[Layout | None, int]] = []
         if last:
             for b in self._made:
@@ -158,25 +164,26 @@ class Executable:
         self.scratch += sum(slots.sizes)
         stages, cost = _stages(stretch, sources, fresh, rows)
         written = {o.buffer for i in stretch for o in i.writes}
-        letters = "".join("m" if b in written else "t" for b in given)
+        letters, sizes = "", [0] * (len(held) + self._arguments + self.program.numbers)
+        for k in range(len(held) + self._arguments):
+            letters += "-" if k not in given else "m" if given[k] in written else "t"
+            if k in given:
+                sizes[k] = self._homes[given[k]].layout.itemsize
         for k in range(self.program.numbers):
             letters += "i" if isinstance(self._fixed.get(k), int) else "d"
-        sizes = [self._homes[b].layout.itemsize for b in given] + [0] * self.program.numbers
         launch = runtime.Launch(
             letters, tuple(sizes), tuple(fresh), tuple(stages), cost > RELEASE, None, _failed
         )
-        return runtime.launcher(launch), given
+        return runtime.launcher(launch)
 
-    def _host_part(self, host: Host):
-        given = list(dict.fromkeys(o.buffer for o in host.operands))
-        places = [(given.index(o.buffer), o) for o in host.operands]
-        run, count = host.run, len(given)
+    def _host_part(self, host: Host, sources: dict[Buffer, int]):
+        places, run = [(sources[o.buffer], o) for o in host.operands], host.run
 
         def part(*tensors):
             run(*[_placed(tensors[k], o) for k, o in places])
             return ()
 
-        return (lambda *args: part(*args[:count])), given
+        return part
 
 
 def _one_by_one(run):
@@ -262,15 +269,15 @@ def _stages(instructions, sources: dict[Buffer, int], fresh: list, rows) -> tupl
             stages += work.stages(built, fresh)
             cost += built.cost
         elif isinstance(i, Together):
-            parts = []
+            parts, each = [], 0.0
             for _ in i.loops:
                 work, built = next(linked)
                 parts += work.stages(built, fresh)
-                cost += built.cost
-            if not parts:  # of nothing
-                continue
-            each = sum(n.total / max(n.grain, 1) for n in parts) / len(parts)
-            stages.append(runtime.tasks_stage(parts, max(1, round(1 / max(each, 1e-3)))))
+                each += built.cost / len(i.loops)
+            cost += each * len(i.loops)
+            if parts:  # else all are empty
+                grain = max(1, round(compiler.PIECE / max(each, 1)))
+                stages.append(runtime.tasks_stage(parts, grain))
         elif isinstance(i, Sums):
             made = i.work(_sources(i, sources)).stages(_lender(fresh, lent))
             stages += made

@@ -13,6 +13,8 @@ class Pace:
     def __init__(self, optimizer: Any, group: Any, first: int):
         self.optimizer, self.group, self.first = optimizer, group, first
         self.states: list[Any] = []
+        self._names: tuple[str, ...] = ()  # of what a state counts, which is the same in all
+        self._before: dict[str, Any] = {}  # the first state before the latest step
         self._known: set[int] = set()
 
     def add(self, state: Any) -> None:
@@ -20,15 +22,25 @@ class Pace:
         if id(state) not in self._known:
             self._known.add(id(state))
             self.states.append(state)
+            self._names = tuple(_plain(state))
 
     def numbers(self) -> tuple[float, ...]:
         """The numbers of the next step, which is made with this."""
-        first = self.states[0]
-        made = self.optimizer._numbers(first, self.group)
-        advanced = _plain(first)
-        for state in self.states[1:] if advanced else ():
-            state.update(advanced)
+        self._before = self.states[0].copy()
+        made: tuple[float, ...] = self.optimizer._numbers(self.states[0], self.group)
+        self._spread(self.states[0])
         return made
+
+    def take_back(self) -> None:
+        """The next step is the latest one again."""
+        self._spread(self._before)
+
+    def _spread(self, counts: dict[str, Any]) -> None:
+        """Gives all states these counts."""
+        for name in self._names:
+            value = counts[name]
+            for state in self.states:
+                state[name] = value
 
 
 class Paces:
@@ -40,7 +52,6 @@ class Paces:
         self._first: dict[tuple[int, int], dict[str, Any]] = {}  # the first state of each
         self._owners: dict[int, tuple[Any, Any]] = {}  # group and parameter, by their memory
         self._stepping: Any = None
-        self._last: list[tuple[Pace, dict[str, Any]]] = []
 
     def start(self, capture: Any) -> None:
         """Says which capture asks."""
@@ -109,16 +120,14 @@ class Paces:
     def numbers(self) -> tuple[float, ...]:
         """The numbers of the next step of all optimizers."""
         made: tuple[float, ...] = ()
-        self._last = [(pace, _plain(pace.states[0])) for pace in self._paces.values()]
         for pace in self._paces.values():
             made += pace.numbers()
         return made
 
     def take_back(self) -> None:
         """The numbers that were given last are those of the next step: it failed."""
-        for pace, state in self._last:
-            for each in pace.states:
-                each.update(state)
+        for pace in self._paces.values():
+            pace.take_back()
 
     def step_back(self) -> None:
         """Takes back the step that was made while capturing."""

@@ -86,6 +86,8 @@ class Recorder:
         leaving: list[Any] = []
         rebuild = rebuilding(result, leaving, self._tensors, watch.was_there)
         grads = Grads(capture, watch, self._tensors)
+        if len({id(g) for _, g in grads.given}) < len(grads.given):
+            raise NotYet("two tensors have one gradient")
         tensors = [*self._tensors, *(t._grad if g is None else g for t, g in grads.given)]
         self._name_arguments(tensors)
         for node in nodes_behind([t._node for t in leaving] if watch.went_back else ()):

@@ -103,9 +103,11 @@ class Read:
             return self.container()
         if self.key is CONTENT:
             return content(self.container)
+        if isinstance(self.container, dict):  # of any class: a look-up is to make nothing
+            return dict.get(self.container, self.key, ABSENT)
         try:
             return self.container[self.key]
-        except (KeyError, IndexError):
+        except IndexError:
             return ABSENT
 
     def same(self) -> bool:
@@ -496,7 +498,8 @@ class Watch:
         names = self._names & inside.keys()
         if isinstance(value, Module):
             names |= {"training", "_parameters", "_buffers", "_modules"}
-            names |= {name for name in inside if name.endswith("_hooks")}
+            # Those of state_dict() are read where it is called.
+            names |= {n for n in inside if n.endswith("_hooks") and "state_dict" not in n}
         return found + self._entries(inside, names)
 
     def _entries(self, inside: dict, names) -> list[Any]:
@@ -705,7 +708,7 @@ def _row(read: Read) -> tuple[int, int, int, int]:
     elif isinstance(container, SlotOf | FieldOf):
         kind, container, number = "slot", container.owner, container.offset
     elif key is LENGTH:
-        kind, number = ("entries" if isinstance(container, dict) else "elements"), read.expected
+        kind, number = "length", read.expected
     elif key is KEYS or key is ITEMS:
         kind, number = "keys", len(read.container)
     elif isinstance(container, dict):

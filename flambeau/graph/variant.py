@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import collections
+import struct
 from collections.abc import Callable
 from typing import Any
 
+from flambeau import runtime
 from flambeau.ops import overrides
 from flambeau.tensor import Tensor
 
@@ -51,7 +53,10 @@ class Grads:
             if buffer is None or buffer.holder is not None:
                 raise Broken("a gradient is no tensor of the function's own")
             self.made.append((tensor, now))
-        self.layouts = [(t, g.layout, g._node is not None) for t, g in self.given]
+        # The table that native code reads (`runtime/native/guard.py`), and what it points to.
+        self._expected = [(t, g.layout) for t, g in self.given]
+        rows = [(_address(t), id(g.layout), int(g._node is not None)) for t, g in self.given]
+        self._table = b"".join(struct.pack("3q", *row) for row in rows)
 
     def release(self) -> None:
         """Lets go of the run's gradients."""
@@ -66,20 +71,15 @@ class Grads:
         return True
 
     def present(self, tensors: list[Any]) -> list[Any]:
-        """The arguments, and the gradients that are given. Raises Unfit where they are others."""
-        if not self.layouts:
+        """The arguments, and the gradients that are given. Raises Unfit where they are others, or
+        share memory with what comes before.
+        """
+        if not self._table:
             return tensors
-        all_of = list(tensors)
-        for tensor, layout, wanted in self.layouts:
-            now = tensor._grad
-            if now is None or now.layout is not layout or (now._node is not None) is not wanted:
-                raise Unfit
-            all_of.append(now)
-        if len({id(t._storage) for t in all_of}) < len({id(t._storage) for t in tensors}) + len(
-            self.layouts
-        ):
-            raise Unfit  # some of them are the same memory
-        return all_of
+        present = list(tensors)
+        if not runtime.given(present, self._table):
+            raise Unfit
+        return present
 
 
 class Unfit(Exception):
@@ -93,8 +93,10 @@ class Variant:
         self._program, self._fixed, self._pair, self.guard = program, fixed, pair, guard
         self.executables: list[Executable] = []
         self._rebuild, self._count, self._grads, self._paces = rebuild, count, grads, paces
-        self._parameters = [t for t, _ in grads.made]
-        self._dropped = [*self._parameters, *grads.gone]
+        made = [t for t, _ in grads.made]
+        self._reached = made, grads.gone  # kept alive for the addresses
+        self._made = struct.pack(f"{len(made)}q", *map(_address, made))
+        self._dropped = self._made + struct.pack(f"{len(grads.gone)}q", *map(_address, grads.gone))
         self._held = held  # memory that the function reaches otherwise than by its arguments
 
     def build(self) -> None:
@@ -113,17 +115,19 @@ class Variant:
                 raise Unfit
         tensors = self._grads.present(tensors)
         numbers = self._paces.numbers()
-        for tensor in self._dropped:  # their memory is free for the new ones
-            tensor._grad = None
+        runtime.put(self._dropped, None, 0)  # their memory is free for the new ones
         try:
             made = self._run(tensors, numbers)
         except KernelFailed:
             self._paces.take_back()
             raise
-        count = self._count
-        for tensor, grad in zip(self._parameters, made[count:], strict=True):
-            tensor._grad = grad
+        runtime.put(self._made, made, self._count)
         return self._rebuild(made, tensors)
+
+
+def _address(tensor) -> int:
+    """Where the slot is that a tensor's gradient is in."""
+    return id(tensor) + SlotOf(tensor, GRAD).offset
 
 
 def rebuilding(value, leaving: list[Any], arguments, was_there) -> Callable[[Any, Any], Any]:

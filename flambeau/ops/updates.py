@@ -85,7 +85,6 @@ def _adam(
     weight_decay,
     shrink,
     step_size,
-    correction,
     eps,
 ):
     grad = grad + self * weight_decay
@@ -94,19 +93,15 @@ def _adam(
     results = {"exp_avg": average, "exp_avg_sq": square}
     if max_exp_avg_sq is not None:
         square = results["max_exp_avg_sq"] = ir.maximum(max_exp_avg_sq, square)
-    return results | {
-        "self": self * shrink - average / (ir.sqrt(square) / correction + eps) * step_size
-    }
+    return results | {"self": self * shrink - average / (ir.sqrt(square) + eps) * step_size}
 
 
 fused_adam_ = Update(
     "aten::_adam_(Tensor self, Tensor grad, Tensor exp_avg, Tensor exp_avg_sq, Tensor? "
     "max_exp_avg_sq, Scalar beta1, "
-    "Scalar beta2, Scalar weight_decay, Scalar shrink, Scalar step_size, Scalar correction, Scalar "
-    "eps) -> Tensor",
-    """One step of Adam (Kingma & Ba, 2014): `shrink` multiplies the parameter first, `step_size` is
-    lr / (1 - beta1^t),
-    `correction` is sqrt(1 - beta2^t).""",
+    "Scalar beta2, Scalar weight_decay, Scalar shrink, Scalar step_size, Scalar eps) -> Tensor",
+    """One step of Adam (Kingma & Ba, 2014), in the order of the end of its section 2: `step_size`
+    and `eps` hold the corrections of both averages. `shrink` multiplies the parameter first.""",
     ("self", "exp_avg", "exp_avg_sq", "max_exp_avg_sq"),
     _adam,
 )

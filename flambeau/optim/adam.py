@@ -94,14 +94,14 @@ class Adam(PerParameter):
         decay = group["weight_decay"]
         decoupled = group["decoupled_weight_decay"]
         step = state["step"] = state["step"] + 1
+        correction = sqrt(1 - beta2**step)
         return (
             beta1,
             beta2,
             0.0 if decoupled else decay,
             1 - lr * decay if decoupled else 1.0,
-            lr / (1 - beta1**step),
-            sqrt(1 - beta2**step),
-            group["eps"],
+            lr * correction / (1 - beta1**step),
+            group["eps"] * correction,
         )
 
 

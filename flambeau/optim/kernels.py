@@ -81,18 +81,18 @@ def adam_(
     weight_decay: float,
     shrink: float,
     step_size: float,
-    correction: float,
     eps: float,
 ) -> None:
     """One step of Adam.
 
     `weight_decay` adds to the gradient, `shrink` multiplies the parameter first (decoupled decay);
-    `step_size` is lr / (1 - beta1^t), `correction` is sqrt(1 - beta2^t).
+    `step_size` is lr c / (1 - beta1^t) and `eps` is c times Adam's, where c is sqrt(1 - beta2^t):
+    so no element is divided by c.
     """
     if _fits(parameter, gradient):
         _fused("_adam_")(
             parameter, gradient, average, square, maximum,
-            beta1, beta2, weight_decay, shrink, step_size, correction, eps,
+            beta1, beta2, weight_decay, shrink, step_size, eps,
         )  # fmt: skip
         return
     if weight_decay != 0:
@@ -103,8 +103,7 @@ def adam_(
     square.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
     if maximum is not None:
         square = maximum.copy_(maximum.clone().maximum(square))
-    denominator = square.sqrt() / correction + eps
-    parameter.sub_(average / denominator * step_size)
+    parameter.sub_(average / (square.sqrt() + eps) * step_size)
 
 
 def number(value: Any) -> Any:

@@ -625,3 +625,24 @@ def test_what_a_capture_computed_is_given_back():
     compiled = None
     gc.collect()
     assert before - runtime.memory().allocated < a.nbytes
+
+
+def test_what_an_optimizer_is_given_may_change():
+    """Its state is replaced, and two parameters have one gradient for a while."""
+    results = []
+    for compiled in (False, True):
+        torch.manual_seed(0)
+        a, b = (torch.nn.Parameter(torch.randn(3)) for _ in range(2))
+        optimizer = torch.optim.Adam([a, b], lr=0.1)
+        step = torch.compile(optimizer.step) if compiled else optimizer.step
+        values = []
+        for k in range(12):
+            a.grad = torch.full((3,), float(k + 1))
+            b.grad = a.grad if k in (4, 5, 9) else torch.ones(3)
+            if k == 7:
+                zeros, ones = torch.zeros(3), torch.ones(3)
+                optimizer.state[a] = {"step": 1.0, "exp_avg": zeros, "exp_avg_sq": ones}
+            step()
+            values.append((a.tolist(), b.tolist(), optimizer.state[a]["step"]))
+        results.append(values)
+    assert results[0] == results[1]

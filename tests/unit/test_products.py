@@ -162,3 +162,25 @@ def test_gradients_of_weights_are_deep_sums_over_rows(m, k, n):
     np.testing.assert_allclose(product, a.T.astype("f8") @ b, rtol=1e-4, atol=1e-3)
     plain = torch.tensor(a.T.copy()) @ torch.tensor(b)
     np.testing.assert_array_equal(product, plain.numpy())
+
+
+@pytest.mark.parametrize("name", ["float32", "float64"])
+@pytest.mark.parametrize("m,k,n", [(8, 8, 16), (32, 64, 64), (33, 31, 48), (17, 100, 160)])
+@pytest.mark.parametrize("turned", [False, True])
+def test_small_matrices_that_lie_in_others(turned, m, k, n, name):
+    """They are read where they lie, which is no multiple of a vector, and nothing beside them."""
+    rng, dtype = np.random.default_rng(3), getattr(torch, name)
+    a = rng.standard_normal((k, m) if turned else (m, k)).astype(name)
+    b = rng.standard_normal((k, n)).astype(name)
+    around = [torch.full((rows + 2, columns + 3), float("nan"), dtype=dtype)
+              for rows, columns in (a.shape, b.shape)]  # fmt: skip
+    left, right = (x[1:-1, 1:-2] for x in around)
+    left.copy_(torch.from_numpy(a))
+    right.copy_(torch.from_numpy(b))
+    left, a = (left.T, a.T) if turned else (left, a)
+    product = left @ right
+    np.testing.assert_allclose(product.numpy(), a.astype("f8") @ b, **tolerance(name))
+    compiled = torch.compile(lambda x, y: torch.relu(x @ y) * 2)
+    for _ in range(3):
+        made = compiled(left, right)
+    assert torch.equal(made, torch.relu(product) * 2)

@@ -17,7 +17,7 @@ X = ir.load(0, FLOAT)
 
 def captured():
     """A program of kernels, rows and a product, and what it is captured from."""
-    x, w = torch.randn(64, 8), torch.randn(8, 64)
+    x, w = torch.randn(64, 7), torch.randn(7, 64)
 
     def function():
         return torch.softmax((x @ w).relu(), 1), x.t().sum(0) + 1

@@ -20,6 +20,7 @@ LEAST, MOST_DEPTH, ENOUGH, ENOUGH_WEIGHTS = 8, 4096, 1 << 19, 1 << 9
 DEEP = 1024  # terms from which the smaller one of two matrices that both lie turned is the left one
 FEW = 256  # rows, up to which packing them instead of the weights pays
 ENOUGH_EACH, MOST_EACH = 1 << 12, 1 << 21  # multiplications of a matrix of a batch
+LINE, NEAR = 1 << 10, 1 << 16  # bytes of rows, of matrices, that are read well where they lie
 MANY = 6  # slivers that are enough tasks, without cutting the rows too
 
 
@@ -100,7 +101,23 @@ def packs(a: Layout, b: Layout) -> bool:
         and not (a.neg or b.neg)
         and min(m, n, k) >= LEAST
         and k <= MOST_DEPTH
-        and (m * n * k >= ENOUGH or (layer and n * k >= ENOUGH_WEIGHTS))
+        and (m * n * k >= ENOUGH or (layer and n * k >= ENOUGH_WEIGHTS) or _is_near(a, b))
+    )
+
+
+def _is_near(a: Layout, b: Layout) -> bool:
+    """Whether both matrices are read where they lie: small ones, the rows of the right one whole
+    vectors."""
+    (m, k), n, size = a.shape, b.shape[1], a.dtype.itemsize
+    return (
+        knobs.backend != "interpret"
+        and m * n * k < ENOUGH
+        and b.strides[1] == 1
+        and n % products.lanes(a.dtype) == 0
+        and b.strides[0] * size <= LINE
+        and min(a.strides) == 1
+        and max(a.strides) * size <= LINE
+        and max(m, n) * k * size <= NEAR
     )
 
 
@@ -123,7 +140,8 @@ class Multiply(NamedTuple):
         a, b = self.operands[count : count + 2]
         (m, k), n = a.shape, b.shape[1]
         others = (*self.operands[:count], *self.operands[count + 2 :])
-        ways, turned = "".join(map(_way, others)), _turned(a, b)
+        near = _is_near(a, b)
+        ways, turned = "".join(map(_way, others)), not near and _turned(a, b)
         left, right = count, count + 1
         if turned:
             (m, n), (a, b), (left, right) = (n, m), (_transposed(b), _transposed(a)), (right, left)
@@ -141,14 +159,18 @@ class Multiply(NamedTuple):
                 runtime.Stage(stage.address, data, stage.dims, stage.total, stage.grain, starts)
             )
 
+        rest = [*range(count), *range(count + 2, len(self.operands))]
+        steps, lies, sizes = [(0, *y.strides) for y in others], (*b.strides, 0), (m, n, k)
         strides: tuple[int, ...] | None = a.strides
+        if near:
+            whole = products.multiply(form, sizes, strides, steps, direct=b.strides[0])
+            add(whole, (right, left, *rest))
+            return made
         packed = room(form.packed_bytes(k, n))
         if a.strides[1] != 1:
             matrix, strides = room(form.left().packed_bytes(k, m)), None
             add(products.pack(form.left(), k, m, (*a.strides[::-1], 0)), (matrix, left))
             left = matrix
-        rest = [*range(count), *range(count + 2, len(self.operands))]
-        steps, lies, sizes = [(0, *y.strides) for y in others], (*b.strides, 0), (m, n, k)
         if form.slivers(n) >= MANY or m <= products.TASK_ROWS:
             whole = products.multiply(form, sizes, strides, steps, right=lies)
             add(whole, (packed, left, *rest, right))
