@@ -34,7 +34,7 @@ def test_programs_loops_memory_and_breaks_are_shown():
     assert made.show() == made.show("programs")
     assert made.show().startswith("program of") and "float32[48, 80]" in made.show()
     loops = made.show("loops")
-    assert "reduce sum" in loops and "    element: cast(%0, float64)\n" in loops
+    assert "reduce sum" in loops and "element: cast(add(%0, 1.0:float32), float64)\n" in loops
     assert "add(mul(" in loops and "return" in loops
     memory = made.show("memory")
     assert "peak" in memory and "block 0" in memory and made.show("breaks") == ""
