@@ -45,9 +45,9 @@ def sym_ite(b, t, f):
     return t if b else f
 
 
-def sym_sum(args):
-    """The sum of the numbers."""
-    return sum(args)
+def sym_sum(*args):
+    """The sum of the numbers: of one sequence of them, or each an argument."""
+    return sum(args[0] if len(args) == 1 else args)
 
 
 def sym_sqrt(a):

@@ -238,7 +238,7 @@ def test_dtypes_without_tensors_can_be_compared_with():
 def test_sizes_are_numbers():
     assert not isinstance(torch.ones(2).shape[0], torch.SymInt)
     assert torch.sym_max(2, 3.5) == 3.5 and torch.sym_min(2, 3) == 2 and torch.sym_int(2.7) == 2
-    assert torch.sym_not(True) is False and torch.sym_sum([1, 2]) == 3
+    assert torch.sym_not(True) is False and torch.sym_sum([1, 2]) == torch.sym_sum(1, 2) == 3
     torch.set_num_interop_threads(2)
     assert torch.get_num_interop_threads() == 2 and not torch.set_flush_denormal(True)
     assert torch.ones(1).is_nonzero()
