@@ -1,8 +1,7 @@
 """flambeau: deep learning with PyTorch's API, in Python, compiled by LLVM while it runs.
 
 ``import flambeau as torch`` is the one-line switch. The names are PyTorch's; ops are listed by
-their declarations and
-appear here on first use.
+their declarations and appear here on first use.
 """
 
 import math as _math

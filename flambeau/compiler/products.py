@@ -3,10 +3,10 @@
 The right operand is packed: *slivers* of a few vectors of columns, in which the vectors of one row
 of the matrix are neighbours. The left one is read where it lies, if that is along its rows, or
 packed too. Small matrices whose rows are whole vectors are read where they lie, both. A sliver and
-a few rows make a tile of sums that fills the registers (Goto, van de Geijn
-2008). Where one matrix meets many others, as the weights of a recurrent layer do at every step, it
-is packed once. From the registers sums go through the cache into the *epilogue*, so that a bias or
-an activation costs no pass over memory.
+a few rows make a tile of sums that fills the registers (Goto, van de Geijn 2008). Where one matrix
+meets many others, as the weights of a recurrent layer do at every step, it is packed once. From the
+registers sums go through the cache into the *epilogue*, so that a bias or an activation costs no
+pass over memory.
 
 A *form* says what code is made for. The epilogue is a pointwise kernel whose first inputs are
 sums: with several, their right matrices are packed together (the gates of a cell), and all sums of

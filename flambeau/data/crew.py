@@ -34,8 +34,7 @@ def context_of(name_or_context):
     if not isinstance(name_or_context, multiprocessing.context.BaseContext):
         raise TypeError(
             "multiprocessing_context option should be a valid context object or a string "
-            "specifying "
-            f"the start method, but got multiprocessing_context={name_or_context}"
+            f"specifying the start method, but got multiprocessing_context={name_or_context}"
         )
     return name_or_context
 

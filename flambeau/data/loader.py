@@ -211,12 +211,10 @@ def _warn_of_many(num_workers):
     if num_workers > (cores or 1):
         warnings.warn(
             f"This DataLoader will create {num_workers} worker processes in total. Our suggested "
-            f"max "
-            f"number of worker in current system is {cores}, which is smaller than what this "
+            f"max number of worker in current system is {cores}, which is smaller than what this "
             "DataLoader is going to create. Please be aware that excessive worker creation might "
-            "get "
-            "DataLoader running slow or even freeze, lower the worker number to avoid potential "
-            "slowness/freeze if necessary.",
+            "get DataLoader running slow or even freeze, lower the worker number to avoid "
+            "potential slowness/freeze if necessary.",
             stacklevel=3,
         )
 
@@ -261,8 +259,7 @@ class Iterator:
         if self._plan.num_workers:
             text += (
                 "For multiprocessing data-loading, this could be caused by not properly "
-                "configuring "
-                "the IterableDataset replica at each worker."
+                "configuring the IterableDataset replica at each worker."
             )
         warnings.warn(text, stacklevel=3)
 

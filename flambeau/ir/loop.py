@@ -1,10 +1,9 @@
 """Scalar expressions and the kernels made of them.
 
 An `Expr` is a value of one lane: a hash-consed node over the real-valued primitives listed in
-`PRIMITIVES`, so that
-equal expressions are the same object. Half types occur only as types of operands: they are cast on
-load and on store.
-A complex value is a `Pair` of real ones. A kernel is a body of expressions and how it is repeated:
+`PRIMITIVES`, so that equal expressions are the same object. Half types occur only as types of
+operands: they are cast on load and on store. A complex value is a `Pair` of real ones. A kernel is
+a body of expressions and how it is repeated:
 
 * `Pointwise`: outputs[i] = body[i](loads, params) for each point
 * `Reduce`: a monoid with tuple state, folded over some axes
@@ -51,11 +50,9 @@ from flambeau.types import DType, by_name
 )
 
 # What every primitive means. Integers wrap; `div` and `rem` on integers truncate, and a zero
-# divisor gives 0 (whoever
-# must raise says so with `Pointwise.check`). Comparisons give bool, false on nan but for `ne`.
-# `min`/`max` take nan
-# from either side. `shr` is arithmetic on signed types; a shift count outside the width gives 0 (or
-# the sign).
+# divisor gives 0 (whoever must raise says so with `Pointwise.check`). Comparisons give bool, false
+# on nan but for `ne`. `min`/`max` take nan from either side. `shr` is arithmetic on signed types; a
+# shift count outside the width gives 0 (or the sign).
 PRIMITIVES = {
     "load": "operand `value` at this point (`part` re or im of a complex operand)",
     "param": "run-time scalar number `value`",
@@ -411,8 +408,7 @@ class Kernel:
     """What all kernels have: the types of tensor operands, of run-time scalar slots, of outputs.
 
     `inputs` and `outputs` may be of any dtype; loads of half types have that dtype and must be cast
-    before use, and an
-    output expression is cast to its output's dtype on store.
+    before use, and an output expression is cast to its output's dtype on store.
     """
 
     __slots__ = ("_expressions", "_key", "check", "inputs", "name", "outputs", "places")
@@ -506,11 +502,9 @@ class Reduce(Kernel):
     finish(state).
 
     `init`: constants. `element`: expressions over loads, params, `position`. `combine`: expressions
-    over `state` and
-    `other` leaves, associative and commutative up to rounding. `finish`: expressions over `state`,
-    `count`, params.
-    All of `init`, `element`, `combine` have equal length and types; complex state is written as two
-    components.
+    over `state` and `other` leaves, associative and commutative up to rounding. `finish`:
+    expressions over `state`, `count`, params. All of `init`, `element`, `combine` have equal length
+    and types; complex state is written as two components.
     """
 
     __slots__ = ("combine", "element", "finish", "init")

@@ -5,10 +5,10 @@ Arguments are float32 or float64 expressions (half types are cast first), or a `
 number where a function is analytic; arithmetic takes integers too. Second arguments may be numbers.
 Nothing looks anything up: arguments are reduced, a polynomial or a rational function is evaluated,
 and special cases are selected, so that all lanes of a vector do the same. Recurrences and series
-are loops that run until the last lane is done. Errors are below 1.5
-units in the last place for most functions, below 4 (float32) and 2.1 (float64) for all, away from
-zeros of lgamma and digamma left of 0; complex results are good to a few units of the larger part.
-Coefficients are made by tools/minimax.py.
+are loops that run until the last lane is done. Errors are below 1.5 units in the last place for
+most functions, below 4 (float32) and 2.1 (float64) for all, away from zeros of lgamma and digamma
+left of 0; complex results are good to a few units of the larger part. Coefficients are made by
+tools/minimax.py.
 """
 
 import builtins

@@ -207,8 +207,7 @@ neg = pointwise(
     scalar=lambda self: -self,
     check=no_bool(
         "Negation, the `-` operator, on a bool tensor is not supported. If you are trying to "
-        "invert a mask, use the "
-        "`~` or `logical_not()` operator instead."
+        "invert a mask, use the `~` or `logical_not()` operator instead."
     ),
     grad=dict(self=lambda grad: -grad),
 )
@@ -292,8 +291,7 @@ def _no_integer_division(common):
     if common.kind not in "fc":
         raise RuntimeError(
             "Integer division with addcdiv is no longer supported, and in a future  release "
-            "addcdiv will perform a true "
-            "division of tensor1 and tensor2."
+            "addcdiv will perform a true division of tensor1 and tensor2."
         )
 
 

@@ -186,9 +186,8 @@ def _fits_tiles(query, key, value):
 
 @composite(
     "nn::scaled_dot_product_attention(Tensor query, Tensor key, Tensor value, Tensor? "
-    "attn_mask=None, "
-    "float dropout_p=0.0, bool is_causal=False, *, float? scale=None, bool enable_gqa=False) -> "
-    "Tensor",
+    "attn_mask=None, float dropout_p=0.0, bool is_causal=False, *, float? scale=None, bool "
+    "enable_gqa=False) -> Tensor",
     rounds_once=True,
 )
 def scaled_dot_product_attention(
@@ -198,9 +197,8 @@ def scaled_dot_product_attention(
     default.
 
     query [..., L, E], key [..., S, E], value [..., S, V]; a bool mask keeps where it is true. Rows
-    with nothing to
-    attend to give zeros. With `enable_gqa` each head of key and value serves several heads of
-    query.
+    with nothing to attend to give zeros. With `enable_gqa` each head of key and value serves
+    several heads of query.
     """
     if attn_mask is not None and is_causal:
         raise RuntimeError(

@@ -161,8 +161,8 @@ def _check_bag(weight, indices, offsets, padding_idx):
         if t.layout.dtype.name not in ("int64", "int32"):
             raise RuntimeError(
                 f"Expected tensor for argument #1 '{name}' to have one of the following scalar "
-                "types: Long, Int; but "
-                f"got torch.{t.dtype.name} instead (while checking arguments for embedding_bag)"
+                f"types: Long, Int; but got torch.{t.dtype.name} instead (while checking arguments "
+                "for embedding_bag)"
             )
     rows = weight.layout.shape[0]
     if padding_idx is None or 0 <= padding_idx < rows:
@@ -177,10 +177,8 @@ def _check_bag(weight, indices, offsets, padding_idx):
 
 @fixed(
     "aten::embedding_bag(Tensor weight, Tensor indices, Tensor offsets, bool "
-    "scale_grad_by_freq=False, int mode=0, "
-    "bool sparse=False, Tensor? per_sample_weights=None, bool include_last_offset=False, int? "
-    "padding_idx=None)"
-    " -> (Tensor, Tensor, Tensor, Tensor)",
+    "scale_grad_by_freq=False, int mode=0, bool sparse=False, Tensor? per_sample_weights=None, "
+    "bool include_last_offset=False, int? padding_idx=None) -> (Tensor, Tensor, Tensor, Tensor)",
     method=False,
     rounds_once=True,
 )
@@ -199,9 +197,8 @@ def embedding_bag(
     D].
 
     Mode 0 is the sum (of rows times `per_sample_weights`), 1 the mean, 2 the maximum; entries equal
-    to `padding_idx`
-    do not count. Further results: the bag of each entry, the sizes of the bags, and which rows held
-    the maxima.
+    to `padding_idx` do not count. Further results: the bag of each entry, the sizes of the bags,
+    and which rows held the maxima.
     """
     padding_idx = _check_bag(weight, indices, offsets, padding_idx)
     bags = offsets.layout.numel - include_last_offset

@@ -111,8 +111,7 @@ class _Batches(Product):
         if a.shape[0] != b.shape[0] or a.shape[2] != b.shape[1]:
             raise RuntimeError(
                 f"Expected size for first two dimensions of batch2 tensor to be: [{a.shape[0]}, "
-                f"{a.shape[2]}] but got: "
-                f"[{b.shape[0]}, {b.shape[1]}]."
+                f"{a.shape[2]}] but got: [{b.shape[0]}, {b.shape[1]}]."
             )
 
 
@@ -205,9 +204,8 @@ def dot(self, tensor):
     if self.layout.shape != tensor.layout.shape:
         raise RuntimeError(
             f"inconsistent tensor size, expected tensor [{self.shape[0]}] and src "
-            f"[{tensor.shape[0]}] to have the "
-            f"same number of elements, but got {self.shape[0]} and {tensor.shape[0]} elements "
-            "respectively"
+            f"[{tensor.shape[0]}] to have the same number of elements, but got {self.shape[0]} and "
+            f"{tensor.shape[0]} elements respectively"
         )
     if self.layout.dtype.kind == "f":
         return real_dot(self, tensor)
@@ -261,8 +259,7 @@ def _batched(self, other):
     if a[-1] != b[-2]:
         raise RuntimeError(
             f"Expected size for first two dimensions of batch2 tensor to be: [{math.prod(b[:-2])}, "
-            f"{a[-1]}] but got: "
-            f"[{math.prod(b[:-2])}, {b[-2]}]."
+            f"{a[-1]}] but got: [{math.prod(b[:-2])}, {b[-2]}]."
         )
     from_both = expand_batches(a[:-2], b[:-2])
     count = math.prod(from_both)

@@ -130,9 +130,8 @@ class Geometry:
             reach = [(k - 1) * d + 1 for k, d in zip(self.kernel, dilation, strict=True)]
             raise RuntimeError(
                 f"Calculated padded input size per channel: ({' x '.join(map(str, self.padded))}). "
-                "Kernel size: "
-                f"({' x '.join(map(str, reach))}). Kernel size can't be greater than actual input "
-                "size"
+                f"Kernel size: ({' x '.join(map(str, reach))}). Kernel size can't be greater than "
+                "actual input size"
             )
         self.plain = (
             all(k == 1 for k in self.kernel) and all(s == 1 for s in stride) and not any(padding)
@@ -472,23 +471,19 @@ def _check(name, x, w, bias, stride, padding, dilation, groups, rank, transposed
     if channels != expected:
         raise RuntimeError(
             f"Given {'transposed=1, ' if transposed else 'groups=' + str(groups) + ', '}weight of "
-            "size "
-            f"{list(w.shape)}, expected input{list(x.shape)} to have {expected} channels, but got "
-            f"{channels} channels "
-            "instead"
+            f"size {list(w.shape)}, expected input{list(x.shape)} to have {expected} channels, but "
+            f"got {channels} channels instead"
         )
     outputs = w.layout.shape[1] * groups if transposed else w.layout.shape[0]
     if not transposed and outputs % groups:
         raise RuntimeError(
             f"Given groups={groups}, expected weight to be divisible by {groups} at dimension 0, "
-            "but got weight of "
-            f"size {list(w.shape)} instead"
+            f"but got weight of size {list(w.shape)} instead"
         )
     if bias is not None and bias.layout.shape != (outputs,):
         raise RuntimeError(
             f"Given weight of size {list(w.shape)}, expected bias to be 1-dimensional with "
-            f"{outputs} elements, but got "
-            f"bias of size {list(bias.shape)} instead"
+            f"{outputs} elements, but got bias of size {list(bias.shape)} instead"
         )
 
 
@@ -547,8 +542,7 @@ def _declare(rank):
 
     @composite(
         f"aten::conv_transpose{rank}d(Tensor input, Tensor weight, Tensor? bias=None, int[{rank}] "
-        "stride=1, "
-        f"int[{rank}] padding=0, int[{rank}] output_padding=0, int groups=1, int[{rank}] "
+        f"stride=1, int[{rank}] padding=0, int[{rank}] output_padding=0, int groups=1, int[{rank}] "
         "dilation=1) -> Tensor",
         method=False,
     )
@@ -565,8 +559,8 @@ def _declare(rank):
             if extra >= max(s, d):
                 raise RuntimeError(
                     "output padding must be smaller than either stride or dilation, but got "
-                    "output_padding: "
-                    f"{list(output_padding)} stride: {list(stride)} dilation: {list(dilation)}"
+                    f"output_padding: {list(output_padding)} stride: {list(stride)} dilation: "
+                    f"{list(dilation)}"
                 )
         single = input.layout.ndim == rank + 1
         x = input.unsqueeze(0) if single else input

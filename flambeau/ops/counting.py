@@ -185,8 +185,7 @@ def _found(self, along, sorts, return_inverse, return_counts, dim):
 
 @composite(
     "aten::unique(Tensor self, bool sorted=True, bool return_inverse=False, bool "
-    "return_counts=False, int? dim=None)"
-    " -> Tensor"
+    "return_counts=False, int? dim=None) -> Tensor"
 )
 def unique(self, sorted, return_inverse, return_counts, dim):
     """The distinct elements (or slices along `dim`) in rising order; on demand also where each

@@ -255,8 +255,7 @@ ones_like = filled_like("ones_like", 1, """Ones in the shape and memory order of
 
 @composite(
     "aten::empty_like(Tensor self, *, ScalarType? dtype=None, Device? device=None, MemoryFormat? "
-    "memory_format=None)"
-    " -> Tensor",
+    "memory_format=None) -> Tensor",
     method=False,
 )
 def empty_like(self, dtype, device, memory_format):
@@ -347,9 +346,8 @@ new_ones = _new(
 
 
 @composite(
-    "aten::new_full(Tensor self, int[] size, Scalar fill_value, *, ScalarType? dtype=None, Device? "
-    "device=None)"
-    " -> Tensor",
+    "aten::new_full(Tensor self, int[] size, Scalar fill_value, *, ScalarType? dtype=None, "
+    "Device? device=None) -> Tensor",
     function=False,
 )
 def new_full(self, size, fill_value, dtype, device):

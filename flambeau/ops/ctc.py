@@ -152,8 +152,8 @@ def _gradient(
 
 backward = opaque(
     "aten::_ctc_loss_backward(Tensor grad, Tensor log_probs, Tensor targets, Tensor loss, Tensor "
-    "log_alpha, "
-    "int[] input_lengths, int[] target_lengths, int blank, bool zero_infinity) -> Tensor",
+    "log_alpha, int[] input_lengths, int[] target_lengths, int blank, bool zero_infinity) -> "
+    "Tensor",
     """The gradient of `_ctc_loss`.""",
     run=_backward,
     method=False,
@@ -161,8 +161,7 @@ backward = opaque(
 )
 ctc = opaque(
     "aten::_ctc_loss(Tensor log_probs, Tensor targets, int[] input_lengths, int[] target_lengths, "
-    "int blank=0, "
-    "bool zero_infinity=False) -> (Tensor loss, Tensor log_alpha)",
+    "int blank=0, bool zero_infinity=False) -> (Tensor loss, Tensor log_alpha)",
     """The negative log likelihood of each target under log_probs [T, N, C], and the forward
     variables.
     """,
@@ -238,8 +237,7 @@ def _ctc_loss(log_probs, targets, input_lengths, target_lengths, blank, reductio
 
 @composite(
     "aten::ctc_loss.IntList(Tensor log_probs, Tensor targets, int[] input_lengths, int[] "
-    "target_lengths, int blank=0, "
-    "int reduction=Mean, bool zero_infinity=False) -> Tensor",
+    "target_lengths, int blank=0, int reduction=Mean, bool zero_infinity=False) -> Tensor",
     method=False,
 )
 def ctc_loss(log_probs, targets, input_lengths, target_lengths, blank, reduction, zero_infinity):
@@ -247,8 +245,8 @@ def ctc_loss(log_probs, targets, input_lengths, target_lengths, blank, reduction
     alignments.
 
     `targets` is [N, S] or all labels one after the other; `blank` is the label between labels.
-    Without N all lose that
-    dimension. Reduction: 0 none, 1 the mean of losses divided by target lengths, 2 the sum.
+    Without N all lose that dimension. Reduction: 0 none, 1 the mean of losses divided by target
+    lengths, 2 the sum.
     """
     return _ctc_loss(
         log_probs, targets, input_lengths, target_lengths, blank, reduction, zero_infinity
@@ -263,8 +261,7 @@ def _lengths(tensor):
 
 @composite(
     "aten::ctc_loss.Tensor(Tensor log_probs, Tensor targets, Tensor input_lengths, Tensor "
-    "target_lengths, "
-    "int blank=0, int reduction=Mean, bool zero_infinity=False) -> Tensor",
+    "target_lengths, int blank=0, int reduction=Mean, bool zero_infinity=False) -> Tensor",
     method=False,
 )
 def ctc_loss_tensor(

@@ -1,11 +1,9 @@
 """Factorisations: Cholesky, LU, QR, eigenvalues, singular values.
 
 Gradients: Murray, "Differentiation of the Cholesky decomposition" (2016); Townsend,
-"Differentiating the singular value
-decomposition" (2016); Roberts and Roberts, "QR and LQ decomposition matrix backpropagation
-algorithms for square, wide,
-and deep matrices" (2020); Giles (2008) for eigenvectors; all with conjugate transposes for complex
-matrices.
+"Differentiating the singular value decomposition" (2016); Roberts and Roberts, "QR and LQ
+decomposition matrix backpropagation algorithms for square, wide, and deep matrices" (2020); Giles
+(2008) for eigenvectors; all with conjugate transposes for complex matrices.
 """
 
 import math
@@ -47,8 +45,7 @@ def _cholesky(a, upper, name, check):
             name,
             info,
             "The factorization could not be completed because the input is not positive-definite "
-            "(the leading "
-            "minor of order {info} is not positive-definite).",
+            "(the leading minor of order {info} is not positive-definite).",
         )
     return made, info
 
@@ -79,8 +76,8 @@ def _factor(name, a, upper, check):
 @composite("linalg::cholesky(Tensor A, *, bool upper=False) -> Tensor")
 def linalg_cholesky(A, upper):
     """L, lower triangular, with ``A = L @ L.mH`` (`upper`: U with ``A = U.mH @ U``). LinAlgError
-    where A is not positive
-    definite."""
+    where A is not positive definite.
+    """
     return _factor("linalg.cholesky", A, upper, True)[0]
 
 
@@ -197,8 +194,7 @@ def lu_factor(A, pivot):
 
 @composite(
     "linalg::lu_factor_ex(Tensor A, *, bool pivot=True, bool check_errors=False) -> (Tensor LU, "
-    "Tensor pivots, Tensor "
-    "info)"
+    "Tensor pivots, Tensor info)"
 )
 def lu_factor_ex(A, pivot, check_errors):
     """As `lu_factor`, with the index of the first zero pivot (0: none)."""
@@ -217,8 +213,7 @@ def lu(self, pivot, get_infos):
 
 @composite(
     "aten::lu_unpack(Tensor LU_data, Tensor LU_pivots, bool unpack_data=True, bool "
-    "unpack_pivots=True) -> (Tensor P, "
-    "Tensor L, Tensor U)",
+    "unpack_pivots=True) -> (Tensor P, Tensor L, Tensor U)",
     method=False,
 )
 def lu_unpack(LU_data, LU_pivots, unpack_data, unpack_pivots):
@@ -290,9 +285,8 @@ def _qr_gradient(grad_Q, grad_R, Q, R, A_layout, mode):
     m, n = A_layout.shape[-2:]
     if mode == "r":
         raise RuntimeError(
-            "The derivative of linalg.qr depends on Q, which is not computed when mode='r'. Please "
-            "use linalg.qr(A, "
-            "mode='reduced') if you are going to require gradients."
+            "The derivative of linalg.qr depends on Q, which is not computed when mode='r'. "
+            "Please use linalg.qr(A, mode='reduced') if you are going to require gradients."
         )
     if mode == "complete" and m > n:
         raise RuntimeError(
@@ -328,8 +322,8 @@ qr_op = opaque(
 @composite('linalg::qr(Tensor A, str mode="reduced") -> (Tensor Q, Tensor R)')
 def linalg_qr(A, mode):
     """Q, with orthonormal columns, and upper triangular R with ``A = Q R``. `mode`: "reduced",
-    "complete" (Q is square)
-    or "r" (only R)."""
+    "complete" (Q is square) or "r" (only R).
+    """
     check_matrix("linalg.qr", A)
     check_float("linalg.qr", A)
     if mode not in ("reduced", "complete", "r"):
@@ -462,8 +456,7 @@ def _converged(run, name):
     except numpy.linalg.LinAlgError as error:
         raise LinAlgError(
             f"{name}: The algorithm failed to converge because the input matrix is ill-conditioned "
-            "or has too many "
-            "repeated eigenvalues (error code: 1)."
+            "or has too many repeated eigenvalues (error code: 1)."
         ) from error
 
 
@@ -657,8 +650,7 @@ def _check_driver(driver):
     if driver is not None:
         raise RuntimeError(
             "torch.linalg.svd: keyword argument `driver=` is only supported on CUDA inputs with "
-            "cuSOLVER "
-            "backend."
+            "cuSOLVER backend."
         )
 
 
@@ -702,8 +694,7 @@ def ldl_factor(self, hermitian):
 
 @composite(
     "linalg::ldl_factor_ex(Tensor self, *, bool hermitian=False, bool check_errors=False) -> "
-    "(Tensor LD, Tensor pivots, "
-    "Tensor info)"
+    "(Tensor LD, Tensor pivots, Tensor info)"
 )
 def ldl_factor_ex(self, hermitian, check_errors):
     """As `ldl_factor`, with the index of the first zero block of D (0: none)."""
@@ -761,8 +752,7 @@ def ldl_solve(LD, pivots, B, hermitian):
     if B.layout.ndim < 2:
         raise RuntimeError(
             "torch.linalg.ldl_solve: Expected B to have at least 2 dimensions, but it has "
-            f"{B.layout.ndim} dimensions "
-            "instead"
+            f"{B.layout.ndim} dimensions instead"
         )
     if LD.layout.dtype is not B.layout.dtype:
         raise RuntimeError(

@@ -135,9 +135,8 @@ def _part_of(name, arguments, take, doc):
         if part.layout.shape != src.layout.shape:
             raise RuntimeError(
                 f"expected src to have a size equal to the {name.removesuffix('_scatter')} of "
-                "self. src size = "
-                f"{list(src.layout.shape)}, {name.removesuffix('_scatter')} size = "
-                f"{list(part.layout.shape)}"
+                f"self. src size = {list(src.layout.shape)}, {name.removesuffix('_scatter')} size "
+                f"= {list(part.layout.shape)}"
             )
         part.copy_(src)
         return out
@@ -182,8 +181,7 @@ def _check_pad(self, pad):
     if len(pad) > 2 * self.layout.ndim:
         raise RuntimeError(
             "Length of pad should be no more than twice the number of dimensions of the input. "
-            f"Pad length is {len(pad)} "
-            f"while the input has {self.layout.ndim} dimensions."
+            f"Pad length is {len(pad)} while the input has {self.layout.ndim} dimensions."
         )
 
 
@@ -205,8 +203,7 @@ def constant_pad_nd(self, pad, value):
         if shape[d] < 0:
             raise RuntimeError(
                 f"The input size {self.layout.shape[d]}, plus negative padding {before} and "
-                f"{after} resulted in a "
-                "negative output size, which is invalid. Check dimension "
+                f"{after} resulted in a negative output size, which is invalid. Check dimension "
                 f"{d} of your input."
             )
         inner = slice_(inner, d, max(-before, 0), max(self.layout.shape[d] - max(-after, 0), 0), 1)
@@ -237,8 +234,8 @@ def pad(input, pad, mode, value):
     """The tensor with something before and behind it along the last dimensions.
 
     `pad` counts from the last dimension: (left, right, top, bottom, …). Modes: "constant"
-    (`value`), "reflect" (mirrored
-    at the edge elements), "replicate" (the edge elements), "circular" (the other end).
+    (`value`), "reflect" (mirrored at the edge elements), "replicate" (the edge elements),
+    "circular" (the other end).
     """
     if len(pad) % 2:
         raise RuntimeError("Padding length must be divisible by 2")
@@ -266,8 +263,8 @@ def pad(input, pad, mode, value):
         if mode == "reflect" and (before >= size or after >= size):
             raise RuntimeError(
                 f"Argument #{4 + 2 * k}: Padding size should be less than the corresponding input "
-                "dimension, but got: "
-                f"padding ({before}, {after}) at dimension {d} of input {list(input.layout.shape)}"
+                f"dimension, but got: padding ({before}, {after}) at dimension {d} of input "
+                f"{list(input.layout.shape)}"
             )
         if mode == "circular" and (before > size or after > size):
             raise RuntimeError("Padding value causes wrapping around more than once.")

@@ -207,8 +207,7 @@ def bilinear(input1, input2, weight, bias):
         if x.layout.shape[-1] != weight.layout.shape[d]:
             raise RuntimeError(
                 f"bilinear(): {which} size does not match weight size: got {x.layout.shape[-1]} "
-                "but expected "
-                f"{weight.layout.shape[d]}"
+                f"but expected {weight.layout.shape[d]}"
             )
     outputs, m, n = weight.layout.shape
     if bias is not None and bias.layout.shape[0] != outputs:

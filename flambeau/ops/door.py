@@ -1,8 +1,7 @@
 """Doors: the Python functions through which every op is called, generated from the op's schema.
 
 A door computes the plan's key from its arguments, looks it up, and calls the plan. All else is
-elsewhere: a miss goes
-to `Op.slow`, an active interpreter to `perform`.
+elsewhere: a miss goes to `Op.slow`, an active interpreter to `perform`.
 """
 
 import keyword
@@ -457,9 +456,8 @@ def check_places(layout):
 
 
 OVERLAP = (
-    "unsupported operation: some elements of the input tensor and the written-to tensor refer to a "
-    "single memory "
-    "location. Please clone() the tensor before performing the operation."
+    "unsupported operation: some elements of the input tensor and the written-to tensor refer to "
+    "a single memory location. Please clone() the tensor before performing the operation."
 )
 
 

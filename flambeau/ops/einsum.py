@@ -55,15 +55,13 @@ def _opened(labels, ndim, index):
         if named != ndim:
             raise RuntimeError(
                 f"einsum(): the number of subscripts in the equation ({named}) does not match the "
-                "number of "
-                f"dimensions ({ndim}) for operand {index} and no ellipsis was given"
+                f"number of dimensions ({ndim}) for operand {index} and no ellipsis was given"
             )
         return labels
     if named > ndim:
         raise RuntimeError(
             f"einsum(): the number of subscripts in the equation ({named}) is more than the number "
-            "of dimensions "
-            f"({ndim}) for operand {index}"
+            f"of dimensions ({ndim}) for operand {index}"
         )
     at = labels.index(ELLIPSIS)
     return [*labels[:at], *range(ndim - named - 1, -1, -1), *labels[at + 1 :]]
@@ -124,8 +122,7 @@ def _sizes(operands):
                 name = "of the ellipsis" if isinstance(label, int) else label
                 raise RuntimeError(
                     f"einsum(): subscript {name} has size {n} for operand {index} which does not "
-                    "broadcast with "
-                    f"previously seen size {have}"
+                    f"broadcast with previously seen size {have}"
                 )
             sizes[label] = have if n == 1 else n
     return sizes
@@ -207,10 +204,9 @@ def einsum(equation, tensors):
     not have.
 
     ``"ij,jk->ik"`` is a matrix product. Without an arrow the result has the subscripts that occur
-    once, sorted; ``...``
-    stands for any number of broadcast dimensions; a subscript repeated in one operand takes its
-    diagonal. Products run as
-    matrix products on permuted views, the smallest intermediate result first.
+    once, sorted; ``...`` stands for any number of broadcast dimensions; a subscript repeated in one
+    operand takes its diagonal. Products run as matrix products on permuted views, the smallest
+    intermediate result first.
     """
     if not tensors:
         raise RuntimeError("einsum(): must provide at least one operand")
@@ -268,8 +264,8 @@ def _pairs_of(dims, a, b):
 @composite("aten::tensordot(Tensor a, Tensor b, Any dims=2) -> Tensor", method=False)
 def tensordot(a, b, dims):
     """The sum of products over several dimensions of both: `dims` counts the last ones of `a` and
-    first ones of `b`, or
-    lists them for each."""
+    first ones of `b`, or lists them for each.
+    """
     x, y = a.layout, b.layout
     first, second = _pairs_of(dims, x, y)
     counted = isinstance(dims, int)
@@ -278,8 +274,7 @@ def tensordot(a, b, dims):
         if m != n and 1 not in (m, n):
             raise RuntimeError(
                 f"contracted dimensions need to match, but first has size {m} in dim "
-                f"{d - x.ndim * counted} "
-                f"and second has size {n} in dim {e}"
+                f"{d - x.ndim * counted} and second has size {n} in dim {e}"
             )
         if m != n:  # the sum of the other one's elements
             a, b = (a, _total(b, e)) if m == 1 else (_total(a, d), b)
@@ -382,8 +377,8 @@ def _best_splits(sizes):
 @composite("linalg::multi_dot(Tensor[] tensors) -> Tensor")
 def multi_dot(tensors):
     """The product of a chain of matrices, in the order that needs the fewest operations; the first
-    and the last may be
-    vectors."""
+    and the last may be vectors.
+    """
     if len(tensors) < 2:
         raise RuntimeError(f"multi_dot(): expected at least 2 tensors but got {len(tensors)}")
     chain = list(tensors)

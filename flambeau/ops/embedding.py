@@ -83,8 +83,7 @@ embedding_backward = indexed(
 
 embedding = indexed(
     "aten::embedding(Tensor weight, Tensor indices, int padding_idx=-1, bool "
-    "scale_grad_by_freq=False, "
-    "bool sparse=False) -> Tensor",
+    "scale_grad_by_freq=False, bool sparse=False) -> Tensor",
     """The rows of `weight` [rows, …] that `indices` name: [*indices, …]. `padding_idx` gets no
     gradient.
     """,

@@ -76,8 +76,7 @@ def _empty(op, layout, dims):
     if dims is None or dims == ():
         raise RuntimeError(
             f"{op.name}(): Expected reduction dim to be specified for input.numel() == 0. Specify "
-            "the reduction dim "
-            "with the 'dim' argument."
+            "the reduction dim with the 'dim' argument."
         )
     dim = next(
         d

@@ -1,8 +1,7 @@
 """Discrete Fourier transforms, by NumPy's pocketfft, in the precision of the input.
 
 Three primitives: complex to complex, real to half of the complex coefficients, and back. The
-adjoint of each is
-written with the three, so that gradients can be differentiated again.
+adjoint of each is written with the three, so that gradients can be differentiated again.
 """
 
 from flambeau._base import numpy
@@ -350,8 +349,7 @@ ihfftn, ihfft2 = _several(
 
 _FREQUENCIES = (
     "(int n, float d=1.0, *, ScalarType? dtype=None, Any layout=None, Device? device=None, bool "
-    "requires_grad=False)"
-    " -> Tensor"
+    "requires_grad=False) -> Tensor"
 )
 
 

@@ -43,8 +43,7 @@ def check_indices(source, indices):
                         break
                     raise IndexError(
                         f"The shape of the mask {list(layout.shape)} at index {k} does not match "
-                        "the shape of the "
-                        f"indexed tensor {list(source.shape)} at index {place + k}"
+                        f"the shape of the indexed tensor {list(source.shape)} at index {place + k}"
                     )
             place += layout.ndim
     if place > source.ndim:

@@ -53,8 +53,7 @@ def _check_cat(tensors, dim):
             if d != dim and x.shape[d] != first.shape[d]:
                 raise RuntimeError(
                     f"Sizes of tensors must match except in dimension {dim}. Expected size "
-                    f"{first.shape[d]} but got "
-                    f"size {x.shape[d]} for tensor number {i} in the list."
+                    f"{first.shape[d]} but got size {x.shape[d]} for tensor number {i} in the list."
                 )
 
 

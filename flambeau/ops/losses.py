@@ -116,9 +116,8 @@ def binary_cross_entropy(self, target, weight, reduction):
 
 
 @composite(
-    "nn::binary_cross_entropy_with_logits(Tensor self, Tensor target, Tensor? weight=None, Tensor? "
-    "pos_weight=None, "
-    "int reduction=Mean) -> Tensor"
+    "nn::binary_cross_entropy_with_logits(Tensor self, Tensor target, Tensor? weight=None, "
+    "Tensor? pos_weight=None, int reduction=Mean) -> Tensor"
 )
 def binary_cross_entropy_with_logits(self, target, weight, pos_weight, reduction):
     """`binary_cross_entropy` of ``sigmoid(self)``, computed without overflow."""
@@ -168,8 +167,7 @@ def cosine_embedding_loss(input1, input2, target, margin, reduction):
     ):
         raise RuntimeError(
             f"{target.ndim}D target tensor expects {target.ndim + 1}D input tensors, but found "
-            "inputs with sizes "
-            f"{list(input1.shape)} and {list(input2.shape)}."
+            f"inputs with sizes {list(input1.shape)} and {list(input2.shape)}."
         )
     tiny = 1e-12  # EPSILON of the reference: keeps the product of squares from vanishing
     product = (input1 * input2).sum(-1)
@@ -197,8 +195,7 @@ def poisson_nll_loss(input, target, log_input, full, eps, reduction):
 
 @composite(
     "nn::triplet_margin_loss(Tensor anchor, Tensor positive, Tensor negative, float margin=1.0, "
-    "float p=2, "
-    "float eps=1e-06, bool swap=False, int reduction=Mean) -> Tensor"
+    "float p=2, float eps=1e-06, bool swap=False, int reduction=Mean) -> Tensor"
 )
 def triplet_margin_loss(anchor, positive, negative, margin, p, eps, swap, reduction):
     """``max(0, d(anchor, positive) - d(anchor, negative) + margin)``."""
@@ -408,8 +405,7 @@ _nll_slope = indexed(
 
 nll_loss_nd = indexed(
     "nn::nll_loss_nd(Tensor self, Tensor target, Tensor? weight=None, int reduction=Mean, int "
-    "ignore_index=-100)"
-    " -> Tensor",
+    "ignore_index=-100) -> Tensor",
     """The negative log likelihood: minus `self` at the target's class, weighted; classes are
     dimension 1.
     """,
@@ -542,8 +538,7 @@ def _checked_targets(target, lowest, classes, message):
 
 @composite(
     "nn::multi_margin_loss(Tensor self, Tensor target, Scalar p=1, Scalar margin=1, Tensor? "
-    "weight=None, "
-    "int reduction=Mean) -> Tensor"
+    "weight=None, int reduction=Mean) -> Tensor"
 )
 def multi_margin_loss(self, target, p, margin, weight, reduction):
     """The mean over the other classes of ``max(0, margin - x[target] + x[class]) ** p``."""

@@ -270,8 +270,7 @@ def _check_masked_scatter(self, mask, source):
     if self.layout.dtype is not source.layout.dtype:
         raise RuntimeError(
             "masked_scatter_: expected self and source to have same dtypes but got "
-            f"{type_name(self.dtype)} and "
-            f"{type_name(source.dtype)}"
+            f"{type_name(self.dtype)} and {type_name(source.dtype)}"
         )
     if mask.layout.dtype is not BOOL:
         raise RuntimeError("masked_scatter_ only supports boolean masks, but got mask with dtype "

@@ -1,8 +1,7 @@
 """Normalisations: one pass for the moments, one for the result, in one launch; likewise backward.
 
 Layer, group, instance and batch normalisation differ in the dimensions that are averaged over and
-in how weight and
-bias lie; each is a view, `normalize_over`, and a view.
+in how weight and bias lie; each is a view, `normalize_over`, and a view.
 """
 
 import math
@@ -478,9 +477,8 @@ def _last_dims(name, input, normalized_shape, **parameters):
     shape, size = tuple(input.layout.shape), tuple(normalized_shape)
     if not size:
         raise RuntimeError(
-            "Expected normalized_shape to be at least 1-dimensional, i.e., containing at least one "
-            "element, but got "
-            "normalized_shape = []"
+            "Expected normalized_shape to be at least 1-dimensional, i.e., containing at least "
+            "one element, but got normalized_shape = []"
         )
     for role, p in parameters.items():
         if p is not None and tuple(p.layout.shape) != size:
@@ -499,8 +497,7 @@ def _last_dims(name, input, normalized_shape, **parameters):
 
 @fixed(
     "aten::native_layer_norm(Tensor input, int[] normalized_shape, Tensor? weight, Tensor? bias, "
-    "float eps)"
-    " -> (Tensor, Tensor, Tensor)",
+    "float eps) -> (Tensor, Tensor, Tensor)",
     method=False,
 )
 def native_layer_norm(input, normalized_shape, weight, bias, eps):
@@ -518,8 +515,7 @@ def _as_input(input, weight, results):
 
 @fixed(
     "aten::layer_norm(Tensor input, int[] normalized_shape, Tensor? weight=None, Tensor? "
-    "bias=None, float eps=1e-05, "
-    "bool cudnn_enable=True) -> Tensor",
+    "bias=None, float eps=1e-05, bool cudnn_enable=True) -> Tensor",
     method=False,
 )
 def layer_norm(input, normalized_shape, weight, bias, eps, cudnn_enable):
@@ -566,15 +562,13 @@ def _groups(input, groups, weight, bias):
     if channels % groups:
         raise RuntimeError(
             "Expected number of channels in input to be divisible by num_groups, but got input of "
-            "shape "
-            f"{list(shape)} and num_groups={groups}"
+            f"shape {list(shape)} and num_groups={groups}"
         )
     for role, p in (("weight", weight), ("bias", bias)):
         if p is not None and tuple(p.layout.shape) != (channels,):
             raise RuntimeError(
                 f"Expected {role} to be a vector of size equal to the number of channels in input, "
-                f"but got {role} of "
-                f"shape {list(p.layout.shape)} and input of shape {list(shape)}"
+                f"but got {role} of shape {list(p.layout.shape)} and input of shape {list(shape)}"
             )
     rest = math.prod(shape[2:])
     folded_input = input.reshape((shape[0], groups, channels // groups, rest))
@@ -584,8 +578,7 @@ def _groups(input, groups, weight, bias):
 
 @fixed(
     "aten::group_norm(Tensor input, int num_groups, Tensor? weight=None, Tensor? bias=None, float "
-    "eps=1e-05, "
-    "bool cudnn_enabled=True) -> Tensor",
+    "eps=1e-05, bool cudnn_enabled=True) -> Tensor",
     method=False,
 )
 def group_norm(input, num_groups, weight, bias, eps, cudnn_enabled):
@@ -597,8 +590,7 @@ def group_norm(input, num_groups, weight, bias, eps, cudnn_enabled):
 
 @fixed(
     "aten::native_group_norm(Tensor input, Tensor? weight, Tensor? bias, int N, int C, int HxW, "
-    "int group, float eps)"
-    " -> (Tensor, Tensor, Tensor)",
+    "int group, float eps) -> (Tensor, Tensor, Tensor)",
     method=False,
 )
 def native_group_norm(input, weight, bias, N, C, HxW, group, eps):

@@ -123,8 +123,7 @@ vector_norm_ = reduction(
 
 @composite(
     "linalg::vector_norm(Tensor x, float ord=2, int[]? dim=None, bool keepdim=False, *, "
-    "ScalarType? dtype=None)"
-    " -> Tensor"
+    "ScalarType? dtype=None) -> Tensor"
 )
 def vector_norm(x, ord, dim, keepdim, dtype):
     """The norm sum(|x|^ord)^(1/ord) over `dim`; inf and -inf are the largest and smallest
@@ -134,8 +133,7 @@ def vector_norm(x, ord, dim, keepdim, dtype):
         if any(x.layout.shape[d] == 0 for d in axes):
             raise RuntimeError(
                 f"linalg.vector_norm cannot compute the {ord:g} norm on an empty tensor because "
-                "the operation does not "
-                "have an identity"
+                "the operation does not have an identity"
             )
     return vector_norm_(x, float(ord), dim, keepdim, dtype=dtype)
 
@@ -158,8 +156,7 @@ def _singular(a, first, second):
 
 @composite(
     "linalg::matrix_norm(Tensor A, Any ord='fro', int[2] dim=[-2, -1], bool keepdim=False, *, "
-    "ScalarType? dtype=None)"
-    " -> Tensor"
+    "ScalarType? dtype=None) -> Tensor"
 )
 def matrix_norm(A, ord, dim, keepdim, dtype):
     """The norm of matrices in the two dimensions `dim`: "fro", "nuc", inf, -inf, 1, -1, 2 or -2."""

@@ -1,8 +1,7 @@
 """`Op`: one object that carries all rules of one operation, and the registry of them.
 
 A family (pointwise, reduction, view, …) is a subclass that knows how to turn arguments into a plan:
-a callable on the
-op's positional arguments with everything that layouts decide already decided.
+a callable on the op's positional arguments with everything that layouts decide already decided.
 """
 
 import functools
@@ -23,8 +22,7 @@ class Op:
     """One operation.
 
     `name` and `overload` are PyTorch's; `schema` is parsed on first use; `gradients` maps argument
-    names to functions
-    (see `tape.Rule`); `plans` is the cache that the door looks into.
+    names to functions (see `tape.Rule`); `plans` is the cache that the door looks into.
     """
 
     family = "op"

@@ -215,8 +215,7 @@ def _max_backward(
 
 @fixed(
     "aten::_max_pool(Tensor self, int[] kernel_size, int[] stride, int[] padding, int[] dilation, "
-    "bool ceil_mode)"
-    " -> (Tensor values, Tensor positions)",
+    "bool ceil_mode) -> (Tensor values, Tensor positions)",
     method=False,
     function=False,
     grad=dict(self=_max_backward),
@@ -244,8 +243,7 @@ def _max_pool(rank, x, kernel_size, stride, padding, dilation, ceil_mode):
 def _declare_max(rank):
     arguments = (
         f"(Tensor self, int[{rank}] kernel_size, int[{rank}] stride=[], int[{rank}] padding=0, "
-        f"int[{rank}] dilation=1, "
-        "bool ceil_mode=False)"
+        f"int[{rank}] dilation=1, bool ceil_mode=False)"
     )
 
     @fixed(f"aten::max_pool{rank}d{arguments} -> Tensor", method=False)
@@ -470,8 +468,7 @@ def _check_adaptive(name, self, rank):
         if not shape[d]:
             raise RuntimeError(
                 f"{name}(): Expected input to have non-zero size for non-batch dimensions, but "
-                "input has sizes "
-                f"{list(shape)} with dimension {d} being empty"
+                f"input has sizes {list(shape)} with dimension {d} being empty"
             )
 
 
@@ -577,8 +574,7 @@ def _declare_fractional(rank):
 
     @composite(
         f"nn::{name}(Tensor self, int[{rank}] kernel_size, int[{rank}] output_size, Tensor "
-        "random_samples)"
-        " -> (Tensor values, Tensor indices)",
+        "random_samples) -> (Tensor values, Tensor indices)",
         grad=dict(
             self=lambda grad_values, self_layout, indices: spread_back(
                 grad_values, self_layout, indices, rank
@@ -635,8 +631,7 @@ def _unpool(name, self, indices, output_size, rank):
     if len(output_size) != rank:
         raise RuntimeError(
             f"There should be exactly {('', 'two', 'three')[rank - 1]} elements in output_size, "
-            "but got "
-            f"{len(output_size)} elements in output_size."
+            f"but got {len(output_size)} elements in output_size."
         )
     if self.layout.shape != indices.layout.shape:
         raise RuntimeError(

@@ -202,8 +202,7 @@ def _real_pair(common, real, imag):
     if real.dtype is not imag.dtype:
         raise RuntimeError(
             f"Expected object of scalar type {type_name(real.dtype)} but got scalar type "
-            f"{type_name(imag.dtype)} for "
-            "second argument"
+            f"{type_name(imag.dtype)} for second argument"
         )
 
 

@@ -139,8 +139,7 @@ def _mean_dtype(source, asked):
         what = "Optional" if asked else "Input"
         raise RuntimeError(
             f"mean(): could not infer output dtype. {what} dtype must be either a floating point "
-            "or complex dtype. "
-            f"Got: {type_name(result)}"
+            f"or complex dtype. Got: {type_name(result)}"
         )
     return result, (result,)
 

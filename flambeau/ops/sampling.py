@@ -178,27 +178,24 @@ def _check(input, grid, mode):
     if rank not in (2, 3) or grid.layout.ndim != input.layout.ndim:
         raise RuntimeError(
             "grid_sampler(): expected 4D or 5D input and grid with same number of dimensions, but "
-            "got input with sizes "
-            f"{list(input.layout.shape)} and grid with sizes {list(grid.layout.shape)}"
+            f"got input with sizes {list(input.layout.shape)} and grid with sizes "
+            f"{list(grid.layout.shape)}"
         )
     if input.layout.shape[0] != grid.layout.shape[0]:
         raise RuntimeError(
             "grid_sampler(): expected grid and input to have same batch size, but got input with "
-            "sizes "
-            f"{list(input.layout.shape)} and grid with sizes {list(grid.layout.shape)}"
+            f"sizes {list(input.layout.shape)} and grid with sizes {list(grid.layout.shape)}"
         )
     if grid.layout.shape[-1] != rank:
         raise RuntimeError(
             f"grid_sampler(): expected grid to have size {rank} in last dimension, but got grid "
-            "with sizes "
-            f"{list(grid.layout.shape)}"
+            f"with sizes {list(grid.layout.shape)}"
         )
     for d in range(2, rank + 2):
         if not input.layout.shape[d]:
             raise RuntimeError(
                 "grid_sampler(): expected input to have non-empty spatial dimensions, but input "
-                "has sizes "
-                f"{list(input.layout.shape)} with dimension {d} being empty"
+                f"has sizes {list(input.layout.shape)} with dimension {d} being empty"
             )
     if mode == BICUBIC and rank == 3:
         raise RuntimeError("grid_sampler(): bicubic interpolation only supports 4D input")

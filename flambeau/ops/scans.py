@@ -93,8 +93,8 @@ def _product_fold(dtype):
 
 def _cumprod_grad(grad, self, self_layout, dim, dtype):
     """Element k is a factor of all results from k on. Their sum without that factor is a
-    recurrence, so that zeros
-    need no case of their own."""
+    recurrence, so that zeros need no case of their own.
+    """
     if not self_layout.ndim or not self_layout.numel:
         return grad.to(self_layout.dtype)
     x = self if dtype is None else self.to(dtype)

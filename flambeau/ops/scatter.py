@@ -94,21 +94,18 @@ def _check_add(self, dim, index, source, alpha=1):
     if source.layout.ndim != self.layout.ndim or shape != want:
         raise RuntimeError(
             "source tensor shape must match self tensor shape, excluding the specified dimension. "
-            f"Got self.shape = {list(self.layout.shape)} "
-            f"source.shape = {list(source.layout.shape)}"
+            f"Got self.shape = {list(self.layout.shape)} source.shape = {list(source.layout.shape)}"
         )
     if self.layout.dtype is not source.layout.dtype:
         raise RuntimeError(
             f"index_add_(): self ({type_name(self.dtype)}) and source ({type_name(source.dtype)}) "
-            "must have the same "
-            "scalar type"
+            "must have the same scalar type"
         )
     n = source.layout.shape[dim] if dim < source.layout.ndim else 1
     if index.layout.numel != n:
         raise RuntimeError(
             f"index_add_(): Number of indices ({index.layout.numel}) should be equal to "
-            f"source.size(dim): ({n}), for "
-            f"dim: {dim}"
+            f"source.size(dim): ({n}), for dim: {dim}"
         )
 
 
@@ -262,8 +259,7 @@ def _check_fill(self, dim, index, value):
     if hasattr(value, "layout") and value.layout.ndim:
         raise RuntimeError(
             "index_fill_ only supports a 0-dimensional value tensor, but got tensor with "
-            f"{value.layout.ndim} "
-            "dimension(s)."
+            f"{value.layout.ndim} dimension(s)."
         )
 
 
@@ -317,16 +313,14 @@ def _check_sizes(self, dim, index, src, name):
         if bad:
             raise RuntimeError(
                 f"Size does not match at dimension {bad[0]} expected index {list(want)} to be no "
-                "larger than self "
-                f"{list(have)} apart from dimension {dim}"
+                f"larger than self {list(have)} apart from dimension {dim}"
             )
         return
     if not hasattr(src, "layout"):
         if bad:
             raise RuntimeError(
                 f"Expected index {list(want)} to be no larger than self {list(have)} apart from "
-                "dimension "
-                f"{dim}"
+                f"dimension {dim}"
             )
         return
     if self.layout.dtype is not src.layout.dtype:
@@ -336,8 +330,7 @@ def _check_sizes(self, dim, index, src, name):
     if bad or any(n > s for n, s in zip(want, src.layout.shape or (1,), strict=True)):
         raise RuntimeError(
             f"Expected index {list(want)} to be no larger than self {list(have)} apart from "
-            f"dimension {dim} and to be "
-            f"no larger size than src {list(src.layout.shape)}"
+            f"dimension {dim} and to be no larger size than src {list(src.layout.shape)}"
         )
 
 
@@ -571,8 +564,7 @@ def _product_gradients(grad, self, dim, index, src, include_self, result):
 
 scatter_reduce = scatter(
     "aten::scatter_reduce(Tensor self, int dim, Tensor index, Tensor src, str reduce, *, bool "
-    "include_self=True)"
-    " -> Tensor",
+    "include_self=True) -> Tensor",
     """`self` with the elements of `src` folded (sum, prod, mean, amax, amin) into the places that
     `index` gives.
     """,
@@ -592,8 +584,7 @@ scatter_reduce = scatter(
 
 @composite(
     "aten::index_reduce(Tensor self, int dim, Tensor index, Tensor source, str reduce, *, bool "
-    "include_self=True)"
-    " -> Tensor"
+    "include_self=True) -> Tensor"
 )
 def index_reduce(self, dim, index, source, reduce, include_self):
     """`self` with the slices of `source` folded (prod, mean, amax, amin) into the places in
@@ -689,14 +680,12 @@ def _check_put(self, index, source, accumulate=False):
     if self.layout.dtype is not source.layout.dtype:
         raise RuntimeError(
             "put_(): self and source expected to have the same dtype, but got self.dtype = "
-            f"{type_name(self.dtype)} and "
-            f"source.dtype = {type_name(source.dtype)}"
+            f"{type_name(self.dtype)} and source.dtype = {type_name(source.dtype)}"
         )
     if index.layout.numel != source.layout.numel:
         raise IndexError(
             "put_(): Expected source and index to have the same number of elements, but got "
-            "source.numel() = "
-            f"{source.layout.numel}, index.numel() = {index.layout.numel}"
+            f"source.numel() = {source.layout.numel}, index.numel() = {index.layout.numel}"
         )
 
 
@@ -729,8 +718,7 @@ def take_along_dim(self, indices, dim):
     if n != indices.layout.ndim:
         raise RuntimeError(
             "torch.take_along_dim(): input and indices should have the same number of dimensions, "
-            "but got "
-            f"{n} dimensions for input, and {indices.layout.ndim} dimensions for indices"
+            f"but got {n} dimensions for input, and {indices.layout.ndim} dimensions for indices"
         )
     d = wrap_dim(dim, n)
     a, b = list(self.layout.shape), list(indices.layout.shape)

@@ -92,8 +92,7 @@ def _check_search(sequence, values, out_int32, right, sorter):
     if not a:
         raise RuntimeError(
             "torch.searchsorted(): input value can be a scalar only when boundaries tensor "
-            "dimension is 1, "
-            "but we got boundaries tensor dim(0)"
+            "dimension is 1, but we got boundaries tensor dim(0)"
         )
     if not hasattr(values, "layout") and len(a) != 1:
         raise RuntimeError(
@@ -104,9 +103,8 @@ def _check_search(sequence, values, out_int32, right, sorter):
     if len(a) != 1 and a[:-1] != b[:-1]:
         raise RuntimeError(
             "torch.searchsorted(): boundaries tensor should be 1 dimension or the first N-1 "
-            "dimensions of boundaries "
-            f"tensor and input value tensor must match, but we got boundaries tensor {a} and input "
-            f"value tensor {b}"
+            "dimensions of boundaries tensor and input value tensor must match, but we got "
+            f"boundaries tensor {a} and input value tensor {b}"
         )
 
 
@@ -124,8 +122,7 @@ _searchsorted = indexed(
 
 @composite(
     "aten::searchsorted(Tensor sorted_sequence, Tensor|Scalar self, *, bool out_int32=False, bool "
-    "right=False, str? side=None, "
-    "Tensor? sorter=None) -> Tensor",
+    "right=False, str? side=None, Tensor? sorter=None) -> Tensor",
     method=False,
 )
 def searchsorted(sorted_sequence, self, out_int32, right, side, sorter):
@@ -140,8 +137,7 @@ def searchsorted(sorted_sequence, self, out_int32, right, side, sorter):
         if right and side == "left":
             raise RuntimeError(
                 "torch.searchsorted(): side and right can't be set to opposites, got side of left "
-                "while "
-                "right was True"
+                "while right was True"
             )
         right = side == "right"
     return _searchsorted(sorted_sequence, self, out_int32, right, sorter)

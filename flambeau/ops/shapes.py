@@ -82,8 +82,7 @@ def movedim(self, source, destination):
     if len(source) != len(destination):
         raise RuntimeError(
             f"movedim: Invalid source or destination dims: source ({list(source)} dims) should "
-            "contain the same number "
-            f"of dims as destination ({list(destination)} dims)"
+            f"contain the same number of dims as destination ({list(destination)} dims)"
         )
     start, end = [wrap_dim(d, n) for d in source], [wrap_dim(d, n) for d in destination]
     for name, dims in (("source", start), ("destination", end)):
@@ -158,8 +157,7 @@ def unflatten(self, dim, sizes):
     if not fits:
         raise RuntimeError(
             f"unflatten: Provided sizes {list(sizes)} don't multiply up to the size of dim {dim} "
-            f"({have}) in the input "
-            "tensor"
+            f"({have}) in the input tensor"
         )
     sizes = [have // known if s == -1 and known else s for s in sizes]
     shape = self.layout.shape

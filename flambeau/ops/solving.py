@@ -1,8 +1,8 @@
 """Inverses and linear systems.
 
 The gradients of inverse and solution are those of Giles, "Collected matrix derivative results for
-forward and reverse
-mode algorithmic differentiation" (2008), with conjugate transposes for complex matrices.
+forward and reverse mode algorithmic differentiation" (2008), with conjugate transposes for complex
+matrices.
 """
 
 import math
@@ -137,15 +137,13 @@ def _check_system(name, a, b, left):
     if a.layout.dtype is not b.layout.dtype:
         raise RuntimeError(
             f"{name}: Expected A and B to have the same dtype, but found A of type "
-            f"{type_name(a.layout.dtype)} and B of "
-            f"type {type_name(b.layout.dtype)} instead"
+            f"{type_name(a.layout.dtype)} and B of type {type_name(b.layout.dtype)} instead"
         )
     (m, n), (rows, columns) = a.layout.shape[-2:], b.layout.shape[-2:]
     if (rows if left else columns) != n:
         raise RuntimeError(
             f"{name}: Incompatible shapes of A and B for the equation "
-            f"{'AX = B' if left else 'XA = B'} ({m}x{n} and "
-            f"{rows}x{columns})"
+            f"{'AX = B' if left else 'XA = B'} ({m}x{n} and {rows}x{columns})"
         )
 
 
@@ -162,8 +160,7 @@ def _solve(name, A, B, left, check):
     if vector and not left:
         raise RuntimeError(
             "linalg.solve: Vector broadcasting of the left hand side is not supported for "
-            "left=False. In this case "
-            "linalg.solve is equivalent to B / A.squeeze(-1)"
+            "left=False. In this case linalg.solve is equivalent to B / A.squeeze(-1)"
         )
     b = B.unsqueeze(-1) if vector else B
     _check_system("linalg.solve", A, b, left)
@@ -225,8 +222,8 @@ triangular_op = opaque(
 )
 def solve_triangular(A, B, upper, left, unitriangular):
     """X with ``A X = B`` (``X A = B`` where not `left`) for triangular A: the other triangle is not
-    read, nor the
-    diagonal with `unitriangular`."""
+    read, nor the diagonal with `unitriangular`.
+    """
     check_matrix("linalg.solve_triangular", A)
     check_matrix("linalg.solve_triangular", B, "B")
     _check_system("linalg.solve_triangular", A, B, left)
@@ -235,8 +232,7 @@ def solve_triangular(A, B, upper, left, unitriangular):
 
 @composite(
     "aten::triangular_solve(Tensor self, Tensor A, bool upper=True, bool transpose=False, bool "
-    "unitriangular=False)"
-    " -> (Tensor solution, Tensor cloned_coefficient)"
+    "unitriangular=False) -> (Tensor solution, Tensor cloned_coefficient)"
 )
 def triangular_solve(self, A, upper, transpose, unitriangular):
     """X with ``A X = self`` (of the transpose of A where `transpose`) for triangular A, and a copy
@@ -414,8 +410,7 @@ def pinv(A, rcond, hermitian, atol, rtol):
     if A.layout.ndim < 2 or A.layout.dtype.kind not in "fc":
         raise RuntimeError(
             f"linalg.pinv({type_name(A.layout.dtype)}{{{list(A.layout.shape)}}}): expected a "
-            "tensor with 2 or more "
-            "dimensions of float, double, cfloat or cdouble types"
+            "tensor with 2 or more dimensions of float, double, cfloat or cdouble types"
         )
     check_float("linalg.pinv", A)
     if hermitian:
@@ -459,8 +454,7 @@ _DRIVERS = ("gels", "gelsy", "gelsd", "gelss")
 
 @composite(
     "linalg::lstsq(Tensor self, Tensor b, float? rcond=None, *, str? driver=None) -> (Tensor "
-    "solution, "
-    "Tensor residuals, Tensor rank, Tensor singular_values)"
+    "solution, Tensor residuals, Tensor rank, Tensor singular_values)"
 )
 def lstsq(self, b, rcond, driver):
     """X that makes ``|self X - b|`` least; the residuals, ranks and singular values too, where
@@ -512,8 +506,7 @@ def tensorinv(self, ind):
     if math.prod(first) != math.prod(last):
         raise RuntimeError(
             "Expected self to satisfy the requirement prod(self.shape[ind:]) == "
-            "prod(self.shape[:ind]), but got "
-            f"{math.prod(last)} != {math.prod(first)}"
+            f"prod(self.shape[:ind]), but got {math.prod(last)} != {math.prod(first)}"
         )
     return inv(self.reshape((math.prod(first), math.prod(last)))).reshape((*last, *first))
 

@@ -13,8 +13,8 @@ from .views import slice_
 
 class ManyViews(Node):
     """The node of views that were made together; `meaning` is (their layouts, the function that
-    brings their gradients
-    together)."""
+    brings their gradients together).
+    """
 
     __slots__ = ("count", "label", "meaning")
     results = property(lambda self: self.count)
@@ -45,8 +45,8 @@ class ManyViews(Node):
 
 class Views(Op):
     """`parts(layout, *args)` gives (layout, offset from the base's) of each view; `join(args)` the
-    function that
-    brings a list of gradients together."""
+    function that brings a list of gradients together.
+    """
 
     family = "views"
 
@@ -116,14 +116,12 @@ def _split_with_sizes(source, split_sizes, dim):
     if sum(split_sizes) != source.shape[dim]:
         raise RuntimeError(
             f"split_with_sizes expects split_sizes to sum exactly to {source.shape[dim]} (input "
-            "tensor's size at "
-            f"dimension {dim}), but got split_sizes={list(split_sizes)}"
+            f"tensor's size at dimension {dim}), but got split_sizes={list(split_sizes)}"
         )
     if any(n < 0 for n in split_sizes):
         raise RuntimeError(
             "split_with_sizes expects split_sizes have only non-negative entries, but got "
-            "split_sizes="
-            f"{list(split_sizes)}"
+            f"split_sizes={list(split_sizes)}"
         )
     return _along(source, dim, split_sizes)
 
@@ -199,8 +197,7 @@ def unsafe_split(self, split_size, dim):
 
 @composite(
     "aten::tensor_split(Tensor self, Any indices_or_sections=None, int dim=0, *, Any "
-    "sections=None, Any indices=None)"
-    " -> Tensor[]"
+    "sections=None, Any indices=None) -> Tensor[]"
 )
 def tensor_split(self, indices_or_sections, dim, sections, indices):
     """`sections` pieces of nearly equal size along `dim`, or pieces that end at the given
@@ -232,8 +229,7 @@ def _split_along(name, rank, dims):
         n = self.layout.ndim
         if n < rank:
             raise RuntimeError(
-                f"torch.{name} requires a tensor with at least {rank} dimension, "
-                "but got a tensor "
+                f"torch.{name} requires a tensor with at least {rank} dimension, but got a tensor "
                 f"with {n} dimensions!"
             )
         dim = dims(n)
@@ -243,8 +239,7 @@ def _split_along(name, rank, dims):
         ):
             raise RuntimeError(
                 f"torch.{name} attempted to split along dimension {dim}, but the size of the "
-                f"dimension {size} is not "
-                f"divisible by the split_size {indices_or_sections}!"
+                f"dimension {size} is not divisible by the split_size {indices_or_sections}!"
             )
         return tensor_split(self, indices_or_sections, dim)
 

@@ -18,9 +18,9 @@ FLOAT32, FLOAT64 = by_name("float32"), by_name("float64")
 
 
 def moments(narrow, dtype):
-    """The fold of (count, mean, sum of squared deviations) for float64; for narrower types of
-    (sum, sum of squares) in
-    float64, which loses nothing that they have. `narrow`: the elements' dtype."""
+    """The fold of (count, mean, sum of squared deviations) for float64; for narrower types of (sum,
+    sum of squares) in float64, which loses nothing that they have. `narrow`: the elements' dtype.
+    """
     if narrow is FLOAT64:
         return Fold(
             ((0, FLOAT64), (0, FLOAT64), (0, FLOAT64)),
@@ -353,8 +353,7 @@ _bin_edges = opaque(
 
 @composite(
     "aten::histogram.bins_tensor(Tensor self, Tensor bins, *, Tensor? weight=None, bool "
-    "density=False)"
-    " -> (Tensor hist, Tensor bin_edges)"
+    "density=False) -> (Tensor hist, Tensor bin_edges)"
 )
 def histogram_edges(self, bins, weight, density):
     """Counts (or weights) of elements between the given edges, and the edges."""
@@ -363,8 +362,7 @@ def histogram_edges(self, bins, weight, density):
 
 @composite(
     "aten::histogram(Tensor self, int bins=100, *, float[]? range=None, Tensor? weight=None, bool "
-    "density=False)"
-    " -> (Tensor hist, Tensor bin_edges)"
+    "density=False) -> (Tensor hist, Tensor bin_edges)"
 )
 def histogram(self, bins, range, weight, density):
     """Counts (or weights) of elements in `bins` equal bins over `range`, and the bins' edges."""
@@ -428,14 +426,14 @@ def _grid(parts):
 
 @composite(
     "aten::histogramdd(Tensor self, Any bins, *, float[]? range=None, Tensor? weight=None, bool "
-    "density=False)"
-    " -> (Tensor hist, Tensor[] bin_edges)",
+    "density=False) -> (Tensor hist, Tensor[] bin_edges)",
     method=False,
 )
 def histogramdd(self, bins, range, weight, density):
     """Counts (or weights) of points, the rows of the last dimension, in a grid of cells: `bins` is
-    the number of
-    cells along each dimension (one for all, or one each), or a tensor of edges for each."""
+    the number of cells along each dimension (one for all, or one each), or a tensor of edges for
+    each.
+    """
     _check_points(self.layout.shape, bins, range)
     if not isinstance(bins, int) and any(is_tensor(b) for b in bins):
         return _grid(_cell_edges(self, tuple(bins), weight, density))

@@ -17,12 +17,10 @@ def next_order():
 
 FREED = (
     "Trying to backward through the graph a second time (or directly access saved tensors after "
-    "they have already "
-    "been freed). Saved intermediate values of the graph are freed when you call .backward() or "
-    "autograd.grad(). "
-    "Specify retain_graph=True if you need to backward through the graph a second time or if you "
-    "need to access saved "
-    "tensors after calling backward."
+    "they have already been freed). Saved intermediate values of the graph are freed when you "
+    "call .backward() or autograd.grad(). Specify retain_graph=True if you need to backward "
+    "through the graph a second time or if you need to access saved tensors after calling "
+    "backward."
 )
 
 INFERENCE = (
@@ -63,12 +61,9 @@ class Node:
     """One step of the graph that backward walks from results to inputs.
 
     `edges[i]` is the node of tensor input i (or an `Output` of a node with several results), None
-    where no gradient is
-    wanted. `saved` holds what the gradient formulas read: a tuple, a `Packed`, or None when it was
-    freed. `order` grows
-    as nodes are made, so whoever consumed a value comes behind its maker. Every op has a subclass
-    of its own, whose
-    `run` is generated.
+    where no gradient is wanted. `saved` holds what the gradient formulas read: a tuple, a `Packed`,
+    or None when it was freed. `order` grows as nodes are made, so whoever consumed a value comes
+    behind its maker. Every op has a subclass of its own, whose `run` is generated.
     """
 
     __slots__ = ("__weakref__", "edges", "extra", "order", "saved", "shapes")
@@ -234,10 +229,9 @@ class Item:
             raise explain(
                 RuntimeError,
                 "A saved tensor pack hook is modifying its input in place. Tensors provided as "
-                "input to pack hook "
-                "cannot be modified by in-place operations as this can lead to unexpected "
-                "side-effects. Please open "
-                "an issue if you need to perform in-place operations on the input to a pack hook.",
+                "input to pack hook cannot be modified by in-place operations as this can lead to "
+                "unexpected side-effects. Please open an issue if you need to perform in-place "
+                "operations on the input to a pack hook.",
             )
 
     def open(self, unpack):
@@ -259,12 +253,10 @@ class Rule:
     arguments).
 
     `gradients` maps argument names to functions whose parameter names say what they read: schema
-    arguments, results
-    (`result`, or the schema's names), `grad` (or `grad_NAME`, for several results),
-    `ARGUMENT_layout` and
-    `ARGUMENT_offset`, which keep no memory alive, and `needs`, a list of booleans. A function of an
-    op with one result may carry `if_real`: an op that is called in its place, on the same values,
-    where the gradient is real.
+    arguments, results (`result`, or the schema's names), `grad` (or `grad_NAME`, for several
+    results), `ARGUMENT_layout` and `ARGUMENT_offset`, which keep no memory alive, and `needs`, a
+    list of booleans. A function of an op with one result may carry `if_real`: an op that is called
+    in its place, on the same values, where the gradient is real.
     """
 
     def __init__(self, name, arguments, tensors, lists, results, gradients):
@@ -659,7 +651,6 @@ def modified(tensor, version, node=None):
     raise explain(
         RuntimeError,
         "one of the variables needed for gradient computation has been modified by an inplace "
-        "operation: "
-        f"[{kind_of(tensor)} {list(tensor.shape)}]{origin} is at version "
+        f"operation: [{kind_of(tensor)} {list(tensor.shape)}]{origin} is at version "
         f"{tensor._storage.version}; expected version {version} instead. Hint: {hint}",
     )

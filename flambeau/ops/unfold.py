@@ -65,18 +65,15 @@ def im2col(self, kernel_size, dilation, padding, stride):
     if self.layout.ndim not in (3, 4) or 0 in shape[-3:]:
         raise RuntimeError(
             "Expected 3D or 4D (batch mode) tensor with possibly 0 batch size and other non-zero "
-            "dimensions for "
-            f"input, but got: [{', '.join(map(str, shape))}]"
+            f"dimensions for input, but got: [{', '.join(map(str, shape))}]"
         )
     out = _blocks(shape[-2:], kernel, dilation, padding, stride)
     if min(out) < 1:
         raise RuntimeError(
             f"Given input with spatial size ({shape[-2]}, {shape[-1]}), kernel_size=({kernel[0]}, "
-            f"{kernel[1]}), "
-            f"dilation=({dilation[0]}, {dilation[1]}), padding=({padding[0]}, {padding[1]}), "
-            "calculated shape of the "
-            f"array of sliding blocks as ({out[0]}, {out[1]}), but its components must be at least "
-            "one."
+            f"{kernel[1]}), dilation=({dilation[0]}, {dilation[1]}), padding=({padding[0]}, "
+            f"{padding[1]}), calculated shape of the array of sliding blocks as ({out[0]}, "
+            f"{out[1]}), but its components must be at least one."
         )
     x = self if self.layout.ndim == 4 else self.unsqueeze(0)
     if any(padding):
@@ -93,8 +90,7 @@ def im2col(self, kernel_size, dilation, padding, stride):
 
 @fixed(
     "nn::col2im(Tensor self, int[2] output_size, int[2] kernel_size, int[2] dilation, int[2] "
-    "padding, int[2] stride)"
-    " -> Tensor",
+    "padding, int[2] stride) -> Tensor",
     grad=dict(
         self=lambda grad, kernel_size, dilation, padding, stride: im2col(
             grad, kernel_size, dilation, padding, stride
@@ -117,26 +113,22 @@ def col2im(self, output_size, kernel_size, dilation, padding, stride):
     if self.layout.ndim not in (2, 3) or 0 in shape[-2:]:
         raise RuntimeError(
             "Expected 2D or 3D (batch mode) tensor for input with possibly 0 batch size and "
-            "non-zero dimensions for "
-            f"input, but got: [{', '.join(map(str, shape))}]"
+            f"non-zero dimensions for input, but got: [{', '.join(map(str, shape))}]"
         )
     count = math.prod(kernel)
     if shape[-2] % count:
         raise RuntimeError(
             "Expected size of input's dimension 1 to be divisible by the product of kernel_size, "
-            "but got "
-            f"input.size(1)={shape[-2]} and kernel_size=({kernel[0]}, {kernel[1]})."
+            f"but got input.size(1)={shape[-2]} and kernel_size=({kernel[0]}, {kernel[1]})."
         )
     out = _blocks(output_size, kernel, dilation, padding, stride)
     if math.prod(out) != shape[-1] or min(out) < 1:
         raise RuntimeError(
             f"Given output_size=({output_size[0]}, {output_size[1]}), kernel_size=({kernel[0]}, "
-            f"{kernel[1]}), "
-            f"dilation=({dilation[0]}, {dilation[1]}), padding=({padding[0]}, {padding[1]}), "
-            f"stride=({stride[0]}, "
-            f"{stride[1]}), expected size of input's dimension 2 to match the calculated number of "
-            "sliding blocks "
-            f"{out[0]} * {out[1]} = {math.prod(out)}, but got input.size(2)={shape[-1]}."
+            f"{kernel[1]}), dilation=({dilation[0]}, {dilation[1]}), padding=({padding[0]}, "
+            f"{padding[1]}), stride=({stride[0]}, {stride[1]}), expected size of input's dimension "
+            f"2 to match the calculated number of sliding blocks {out[0]} * {out[1]} = "
+            f"{math.prod(out)}, but got input.size(2)={shape[-1]}."
         )
     x = self if self.layout.ndim == 3 else self.unsqueeze(0)
     n, c = x.layout.shape[0], shape[-2] // count
@@ -162,8 +154,7 @@ def pixel_shuffle(self, upscale_factor):
     if c % (r * r):
         raise RuntimeError(
             "pixel_shuffle expects its input's 'channel' dimension to be divisible by the square "
-            "of upscale_factor, "
-            f"but input.size(-3)={c} is not divisible by {r * r}"
+            f"of upscale_factor, but input.size(-3)={c} is not divisible by {r * r}"
         )
     n = len(lead)
     split = self.reshape((*lead, c // (r * r), r, r, h, w))
@@ -187,8 +178,7 @@ def pixel_unshuffle(self, downscale_factor):
         if size % r:
             raise RuntimeError(
                 f"pixel_unshuffle expects {what} to be divisible by downscale_factor, but "
-                f"input.size({place})={size} "
-                f"is not divisible by {r}"
+                f"input.size({place})={size} is not divisible by {r}"
             )
     n = len(lead)
     split = self.reshape((*lead, c, h // r, r, w // r, r))

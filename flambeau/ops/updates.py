@@ -66,8 +66,7 @@ def _sgd(self, grad, momentum_buffer, lr, momentum, dampening, weight_decay, nes
 
 fused_sgd_ = Update(
     "aten::_sgd_(Tensor self, Tensor grad, Tensor? momentum_buffer, Scalar lr, Scalar momentum, "
-    "Scalar dampening, "
-    "Scalar weight_decay, bool nesterov) -> Tensor",
+    "Scalar dampening, Scalar weight_decay, bool nesterov) -> Tensor",
     """One step of stochastic gradient descent.""",
     ("self", "momentum_buffer"),
     _sgd,

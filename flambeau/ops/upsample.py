@@ -1,9 +1,8 @@
 """Resizing: along each axis an output element is a weighted sum of a few input elements, its taps.
 
 The taps of an axis are two tables [taps, out], places and weights. The transpose of such a map,
-which its gradient is,
-has taps as well: for each input element, the outputs that it goes into. So one op, `resample`, is
-both directions.
+which its gradient is, has taps as well: for each input element, the outputs that it goes into. So
+one op, `resample`, is both directions.
 """
 
 from __future__ import annotations
@@ -61,8 +60,7 @@ def transposed(index, weight, n):
 
 @fixed(
     "aten::_resample(Tensor self, int dim, Tensor index, Tensor weight, Tensor back_index, Tensor "
-    "back_weight)"
-    " -> Tensor",
+    "back_weight) -> Tensor",
     method=False,
     function=False,
     grad=dict(

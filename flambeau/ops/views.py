@@ -32,8 +32,7 @@ def _sizes(layout: Layout, size) -> tuple[int, ...]:
     if unknown is not None and known == 0 and layout.numel == 0:
         raise RuntimeError(
             f"cannot reshape tensor of 0 elements into shape {list(size)} because the unspecified "
-            "dimension size -1 "
-            "can be any value and is ambiguous"
+            "dimension size -1 can be any value and is ambiguous"
         )
     raise RuntimeError(f"shape '{list(size)}' is invalid for input of size {layout.numel}")
 
@@ -42,8 +41,7 @@ def view_strides(source: Layout, shape) -> tuple[int, ...] | None:
     """Strides under which `source`'s memory has `shape`, or None where only a copy could.
 
     Walks both shapes from the right: each run of source dimensions that lies without gaps must be a
-    product of
-    consecutive sizes of the new shape.
+    product of consecutive sizes of the new shape.
     """
     if source.contiguous or source.numel == 0:
         return row_major(shape)
@@ -80,8 +78,7 @@ def _view(source, size):
     if strides is None:
         raise RuntimeError(
             "view size is not compatible with input tensor's size and stride (at least one "
-            "dimension spans across two "
-            "contiguous subspaces). Use .reshape(...) instead."
+            "dimension spans across two contiguous subspaces). Use .reshape(...) instead."
         )
     return source.reshaped(shape, strides), 0
 
@@ -112,9 +109,8 @@ def _expand(source, size, implicit=False):
     if lead < 0:
         raise RuntimeError(
             f"expand(torch.FloatTensor{{{list(source.shape)}}}, size={list(size)}): the number of "
-            "sizes provided "
-            f"({len(size)}) must be greater or equal to the number of dimensions in the tensor "
-            f"({source.ndim})"
+            f"sizes provided ({len(size)}) must be greater or equal to the number of dimensions in "
+            f"the tensor ({source.ndim})"
         )
     shape = []
     for d, n in enumerate(size):
@@ -129,8 +125,8 @@ def _expand(source, size, implicit=False):
         elif have is not None and have != n and have != 1:
             raise RuntimeError(
                 f"The expanded size of the tensor ({n}) must match the existing size ({have}) at "
-                "non-singleton "
-                f"dimension {d}.  Target sizes: {list(size)}.  Tensor sizes: {list(source.shape)}"
+                f"non-singleton dimension {d}.  Target sizes: {list(size)}.  Tensor sizes: "
+                f"{list(source.shape)}"
             )
         elif n < 0:
             raise RuntimeError(f"numel: integer multiplication overflow: a size of {n}")
@@ -151,9 +147,8 @@ def _permute(source, dims):
     if len(dims) != source.ndim:
         raise RuntimeError(
             "permute(sparse_coo): number of dimensions in the tensor input does not match the "
-            "length of the desired "
-            f"ordering of dimensions i.e. input.dim() = {source.ndim} is not equal to len(dims) = "
-            f"{len(dims)}"
+            f"length of the desired ordering of dimensions i.e. input.dim() = {source.ndim} is not "
+            f"equal to len(dims) = {len(dims)}"
         )
     order = [wrap_dim(d, source.ndim) for d in dims]
     if len(set(order)) != len(order):
@@ -518,10 +513,8 @@ class _AsReal(View):
         if source.conj:
             raise RuntimeError(
                 "view_as_real doesn't work on unresolved conjugated tensors.  To resolve the "
-                "conjugate tensor so you "
-                "can view it as real, use self.resolve_conj(); however, be warned that the "
-                "resulting tensor will NOT "
-                "alias the original."
+                "conjugate tensor so you can view it as real, use self.resolve_conj(); however, "
+                "be warned that the resulting tensor will NOT alias the original."
             )
         part = _part(source, False)
         return _offset_plan(
@@ -594,9 +587,8 @@ class _AsStrided(View):
             if offset < 0 or (end > tensor._storage.nbytes and made.device is not meta):
                 raise RuntimeError(
                     f"setStorage: sizes {list(size)}, strides {list(stride)}, storage offset "
-                    f"{offset}, and itemsize "
-                    f"{made.itemsize} requiring a storage size of {end} are out of "
-                    f"bounds for storage of size {tensor._storage.nbytes}"
+                    f"{offset}, and itemsize {made.itemsize} requiring a storage size of {end} are "
+                    f"out of bounds for storage of size {tensor._storage.nbytes}"
                 )
             return from_base(tensor, offset, size, stride, storage_offset)
 

@@ -162,9 +162,8 @@ def check_bounds(low, last, dtype):
         if abs(value) > 1 << digits:
             warnings.warn(
                 f"{name} is out of bounds [-(2^{digits}), 2^{digits}]. Due to precision "
-                f"limitations "
-                f"{C_NAMES[dtype.name]} can support discrete uniform distribution only within "
-                f"this range.",
+                f"limitations {C_NAMES[dtype.name]} can support discrete uniform distribution only "
+                "within this range.",
                 stacklevel=4,
             )
 

@@ -346,8 +346,7 @@ class Stream:
         if kind.name not in DIGITS:
             raise RuntimeError(
                 "Cauchy distribution is a continuous probability distribution. dtype must be a "
-                "floating point but you "
-                f"specified {C_NAMES[kind.name]}"
+                f"floating point but you specified {C_NAMES[kind.name]}"
             )
         if not sigma > 0:
             raise RuntimeError(f"cauchy_ expects sigma > 0.0, but found sigma={number(sigma)}")
@@ -470,8 +469,7 @@ class Stream:
             if low >= high:
                 raise RuntimeError(
                     "random_ expects 'from' casted to dtype to be less than 'to' casted to dtype, "
-                    "but got "
-                    f"from={low} >= to={high}"
+                    f"but got from={low} >= to={high}"
                 )
         check_bounds(low, high - 1, dtype)
         span = high - low
@@ -493,8 +491,7 @@ class Stream:
             if low >= last:
                 raise RuntimeError(
                     "random_ expects 'from' casted to dtype to be less than or equal to 'to_inc' "
-                    "casted to dtype, but "
-                    f"got from={low} > to_inc={last}"
+                    f"casted to dtype, but got from={low} > to_inc={last}"
                 )
         else:
             last = 1 if dtype.kind == "b" else min(int(numpy.iinfo(dtype).max), INT64_MAX)

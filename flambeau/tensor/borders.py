@@ -273,10 +273,9 @@ def deepcopy(self, memo):
     if not self.is_leaf:
         raise RuntimeError(
             "Only Tensors created explicitly by the user (graph leaves) support the deepcopy "
-            "protocol at the moment.  "
-            "If you were attempting to deepcopy a module, this may be because of a "
-            "torch.nn.utils.weight_norm usage, "
-            "see https://github.com/pytorch/pytorch/pull/103001"
+            "protocol at the moment.  If you were attempting to deepcopy a module, this may be "
+            "because of a torch.nn.utils.weight_norm usage, see "
+            "https://github.com/pytorch/pytorch/pull/103001"
         )
     if self.layout.device.type == "meta":
         data = runtime.wrap(self._storage, self.layout, self.offset)
@@ -328,8 +327,7 @@ def rebuild(cls, storage, made, offset, requires_grad, attributes):
 
 
 # DLPack (https://dmlc.github.io/dlpack). NumPy writes and reads the structure; bfloat16, which it
-# lacks, travels as
-# uint16 under a changed type code.
+# lacks, travels as uint16 under a changed type code.
 
 _CODE_OFFSET = {
     b"dltensor": 20,
@@ -352,8 +350,7 @@ def _capsule_type(capsule):
     if name not in _CODE_OFFSET:
         raise RuntimeError(
             "from_dlpack received an invalid capsule. Note that DLTensor capsules can be consumed "
-            "only once, so you "
-            "might have already constructed a tensor from it once."
+            "only once, so you might have already constructed a tensor from it once."
         )
     address = api.PyCapsule_GetPointer(capsule, name) + _CODE_OFFSET[name]
     return (ctypes.c_uint8 * 2).from_address(address)

@@ -41,8 +41,7 @@ def _array(array):
     if not array.dtype.isnative:
         raise ValueError(
             "given numpy array has byte order different from the native byte order. Conversion "
-            "between byte orders is "
-            "currently not supported."
+            "between byte orders is currently not supported."
         )
     if dtype_of_numpy(array.dtype) is None:
         raise TypeError(
@@ -64,21 +63,18 @@ def from_numpy(ndarray):
     if array.size and min(array.strides, default=0) < 0:
         raise ValueError(
             "At least one stride in the given numpy array is negative, and tensors with negative "
-            "strides are not "
-            "currently supported. (You can probably work around this by making a copy of your "
-            "array  with array.copy().) "
+            "strides are not currently supported. (You can probably work around this by making a "
+            "copy of your array  with array.copy().) "
         )
     if any(s % array.itemsize for s in array.strides):
         raise ValueError(
             "given numpy array strides not a multiple of the element byte size. Copy the numpy "
-            "array to "
-            "reallocate the memory."
+            "array to reallocate the memory."
         )
     if not array.flags.writeable:
         warnings.warn(
             "The given NumPy array is not writable, and PyTorch does not support non-writable "
-            "tensors. This means "
-            "writing to this tensor will result in undefined behavior.",
+            "tensors. This means writing to this tensor will result in undefined behavior.",
             stacklevel=2,
         )
     return share(array)
@@ -116,8 +112,7 @@ def _infer(data, kinds):
             if dtype is None:
                 raise TypeError(
                     f"can't convert np.ndarray of type {_full_name(numpy.dtype(kind))}. The only "
-                    "supported "
-                    f"types are: {_SUPPORTED}."
+                    f"supported types are: {_SUPPORTED}."
                 )
         elif kind is numpy.ndarray or issubclass(kind, Tensor):
             continue
@@ -347,9 +342,8 @@ def _shareable(array):
     ):
         raise ValueError(
             "At least one stride in the given numpy array is negative, and tensors with negative "
-            "strides are not "
-            "currently supported. (You can probably work around this by making a copy of your "
-            "array  with array.copy().) "
+            "strides are not currently supported. (You can probably work around this by making a "
+            "copy of your array  with array.copy().) "
         )
     return array
 
@@ -411,23 +405,20 @@ def frombuffer(buffer, *, dtype, count=-1, offset=0, requires_grad=False):
     if count < 0 and (nbytes - offset) % size:
         raise ValueError(
             f"buffer length ({nbytes - offset} bytes) after offset ({offset} bytes) must be a "
-            "multiple of "
-            f"element size ({size})"
+            f"multiple of element size ({size})"
         )
     count = (nbytes - offset) // size if count < 0 else count
     if offset + count * size > nbytes:
         raise ValueError(
             f"requested buffer length ({count} * {size} bytes) after offset ({offset} bytes) must "
-            "not be "
-            f"greater than actual buffer length ({nbytes} bytes)"
+            f"not be greater than actual buffer length ({nbytes} bytes)"
         )
     if view.readonly:
         warnings.warn(
             "The given buffer is not writable, and PyTorch does not support non-writable tensors. "
-            "This means you can "
-            "write to the underlying (supposedly non-writable) buffer using the tensor. You may "
-            "want to copy the "
-            "buffer to protect its data or make it writable before converting it to a tensor.",
+            "This means you can write to the underlying (supposedly non-writable) buffer using "
+            "the tensor. You may want to copy the buffer to protect its data or make it writable "
+            "before converting it to a tensor.",
             stacklevel=2,
         )
     array = numpy.frombuffer(buffer, numpy.uint8, count * size, offset).view(as_dtype(dtype).numpy)

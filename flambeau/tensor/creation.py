@@ -53,8 +53,7 @@ def _index(name, n):
     except AttributeError:
         raise TypeError(
             f"{name}(): argument 'size' (position 1) must be tuple of ints, but found element of "
-            "type "
-            f"{type(n).__name__} at pos 0"
+            f"type {type(n).__name__} at pos 0"
         ) from None
 
 

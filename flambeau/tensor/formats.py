@@ -5,8 +5,8 @@ from flambeau.types import Layout, looks_channels_last, row_major
 
 class MemoryFormat:
     """`order` lists the dimensions from the outermost to the innermost; None is row-major or, with
-    `preserves`, the
-    order of the tensor that is copied."""
+    `preserves`, the order of the tensor that is copied.
+    """
 
     __slots__ = ("is_row_major", "name", "order", "preserves")
 

@@ -117,8 +117,8 @@ def _by_name(function, op, name, ending=""):
 
 def function_of(name):
     """The function `torch.NAME` (or `torch.nn.functional.NAME` for "nn.NAME"), in place where the
-    name ends in _;
-    None where no op has it."""
+    name ends in _; None where no op has it.
+    """
     if any(op.function for op in registry.get(name, ())):
         return door_of(name)
     if name.endswith("_") and name[:-1] in registry and registry[name[:-1]][0].inplace_form:
@@ -159,8 +159,8 @@ def inplace_of(name):
 
 def operator_of(name):
     """The function behind a binary operator: it takes NumPy arrays too, and answers NotImplemented
-    for what is no
-    number, so that Python asks the other side."""
+    for what is no number, so that Python asks the other side.
+    """
     declared = registry[name]
     if len(declared) > 1:
         return _guarded(door_of(name), name)

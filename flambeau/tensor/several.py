@@ -105,8 +105,8 @@ atleast_1d, atleast_2d, atleast_3d = map(_at_least, (1, 2, 3))
 
 def where(condition, input=None, other=None, *, out=None):
     """The element of `input` where `condition` holds, else that of `other`; with `condition` alone,
-    the places where it
-    holds, as one vector for each dimension."""
+    the places where it holds, as one vector for each dimension.
+    """
     if input is None and other is None:
         return find("nonzero").door(condition, as_tuple=True)
     return find("where").door(condition, input, other, out=out)

@@ -23,8 +23,7 @@ def strided(
     if made.numel and needed > storage.nbytes:
         raise RuntimeError(
             f"setStorage: sizes {list(size)}, strides {list(stride)}, storage offset {offset}, and "
-            "itemsize "
-            f"{dtype.itemsize} requiring a storage size of {needed} are out of bounds for storage "
-            f"of size {storage.nbytes}"
+            f"itemsize {dtype.itemsize} requiring a storage size of {needed} are out of bounds for "
+            f"storage of size {storage.nbytes}"
         )
     return runtime.wrap(storage, made, offset)

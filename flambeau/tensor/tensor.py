@@ -70,8 +70,7 @@ class Tensor:
     """An n-dimensional array of one dtype on one device.
 
     Made by functions such as `flambeau.tensor`, `flambeau.zeros`, `flambeau.from_numpy`; native
-    code makes the results
-    of ops. Several tensors may share one storage: views.
+    code makes the results of ops. Several tensors may share one storage: views.
     """
 
     __slots__ = (
@@ -252,10 +251,9 @@ class Tensor:
         elif self._node is not None:
             if self._node.__class__ is not AccumulateGrad:
                 raise RuntimeError(
-                    "you can only change requires_grad flags of leaf variables. If you want to use "
-                    "a computed variable "
-                    "in a subgraph that doesn't require differentiation use var_no_grad = "
-                    "var.detach()."
+                    "you can only change requires_grad flags of leaf variables. If you want to "
+                    "use a computed variable in a subgraph that doesn't require differentiation "
+                    "use var_no_grad = var.detach()."
                 )
             self._node = None
         return self

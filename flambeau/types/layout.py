@@ -17,9 +17,8 @@ class Layout:
     """Shape and strides (in elements), dtype, device, and the lazy conjugation and negation bits.
 
     Interned: two equal layouts are the same object, so comparison and hashing are by identity and a
-    tuple of layouts
-    is a cheap dictionary key. The offset into the storage belongs to the tensor: rows of a matrix
-    share one layout.
+    tuple of layouts is a cheap dictionary key. The offset into the storage belongs to the tensor:
+    rows of a matrix share one layout.
     """
 
     __slots__ = (

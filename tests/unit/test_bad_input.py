@@ -103,8 +103,7 @@ WRONG = [
         lambda: a().expand(3, 3),
         RuntimeError,
         "The expanded size of the tensor (3) must match the existing size (2) at non-singleton "
-        "dimension 0.  "
-        "Target sizes: [3, 3].  Tensor sizes: [2, 3]",
+        "dimension 0.  Target sizes: [3, 3].  Tensor sizes: [2, 3]",
     ),
     (lambda: ft.zeros(-1), RuntimeError, "zeros: Dimension size must be non-negative."),
     (

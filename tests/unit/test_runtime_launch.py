@@ -20,8 +20,8 @@ from flambeau.runtime import Launch, Stage, core, jit
 # add: float64 sums of data[1] and data[2] into data[0]. store: the words of scalars into data[0].
 # code: returns scalars[0]. isnull: whether the pointer data[1] is null. dims: the second word of
 # dims. ranges: one more in each element of the range; 1 if the range is shorter than dims[0] and
-# not the last of dims[1]. meet: counts itself in at
-# address dims[0] and waits until dims[1] are there; 1 if they never come.
+# not the last of dims[1]. meet: counts itself in at address dims[0] and waits until dims[1] are
+# there; 1 if they never come.
 KERNELS = """
 define i64 @add(ptr %data, ptr %dims, ptr %scalars, i64 %lo, i64 %hi) {
 entry:

@@ -187,9 +187,8 @@ def embedding_bag(
         input, weight = weight, input
     if per_sample_weights is not None and input.size() != per_sample_weights.size():
         raise ValueError(
-            "embedding_bag: If per_sample_weights "
-            f"({per_sample_weights.shape}) is not None, then it must have the same shape as the "
-            f"input ({input.shape})"
+            f"embedding_bag: If per_sample_weights ({per_sample_weights.shape}) is not None, then "
+            f"it must have the same shape as the input ({input.shape})"
         )
     if per_sample_weights is not None and mode != "sum":
         raise NotImplementedError(
@@ -230,9 +229,8 @@ def _bag_inputs(
     if input.dim() == 2:
         if offsets is not None:
             raise ValueError(
-                "if input is 2D, then offsets has to be None"
-                ", as input is treated is a mini-batch of fixed length sequences. However, found "
-                f"offsets of type {type(offsets)}"
+                "if input is 2D, then offsets has to be None, as input is treated is a mini-batch "
+                f"of fixed length sequences. However, found offsets of type {type(offsets)}"
             )
         offsets = ops.arange(0, input.numel(), input.size(1), dtype=input.dtype)
         if include_last_offset:

@@ -177,10 +177,9 @@ def grid_sample(
         )
     if align_corners is None:
         warnings.warn(
-            "Default grid_sample and affine_grid behavior has changed "
-            "to align_corners=False since 1.3.0. Please specify "
-            "align_corners=True if the old behavior is desired. "
-            "See the documentation of grid_sample for details.",
+            "Default grid_sample and affine_grid behavior has changed to align_corners=False "
+            "since 1.3.0. Please specify align_corners=True if the old behavior is desired. See "
+            "the documentation of grid_sample for details.",
             stacklevel=2,
         )
         align_corners = False
@@ -193,10 +192,9 @@ def affine_grid(theta: Tensor, size: Any, align_corners: bool | None = None) -> 
     """The sampling grid of affine maps `theta` (N, 2, 3) or (N, 3, 4) for an output `size`."""
     if align_corners is None:
         warnings.warn(
-            "Default grid_sample and affine_grid behavior has changed "
-            "to align_corners=False since 1.3.0. Please specify "
-            "align_corners=True if the old behavior is desired. "
-            "See the documentation of grid_sample for details.",
+            "Default grid_sample and affine_grid behavior has changed to align_corners=False "
+            "since 1.3.0. Please specify align_corners=True if the old behavior is desired. See "
+            "the documentation of grid_sample for details.",
             stacklevel=2,
         )
         align_corners = False

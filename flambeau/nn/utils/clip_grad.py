@@ -37,10 +37,9 @@ def get_total_norm(
         total = ops.linalg_vector_norm(ops.stack(norms), float(norm_type))
         if error_if_nonfinite and not ops.isfinite(total):
             raise RuntimeError(
-                f"The total norm of order {norm_type} for gradients from "
-                "`parameters` is non-finite, so it cannot be clipped. To disable "
-                "this error and scale the gradients by the non-finite norm anyway, "
-                "set `error_if_nonfinite=False`"
+                f"The total norm of order {norm_type} for gradients from `parameters` is "
+                "non-finite, so it cannot be clipped. To disable this error and scale the "
+                "gradients by the non-finite norm anyway, set `error_if_nonfinite=False`"
             )
     return total
 

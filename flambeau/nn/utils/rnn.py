@@ -186,10 +186,9 @@ def pack_padded_sequence(
         )
     if any(after > before for before, after in itertools.pairwise(counts)):
         raise RuntimeError(
-            "`lengths` array must be sorted in decreasing order when "
-            "`enforce_sorted` is True. You can pass `enforce_sorted=False` "
-            "to pack_padded_sequence and/or pack_sequence to sidestep this "
-            "requirement if you do not need ONNX exportability."
+            "`lengths` array must be sorted in decreasing order when `enforce_sorted` is True. "
+            "You can pass `enforce_sorted=False` to pack_padded_sequence and/or pack_sequence to "
+            "sidestep this requirement if you do not need ONNX exportability."
         )
     sizes = [sum(count > step for count in counts) for step in range(counts[0])]
     data = ops.cat([input[step, :size] for step, size in enumerate(sizes)])

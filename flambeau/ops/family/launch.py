@@ -28,8 +28,7 @@ def broadcast(shapes) -> tuple[int, ...]:
                 if result[d] != 1:
                     raise RuntimeError(
                         f"The size of tensor a ({result[d]}) must match the size of tensor b ({n}) "
-                        "at non-singleton "
-                        f"dimension {d}"
+                        f"at non-singleton dimension {d}"
                     )
                 result[d] = n
     return tuple(result)
@@ -175,10 +174,9 @@ def launch(
     """A launcher for `kernel`.
 
     `outputs`: the layouts that the kernel writes. `targets`: for each, the argument position that
-    is written in place,
-    or None where a tensor is made. `shape`: what the operands are expanded to. `result_layouts`:
-    the layouts that the
-    made tensors carry, where they differ from `outputs` in shape (keepdim).
+    is written in place, or None where a tensor is made. `shape`: what the operands are expanded to.
+    `result_layouts`: the layouts that the made tensors carry, where they differ from `outputs` in
+    shape (keepdim).
     """
     targets = targets or (None,) * len(outputs)
     inputs = [expand(i, shape) if shape is not None else i for i in slots.inputs]
@@ -234,8 +232,7 @@ def same_device(operands, name) -> "object":
         first, second, *_ = sorted(map(str, devices))
         raise RuntimeError(
             "Expected all tensors to be on the same device, but found at least two devices, "
-            f"{first} and {second}! "
-            f"(when checking argument in method {name})"
+            f"{first} and {second}! (when checking argument in method {name})"
         )
     return next(iter(devices), cpu)
 

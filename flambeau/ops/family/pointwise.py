@@ -1,8 +1,8 @@
 """The pointwise family: every element of the result from the elements at the same place.
 
 The family supplies broadcasting, type promotion, memory order, in-place forms and the reduction of
-gradients to the
-shapes of broadcast operands. A declaration supplies the scalar body and its gradients.
+gradients to the shapes of broadcast operands. A declaration supplies the scalar body and its
+gradients.
 """
 
 from flambeau import ir
@@ -229,12 +229,10 @@ def pointwise(
     """Declares a pointwise op.
 
     `scalar` takes the schema's arguments in order: tensors and Scalars as expressions of the
-    compute type, everything
-    else as Python values. `promotes` names the arguments that decide the dtype (default: all in
-    tensor position).
-    `check(common, *args)` raises on what the op refuses; `refuses` gives, on expressions, where a
-    value is refused, or None, and `refusal(*args)` the error that is raised then: by default, that
-    of a zero divisor.
+    compute type, everything else as Python values. `promotes` names the arguments that decide the
+    dtype (default: all in tensor position). `check(common, *args)` raises on what the op refuses;
+    `refuses` gives, on expressions, where a value is refused, or None, and `refusal(*args)` the
+    error that is raised then: by default, that of a zero divisor.
     """
     return Pointwise(
         schema, doc, scalar, dtype, grad, tuple(promotes), check, refuses, refusal,

@@ -17,8 +17,8 @@ from .launch import Slots, launch
 
 class Fold(NamedTuple):
     """A monoid. `init`: pairs (value, dtype) of the state; `element(*x)`: an element's state;
-    `combine(a, b)`: of two
-    states, associative up to rounding; `finish(state, count)`: the outputs."""
+    `combine(a, b)`: of two states, associative up to rounding; `finish(state, count)`: the outputs.
+    """
 
     init: tuple
     element: Callable
@@ -158,10 +158,8 @@ def reduction(schema, doc, *, fold, dtype, grad=None, empty=None, **options) -> 
     """Declares a reduction.
 
     `fold(dtype, *static)` is the monoid for elements of the accumulation dtype. `dtype(input,
-    asked)` gives (dtype
-    that elements are cast to, dtypes of the results). `empty(op, layout, dims)` raises where
-    folding nothing is wrong.
-    `results` is the tuple type of several results.
+    asked)` gives (dtype that elements are cast to, dtypes of the results). `empty(op, layout,
+    dims)` raises where folding nothing is wrong. `results` is the tuple type of several results.
     """
     return Reduction(schema, doc, fold, dtype, grad, empty, **options)
 

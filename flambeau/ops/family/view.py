@@ -10,8 +10,8 @@ from ..op import Op
 
 class View(Op):
     """`rule(layout, *args)` gives the view's layout and its offset from the base's, in elements;
-    None as layout means
-    that the input itself is returned."""
+    None as layout means that the input itself is returned.
+    """
 
     family = "view"
 

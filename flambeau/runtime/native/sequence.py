@@ -1,9 +1,9 @@
 """Words: kernels over the rows of a step, then over those of the next step.
 
 The rows of all steps lie behind each other, as in a packed sequence; or those of all sequences, and
-then the kernels know how far apart the rows of a step are. Row r of a step follows row r
-of the step before it in the order of work, if that has so many, else it is the first of its
-sequence. Rows do not depend on each other: each thread runs all steps for its share of them.
+then the kernels know how far apart the rows of a step are. Row r of a step follows row r of the
+step before it in the order of work, if that has so many, else it is the first of its sequence. Rows
+do not depend on each other: each thread runs all steps for its share of them.
 """
 
 SEQUENCE = """

@@ -3,9 +3,8 @@
 A line holds n words, which are compared as signed integers. Of keys up to 32 bits a word has the
 key above and the element's number below, so that words differ and their order is a stable one. Keys
 of 64 bits have a second line with the numbers; where those of a line are close enough to each other
-they become such words as well. Sorting is by counting digits from the lowest on
-(LSD radix sort; Knuth, The Art of Computer Programming 3, 5.2.5), selection by counting them from
-the highest on.
+they become such words as well. Sorting is by counting digits from the lowest on (LSD radix sort;
+Knuth, The Art of Computer Programming 3, 5.2.5), selection by counting them from the highest on.
 """
 
 SORTING = """

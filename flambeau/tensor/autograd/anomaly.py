@@ -66,9 +66,8 @@ class set_detect_anomaly:
     """Turns anomaly mode of this thread on or off; as a context manager, until its end.
 
     In anomaly mode every recorded op remembers the user's line (tens of microseconds each); errors
-    in its backward
-    name it, and so does the error for the first nan that a backward makes (unless `check_nan` is
-    false).
+    in its backward name it, and so does the error for the first nan that a backward makes (unless
+    `check_nan` is false).
     """
 
     def __init__(self, mode: bool, check_nan: bool = True) -> None:
@@ -89,8 +88,7 @@ class detect_anomaly:
         self._before: list = []
         warnings.warn(
             "Anomaly Detection has been enabled. This mode will increase the runtime and should "
-            "only be enabled for "
-            "debugging.",
+            "only be enabled for debugging.",
             stacklevel=2,
         )
 

@@ -33,10 +33,8 @@ def run(roots, grads, *, retain_graph=False, create_graph=False, inputs=None, ac
     """Propagates `grads` from the edges `roots` towards the leaves.
 
     `inputs`: edges whose gradients are returned, in order (None where none arrived); leaves then
-    accumulate nothing,
-    unless `accumulating`, which restricts accumulation to those among `inputs`. Without `inputs`,
-    gradients
-    accumulate in the `grad` of all leaves.
+    accumulate nothing, unless `accumulating`, which restricts accumulation to those among `inputs`.
+    Without `inputs`, gradients accumulate in the `grad` of all leaves.
     """
     if hooks.runs_matter:
         outer, state.running = getattr(state, "running", None), hooks.Run(roots, inputs is not None)
@@ -450,8 +448,7 @@ def _start(i, tensor, grad):
         raise explain(
             RuntimeError,
             f"Mismatch in shape: grad_output[{i}] has a shape of {grad.shape} and output[{i}] has "
-            "a shape of "
-            f"{tensor.shape}.",
+            f"a shape of {tensor.shape}.",
         )
     if (
         "c" in (grad.layout.dtype.kind, tensor.layout.dtype.kind)
@@ -459,10 +456,9 @@ def _start(i, tensor, grad):
     ):
         raise explain(
             RuntimeError,
-            "For complex Tensors, both grad_output and output are required to have the same dtype. "
-            "Mismatch in dtype: "
-            f"grad_output[{i}] has a dtype of {grad.dtype} and output[{i}] has a dtype of "
-            f"{tensor.dtype}.",
+            "For complex Tensors, both grad_output and output are required to have the same "
+            f"dtype. Mismatch in dtype: grad_output[{i}] has a dtype of {grad.dtype} and "
+            f"output[{i}] has a dtype of {tensor.dtype}.",
         )
     return grad if grad.layout.dtype is tensor.layout.dtype else grad.to(tensor.layout.dtype)
 
@@ -516,8 +512,8 @@ def backward(
     leaves.
 
     `inputs` restricts that to the given tensors, which may also be computed ones. `retain_graph`
-    keeps the saved
-    values for another backward (by default as `create_graph`, which records the backward itself).
+    keeps the saved values for another backward (by default as `create_graph`, which records the
+    backward itself).
     """
     tensors, grads, inputs = _sequence(tensors), _sequence(grad_tensors), _sequence(inputs)
     if inputs is not None and not inputs:
@@ -562,10 +558,8 @@ def grad(
     """The gradients of `outputs` (weighted by `grad_outputs`) with respect to `inputs`, as a tuple.
 
     Nothing is added to any `grad`. An input that the outputs do not depend on is an error, unless
-    `allow_unused`
-    (then None) or `materialize_grads` (then zeros). `is_grads_batched`: dimension 0 of each of
-    `grad_outputs` lists
-    several weights, and the results have that dimension too.
+    `allow_unused` (then None) or `materialize_grads` (then zeros). `is_grads_batched`: dimension 0
+    of each of `grad_outputs` lists several weights, and the results have that dimension too.
     """
     if materialize_grads and allow_unused is False:
         raise ValueError(
@@ -617,7 +611,6 @@ def _unused(i, tensor, allow_unused, materialize_grads):
         raise explain(
             RuntimeError,
             f"The differentiated Tensor at index {i} appears to not have been used in the graph. "
-            "Set "
-            "allow_unused=True if this is the desired behavior.",
+            "Set allow_unused=True if this is the desired behavior.",
         )
     return None

@@ -28,8 +28,7 @@ state = modes.state
 DIRTY_LEAF = "a leaf Variable that requires grad has been used in an in-place operation."
 NOT_RETURNED = (
     "Some elements marked as dirty during the forward method were not returned as output. The "
-    "inputs that are modified "
-    "inplace must all be outputs of the Function."
+    "inputs that are modified inplace must all be outputs of the Function."
 )
 
 
@@ -121,8 +120,7 @@ class FunctionCtx(Node):
         if len(found) != expected:
             raise RuntimeError(
                 f"function {self.name()} returned an incorrect number of gradients (expected "
-                f"{expected}, got "
-                f"{len(found)})"
+                f"{expected}, got {len(found)})"
             )
         results = []
         for i, (grad, layout, edge) in enumerate(zip(found, self._layouts, self.edges)):
@@ -131,8 +129,7 @@ class FunctionCtx(Node):
             elif layout is None:
                 raise RuntimeError(
                     f"function {self.name()} returned a gradient different than None at position "
-                    f"{i + 1}, but the "
-                    "corresponding forward input was not a Variable"
+                    f"{i + 1}, but the corresponding forward input was not a Variable"
                 )
             elif not isinstance(grad, Tensor):
                 raise RuntimeError(f"expected Variable or None (got {type(grad).__name__})")
@@ -148,8 +145,7 @@ class FunctionCtx(Node):
             if lead < 0 or any(n != 1 and n != m for n, m in zip(shape, have[lead:])):
                 raise RuntimeError(
                     f"Function {self.name()} returned an invalid gradient at index {i} - got "
-                    f"{list(have)} but expected "
-                    f"shape compatible with {list(shape)}"
+                    f"{list(have)} but expected shape compatible with {list(shape)}"
                 )
             grad = grad.sum_to_size(shape)
         if grad.layout.dtype is not layout.dtype:
@@ -212,8 +208,7 @@ class _SingleLevel:
         """
         raise NotImplementedError(
             "You must implement either the backward or vjp method for your custom "
-            "autograd.Function to use it with "
-            "backward mode AD."
+            "autograd.Function to use it with backward mode AD."
         )
 
     vjp = backward
@@ -232,8 +227,8 @@ class Function(_SingleLevel):
     ``MyOp.apply(*args)``.
 
     forward runs without recording; its results hang on one node, whose backward is the user's. If
-    the gradients are
-    themselves to be differentiated, backward is recorded, from the saved tensors on.
+    the gradients are themselves to be differentiated, backward is recorded, from the saved tensors
+    on.
     """
 
     generate_vmap_rule = False
@@ -383,8 +378,8 @@ class InplaceFunction(Function):
 
 def once_differentiable(backward):
     """Decorator of a `Function`'s backward that is not written in differentiable ops: its results
-    carry no history,
-    and differentiating them is an error."""
+    carry no history, and differentiating them is an error.
+    """
 
     @functools.wraps(backward)
     def wrapper(ctx, *grads):

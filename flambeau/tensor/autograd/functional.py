@@ -18,8 +18,7 @@ def _tuple(values, what, function):
             place = f"value at index {i} in {what}" if many else f"{what}"
             raise TypeError(
                 f"The {what} given to {function} must be either a Tensor or a tuple of Tensors but "
-                f"the {place} has "
-                f"type {type(v)}."
+                f"the {place} has type {type(v)}."
             )
     return many, found
 
@@ -122,8 +121,8 @@ def vjp(func, inputs, v=None, create_graph=False, strict=False):
 
 def jvp(func, inputs, v=None, create_graph=False, strict=False):
     """(func(*inputs), the Jacobian of `func` at `inputs` times v), by two backwards: v times J is
-    linear in v, and
-    its derivative by v is J."""
+    linear in v, and its derivative by v is J.
+    """
     with enable_grad():
         many, given = _tuple(inputs, "inputs", "jvp")
         copies = _inputs(given, create_graph)

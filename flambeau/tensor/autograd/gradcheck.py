@@ -35,18 +35,16 @@ def _check_inputs(inputs):
         if t.dtype.name not in ("float64", "complex128"):
             warnings.warn(
                 f"Input #{i} requires gradient and is not a double precision floating point or "
-                "complex. This check "
-                "will likely fail if all the inputs are not of double precision floating point or "
-                "complex. ",
+                "complex. This check will likely fail if all the inputs are not of double "
+                "precision floating point or complex. ",
                 stacklevel=4,
             )
         if any(stride == 0 and n > 1 for n, stride in zip(t.layout.shape, t.layout.strides)):
             raise RuntimeError(
                 f"The {i}th input has a dimension with stride 0. gradcheck only supports inputs "
-                "that are "
-                "non-overlapping to be able to compute the numerical gradients correctly. You "
-                "should call "
-                ".contiguous on the input before passing it to gradcheck."
+                "that are non-overlapping to be able to compute the numerical gradients "
+                "correctly. You should call .contiguous on the input before passing it to "
+                "gradcheck."
             )
     return [t for _, t in wanted]
 

@@ -99,8 +99,9 @@ class _Handles:
 
 def register_multi_grad_hook(tensors, fn, *, mode="all"):
     """Calls `fn` in each backward: when the gradients of all `tensors` are known (mode "all":
-    ``fn(grads)``, None for
-    those that the backward does not reach), or at the first one (mode "any": ``fn(grad)``)."""
+    ``fn(grads)``, None for those that the backward does not reach), or at the first one (mode
+    "any": ``fn(grad)``).
+    """
     if mode not in ("all", "any"):
         raise ValueError(f"Expects mode to be one of ('all', 'any') but got {mode}")
     tensors = tuple(tensors)
