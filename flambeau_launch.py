@@ -14,7 +14,7 @@ SHIM = os.path.join(os.path.dirname(os.path.abspath(__file__)), "flambeau", "cli
 
 def main() -> int:
     """Runs the command line; the result is the exit code."""
-    if sys.argv[1:2] == ["run"] and len(sys.argv) > 2:
+    if sys.argv[1:2] == ["run"] and sys.argv[2:3] not in ([], ["-h"], ["--help"]):
         return run(sys.argv[2:])
     from flambeau.cli import main as command_line  # only where it is needed: see above
 

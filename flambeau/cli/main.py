@@ -3,6 +3,7 @@
 import os
 import platform
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 
 import flambeau
@@ -18,15 +19,22 @@ flambeau info                   version, machine, folders, knobs
 flambeau --version
 
 python -m flambeau SCRIPT [ARGS] is short for flambeau run."""
+HELP = ("-h", "--help")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command, by default that of the command line; the result is its exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if not words or words[0] in ("-h", "--help", "help"):
+    if not words or words[0] in HELP:
         print(USAGE, file=sys.stdout if words else sys.stderr)
         return 0 if words else 2
     command = COMMANDS.get(words[0])
+    if command is not None and words[1:2] and words[1] in HELP:
+        print(USAGE)
+        return 0
+    if command in (info, version) and len(words) > 1:
+        print(f"flambeau {words[0]} takes no arguments", file=sys.stderr)
+        return 2
     if command is not None:
         return command(words[1:])
     if words[0] in ("-m", "-c", "-") or os.path.exists(words[0]):
@@ -61,7 +69,7 @@ def explain(words: Sequence[str]) -> int:
     return 0
 
 
-def info(words: Sequence[str] = ()) -> int:
+def info(_: Sequence[str] = ()) -> int:
     """Prints what a report of a fault should contain."""
     rows = [
         ("flambeau", f"{flambeau.__version__} in {os.path.dirname(flambeau.__file__)}"),
@@ -76,7 +84,9 @@ def info(words: Sequence[str] = ()) -> int:
     for declaration in DECLARATIONS:
         words_or_kind = "|".join(declaration.words) or declaration.kind
         print(f"  {declaration.variable}={words_or_kind}")
-        print(f"      {declaration.doc}")
+        print(
+            textwrap.fill(declaration.doc, 100, initial_indent=" " * 6, subsequent_indent=" " * 6)
+        )
     return 0
 
 
@@ -99,7 +109,7 @@ def _processors() -> Sequence[int]:
     return range(os.cpu_count() or 1)
 
 
-def version(words: Sequence[str] = ()) -> int:
+def version(_: Sequence[str] = ()) -> int:
     print(f"flambeau {flambeau.__version__}")
     return 0
 

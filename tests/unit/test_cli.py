@@ -224,6 +224,18 @@ def test_an_unknown_command_is_refused(tmp_path):
     assert "Did you mean 'explain'?" in done.stderr
 
 
+@pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["explain", "-h"]])
+def test_help_is_about_flambeau(tmp_path, words):
+    done = execute([*COMMAND, *words], tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("flambeau run SCRIPT [ARGS]")
+
+
+def test_arguments_that_mean_nothing_are_refused(tmp_path):
+    done = execute([*COMMAND, "info", "all"], tmp_path)
+    assert (done.returncode, done.stderr) == (2, "flambeau info takes no arguments\n")
+
+
 def test_explain_tells_an_op_and_names_the_nearest_of_an_unknown_one(tmp_path):
     told = execute([*COMMAND, "explain", "aten::add"], tmp_path)
     assert told.stdout.startswith("aten::add(Tensor|Scalar self, Tensor|Scalar other"), told.stderr
