@@ -353,7 +353,9 @@ _FREQUENCIES = (
 )
 
 
-def _frequencies(values, dtype, device, requires_grad):
+def _frequencies(values, dtype, layout, device, requires_grad):
+    if layout is not None and str(layout) != "torch.strided":
+        raise NotImplementedError(f"flambeau has no tensors of layout {layout}")
     out = values.to(dtype or defaults.dtype)
     out = out if device is None else out.to(device)
     return out.requires_grad_(True) if requires_grad else out
@@ -365,14 +367,14 @@ def fftfreq(n, d, dtype, layout, device, requires_grad):
     ones.
     """
     values = find("_fftfreq").door(n, d, False)
-    return _frequencies(values, dtype, device, requires_grad)
+    return _frequencies(values, dtype, layout, device, requires_grad)
 
 
 @composite(f"fft::rfftfreq{_FREQUENCIES}")
 def rfftfreq(n, d, dtype, layout, device, requires_grad):
     """The frequencies of a real transform of `n` points that are `d` apart."""
     values = find("_fftfreq").door(n, d, True)
-    return _frequencies(values, dtype, device, requires_grad)
+    return _frequencies(values, dtype, layout, device, requires_grad)
 
 
 opaque(

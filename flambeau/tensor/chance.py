@@ -91,11 +91,12 @@ def rand(
     device=None,
     requires_grad=False,
     pin_memory=False,
-    names=None,
 ):
     """Uniform numbers in [0, 1) in the shape `size`."""
     shape = shape_of("rand", args, size)
-    made = empty(shape, out=out, dtype=dtype, device=device).uniform_(0, 1, generator=generator)
+    made = empty(shape, out=out, dtype=dtype, layout=layout, device=device).uniform_(
+        0, 1, generator=generator
+    )
     return finish(made, None, requires_grad)
 
 
@@ -109,11 +110,12 @@ def randn(
     device=None,
     requires_grad=False,
     pin_memory=False,
-    names=None,
 ):
     """Standard normal numbers in the shape `size`."""
     shape = shape_of("randn", args, size)
-    made = empty(shape, out=out, dtype=dtype, device=device).normal_(0, 1, generator=generator)
+    made = empty(shape, out=out, dtype=dtype, layout=layout, device=device).normal_(
+        0, 1, generator=generator
+    )
     return finish(made, None, requires_grad)
 
 
@@ -147,7 +149,7 @@ def randint(
 ):
     """Integers in [low, high): ``randint(high, size)`` or ``randint(low, high, size)``."""
     low, high, size = _bounds("randint", args, {"low": low, "high": high, "size": size})
-    made = empty(shape_of("randint", (size,)), out=out, dtype=dtype, device=device)
+    made = empty(shape_of("randint", (size,)), out=out, dtype=dtype, layout=layout, device=device)
     return finish(made.random_(int(low), int(high), generator=generator), None, requires_grad)
 
 
@@ -164,13 +166,14 @@ def randperm(
 ):
     """The integers from 0 to n - 1 in random order."""
     dtype = out.dtype if out is not None and dtype is INT64 else as_dtype(dtype)
-    return finish(find("_randperm").door(n, generator=generator, dtype=dtype), out, requires_grad)
+    made = find("_randperm").door(n, generator=generator, dtype=dtype)
+    return finish(made.to(as_device(device, layout)), out, requires_grad)
 
 
 def rand_like(input, *, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False,
               memory_format=None, generator=None):  # fmt: skip
     """Uniform numbers in [0, 1) in the shape and dtype of `input`."""
-    made = empty_like(input, dtype=dtype, device=device, memory_format=memory_format)
+    made = empty_like(input, dtype=dtype, layout=layout, device=device, memory_format=memory_format)
     return finish(made.uniform_(0, 1, generator=generator), None, requires_grad)
 
 
@@ -186,7 +189,7 @@ def randn_like(
     generator=None,
 ):
     """Standard normal numbers in the shape and dtype of `input`."""
-    made = empty_like(input, dtype=dtype, device=device, memory_format=memory_format)
+    made = empty_like(input, dtype=dtype, layout=layout, device=device, memory_format=memory_format)
     return finish(made.normal_(0, 1, generator=generator), None, requires_grad)
 
 
@@ -205,7 +208,7 @@ def randint_like(
 ):
     """Integers in [low, high) in the shape and dtype of `input`; with one bound, in [0, bound)."""
     low, high = (0, low) if high is None else (low, high)
-    made = empty_like(input, dtype=dtype, device=device, memory_format=memory_format)
+    made = empty_like(input, dtype=dtype, layout=layout, device=device, memory_format=memory_format)
     return finish(made.random_(int(low), int(high), generator=generator), None, requires_grad)
 
 
@@ -228,7 +231,9 @@ def normal(
     if not isinstance(mean, Tensor) and not isinstance(std, Tensor):
         if size is None:
             raise TypeError('normal() missing 1 required positional arguments: "size"')
-        made = empty(shape_of("normal", (size,)), out=out, dtype=dtype, device=device)
+        made = empty(
+            shape_of("normal", (size,)), out=out, dtype=dtype, layout=layout, device=device
+        )
         return finish(made.normal_(mean, std, generator=generator), None, requires_grad)
     like = mean if isinstance(mean, Tensor) else std
     if not isinstance(std, Tensor):

@@ -429,13 +429,12 @@ def new_tensor(
     self, data, *, dtype=None, device=None, requires_grad=False, layout=None, pin_memory=False
 ):
     """A copy of `data` with this tensor's dtype and device by default."""
-    made = _make(data, as_dtype(dtype) or self.dtype, None).to(
-        self.device if device is None else as_device(device)
-    )
+    device = as_device(self.device if device is None else device, layout)
+    made = _make(data, as_dtype(dtype) or self.dtype, None).to(device)
     return finish(made, None, requires_grad)
 
 
-def _legacy(dtype, name, args):
+def _legacy(dtype, args):
     """What ``FloatTensor(*args)`` makes: of sizes unwritten memory, of a sequence its values."""
     if not args:
         return empty(0, dtype=dtype)
@@ -464,7 +463,7 @@ def construct(cls, args, dtype, device):
     if len(args) == 1 and isinstance(args[0], Tensor):
         made = args[0].detach()
     else:
-        made = _legacy(dtype or _defaults.dtype, cls.__name__, args)
+        made = _legacy(dtype or _defaults.dtype, args)
     return made if cls is Tensor else Tensor._make_subclass(cls, made)
 
 
@@ -475,7 +474,7 @@ class LegacyType(type):
         return isinstance(value, Tensor) and value.layout.dtype is cls.dtype
 
     def __call__(cls, *args, device=None):
-        return _legacy(cls.dtype, cls.__name__, args)
+        return _legacy(cls.dtype, args)
 
     def __repr__(cls):
         return f"<class 'torch.{cls.__name__}'>"
@@ -500,7 +499,7 @@ def type_text(dtype):
 
 def new(self, *args, device=None):
     """The legacy constructor with this tensor's dtype."""
-    return _legacy(self.dtype, "Tensor", args)
+    return _legacy(self.dtype, args)
 
 
 def install():

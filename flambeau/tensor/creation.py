@@ -1,16 +1,16 @@
 """New tensors: `zeros`, `full`, `arange`, `rand` and their kin, with PyTorch's signatures.
 
-Every function takes `dtype`, `device`, `requires_grad`; `layout` and `pin_memory` are accepted and
-mean nothing here.
+Every function takes `dtype`, `device`, `requires_grad`. The only `layout` is torch.strided;
+`pin_memory`, a hint for copies to other devices, is accepted and means nothing here.
 """
 
 import functools
 import math
 
 from flambeau.ops import find, modes
-from flambeau.types import PYTHON_TYPES, AbsentDType, Device, DType, by_name
+from flambeau.types import PYTHON_TYPES, AbsentDType, Device, DType, by_name, cpu
 
-from .formats import MemoryFormat
+from .formats import MemoryFormat, MemoryLayout, strided
 from .tensor import Tensor
 
 _defaults = modes.defaults
@@ -70,8 +70,10 @@ def as_dtype(dtype):
     raise TypeError(f"dtype must be a torch.dtype, not {type(dtype).__name__}")
 
 
-def as_device(device):
-    """A device, the default one for None."""
+def as_device(device, layout=None):
+    """A device, the default one for None. Raises for a layout other than torch.strided."""
+    if layout is not None and layout is not strided:
+        check_layout(layout)
     return (
         _defaults.device
         if device is None
@@ -79,6 +81,15 @@ def as_device(device):
         if device.__class__ is Device
         else Device(device)
     )
+
+
+def check_layout(layout):
+    """Raises where `layout` is not torch.strided, or None."""
+    if layout is None or layout is strided:
+        return
+    if not isinstance(layout, MemoryLayout):
+        raise TypeError(f"argument 'layout' must be torch.layout, not {type(layout).__name__}")
+    raise NotImplementedError(f"flambeau has no tensors of layout {layout}")
 
 
 def finish(made, out, requires_grad):
@@ -98,11 +109,11 @@ def finish(made, out, requires_grad):
     return made
 
 
-def _filled(name, size, value, out, dtype, device, requires_grad):
+def _filled(size, value, out, dtype, layout, device, requires_grad):
     if out is not None:
         dtype = dtype or out.dtype
     made = _door("full")(
-        size, value, dtype=as_dtype(dtype) or _defaults.dtype, device=as_device(device)
+        size, value, dtype=as_dtype(dtype) or _defaults.dtype, device=as_device(device, layout)
     )
     return made if out is None and not requires_grad else finish(made, out, requires_grad)
 
@@ -116,10 +127,9 @@ def zeros(
     device=None,
     pin_memory=False,
     requires_grad=False,
-    names=None,
 ):
     """A tensor of zeros of shape `size`."""
-    return _filled("zeros", shape_of("zeros", args, size), 0, out, dtype, device, requires_grad)
+    return _filled(shape_of("zeros", args, size), 0, out, dtype, layout, device, requires_grad)
 
 
 def ones(
@@ -131,10 +141,9 @@ def ones(
     device=None,
     pin_memory=False,
     requires_grad=False,
-    names=None,
 ):
     """A tensor of ones of shape `size`."""
-    return _filled("ones", shape_of("ones", args, size), 1, out, dtype, device, requires_grad)
+    return _filled(shape_of("ones", args, size), 1, out, dtype, layout, device, requires_grad)
 
 
 def empty(
@@ -147,13 +156,12 @@ def empty(
     pin_memory=False,
     requires_grad=False,
     memory_format=None,
-    names=None,
 ):
     """A tensor of shape `size` whose contents are unspecified."""
     shape = shape_of("empty", args, size)
     if out is not None:
         return out.resize_(shape)
-    dtype, device = as_dtype(dtype), as_device(device)
+    dtype, device = as_dtype(dtype), as_device(device, layout)
     if memory_format is None or memory_format.is_row_major:
         made = _door("empty")(shape, dtype=dtype, device=device)
     else:
@@ -170,7 +178,7 @@ def empty_strided(
     unspecified.
     """
     made = _door("empty_strided")(
-        tuple(size), tuple(stride), dtype=as_dtype(dtype), device=as_device(device)
+        tuple(size), tuple(stride), dtype=as_dtype(dtype), device=as_device(device, layout)
     )
     return finish(made, None, requires_grad)
 
@@ -203,7 +211,9 @@ def empty_permuted(
     if len(set(physical_layout)) != n:
         raise RuntimeError("Duplicate dim not allowed")
     strides = MemoryFormat("permuted", tuple(physical_layout)).strides(size)
-    return empty_strided(size, strides, dtype=dtype, device=device, requires_grad=requires_grad)
+    return empty_strided(
+        size, strides, dtype=dtype, layout=layout, device=device, requires_grad=requires_grad
+    )
 
 
 def full(
@@ -216,7 +226,6 @@ def full(
     device=None,
     requires_grad=False,
     pin_memory=False,
-    names=None,
 ):
     """A tensor of shape `size` whose elements all are `fill_value`, which decides the dtype if none
     is given.
@@ -226,7 +235,10 @@ def full(
     if out is not None:
         dtype = dtype or out.dtype
     made = _door("full")(
-        shape_of("full", (size,)), fill_value, dtype=as_dtype(dtype), device=as_device(device)
+        shape_of("full", (size,)),
+        fill_value,
+        dtype=as_dtype(dtype),
+        device=as_device(device, layout),
     )
     return finish(made, out, requires_grad)
 
@@ -235,7 +247,7 @@ def scalar_tensor(
     s, *, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False
 ):
     """A 0-dim tensor of one number, in the default dtype."""
-    return _filled("scalar_tensor", (), s, None, dtype, device, requires_grad)
+    return _filled((), s, None, dtype, layout, device, requires_grad)
 
 
 def _like(name):
@@ -249,6 +261,7 @@ def _like(name):
         pin_memory=False,
         memory_format=None,
     ):
+        check_layout(layout)
         device = None if device is None else as_device(device)
         made = _door(name)(input, dtype=as_dtype(dtype), device=device, memory_format=memory_format)
         return finish(made, None, requires_grad) if requires_grad else made
@@ -281,7 +294,7 @@ def full_like(
     memory_format=None,
 ):
     """A tensor in the shape, dtype and memory order of `input`, filled with one number."""
-    made = empty_like(input, dtype=dtype, device=device, memory_format=memory_format)
+    made = empty_like(input, dtype=dtype, layout=layout, device=device, memory_format=memory_format)
     return finish(made.fill_(fill_value), None, requires_grad)
 
 
@@ -330,7 +343,7 @@ def arange(
         numbers = [int(n) for n in numbers]  # PyTorch counts in the result's type
         if step and not numbers[2]:
             raise ValueError("step must be nonzero")
-    made = _door("arange")(*numbers, dtype=dtype, device=as_device(device))
+    made = _door("arange")(*numbers, dtype=dtype, device=as_device(device, layout))
     return finish(made, out, requires_grad) if requires_grad or out is not None else made
 
 
@@ -350,12 +363,13 @@ def range_(
         start, end = 0, start
     count = math.floor((end - start) / step) + 1
     dtype = as_dtype(dtype) or _defaults.dtype
-    made = arange(start, start + count * step, step, dtype=by_name("float64"))[:count].to(dtype)
+    wide = arange(start, start + count * step, step, dtype=by_name("float64"), device=cpu)
+    made = wide[:count].to(device=as_device(device, layout), dtype=dtype)
     return finish(made, out, requires_grad)
 
 
 def _spaced(name):
-    def spaced(start, end, steps, *extra, out, dtype, device, requires_grad):
+    def spaced(start, end, steps, *extra, out, dtype, layout, device, requires_grad):
         for end_point in (start, end):
             if getattr(end_point, "ndim", 0):
                 raise RuntimeError(
@@ -371,7 +385,11 @@ def _spaced(name):
             else _defaults.dtype
         )
         made = _door(name)(
-            *numbers, steps, *extra, dtype=as_dtype(dtype) or default, device=as_device(device)
+            *numbers,
+            steps,
+            *extra,
+            dtype=as_dtype(dtype) or default,
+            device=as_device(device, layout),
         )
         return finish(made, out, requires_grad)
 
@@ -395,7 +413,14 @@ def linspace(
 ):
     """`steps` numbers at equal distances from `start` to `end`, both included."""
     return _linspace(
-        start, end, steps, out=out, dtype=dtype, device=device, requires_grad=requires_grad
+        start,
+        end,
+        steps,
+        out=out,
+        dtype=dtype,
+        layout=layout,
+        device=device,
+        requires_grad=requires_grad,
     )
 
 
@@ -414,7 +439,15 @@ def logspace(
 ):
     """Powers of `base`, their exponents at equal distances from `start` to `end`, both included."""
     return _logspace(
-        start, end, steps, base, out=out, dtype=dtype, device=device, requires_grad=requires_grad
+        start,
+        end,
+        steps,
+        base,
+        out=out,
+        dtype=dtype,
+        layout=layout,
+        device=device,
+        requires_grad=requires_grad,
     )
 
 
@@ -432,18 +465,24 @@ def eye(
     """An n by m matrix (m = n by default) with ones on the diagonal and zeros elsewhere."""
     if dtype is None and out is not None:
         dtype = out.dtype
-    made = _door("eye")(n, n if m is None else m, dtype=as_dtype(dtype), device=as_device(device))
+    made = _door("eye")(
+        n, n if m is None else m, dtype=as_dtype(dtype), device=as_device(device, layout)
+    )
     return finish(made, out, requires_grad)
 
 
 def tril_indices(row, col, offset=0, *, dtype=INT64, device=None, layout=None):
     """Row and column indices (2 by N) of the lower triangle of a `row` by `col` matrix."""
-    return _door("tril_indices")(row, col, offset, dtype=as_dtype(dtype), device=as_device(device))
+    return _door("tril_indices")(
+        row, col, offset, dtype=as_dtype(dtype), device=as_device(device, layout)
+    )
 
 
 def triu_indices(row, col, offset=0, *, dtype=INT64, device=None, layout=None):
     """Row and column indices (2 by N) of the upper triangle of a `row` by `col` matrix."""
-    return _door("triu_indices")(row, col, offset, dtype=as_dtype(dtype), device=as_device(device))
+    return _door("triu_indices")(
+        row, col, offset, dtype=as_dtype(dtype), device=as_device(device, layout)
+    )
 
 
 # Methods of tensors: the same dtype and device by default.
@@ -460,20 +499,13 @@ def _new(name, value):
         layout=None,
         pin_memory=False,
     ):
+        shape = shape_of(name, args, size)
+        dtype = as_dtype(dtype) or self.layout.dtype
+        device = as_device(self.layout.device if device is None else device, layout)
         if value is None:
-            made = _door("empty")
-            made = made(
-                shape_of(name, args, size),
-                dtype=as_dtype(dtype) or self.layout.dtype,
-                device=self.layout.device if device is None else as_device(device),
-            )
+            made = _door("empty")(shape, dtype=dtype, device=device)
         else:
-            made = _door("full")(
-                shape_of(name, args, size),
-                value,
-                dtype=as_dtype(dtype) or self.layout.dtype,
-                device=self.layout.device if device is None else as_device(device),
-            )
+            made = _door("full")(shape, value, dtype=dtype, device=device)
         return finish(made, None, requires_grad) if requires_grad else made
 
     return _named(method, name, _door_doc(name))
@@ -498,6 +530,7 @@ def _new_full(
         size,
         fill_value,
         dtype=dtype or self.layout.dtype,
+        layout=layout,
         device=device,
         requires_grad=requires_grad,
     )
@@ -517,7 +550,12 @@ def _new_empty_strided(
     """Unwritten memory with this tensor's dtype and device by default."""
     device = self.layout.device if device is None else device
     return empty_strided(
-        size, stride, dtype=dtype or self.layout.dtype, device=device, requires_grad=requires_grad
+        size,
+        stride,
+        dtype=dtype or self.layout.dtype,
+        layout=layout,
+        device=device,
+        requires_grad=requires_grad,
     )
 
 

@@ -11,7 +11,7 @@ from .creation import arange, as_device, as_dtype, finish
 def _window(name, values):
     """A public window function. `values(k, n, *parameters)` are its values at places k of n + 1."""
 
-    def make(count, periodic, parameters, dtype, device, requires_grad):
+    def make(count, periodic, parameters, dtype, layout, device, requires_grad):
         kind = as_dtype(dtype) or modes.defaults.dtype
         if kind.kind not in "fc":
             raise RuntimeError(f"{name} expects floating point dtypes, got: {type_name(kind)}")
@@ -19,7 +19,7 @@ def _window(name, values):
             raise RuntimeError(
                 f"{name} requires non-negative window_length, got window_length={count}"
             )
-        k = arange(count, dtype=by_name("float64"), device=as_device(device))
+        k = arange(count, dtype=by_name("float64"), device=as_device(device, layout))
         if count < 2:
             made = k + 1
         else:
@@ -65,7 +65,7 @@ def _plain(name):
         window_length, periodic=True, *, dtype=None, layout=None, device=None, pin_memory=False,
         requires_grad=False,
     ):  # fmt: skip
-        return make(window_length, periodic, (), dtype, device, requires_grad)
+        return make(window_length, periodic, (), dtype, layout, device, requires_grad)
 
     window.__name__ = window.__qualname__ = name
     window.__module__ = "torch"
@@ -82,7 +82,7 @@ def hamming_window(
 ):  # fmt: skip
     """``alpha - beta * cos``; periodic ones are cut out of a window one longer."""
     make = _window("hamming_window", _cosines(alpha, beta))
-    return make(window_length, periodic, (), dtype, device, requires_grad)
+    return make(window_length, periodic, (), dtype, layout, device, requires_grad)
 
 
 def kaiser_window(
@@ -91,7 +91,7 @@ def kaiser_window(
 ):  # fmt: skip
     """Kaiser's window of shape `beta`; periodic ones are cut out of a window one longer."""
     make = _window("kaiser_window", _kaiser)
-    return make(window_length, periodic, (beta,), dtype, device, requires_grad)
+    return make(window_length, periodic, (beta,), dtype, layout, device, requires_grad)
 
 
 PUBLIC = (

@@ -165,3 +165,36 @@ def test_storages_convert_copy_and_turn_bytes():
     half = ft.tensor([0.1], dtype=ft.bfloat16)._typed_storage()
     assert half[0] == ft.tensor(0.1, dtype=ft.bfloat16).item() and half.is_shared() is False
     assert half.share_memory_().is_shared()
+
+
+MAKERS = {
+    "zeros": (2,), "ones": (2,), "empty": (2,), "rand": (2,), "randn": (2,), "full": ((2,), 3.0),
+    "arange": (4,), "range": (0, 3), "linspace": (0, 1, 4), "logspace": (0, 1, 4), "eye": (3,),
+    "randint": (5, (2,)), "randperm": (4,), "normal": (0.0, 1.0, (2,)),
+    "empty_strided": ((2,), (1,)), "empty_permuted": ((2, 3), (1, 0)), "scalar_tensor": (2.0,),
+    "tril_indices": (3, 3), "triu_indices": (3, 3), "hann_window": (4,), "hamming_window": (4,),
+    "kaiser_window": (4,),
+}  # fmt: skip
+LIKES = {
+    "zeros_like": (), "ones_like": (), "empty_like": (), "full_like": (2.0,), "rand_like": (),
+    "randn_like": (), "randint_like": (5,), "new_zeros": (2,), "new_ones": (2,), "new_empty": (2,),
+    "new_full": ((2,), 1.0), "new_empty_strided": ((2,), (1,)), "new_tensor": ([1.0],),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [*MAKERS, *LIKES])
+def test_layouts_and_devices_are_heeded(name):
+    def make(**options):
+        if name in MAKERS:
+            return getattr(ft, name)(*MAKERS[name], **options)
+        like = ft.ones(2)
+        if name.startswith("new_"):
+            return getattr(like, name)(*LIKES[name], **options)
+        return getattr(ft, name)(like, *LIKES[name], **options)
+
+    assert make(layout=ft.strided).device.type == "cpu"
+    assert make(device="meta").device.type == "meta"
+    with pytest.raises(NotImplementedError, match="no tensors of layout"):
+        make(layout=ft.sparse_coo)
+    with pytest.raises(TypeError, match="not int"):
+        make(layout=5)
