@@ -1,6 +1,6 @@
 """The ground everything else stands on: knobs, errors, and which line of the user called this."""
 
-from .caller import is_ours, user_frame, user_line
+from .caller import is_ours, user_line
 from .errors import explain
 from .handle import RemovableHandle
 from .knobs import DECLARATIONS, Knobs, knobs
@@ -26,6 +26,5 @@ __all__ = [
     "public_module",
     "numpy",
     "public_name",
-    "user_frame",
     "user_line",
 ]

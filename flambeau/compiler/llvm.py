@@ -173,7 +173,6 @@ _COMPARE = {
     "eq": ("oeq", "eq", "eq"), "ne": ("une", "ne", "ne"),
 }  # fmt: skip
 _ROUNDING = {"floor", "ceil", "trunc", "rint"}
-LEAVES = {"load", "param", "const", "position", "count", "state", "other"}
 
 
 class Lanes:

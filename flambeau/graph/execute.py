@@ -71,7 +71,7 @@ class Executable:
             lines.append(f"    made = part{k}({', '.join([f'*held{k}', *arguments])})")
         if not stretches:
             lines.append("    made = ()")
-        lines.append(f"    return {self._returned(scope)}")
+        lines.append(f"    return {self._returned()}")
         exec("\n".join(lines), scope)
         self.run = scope["run"] if len(stretches) < 2 else _one_by_one(scope["run"])
         if "memory" in knobs.show:
@@ -86,7 +86,7 @@ class Executable:
         named = [repr(self._fixed[k]) if k in self._fixed else next(given) for k in slots]
         return named if self._fixed else ["*numbers"]
 
-    def _returned(self, scope) -> str:
+    def _returned(self) -> str:
         """What a run returns: `made` where that is the results already."""
         results = self.program.results
         plain = len(results) == len(self._made) and all(

@@ -1,18 +1,11 @@
-"""What programs cost, counted: bytes that are moved, arithmetic, memory that is taken."""
+"""What programs cost, counted: bytes that are moved, memory that is taken."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
-from flambeau import ir
-
-from .program import Buffer, Foreign, Loop, Loops, Operand, Program
-
-_FREE = frozenset(
-    ("load", "param", "const", "position", "count", "state", "other", "variable", "item", "cast",
-     "bitcast", "select")
-)  # fmt: skip
+from .program import Buffer, Foreign, Loops, Operand, Program
 
 
 def nbytes_of(o: Operand) -> int:
@@ -50,22 +43,6 @@ def traffic(instruction: Any) -> tuple[int, int]:
 def moved(program: Program) -> int:
     """Bytes that all instructions of a program read and write."""
     return sum(sum(traffic(i)) for i in program.instructions)
-
-
-def arithmetic(loop: Loop) -> int:
-    """Operations on numbers that a loop does, primitives counted as one each (`fma`: two)."""
-    kernel, count = loop.kernel, len(loop.writes)
-    points = loop.operands[count if kernel.kind in ("reduce", "scan") else 0].layout.numel
-    kept = loop.operands[0].layout.numel
-    if kernel.kind in ("reduce", "scan"):
-        each = _operations(kernel.element) + _operations(kernel.combine)
-        return points * each + kept * _operations(kernel.finish)
-    return points * _operations(kernel.body)
-
-
-def _operations(values: Any) -> int:
-    found = ir.topological([e for v in values for e in ir.parts(v)])
-    return sum(2 if e.op == "fma" else 1 for e in found if e.op not in _FREE)
 
 
 def size(nbytes: float) -> str:

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
-COMPREHENSIONS = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
 # With blocks of these run their bodies to the end, or raise.
 TRANSPARENT = frozenset(
     {"no_grad", "enable_grad", "inference_mode", "set_grad_enabled", "autocast", "record_function",
@@ -64,7 +63,7 @@ class _Names(ast.NodeVisitor):
             self.binds.add(node.rest)
         self.generic_visit(node)
 
-    def _inner(self, node: Any, parameters: Iterable[str], parts: Iterable[ast.AST]) -> None:
+    def _inner(self, parameters: Iterable[str], parts: Iterable[ast.AST]) -> None:
         """What an inner scope reads of this one."""
         inner = _Names()
         for part in parts:
@@ -74,14 +73,14 @@ class _Names(ast.NodeVisitor):
 
     def visit_Lambda(self, node: ast.Lambda) -> None:
         self._defaults(node.args)
-        self._inner(node, parameters_of(node.args), [node.body])
+        self._inner(parameters_of(node.args), [node.body])
 
     def visit_FunctionDef(self, node: Any) -> None:
         self.binds.add(node.name)
         self._defaults(node.args)
         for decorator in node.decorator_list:
             self.visit(decorator)
-        self._inner(node, parameters_of(node.args), node.body)
+        self._inner(parameters_of(node.args), node.body)
 
     visit_AsyncFunctionDef = visit_FunctionDef
 
@@ -89,7 +88,7 @@ class _Names(ast.NodeVisitor):
         self.binds.add(node.name)
         for part in (*node.bases, *node.keywords, *node.decorator_list):
             self.visit(part)
-        self._inner(node, (), node.body)
+        self._inner((), node.body)
 
     def _defaults(self, arguments: ast.arguments) -> None:
         for default in (*arguments.defaults, *arguments.kw_defaults):

@@ -84,7 +84,7 @@ class Paces:
         if memory not in self._owners:
             self._own(optimizer)
         if memory in self._owners:
-            return self._slots(optimizer, *self._owners[memory], op, args)
+            return self._slots(optimizer, *self._owners[memory], op)
         self._capture.end(f"{op.name} of what is no parameter")
         return None
 
@@ -96,7 +96,7 @@ class Paces:
                 for tensor in (parameter, *(v for v in state if isinstance(v, Tensor))):
                     self._owners[id(tensor._storage)] = group, parameter
 
-    def _slots(self, optimizer, group, parameter, op, args):
+    def _slots(self, optimizer, group, parameter, op):
         scalars = [(k, a.name) for k, a in enumerate(op.schema.arguments) if a.type == "Scalar"]
         names = optimizer._number_names or [name for _, name in scalars]
         before = self._first[id(optimizer), id(parameter)]

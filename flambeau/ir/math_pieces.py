@@ -45,9 +45,8 @@ class Format:
         self.sign = -1 << (integer.itemsize * 8 - 1)
         self.largest = (2.0 - 2.0**-width) * 2.0**bias
         self.least = 2.0 ** (1 - bias)  # the smallest normal number
-        self.magic = (
-            1.5 * 2.0**width
-        )  # adding it rounds to an integer, which the last bits then hold
+        # Adding it rounds to an integer, which the last bits then hold.
+        self.magic = 1.5 * 2.0**width
 
 
 _FORMATS = {

@@ -83,12 +83,9 @@ from .family import (
     Chain,
     Fold,
     Fused,
-    Opaque,
     Pointwise,
     Reduction,
-    View,
     fused,
-    opaque,
     pointwise,
     reduction,
     scan,
@@ -97,9 +94,9 @@ from .family import (
 from .family.arrays import adopt, ndarray
 from .family.chain import InRows
 from .family.launch import Work, broadcast, expand
-from .family.pointwise import can_write, check_target
+from .family.pointwise import can_write
 from .family.product import Multiply
-from .family.reduction import wrap_dim, wrap_dims
+from .family.reduction import wrap_dim
 from .family.view import register
 from .joining import at_least
 from .matrices import LinAlgError
@@ -112,8 +109,6 @@ from .shapes import conjugate_of_scalar
 from .tape import (
     FREED,
     AccumulateGrad,
-    Extra,
-    Handle,
     Node,
     Output,
     Packed,
@@ -156,19 +151,15 @@ __all__ = [
     "interpreting",
     "perform_plainly",
     "conjugate_of_scalar",
-    "Extra",
     "Fold",
     "Fused",
-    "Handle",
     "Multiply",
     "Node",
     "Op",
-    "Opaque",
     "Output",
     "Packed",
     "Pointwise",
     "Reduction",
-    "View",
     "Work",
     "add_hook",
     "adopt",
@@ -182,7 +173,6 @@ __all__ = [
     "can_write",
     "check_overlap",
     "check_places",
-    "check_target",
     "composite",
     "expand",
     "explain",
@@ -203,7 +193,6 @@ __all__ = [
     "refuse_inference",
     "ndarray",
     "no_device",
-    "opaque",
     "LinAlgError",
     "Namespace",
     "pointwise",
@@ -219,5 +208,4 @@ __all__ = [
     "watchers",
     "at_least",
     "wrap_dim",
-    "wrap_dims",
 ]

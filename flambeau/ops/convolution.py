@@ -504,7 +504,7 @@ def _check_numbers(rank, stride, padding, dilation, groups):
         raise RuntimeError("non-positive groups is not supported")
 
 
-def _same_padding(x, w, stride, dilation, rank):
+def _same_padding(x, w, stride, dilation):
     """Padding that keeps the size; odd totals get the extra element behind, as an explicit
     frame.
     """
@@ -535,7 +535,7 @@ def _declare(rank):
         single = input.layout.ndim == rank + 1
         x = input.unsqueeze(0) if single else input
         if same:
-            x, padding = _same_padding(x, weight, stride, dilation, rank)
+            x, padding = _same_padding(x, weight, stride, dilation)
         padding = padding * rank if len(padding) == 1 else padding
         out = convolution(x, weight, bias, stride, padding, dilation, False, (0,) * rank, groups)
         return out.squeeze(0) if single else out

@@ -286,7 +286,7 @@ class _IndexPut(_ByList):
 
     def plan_inplace(self, args):
         self.check(args)
-        check_target(self, args[0].layout, args[0].layout.shape, args[0].layout.dtype)
+        check_target(args[0].layout, args[0].layout.shape, args[0].layout.dtype)
         if self.masked(args):
             if len(args[1]) == 1 and args[2].layout.numel == 1 and not args[3]:
                 behind = (1,) * (args[0].layout.ndim - args[1][0].layout.ndim)

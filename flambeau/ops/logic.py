@@ -43,7 +43,7 @@ def _integers_only(name):
     return check
 
 
-def _bitwise(name, doc, scalar, label=None, refuse_bool=False):
+def _bitwise(name, doc, scalar, label=None):
     return pointwise(
         f"aten::bitwise_{name}(Tensor|Scalar self, Tensor|Scalar other) -> Tensor",
         doc,

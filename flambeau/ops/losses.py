@@ -237,7 +237,7 @@ def _class_dim(ndim):
     return 1 if ndim > 1 else 0
 
 
-def _check_classes(name, input, target, weight):
+def _check_classes(input, target, weight):
     """PyTorch's checks of a classification loss' shapes and of the classes' range."""
     shape = input.layout.shape
     d = _class_dim(len(shape))
@@ -292,7 +292,7 @@ class_index = pointwise(
 
 
 def _check_nll(self, target, weight, reduction, ignore_index):
-    _check_classes("nll_loss", self, target, weight)
+    _check_classes(self, target, weight)
 
 
 def _nll_weights(target, weight, ignore_index, classes, like):
@@ -496,7 +496,7 @@ def cross_entropy_loss(self, target, weight, reduction, ignore_index, label_smoo
 
 def _large_cross_entropy(self, target, weight, reduction, ignore_index):
     """More launches, and less memory moved."""
-    d, classes = _check_classes("nll_loss", self, target, weight)
+    d, classes = _check_classes(self, target, weight)
     if target.layout.dtype is not INT64:
         target = target.to(INT64)
     safe, weights = _nll_weights(target, weight, ignore_index, classes, self)

@@ -44,7 +44,7 @@ def store(tensor, values) -> None:
     tensor._storage.version += 1
 
 
-def begin_write(tensor, name="") -> None:
+def begin_write(tensor) -> None:
     """Raises where the tensor may not be written: leaves that require grad, memory that several
     elements share.
     """

@@ -473,7 +473,7 @@ rms_normalize_over = chain(
 # The public normalisations.
 
 
-def _last_dims(name, input, normalized_shape, **parameters):
+def _last_dims(input, normalized_shape, **parameters):
     shape, size = tuple(input.layout.shape), tuple(normalized_shape)
     if not size:
         raise RuntimeError(
@@ -502,7 +502,7 @@ def _last_dims(name, input, normalized_shape, **parameters):
 )
 def native_layer_norm(input, normalized_shape, weight, bias, eps):
     """`layer_norm`, the means, and the reciprocal deviations."""
-    dims = _last_dims("layer_norm", input, normalized_shape, weight=weight, bias=bias)
+    dims = _last_dims(input, normalized_shape, weight=weight, bias=bias)
     return _as_input(input, weight, normalize_over(input, weight, bias, dims, eps)[:3])
 
 
@@ -521,7 +521,7 @@ def _as_input(input, weight, results):
 def layer_norm(input, normalized_shape, weight, bias, eps, cudnn_enable):
     """Mean 0 and variance 1 over the last dimensions, then weight and bias (Ba, Kiros, Hinton
     2016)."""
-    dims = _last_dims("layer_norm", input, normalized_shape, weight=weight, bias=bias)
+    dims = _last_dims(input, normalized_shape, weight=weight, bias=bias)
     return normalize_over(input, weight, bias, dims, eps)[0]
 
 
@@ -535,7 +535,7 @@ _EPSILON = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23, "floa
 )
 def rms_norm(input, normalized_shape, weight, eps):
     """Mean square 1 over the last dimensions, then weight (Zhang, Sennrich 2019)."""
-    dims = _last_dims("rms_norm", input, normalized_shape, weight=weight)
+    dims = _last_dims(input, normalized_shape, weight=weight)
     if input.layout.dtype.kind in "biu":
         kind = type_name(input.layout.dtype)
         raise NotImplementedError(f"\"rms_norm\" not implemented for '{kind}'")

@@ -4,6 +4,7 @@ A family (pointwise, reduction, view, …) is a subclass that knows how to turn 
 a callable on the op's positional arguments with everything that layouts decide already decided.
 """
 
+import contextlib
 import functools
 
 from flambeau import runtime
@@ -27,9 +28,7 @@ class Op:
 
     family = "op"
     inplace_form = False
-    unkeyed: frozenset = (
-        frozenset()
-    )  # arguments that plans do not depend on: they may come as they are
+    unkeyed: frozenset = frozenset()  # arguments that plans do not depend on: they come as they are
     mixes_devices = False  # whether tensor arguments may lie on different devices: copies
     exact_out = False  # whether `out` must have the result's dtype: no cast on the way
     apart_out = False  # whether `out` may not even be an argument itself: it is read out of order
@@ -41,9 +40,8 @@ class Op:
     def __init__(self, schema: str, doc: str | None, gradients=None, *, method=True, function=True):
         self.text, self.doc = schema, doc
         head = schema.partition("(")[0]
-        self.namespace, _, head = head.rpartition(
-            "::"
-        )  # "aten", or the public module: nn, linalg, special, fft
+        # "aten", or the public module: nn, linalg, special, fft.
+        self.namespace, _, head = head.rpartition("::")
         self.name, _, self.overload = head.partition(".")
         self.gradients = gradients or {}
         self.method, self.function = method, function
@@ -167,15 +165,8 @@ class Op:
                 self.plans.clear()
             plan = self.plans[key] = self.held(self.plan(door.on_meta(args, numbers)), args)
         if all(_is_plain(v) for v in raw):
-            try:
-                self.plans[
-                    tuple(
-                        door.part(self, a, v)
-                        for a, v in zip(self.schema.arguments, raw, strict=True)
-                    )
-                ] = plan
-            except TypeError:  # an unhashable list: the door makes a tuple of it next time
-                pass
+            with contextlib.suppress(TypeError):  # an unhashable list: the door makes a tuple of it
+                self.plans[self.key(raw)] = plan
         return plan(*args)
 
 

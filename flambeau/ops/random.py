@@ -55,9 +55,9 @@ class Fill(Op):
         self.unkeyed = frozenset(a.name for a in self.schema.arguments[1:])
 
     def plan(self, args):
-        normalise, name, layout = self.schema.normaliser(), self.name, args[0].layout
+        normalise, layout = self.schema.normaliser(), args[0].layout
         if layout.device.type == "meta":
-            return lambda tensor, *_: begin_write(tensor, name) or tensor
+            return lambda tensor, *_: begin_write(tensor) or tensor
         kernel, plain = self.kernel, self._by_arrays(layout)
         launch = None if kernel is None else launcher(kernel, layout)
         if launch is None:
@@ -69,7 +69,7 @@ class Fill(Op):
             numbers = kernel.numbers(dtype, *values)
             if numbers is None:
                 return plain(*raw_args)
-            begin_write(tensor, name)
+            begin_write(tensor)
             launch(tensor, record_of(generator), *numbers)
             forget(tensor)
             return tensor
@@ -77,11 +77,11 @@ class Fill(Op):
         return fill
 
     def _by_arrays(self, layout):
-        normalise, draw, name = self.schema.normaliser(), self.draw, self.name
+        normalise, draw = self.schema.normaliser(), self.draw
 
         def fill(*raw_args):
             tensor, *values, generator = normalise(*raw_args)
-            begin_write(tensor, name)
+            begin_write(tensor)
             if layout.contiguous and not layout.conj and not layout.neg:
                 target = memory_of(tensor)
                 made = draw(stream_of(generator), target, layout, *values)

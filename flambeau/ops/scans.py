@@ -209,7 +209,7 @@ def _panels(y, x, dx, dim):
     return pairs * x.diff(1, d), d
 
 
-def _area(name, y, x, dx, dim, finish):
+def _area(y, x, dx, dim, finish):
     if not y.layout.ndim:
         raise IndexError(f"Dimension specified as {dim} but tensor has no dimensions")
     panels, d = _panels(y, x, 1 if dx is None else dx, dim)
@@ -223,7 +223,7 @@ def _area(name, y, x, dx, dim, finish):
 def trapezoid(y, x, dx, dim):
     """The integral of samples `y` along `dim` by the trapezoid rule, at places `x` or `dx`
     apart."""
-    return _area("trapezoid", y, x, dx, dim, lambda panels, d: panels.sum(d))
+    return _area(y, x, dx, dim, lambda panels, d: panels.sum(d))
 
 
 @composite(
@@ -241,4 +241,4 @@ def trapz(y, x, dx, dim):
 )
 def cumulative_trapezoid(y, x, dx, dim):
     """The running integral of `trapezoid`: one result fewer than samples."""
-    return _area("cumulative_trapezoid", y, x, dx, dim, lambda panels, d: panels.cumsum(d))
+    return _area(y, x, dx, dim, lambda panels, d: panels.cumsum(d))

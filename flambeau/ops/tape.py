@@ -109,10 +109,6 @@ class Node:
         )
 
     @property
-    def hooks(self) -> Extra | None:
-        return self.extra
-
-    @property
     def line(self) -> str | None:
         """Where the user recorded this node; known in anomaly mode only."""
         return None if self.extra is None else self.extra.line
@@ -155,9 +151,8 @@ class AccumulateGrad(Node):
     __slots__ = ("_variable",)
 
     def __init__(self, variable):
-        self.order = (
-            next_order()
-        )  # before every op that reads the leaf: all contributions have arrived
+        # Before every op that reads the leaf: all contributions have arrived.
+        self.order = next_order()
         self.extra = self.shapes = None
         self.edges, self.saved = (), ()
         self._variable = weakref.ref(variable)
@@ -188,9 +183,6 @@ def add_hook(node: Node, kind, hook) -> RemovableHandle:
     handle = RemovableHandle(table)
     table[handle.id] = hook
     return handle
-
-
-Handle = RemovableHandle
 
 
 class Packed:

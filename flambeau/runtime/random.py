@@ -646,19 +646,8 @@ class Generator:
         self.stream.set_state(state)
         return self
 
-    def clone_state(self) -> Generator:
-        """A new generator that continues as this one does."""
-        return _generator_from_state(self.get_state())
-
-    def __reduce__(self):
-        return _generator_from_state, (self.get_state(),)
-
     def __repr__(self):
         return f"<Generator device={self.device} initial_seed={self.initial_seed()}>"
-
-
-def _generator_from_state(state):
-    return Generator().set_state(state)
 
 
 default_generator = Generator()

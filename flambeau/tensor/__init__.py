@@ -27,7 +27,7 @@ from . import (
 from .autograd import anomaly, engine, grad_mode
 from .convert import as_tensor, from_numpy, tensor
 from .foreach import of_torch
-from .methods import door_of, function_of, inplace_of, install, public
+from .methods import door_of, function_of, install, public
 from .several import flatten_dense_tensors, unflatten_dense_tensors
 from .storages import TypedStorage, UntypedStorage
 from .strided import strided
@@ -130,7 +130,6 @@ __all__ = [
     "gradcheck",
     "graph",
     "inference_mode",
-    "inplace_of",
     "is_grad_enabled",
     "is_inference_mode_enabled",
     "no_grad",

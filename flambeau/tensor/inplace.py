@@ -68,7 +68,7 @@ def write_back(op, args):
     """The in-place form of any op: the result out of place, written into the first argument, with
     its history.
     """
-    return adopt_result(op, args[0], result_for(op, args))
+    return adopt_result(args[0], result_for(op, args))
 
 
 def result_for(op, args):
@@ -105,7 +105,7 @@ def _histories(value):
     return (getattr(value, "_node", None),)
 
 
-def adopt_result(op, target, result):
+def adopt_result(target, result):
     """Copies `result` into `target`, which takes over its history."""
     can_write(result.dtype, target.dtype)
     if result.dtype is not target.dtype:

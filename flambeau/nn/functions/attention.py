@@ -26,9 +26,7 @@ def _in_projection_packed(
     ]
 
 
-def _canonical_mask(
-    mask: Tensor | None, name: str, other: Any, other_name: str, target: Any, check: bool = True
-) -> Tensor | None:
+def _canonical_mask(mask: Tensor | None, name: str, target: Any) -> Tensor | None:
     """Turn a boolean mask (True: leave out) into one that is added."""
     if mask is None:
         return None
@@ -40,7 +38,7 @@ def _canonical_mask(
 
 
 def _check_shapes(
-    query: Tensor, key: Tensor, value: Tensor, key_padding_mask: Any, attn_mask: Any, heads: int
+    query: Tensor, key: Tensor, value: Tensor, key_padding_mask: Any, attn_mask: Any
 ) -> bool:
     """Whether the inputs are batched; errors where the number of dimensions is wrong."""
     if query.dim() not in (2, 3):
@@ -100,7 +98,7 @@ def multi_head_attention_forward(
     Returns the output and, with `need_weights`, the weights (N, L, S) averaged over the heads or
     (N, heads, L, S).
     """
-    batched = _check_shapes(query, key, value, key_padding_mask, attn_mask, num_heads)
+    batched = _check_shapes(query, key, value, key_padding_mask, attn_mask)
     if not batched:
         alike = key is query, value is key
         query = query.unsqueeze(1)
@@ -122,11 +120,11 @@ def multi_head_attention_forward(
             "method `generate_square_subsequent_mask` to create this mask."
         )
     dtype = query.dtype
-    key_padding_mask = _canonical_mask(key_padding_mask, "key_padding_mask", None, "", dtype)
+    key_padding_mask = _canonical_mask(key_padding_mask, "key_padding_mask", dtype)
     if is_causal and key_padding_mask is None and not need_weights:
         attn_mask = None
     else:
-        attn_mask = _canonical_mask(attn_mask, "attn_mask", None, "", dtype)
+        attn_mask = _canonical_mask(attn_mask, "attn_mask", dtype)
         is_causal = False
 
     if use_separate_proj_weight:
@@ -156,17 +154,12 @@ def multi_head_attention_forward(
         k, v = ops.cat([k, zero], 2), ops.cat([v, zero], 2)
         extra += 1
     mask = _joint_mask(attn_mask, key_padding_mask, extra)
+    dropout = dropout_p if training else 0.0
     if need_weights:
-        scores = (q * math.sqrt(1.0 / head_width)) @ k.transpose(-2, -1)
-        weights = ops.softmax(scores if mask is None else scores + mask, -1)
-        if training and dropout_p > 0.0:
-            weights = ops.dropout(weights, dropout_p, True)
-        output = weights @ v
+        output, weights = _with_weights(q, k, v, mask, dropout)
     else:
+        output = ops.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal)
         weights = None
-        output = ops.scaled_dot_product_attention(
-            q, k, v, mask, dropout_p if training else 0.0, is_causal
-        )
     output = output.permute(2, 0, 1, 3).reshape(length, batch, width)
     output = ops.linear(output, out_proj_weight, out_proj_bias)
     if weights is not None and average_attn_weights:
@@ -174,6 +167,17 @@ def multi_head_attention_forward(
     if batched:
         return output, weights
     return output.squeeze(1), None if weights is None else weights.squeeze(0)
+
+
+def _with_weights(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float
+) -> tuple[Tensor, Tensor]:
+    """Attention and its weights, which the fused op does not give."""
+    scores = (q * math.sqrt(1.0 / q.shape[-1])) @ k.transpose(-2, -1)
+    weights = ops.softmax(scores if mask is None else scores + mask, -1)
+    if dropout > 0.0:
+        weights = ops.dropout(weights, dropout, True)
+    return weights @ v, weights
 
 
 def _checked_mask(mask: Tensor | None, batch: int, heads: int, length: int, keys: int) -> Any:

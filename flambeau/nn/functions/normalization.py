@@ -201,7 +201,7 @@ def embedding_bag(
         kind = "scaling the gradient by the frequency" if scale_grad_by_freq else "sparse weights"
         raise ValueError(f"max mode does not support {kind}")
     input, offsets, per_sample_weights = _bag_inputs(
-        input, weight, offsets, per_sample_weights, include_last_offset
+        input, offsets, per_sample_weights, include_last_offset
     )
     if max_norm is not None:
         with no_grad():
@@ -221,7 +221,6 @@ def embedding_bag(
 
 def _bag_inputs(
     input: Tensor,
-    weight: Tensor,
     offsets: Tensor | None,
     per_sample_weights: Tensor | None,
     include_last_offset: bool,

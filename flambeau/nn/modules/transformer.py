@@ -105,8 +105,8 @@ class TransformerEncoderLayer(Module):
         src_key_padding_mask: Tensor | None = None,
         is_causal: bool = False,
     ) -> Tensor:
-        padding = _canonical_mask(src_key_padding_mask, "src_key_padding_mask", None, "", src.dtype)
-        mask = _canonical_mask(src_mask, "src_mask", None, "", src.dtype)
+        padding = _canonical_mask(src_key_padding_mask, "src_key_padding_mask", src.dtype)
+        mask = _canonical_mask(src_mask, "src_mask", src.dtype)
         if self.norm_first:
             x = src + self._sa_block(self.norm1(src), mask, padding, is_causal)
             return x + self._ff_block(self.norm2(x))
@@ -292,8 +292,8 @@ class TransformerEncoder(Module):
         src_key_padding_mask: Tensor | None = None,
         is_causal: bool | None = None,
     ) -> Tensor:
-        padding = _canonical_mask(src_key_padding_mask, "src_key_padding_mask", None, "", src.dtype)
-        mask = _canonical_mask(mask, "mask", None, "", src.dtype)
+        padding = _canonical_mask(src_key_padding_mask, "src_key_padding_mask", src.dtype)
+        mask = _canonical_mask(mask, "mask", src.dtype)
         first: Any = self.layers[0]
         is_causal = _is_causal(mask, is_causal, _length(src, first.self_attn.batch_first))
         output = src

@@ -183,7 +183,7 @@ class Scatter(Indexed):
         """As `plan`, but the first argument is written to."""
         self.check(*args)
         target = args[0].layout
-        check_target(self, target, target.shape, target.dtype)
+        check_target(target, target.shape, target.dtype)
         slots, steps = Slots(), IndexedSteps(target.device)
         if target.device is meta:
             return lambda *args: args[0]

@@ -153,7 +153,7 @@ class Pointwise(Op):
         operands, _, compute, result = self.analyse(args)
         target = args[0].layout
         shape = broadcast([o.shape for o in operands.values() if isinstance(o, Layout)])
-        check_target(self, target, shape, result)
+        check_target(target, shape, result)
         slots = Slots()
         body = self.body(args, operands, compute, slots)
         if target.conj:
@@ -189,7 +189,7 @@ class Pointwise(Op):
         return [f"float32 body {line}" for text in shown for line in text.splitlines()]
 
 
-def check_target(op, target: Layout, shape, result: DType):
+def check_target(target: Layout, shape, result: DType):
     """Raises where a result of `shape` and dtype `result` may not be written to `target`."""
     can_write(result, target.dtype)
     if shape != target.shape:

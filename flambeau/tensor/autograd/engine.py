@@ -291,7 +291,7 @@ def accumulate(node, grad, create_graph, alone):
                 grad._node = None
             leaf._grad = grad
         else:
-            leaf._grad = _copy(grad, leaf, create_graph)
+            leaf._grad = _copy(grad, leaf)
     elif create_graph:
         leaf._grad = have + grad
     elif interpreters:
@@ -317,7 +317,7 @@ _adders_by_key: dict = {}
 _copiers: dict = {}
 
 
-def _copy(grad, leaf, create_graph):
+def _copy(grad, leaf):
     """A copy of a gradient that lies as the leaf does."""
     key = (leaf.layout, grad.layout)
     plan = _copiers.get(key)

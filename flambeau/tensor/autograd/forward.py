@@ -230,7 +230,7 @@ class Level:
         else:
             with interpreting(self):
                 source = result_for(op, args)
-            adopt_result(op, target, source)
+            adopt_result(target, source)
         tangent = self.get(source) if is_tensor(source) else None
         if target._base is None and not target._views and tangent is not None:
             self.set(

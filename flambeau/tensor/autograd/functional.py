@@ -34,7 +34,7 @@ def _inputs(inputs, create_graph):
     return tuple(t.detach().requires_grad_() for t in inputs)
 
 
-def _check_weights(v, others, many, what):
+def _check_weights(v, others, many):
     if len(v) != len(others):
         raise RuntimeError(
             f"v is a tuple of invalid length: should be {len(others)} but got {len(v)}."
@@ -55,7 +55,7 @@ def _weights(v, others, many, what):
         return (find("ones_like").door(others[0]),)
     _, v = _tuple(v, "v", "vjp")
     v = tuple(t.detach() if not state.grad else t for t in v)
-    _check_weights(v, others, many, what)
+    _check_weights(v, others, many)
     return v
 
 

@@ -243,7 +243,7 @@ def jacrev(func, argnums=0, *, has_aux=False, chunk_size=None):
                 for u in forward.units(result)
             ]
             build = rows[0][1] if rows else _flat(primals)[1]
-            joined = [_stacked(c, 0, tuple(result.shape) + tuple(t.shape), t)
+            joined = [_stacked(c, 0, tuple(result.shape) + tuple(t.shape))
                       for c, t in zip(zip(*[r for r, _ in rows]), run.inputs)]  # fmt: skip
             found = _put(build, joined)
             made.append(found[0] if isinstance(argnums, int) else found)
@@ -253,7 +253,7 @@ def jacrev(func, argnums=0, *, has_aux=False, chunk_size=None):
     return wrapper
 
 
-def _stacked(values, dim, shape, like):
+def _stacked(values, dim, shape):
     return find("stack").door(list(values), dim).reshape(shape)
 
 
@@ -328,7 +328,7 @@ def jacfwd(func, argnums=0, has_aux=False, *, randomness="error"):
         made = []
         for k in range(len(columns[0][0][0])):
             shape = tuple(columns[0][0][0][k].shape)
-            joined = [_stacked([c[k] for c, _ in column], -1, shape + tuple(t.shape), t)
+            joined = [_stacked([c[k] for c, _ in column], -1, shape + tuple(t.shape))
                       for column, t in zip(columns, leaves)]  # fmt: skip
             found = _put(build, joined)
             made.append(found[0] if isinstance(argnums, int) else found)
