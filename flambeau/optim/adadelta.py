@@ -48,13 +48,7 @@ class Adadelta(PerParameter):
             },
         )
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        for group in self.param_groups:
-            group.setdefault("maximize", False)
-            group.setdefault("capturable", False)
-            group.setdefault("foreach", None)
-            group.setdefault("differentiable", False)
+    _later = dict(maximize=False, capturable=False, foreach=None, differentiable=False)
 
     def _begin(self, parameter: Tensor, group: dict[str, Any]) -> dict[str, Any]:
         return {

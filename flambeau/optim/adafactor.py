@@ -58,10 +58,7 @@ class Adafactor(PerParameter):
             },
         )
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        for group in self.param_groups:
-            group.setdefault("foreach", None)
+    _later = dict(foreach=None)
 
     def _begin(self, parameter: Tensor, group: dict[str, Any]) -> dict[str, Any]:
         if parameter.is_complex():

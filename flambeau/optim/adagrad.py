@@ -56,13 +56,7 @@ class Adagrad(PerParameter):
                     {"step": 0.0, "sum": zeros_like(parameter).add_(start)}
                 )
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        for group in self.param_groups:
-            group.setdefault("foreach", None)
-            group.setdefault("maximize", False)
-            group.setdefault("differentiable", False)
-            group.setdefault("fused", None)
+    _later = dict(foreach=None, maximize=False, differentiable=False, fused=None)
 
     def _begin(self, parameter: Tensor, group: dict[str, Any]) -> dict[str, Any]:
         start = group["initial_accumulator_value"]

@@ -54,14 +54,13 @@ class NAdam(PerParameter):
             },
         )
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        for group in self.param_groups:
-            group.setdefault("decoupled_weight_decay", False)
-            group.setdefault("maximize", False)
-            group.setdefault("foreach", None)
-            group.setdefault("capturable", False)
-            group.setdefault("differentiable", False)
+    _later = dict(
+        decoupled_weight_decay=False,
+        maximize=False,
+        foreach=None,
+        capturable=False,
+        differentiable=False,
+    )
 
     def _begin(self, parameter: Tensor, group: dict[str, Any]) -> dict[str, Any]:
         return {

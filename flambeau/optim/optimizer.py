@@ -107,6 +107,7 @@ class Optimizer:
     # Numbers of the state that PyTorch keeps as 0-dimensional float32 tensors. They are Python
     # numbers while training, which saves two ops a parameter, and tensors in the state dict.
     _number_state: tuple[str, ...] = ("step",)
+    _later: dict[str, Any] = {}  # options that states of older releases lack, and what they were
 
     _optimizer_step_pre_hooks: OrderedDict[int, Any]
     _optimizer_step_post_hooks: OrderedDict[int, Any]
@@ -156,6 +157,9 @@ class Optimizer:
         self._make_hooks()
         self._patch_step_function()
         self.defaults.setdefault("differentiable", False)
+        for group in self.param_groups:
+            for name, value in self._later.items():
+                group.setdefault(name, value)
 
     def __repr__(self) -> str:
         text = type(self).__name__ + " ("

@@ -50,14 +50,13 @@ class RAdam(PerParameter):
             },
         )
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        for group in self.param_groups:
-            group.setdefault("maximize", False)
-            group.setdefault("foreach", None)
-            group.setdefault("capturable", False)
-            group.setdefault("decoupled_weight_decay", False)
-            group.setdefault("differentiable", False)
+    _later = dict(
+        maximize=False,
+        foreach=None,
+        capturable=False,
+        decoupled_weight_decay=False,
+        differentiable=False,
+    )
 
     def _begin(self, parameter: Tensor, group: dict[str, Any]) -> dict[str, Any]:
         return {

@@ -51,15 +51,14 @@ class RMSprop(PerParameter):
             },
         )
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        for group in self.param_groups:
-            group.setdefault("momentum", 0)
-            group.setdefault("centered", False)
-            group.setdefault("capturable", False)
-            group.setdefault("foreach", None)
-            group.setdefault("maximize", False)
-            group.setdefault("differentiable", False)
+    _later = dict(
+        momentum=0,
+        centered=False,
+        capturable=False,
+        foreach=None,
+        maximize=False,
+        differentiable=False,
+    )
 
     def _begin(self, parameter: Tensor, group: dict[str, Any]) -> dict[str, Any]:
         state = {"step": 0.0, "square_avg": zeros_like(parameter)}

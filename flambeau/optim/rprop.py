@@ -44,13 +44,7 @@ class Rprop(PerParameter):
             },
         )
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        for group in self.param_groups:
-            group.setdefault("foreach", None)
-            group.setdefault("maximize", False)
-            group.setdefault("differentiable", False)
-            group.setdefault("capturable", False)
+    _later = dict(foreach=None, maximize=False, differentiable=False, capturable=False)
 
     def _begin(self, parameter: Tensor, group: dict[str, Any]) -> dict[str, Any]:
         lengths = zeros_like(parameter).add_(number(group["lr"]))

@@ -52,13 +52,7 @@ class SGD(PerParameter):
             },
         )
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        for group in self.param_groups:
-            for name, value in (("nesterov", False), ("maximize", False), ("foreach", None)):
-                group.setdefault(name, value)
-            group.setdefault("differentiable", False)
-            group.setdefault("fused", False)
+    _later = dict(nesterov=False, maximize=False, foreach=None, differentiable=False, fused=False)
 
     def _begin(self, parameter: Tensor, group: dict[str, Any]) -> dict[str, Any]:
         return {"momentum_buffer": None} if group["momentum"] != 0 else {}
