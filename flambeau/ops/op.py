@@ -6,6 +6,9 @@ a callable on the op's positional arguments with everything that layouts decide 
 
 import contextlib
 import functools
+import os
+import re
+import sys
 
 from flambeau import runtime
 from flambeau.types import PLAIN, Schema
@@ -310,6 +313,31 @@ def find(name: str) -> Op:
     return found
 
 
+def declared_at(op: Op) -> str:
+    """The file of an op's declaration and, where it is plain to see, the line. It is searched for,
+    so that declaring costs nothing.
+    """
+    name = f"{op.name}.{op.overload}" if op.overload else op.name
+    head = re.compile(rf'"(\w*::)?{re.escape(name)}\((?!\))')
+    modules = [sys.modules[n] for n in sorted(sys.modules) if n.startswith(f"{__package__}.")]
+    for path in (str(module.__file__) for module in modules):
+        with open(path, encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                if head.search(line):
+                    return f"{_shown(path)}:{number}"
+    code = getattr(getattr(op, "body", None), "__code__", None)
+    if code is not None:
+        return f"{_shown(code.co_filename)}:{code.co_firstlineno}"
+    holder = next(m for m in modules if any(v is op for v in vars(m).values()))
+    return _shown(str(holder.__file__))
+
+
+def _shown(path: str) -> str:
+    """A module's path from the folder of the whole package on."""
+    top = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    return os.path.relpath(path, top).replace(os.sep, "/")
+
+
 _HOMES = {"": "torch", "aten": "torch", "nn": "torch.nn.functional"}
 
 
@@ -329,6 +357,7 @@ def _explain_one(op: Op) -> list[str]:
     forms += [f"Tensor.{op.name}_"] if op.method and op.inplace_form else []
     lines = [op.schema.text, "", f"  {(op.doc or '').strip()}", "", f"family       {op.family}"]
     lines.append(f"forms        {', '.join(forms) or 'none: other ops use it'}")
+    lines.append(f"declared     {declared_at(op)}")
     lines += [f"argument     {a!r}" for a in op.schema.arguments]
     for argument, function in op.gradients.items():
         reads = function.__code__.co_varnames[: function.__code__.co_argcount]

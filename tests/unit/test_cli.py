@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -239,6 +240,9 @@ def test_arguments_that_mean_nothing_are_refused(tmp_path):
 def test_explain_tells_an_op_and_names_the_nearest_of_an_unknown_one(tmp_path):
     told = execute([*COMMAND, "explain", "aten::add"], tmp_path)
     assert told.stdout.startswith("aten::add(Tensor|Scalar self, Tensor|Scalar other"), told.stderr
+    place = re.search(r"declared +(\S+):(\d+)", told.stdout)
+    assert place is not None
+    assert "aten::add(" in (TOP / place[1]).read_text().splitlines()[int(place[2]) - 1]
     done = execute([*COMMAND, "explain", "aten::matmull"], tmp_path)
     assert done.returncode == 1
     assert "the nearest is 'matmul'" in done.stderr
