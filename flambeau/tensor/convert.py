@@ -434,8 +434,9 @@ def new_tensor(
     return finish(made, None, requires_grad)
 
 
-def _legacy(dtype, args):
+def _legacy(dtype, args, device):
     """What ``FloatTensor(*args)`` makes: of sizes unwritten memory, of a sequence its values."""
+    _check_legacy(device)
     if not args:
         return empty(0, dtype=dtype)
     first = args[0]
@@ -458,12 +459,21 @@ def _legacy(dtype, args):
     raise TypeError(f"new() received an invalid combination of arguments - got ({kinds})")
 
 
+def _check_legacy(device):
+    if device is not None and as_device(device) is not cpu:
+        raise RuntimeError(
+            "legacy constructor expects device type: cpu but device type: "
+            f"{as_device(device).type} was passed"
+        )
+
+
 def construct(cls, args, dtype, device):
     """``Tensor(...)``: in the default dtype; of a tensor, the tensor without history."""
+    _check_legacy(device)
     if len(args) == 1 and isinstance(args[0], Tensor):
         made = args[0].detach()
     else:
-        made = _legacy(dtype or _defaults.dtype, args)
+        made = _legacy(dtype or _defaults.dtype, args, device)
     return made if cls is Tensor else Tensor._make_subclass(cls, made)
 
 
@@ -474,7 +484,7 @@ class LegacyType(type):
         return isinstance(value, Tensor) and value.layout.dtype is cls.dtype
 
     def __call__(cls, *args, device=None):
-        return _legacy(cls.dtype, args)
+        return _legacy(cls.dtype, args, device)
 
     def __repr__(cls):
         return f"<class 'torch.{cls.__name__}'>"
@@ -499,7 +509,7 @@ def type_text(dtype):
 
 def new(self, *args, device=None):
     """The legacy constructor with this tensor's dtype."""
-    return _legacy(self.dtype, args)
+    return _legacy(self.dtype, args, device)
 
 
 def install():

@@ -167,6 +167,13 @@ def test_storages_convert_copy_and_turn_bytes():
     assert half.share_memory_().is_shared()
 
 
+def test_constructors_of_the_first_releases_know_one_device():
+    for make in (ft.Tensor, ft.FloatTensor, ft.ones(1).new):
+        assert make([1.0], device="cpu").tolist() == [1.0]
+        with pytest.raises(RuntimeError, match="expects device type: cpu but device type: meta"):
+            make([1.0], device="meta")
+
+
 MAKERS = {
     "zeros": (2,), "ones": (2,), "empty": (2,), "rand": (2,), "randn": (2,), "full": ((2,), 3.0),
     "arange": (4,), "range": (0, 3), "linspace": (0, 1, 4), "logspace": (0, 1, 4), "eye": (3,),
