@@ -50,7 +50,10 @@ _LATER = {
     "compile": "graph",
     "cond": "fx.control",
     "load": "files",
+    "lobpcg": "tensor.lobpcg",
+    "pca_lowrank": "tensor.lowrank",
     "save": "files",
+    "svd_lowrank": "tensor.lowrank",
     "while_loop": "fx.control",
 }
 _SUBMODULES = (
@@ -81,6 +84,7 @@ _SUBMODULES = (
     "nn",
     "optim",
     "overrides",
+    "quasirandom",
     "random",
     "return_types",
     "serialization",

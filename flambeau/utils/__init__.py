@@ -4,6 +4,7 @@ from flambeau._base import missing
 
 _SUBMODULES = (
     "_pytree",
+    "benchmark",
     "checkpoint",
     "data",
     "dlpack",
