@@ -78,6 +78,7 @@ _SUBMODULES = (
     "fx",
     "hub",
     "jit",
+    "library",
     "linalg",
     "mps",
     "multiprocessing",
