@@ -70,8 +70,8 @@ class CustomOp(Op):
         """
         if fn is None:
             return functools.partial(self.register_kernel, device_types)
-        for kind in [device_types] if isinstance(device_types, str) else device_types or [None]:
-            self._kernels[kind] = fn
+        kinds = (device_types,) if isinstance(device_types, str | None) else tuple(device_types)
+        self._kernels |= dict.fromkeys(kinds, fn)
         return fn
 
     def register_fake(self, fn: Callable, /) -> Callable:

@@ -77,7 +77,7 @@ def _split(params: Sequence[Tensor], has_biases: bool, places: int) -> list[Weig
     projects = each == (5 if has_biases else 3)
     if each * places != len(params) or each not in ((4, 5) if has_biases else (2, 3)):
         raise ValueError(f"got {len(params)} parameters for {places} layers times directions")
-    found = []
+    found: list[Weights] = []
     for start in range(0, len(params), each):
         own = list(params[start : start + each])
         projection = own.pop() if projects else None
