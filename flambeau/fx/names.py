@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from flambeau import nn
-from flambeau.ops import registry
+from flambeau.ops import Op, registry
 from flambeau.tensor import PUBLIC, Tensor, function_of
 
 PACKAGE = __name__.partition(".")[0]
@@ -142,7 +142,15 @@ def _name_of_op(function: Any, name: str) -> str | None:
             elif home == "torch." and name in PYTHON_FUNCTIONS:
                 home = "torch.functional."
             return home + start + name
-    return None
+    return _name_of_custom(function)
+
+
+def _name_of_custom(function: Any) -> str | None:
+    """The name of an op that the user declared."""
+    op = getattr(function, "op", None)
+    if not isinstance(op, Op):
+        return None
+    return f"torch.ops.{op.namespace}.{op.name}.{op.overload or 'default'}"
 
 
 def qualified_name(target: Any) -> str:

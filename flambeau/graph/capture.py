@@ -155,7 +155,10 @@ class Capture:
         before = self._launches
         versions = [(t, t._storage.version) for t in tensors_of(args)]
         self._number_slots = self._numbers_of(op, args) if self._numbers_of else None
-        result = op.slow(args) if plan is None else plan(*args)
+        if op.family == "custom":
+            result = _unwatched(op.slow, args)
+        else:
+            result = op.slow(args) if plan is None else plan(*args)
         self._number_slots = None
         if self._launches == before and op.family != "view" and self.broken is None:
             self._perform_on_host(op, args, result, versions)
@@ -353,6 +356,15 @@ def tensors_of(args):
             yield a
         elif isinstance(a, tuple | list):
             yield from (t for t in a if _is(t))
+
+
+def _unwatched(function, args):
+    """Performs an op whose own launches are no part of the program: what they make is."""
+    watcher = runtime.watch(None)
+    try:
+        return function(args)
+    finally:
+        runtime.watch(watcher)
 
 
 def _written(versions):

@@ -63,7 +63,7 @@ from . import (
     upsample,
     views,
 )
-from .calls import Namespace, load_library
+from .calls import Namespace, load_library, namespace
 from .convolve import Convolve
 from .creation import no_device
 from .door import (
@@ -75,6 +75,7 @@ from .door import (
     generated,
     inplace_plan,
     listeners,
+    make_plain,
 )
 from .door import bind as bind_doors
 from .door import plainly as perform_plainly
@@ -137,6 +138,8 @@ def __getattr__(name):
             return registry[key][0].door
         if key.endswith("_") and key[:-1] in registry:
             return registry[key[:-1]][0].inplace
+    if found := namespace(name):
+        return found
     raise AttributeError(f"no op named {name!r} is declared")
 
 
@@ -185,6 +188,7 @@ __all__ = [
     "kind_of",
     "load_library",
     "listeners",
+    "make_plain",
     "modes",
     "overrides",
     "modified",

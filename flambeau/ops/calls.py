@@ -45,6 +45,8 @@ class Namespace:
         self.__name__, self._door_of = name, door_of
 
     def __getattr__(self, name):
+        if self.__name__ != "aten":
+            return self._of_users(name)
         for key in (name, f"nn.{name}", name.replace("_", ".", 1)):
             if key in registry:
                 made = Packet(self.__name__, name, registry[key], self._door_of(key))
@@ -57,8 +59,25 @@ class Namespace:
         setattr(self, name, made)
         return made
 
+    def _of_users(self, name):
+        """An op that a user declared, and may declare again."""
+        declared = registry.get(f"{self.__name__}.{name}")
+        if not declared:
+            raise AttributeError(f"torch.ops.{self.__name__} has no op {name!r}")
+        return Packet(self.__name__, name, declared, declared[0].door)
+
     def __repr__(self):
         return f"torch.ops.{self.__name__}"
+
+
+PUBLIC = frozenset(("fft", "linalg", "nn", "special"))
+
+
+def namespace(name):
+    """The namespace of ops that users declared; None where they declared none in it."""
+    if name not in PUBLIC and any(key.startswith(f"{name}.") for key in registry):
+        return Namespace(name, None)
+    return None
 
 
 def load_library(path):

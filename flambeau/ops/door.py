@@ -331,6 +331,42 @@ def make_composite(op, slow=None):
     return _compile(op, name, lines, {"into": into} | found)
 
 
+def make_plain(op):
+    """The door of an op that is looked up nowhere, and whose parameters may have any names."""
+    arguments = op.schema.arguments
+    places = {a.name: a.position for a in arguments}
+    count = sum(not a.keyword for a in arguments)
+
+    def bound(args, kwargs):
+        if len(args) > count:
+            raise TypeError(
+                f"{op.name}() takes {count} positional arguments but {len(args)} were given"
+            )
+        raw = [*args, *(a.default if a.has_default else MISSING for a in arguments[len(args) :])]
+        for name, value in kwargs.items():
+            if places.get(name, -1) < len(args) and name in places:
+                raise TypeError(f"{op.name}() got multiple values for argument '{name}'")
+            if name not in places:
+                raise TypeError(f"{op.name}() got an unexpected keyword argument '{name}'")
+            raw[places[name]] = value
+        lacking = next((a.name for a, v in zip(arguments, raw, strict=True) if v is MISSING), None)
+        if lacking is not None:
+            raise TypeError(missing(op, lacking))
+        return tuple(raw)
+
+    def door(*args, **kwargs):
+        raw = bound(args, kwargs)
+        if modes.interpreters and modes.state.stack:
+            return perform(op, raw)
+        if overrides.taking and overrides.taken(raw):
+            return overrides.performed(op, raw, None)
+        return op.slow(raw)
+
+    door.__name__ = door.__qualname__ = op.name
+    door.__module__, door.op = "torch", op
+    return announced(door)
+
+
 def _look(tuple_of, target):
     """Lines for doors without keys: whether a class takes over."""
     look = f"taking and taken({tuple_of})"

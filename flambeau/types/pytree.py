@@ -5,28 +5,171 @@ The names are those of PyTorch's `torch.utils._pytree`.
 
 from __future__ import annotations
 
+import types
 from collections import OrderedDict, defaultdict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 
 class NodeDef(NamedTuple):
-    """How a kind of container comes apart, and together again."""
+    """How a kind of container comes apart, and together again; `flatten_with_keys` gives pairs of a
+    key and a child in place of children.
+    """
 
     flatten: Callable[[Any], tuple[list, Any]]
     unflatten: Callable[[Iterable, Any], Any]
+    flatten_with_keys: Callable[[Any], tuple[list, Any]] | None = None
 
 
 SUPPORTED_NODES: dict[type, NodeDef] = {}
 
 
 def register_pytree_node(
-    cls: type, flatten_fn: Callable, unflatten_fn: Callable, **_names: Any
+    cls: type,
+    flatten_fn: Callable,
+    unflatten_fn: Callable,
+    *,
+    flatten_with_keys_fn: Callable | None = None,
+    **_names: Any,
 ) -> None:
     """Makes a class a container: `flatten_fn(value)` gives ``(children, context)``,
-    `unflatten_fn(children, context)` the value again.
+    `unflatten_fn(children, context)` the value again. Paths need `flatten_with_keys_fn(value)`,
+    which gives ``([(key, child), …], context)``.
     """
-    SUPPORTED_NODES[cls] = NodeDef(flatten_fn, unflatten_fn)
+    SUPPORTED_NODES[cls] = NodeDef(flatten_fn, unflatten_fn, flatten_with_keys_fn)
+
+
+def register_dataclass(
+    cls: type,
+    *,
+    field_names: Sequence[str] | None = None,
+    drop_field_names: Sequence[str] | None = None,
+    serialized_type_name: str | None = None,
+) -> None:
+    """Makes a dataclass a container of its fields, or of those in `field_names`; what is in
+    `drop_field_names` is left out, and has its default again.
+    """
+    dropped = frozenset(drop_field_names or ())
+    made = [f for f, field in cls.__dataclass_fields__.items() if field.init]  # type: ignore[attr-defined]
+    names = [n for n in (made if field_names is None else field_names) if n not in dropped]
+    if unknown := {*names, *dropped} - {*made}:
+        raise ValueError(f"{cls.__name__} has no fields {sorted(unknown)}")
+    register_pytree_node(
+        cls,
+        lambda value: ([getattr(value, name) for name in names], None),
+        lambda children, _: cls(**dict(zip(names, children, strict=True))),
+        flatten_with_keys_fn=lambda value: (
+            [(GetAttrKey(name), getattr(value, name)) for name in names],
+            None,
+        ),
+    )
+
+
+def register_constant(cls: type) -> None:
+    """Makes values of a class, which must have an equality and a hash, part of a tree's shape."""
+    register_pytree_node(
+        cls,
+        lambda value: ([], value),
+        lambda _, value: value,
+        flatten_with_keys_fn=lambda value: ([], value),
+    )
+
+
+class SequenceKey(NamedTuple):
+    """A step of a path: into a list or a tuple."""
+
+    idx: int
+
+    def __str__(self) -> str:
+        return f"[{self.idx!r}]"
+
+    def get(self, value: Any) -> Any:
+        return value[self.idx]
+
+
+class MappingKey(NamedTuple):
+    """A step of a path: into a dict."""
+
+    key: Any
+
+    def __str__(self) -> str:
+        return f"[{self.key!r}]"
+
+    def get(self, value: Any) -> Any:
+        return value[self.key]
+
+
+class GetAttrKey(NamedTuple):
+    """A step of a path: to an attribute."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return f".{self.name}"
+
+    def get(self, value: Any) -> Any:
+        return getattr(value, self.name)
+
+
+Path = tuple[Any, ...]
+
+
+def keystr(path: Path) -> str:
+    """The path as Python writes it behind the tree's name: ``['a'][0].b``."""
+    return "".join(map(str, path))
+
+
+def key_get(tree: Any, path: Path) -> Any:
+    """What lies at the end of a path."""
+    for key in path:
+        tree = key.get(tree)
+    return tree
+
+
+def _with_keys(tree: Any, definition: NodeDef) -> list[tuple[Any, Any]]:
+    """The children, each behind its key. ValueError for classes without keys."""
+    if definition.flatten_with_keys is not None:
+        return list(definition.flatten_with_keys(tree)[0])
+    children = definition.flatten(tree)[0]
+    if _is_namedtuple(type(tree)):
+        return [(GetAttrKey(n), c) for n, c in zip(tree._fields, children, strict=True)]
+    if isinstance(tree, dict):
+        return [(MappingKey(key), child) for key, child in tree.items()]
+    if isinstance(tree, list | tuple | deque):
+        return [(SequenceKey(place), child) for place, child in enumerate(children)]
+    raise ValueError(
+        f"{type(tree)} was registered without flatten_with_keys_fn, which paths are made of"
+    )
+
+
+def tree_leaves_with_path(
+    tree: Any, is_leaf: Callable[[Any], bool] | None = None
+) -> list[tuple[Path, Any]]:
+    """The leaves from left to right, each behind its path."""
+    definition = node_def(type(tree))
+    if definition is None or (is_leaf is not None and is_leaf(tree)):
+        return [((), tree)]
+    return [
+        ((key, *path), leaf)
+        for key, child in _with_keys(tree, definition)
+        for path, leaf in tree_leaves_with_path(child, is_leaf)
+    ]
+
+
+def tree_flatten_with_path(
+    tree: Any, is_leaf: Callable[[Any], bool] | None = None
+) -> tuple[list[tuple[Path, Any]], TreeSpec]:
+    """The leaves as of `tree_leaves_with_path`, and the tree's shape."""
+    return tree_leaves_with_path(tree, is_leaf), tree_structure(tree, is_leaf)
+
+
+def tree_map_with_path(
+    func: Callable, tree: Any, *rests: Any, is_leaf: Callable[[Any], bool] | None = None
+) -> Any:
+    """As `tree_map`, where `func` is given the path first."""
+    pairs, spec = tree_flatten_with_path(tree, is_leaf)
+    others = [spec.flatten_up_to(rest) for rest in rests]
+    return tree_unflatten([func(*p, *more) for p, *more in zip(pairs, *others, strict=True)], spec)
 
 
 class TreeSpec:
@@ -46,6 +189,38 @@ class TreeSpec:
 
     def is_leaf(self) -> bool:
         return self.type is None
+
+    @property
+    def num_children(self) -> int:
+        return len(self.children_specs)
+
+    @property
+    def num_nodes(self) -> int:
+        return 1 + sum(child.num_nodes for child in self.children_specs)
+
+    def children(self) -> list[TreeSpec]:
+        return list(self.children_specs)
+
+    def child(self, place: int) -> TreeSpec:
+        return self.children_specs[place]
+
+    def unflatten(self, leaves: Iterable[Any]) -> Any:
+        """The tree of this shape with these leaves."""
+        return tree_unflatten(leaves, self)
+
+    def flatten_up_to(self, tree: Any) -> list[Any]:
+        """What lies in `tree` where this shape has leaves. ValueError where the kinds differ."""
+        if self.type is None:
+            return [tree]
+        definition = node_def(type(tree))
+        children = None if definition is None else definition.flatten(tree)[0]
+        if type(tree) is not self.type or children is None or len(children) != self.num_children:
+            raise ValueError(
+                f"the trees differ: {self.num_children} values in a {self.type.__name__} there, "
+                f"{tree!r} here"
+            )
+        pairs = zip(self.children_specs, children, strict=True)
+        return [leaf for spec, child in pairs for leaf in spec.flatten_up_to(child)]
 
     def _parts(self) -> tuple:
         return self.type, self.context, self.children_specs
@@ -149,9 +324,79 @@ def tree_map(
     return tree_unflatten([func(*each) for each in zip(leaves, *others, strict=True)], spec)
 
 
-def tree_map_only(kind: type | tuple, func: Callable, tree: Any) -> Any:
+def map_only(kind: Any, /) -> Callable[[Callable], Callable]:
+    """Decorator: a function that changes values of a class (of several, or such as a predicate
+    holds for) and gives others back.
+    """
+    chosen = _chooser(kind)
+    return lambda func: lambda value: func(value) if chosen(value) else value
+
+
+def _chooser(kind: Any) -> Callable[[Any], bool]:
+    if isinstance(kind, type | tuple | types.UnionType):
+        return lambda value: isinstance(value, kind)
+    return kind
+
+
+def tree_map_only(
+    kind: Any, /, func: Callable, tree: Any, is_leaf: Callable[[Any], bool] | None = None
+) -> Any:
     """As `tree_map`, for leaves of a class; others stay."""
-    return tree_map(lambda leaf: func(leaf) if isinstance(leaf, kind) else leaf, tree)
+    return tree_map(map_only(kind)(func), tree, is_leaf=is_leaf)
+
+
+def tree_map_(
+    func: Callable, tree: Any, *rests: Any, is_leaf: Callable[[Any], bool] | None = None
+) -> Any:
+    """Calls `func` with each leaf, as `tree_map` does; returns the tree itself."""
+    tree_map(func, tree, *rests, is_leaf=is_leaf)
+    return tree
+
+
+def tree_map_only_(
+    kind: Any, /, func: Callable, tree: Any, is_leaf: Callable[[Any], bool] | None = None
+) -> Any:
+    """As `tree_map_`, for leaves of a class."""
+    return tree_map_(map_only(kind)(func), tree, is_leaf=is_leaf)
+
+
+def tree_is_leaf(tree: Any, is_leaf: Callable[[Any], bool] | None = None) -> bool:
+    """Whether a tree is a single leaf."""
+    return (is_leaf is not None and is_leaf(tree)) or node_def(type(tree)) is None
+
+
+def tree_iter(tree: Any, is_leaf: Callable[[Any], bool] | None = None) -> Iterable[Any]:
+    """The leaves from left to right, one after the other."""
+    yield from tree_leaves(tree, is_leaf)
+
+
+def arg_tree_leaves(*args: Any, **kwargs: Any) -> list[Any]:
+    """The leaves of all arguments."""
+    return tree_leaves((args, kwargs))
+
+
+def tree_any_only(
+    kind: Any,
+    /,
+    predicate: Callable[[Any], bool],
+    tree: Any,
+    is_leaf: Callable[[Any], bool] | None = None,
+) -> bool:
+    """Whether `predicate` holds for some leaf of a class."""
+    chosen = _chooser(kind)
+    return any(chosen(leaf) and predicate(leaf) for leaf in tree_leaves(tree, is_leaf))
+
+
+def tree_all_only(
+    kind: Any,
+    /,
+    predicate: Callable[[Any], bool],
+    tree: Any,
+    is_leaf: Callable[[Any], bool] | None = None,
+) -> bool:
+    """Whether `predicate` holds for all leaves of a class."""
+    chosen = _chooser(kind)
+    return all(not chosen(leaf) or predicate(leaf) for leaf in tree_leaves(tree, is_leaf))
 
 
 def tree_any(predicate: Callable[[Any], bool], tree: Any) -> bool:

@@ -16,7 +16,7 @@ from .dtype import PYTHON_TYPES, DType, by_name
 
 _SIGNATURE = re.compile(r"(?:(\w+)::)?(\w+)(?:\.(\w+))?\((.*)\)\s*->\s*(.+)$", re.S)
 _ARGUMENT = re.compile(
-    r"([\w]+)(\|Scalar)?(?:\((\w!?)\))?(\?(?=\[))?(\[(\d*)\])?(\?)?(?:\s+(\w+))?(?:\s*=\s*(.+))?$",
+    r"([\w]+)(\|Scalar)?(?:\((\w+!?)\))?(\?(?=\[))?(\[(\d*)\])?(\?)?(?:\s+(\w+))?(?:\s*=\s*(.+))?$",
     re.S,
 )
 

@@ -4,6 +4,7 @@ from flambeau._base import missing
 
 _SUBMODULES = (
     "_pytree",
+    "benchmark",
     "checkpoint",
     "data",
     "dlpack",
@@ -11,5 +12,9 @@ _SUBMODULES = (
     "model_zoo",
     "tensorboard",
 )
-__getattr__ = missing(globals(), submodules=_SUBMODULES)
-__all__ = [*_SUBMODULES]
+__getattr__ = missing(
+    globals(),
+    submodules=_SUBMODULES,
+    later={"swap_tensors": "flambeau.tensor.swapping"},
+)
+__all__ = [*_SUBMODULES, "swap_tensors"]

@@ -7,7 +7,6 @@ import flambeau as torch
 from flambeau import nn
 from flambeau.autograd import gradcheck, gradgradcheck
 from flambeau.nn.functions import recurrent
-from flambeau.nn.modules import rnn
 from flambeau.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 MODES = ["RNN", "RNN-relu", "LSTM", "LSTM-proj", "GRU"]
@@ -188,7 +187,7 @@ def test_sizes_of_several_tiles_on_any_number_of_threads(mode, dtype, monkeypatc
         return [*results, *torch.autograd.grad(total, [x, *layer.parameters()])]
 
     with monkeypatch.context() as patch:
-        patch.setattr(rnn, "recurrent_layer", recurrent._by_parts)
+        patch.setattr(recurrent, "recurrent_layer", recurrent._by_parts)
         expected = run(layer, x)
     found, threads = [], torch.get_num_threads()
     for count in (1, 3):
@@ -342,7 +341,7 @@ def test_rows_that_repeat_give_what_others_give(mode, distinct):
 
     found = gradients()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rnn, "recurrent_layer", recurrent._by_parts)
+        patch.setattr(recurrent, "recurrent_layer", recurrent._by_parts)
         for got, want in zip(found, gradients(), strict=True):
             np.testing.assert_allclose(got.detach(), want.detach(), rtol=1e-9, atol=1e-12)
 
@@ -366,3 +365,33 @@ def test_rows_that_repeat_depend_on_neither_threads_nor_compiling():
         finally:
             torch.set_num_threads(threads)
         assert all(map(torch.equal, found, expected))
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN", "RNN-relu"])
+@pytest.mark.parametrize(
+    "options", [{}, {"bias": False, "batch_first": True}, {"bidirectional": True}]
+)
+def test_functions_of_weights(kind, options):
+    made = {"RNN-relu": lambda *a, **k: torch.nn.RNN(*a, nonlinearity="relu", **k)}
+    layer = made.get(kind, getattr(torch.nn, kind, None))(3, 4, num_layers=2, **options)
+    name = {"RNN": "rnn_tanh", "RNN-relu": "rnn_relu"}.get(kind, kind.lower())
+    function, directions = getattr(torch, name), 2 if layer.bidirectional else 1
+    states = [torch.randn(2 * directions, 2, 4) for _ in range(2 if kind == "LSTM" else 1)]
+    hx = tuple(states) if kind == "LSTM" else states[0]
+    settings = (layer._flat_weights, layer.bias, 2, 0.0, False, layer.bidirectional)
+    x = torch.randn(2, 5, 3) if layer.batch_first else torch.randn(5, 2, 3)
+    output, last = layer(x, hx)
+    found = function(x, hx, *settings, layer.batch_first)
+    for ours, theirs in zip(found, (output, *(last if kind == "LSTM" else (last,))), strict=True):
+        assert torch.equal(ours, theirs)
+    packed = torch.nn.utils.rnn.pack_padded_sequence(x, [5, 3], batch_first=layer.batch_first)
+    output, last = layer(packed, hx)
+    found = function(packed.data, packed.batch_sizes, hx, *settings)
+    for ours, theirs in zip(
+        found, (output.data, *(last if kind == "LSTM" else (last,))), strict=True
+    ):
+        assert torch.equal(ours, theirs)
+    with pytest.raises(ValueError, match="parameters for"):
+        function(x, hx, layer._flat_weights[:-1], *settings[1:], layer.batch_first)
+    with pytest.raises(TypeError, match="takes the arguments"):
+        function(x, hx)

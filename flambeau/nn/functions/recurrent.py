@@ -230,3 +230,63 @@ def recurrent_layer(
         return _Layer.apply(mode, order, len(states), x, *states, *weights)
     output, lasts, _ = _run(mode, x, states, weights, order)
     return output, *lasts
+
+
+Weights = Sequence[Tensor | None]
+
+
+def recurrent_layers(
+    mode: str,
+    rows: Tensor,
+    states: Sequence[Tensor],
+    weights: Sequence[Weights],
+    order: Order,
+    directions: int,
+    dropout: float,
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """All layers and directions over rows: the output's rows and the last states.
+
+    `states` are [layers * directions, sizes[0], hidden], `weights` those of each layer and
+    direction, as of `recurrent_layer`; `dropout` is the probability between layers.
+    """
+    lasts: list[tuple[Tensor, ...]] = []
+    layers = len(weights) // directions
+    for layer in range(layers):
+        outputs = []
+        for direction in range(directions):
+            place = layer * directions + direction
+            first = tuple(each[place] for each in states)
+            way = order._replace(reverse=direction == 1)
+            result = recurrent_layer(mode, rows, first, weights[place], way)
+            outputs.append(result[0])
+            lasts.append(result[1:])
+        rows = outputs[0] if directions == 1 else ops.cat(outputs, 1)
+        if dropout and layer + 1 < layers:
+            rows = ops.dropout(rows, dropout, True)
+    return rows, tuple(ops.stack(list(each)) for each in zip(*lasts, strict=True))
+
+
+def recurrent_batch(
+    mode: str,
+    input: Tensor,
+    states: Sequence[Tensor],
+    weights: Sequence[Weights],
+    directions: int,
+    dropout: float,
+    batch_first: bool,
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """As `recurrent_layers`, for sequences of one length: input [L, N, in], or [N, L, in]."""
+    batch_dim = 0 if batch_first else 1
+    batch, length = input.size(batch_dim), input.size(1 - batch_dim)
+    if length == 0:
+        raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
+    # Where masks are drawn, they are drawn for the steps in order.
+    apart = batch_first and length > 1 and not dropout
+    rows = input if apart or not batch_first else input.transpose(0, 1)
+    shape = rows.shape[:2]
+    order = Order((batch,) * length, apart=apart)
+    output, lasts = recurrent_layers(
+        mode, rows.flatten(0, 1), states, weights, order, directions, dropout
+    )
+    output = output.reshape(*shape, output.size(1))
+    return output.transpose(0, 1) if batch_first and not apart else output, lasts

@@ -11,7 +11,7 @@ from flambeau.tensor import Tensor
 
 from .. import init
 from .. import operations as ops
-from ..functions.recurrent import Order, recurrent_layer
+from ..functions.recurrent import Order, recurrent_batch, recurrent_layers
 from ..parameter import Parameter
 from ..utils.rnn import PackedSequence
 from .module import Module
@@ -243,18 +243,9 @@ class RNNBase(Module):
         if hx is None:
             hx = self._zeros(input, input.size(batch_dim))
         self.check_forward_args(input, hx, None)
-        batch, length = input.size(batch_dim), input.size(1 - batch_dim)
-        if length == 0:
-            raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
-        # Where masks are drawn, they are drawn for the steps in order.
-        apart = self.batch_first and length > 1 and not self._drops()
-        rows = input if apart or not self.batch_first else input.transpose(0, 1)
-        shape = rows.shape[:2]
-        order = Order((batch,) * length, apart=apart)
-        output, states = self._walk(rows.flatten(0, 1), self._states(hx), order)
-        output = output.reshape(*shape, output.size(1))
-        if self.batch_first and not apart:
-            output = output.transpose(0, 1)
+        output, states = recurrent_batch(
+            self.mode, input, self._states(hx), *self._settings(), self.batch_first
+        )
         if not batched:
             output = output.squeeze(batch_dim)
             states = tuple(each.squeeze(1) for each in states)
@@ -268,32 +259,19 @@ class RNNBase(Module):
         else:
             hx = self.permute_hidden(hx, sorted_indices)
         self.check_forward_args(data, hx, batch_sizes)
-        output, states = self._walk(data, self._states(hx), Order(tuple(sizes)))
+        weights, directions, dropout = self._settings()
+        order = Order(tuple(sizes))
+        output, states = recurrent_layers(
+            self.mode, data, self._states(hx), weights, order, directions, dropout
+        )
         packed = PackedSequence(output, batch_sizes, sorted_indices, unsorted_indices)
         return packed, self.permute_hidden(self._joined(states), unsorted_indices)
 
-    def _drops(self) -> bool:
-        """Whether there is dropout between layers."""
-        return bool(self.dropout) and self.training and self.num_layers > 1
-
-    def _walk(self, rows: Tensor, states: tuple[Tensor, ...], order: Order) -> Any:
-        """All layers and directions over rows."""
-        directions = len(self._suffixes())
-        lasts: list[tuple[Tensor, ...]] = []
-        for layer in range(self.num_layers):
-            outputs = []
-            for direction in range(directions):
-                place = layer * directions + direction
-                first = tuple(each[place] for each in states)
-                weights = self._weights(place)
-                way = order._replace(reverse=direction == 1)
-                result = recurrent_layer(self.mode, rows, first, weights, way)
-                outputs.append(result[0])
-                lasts.append(result[1:])
-            rows = outputs[0] if directions == 1 else ops.cat(outputs, 1)
-            if self._drops() and layer + 1 < self.num_layers:
-                rows = ops.dropout(rows, self.dropout, True)
-        return rows, tuple(ops.stack(list(each)) for each in zip(*lasts, strict=True))
+    def _settings(self) -> tuple[list[Any], int, float]:
+        """Weights by layer and direction, the number of directions, the dropout between layers."""
+        weights = [self._weights(place) for place in range(len(self._all_weights))]
+        drops = self.training and self.num_layers > 1
+        return weights, len(self._suffixes()), self.dropout if drops else 0.0
 
     def _weights(self, place: int) -> tuple[Any, ...]:
         found = [getattr(self, name) for name in self._all_weights[place]]

@@ -1,0 +1,26 @@
+"""Ops of the user's own: PyTorch's `torch.library`."""
+
+from .library import (
+    Library,
+    define,
+    impl,
+    register_autocast,
+    register_autograd,
+    register_fake,
+    register_kernel,
+)
+from .op import CustomOp, custom_op
+from .schema import infer_schema
+
+__all__ = [
+    "CustomOp",
+    "Library",
+    "custom_op",
+    "define",
+    "impl",
+    "infer_schema",
+    "register_autocast",
+    "register_autograd",
+    "register_fake",
+    "register_kernel",
+]

@@ -1,0 +1,138 @@
+"""Ops that are declared by schemas, and registrations by name: the rest of `torch.library`."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from flambeau.ops import registry
+from flambeau.types import DType
+
+from .op import CustomOp
+
+# PyTorch's dispatch keys, as far as they are about what is here.
+_KEYS = {"": None, "default": None, "CompositeExplicitAutograd": None, "CPU": "cpu", "CUDA": "cuda"}
+
+
+def found(op: str | CustomOp | Any) -> CustomOp:
+    """The custom op of that name, or that is meant. RuntimeError where there is none."""
+    if isinstance(op, CustomOp):
+        return op
+    name = op if isinstance(op, str) else str(op).removesuffix(".default").replace(".", "::", 1)
+    namespace, _, rest = name.rpartition("::")
+    base, _, overload = rest.partition(".")
+    for each in registry.get(f"{namespace}.{base}", ()):
+        if isinstance(each, CustomOp) and each.overload == overload:
+            return each
+    raise RuntimeError(f"there is no custom op {name}: declare it by custom_op or Library.define")
+
+
+def register_kernel(
+    op: Any,
+    device_types: str | Sequence[str] | None,
+    func: Callable | None = None,
+    /,
+    *,
+    lib: Any = None,
+) -> Callable:
+    """`CustomOp.register_kernel` of an op, or the op of a name. Also a decorator."""
+    return found(op).register_kernel(device_types, *(() if func is None else (func,)))
+
+
+def register_fake(
+    op: Any, func: Callable | None = None, /, *, lib: Any = None, **_more: Any
+) -> Callable:
+    """`CustomOp.register_fake` of an op, or the op of a name. Also a decorator."""
+    return found(op).register_fake if func is None else found(op).register_fake(func)
+
+
+def register_autograd(
+    op: Any, backward: Callable, /, *, setup_context: Callable | None = None, lib: Any = None
+) -> None:
+    """`CustomOp.register_autograd` of an op, or the op of a name."""
+    found(op).register_autograd(backward, setup_context=setup_context)
+
+
+def register_autocast(op: Any, device_type: str, cast_inputs: DType, /, *, lib: Any = None) -> None:
+    """`CustomOp.register_autocast` of an op, or the op of a name."""
+    found(op).register_autocast(device_type, cast_inputs)
+
+
+def define(qualname: str, schema: str, *, lib: Any = None, tags: Any = ()) -> None:
+    """Declares the op "namespace::name" with a schema such as ``(Tensor x) -> Tensor``."""
+    CustomOp(qualname + schema)
+
+
+def impl(
+    qualname: str,
+    types: str | Sequence[str],
+    func: Callable | None = None,
+    *,
+    lib: Any = None,
+) -> Any:
+    """Makes a function the kernel of a declared op for types of devices ("cpu", "default": all).
+    Also a decorator.
+    """
+    if func is None:
+        return functools.partial(impl, qualname, types, lib=lib)
+    for name in [types] if isinstance(types, str) else types:
+        register_kernel(qualname, None if name == "default" else name, func)
+    return func
+
+
+class Library:
+    """A namespace in which ops are declared ("DEF", "FRAGMENT") and get kernels ("IMPL").
+
+    `dispatch_key` is for what kernels are unless `impl` says otherwise.
+    """
+
+    def __init__(self, ns: str, kind: str, dispatch_key: str = "") -> None:
+        if kind not in ("IMPL", "DEF", "FRAGMENT"):
+            raise ValueError(f"Unsupported library kind: {kind}")
+        self.ns, self.kind, self.dispatch_key = ns, kind, dispatch_key
+
+    def define(self, schema: str, alias_analysis: str = "", *, tags: Any = ()) -> str:
+        """Declares the op of a schema, ``name(Tensor x) -> Tensor``; returns its name."""
+        return CustomOp(f"{self.ns}::{schema}").name
+
+    def impl(
+        self,
+        op_name: Any,
+        fn: Callable,
+        dispatch_key: str = "",
+        *,
+        with_keyset: bool = False,
+        allow_override: bool = True,
+    ) -> None:
+        """Makes a function the kernel of an op of this namespace for a dispatch key: "CPU", "CUDA",
+        "Meta", "CompositeExplicitAutograd" (all devices), "CompositeImplicitAutograd" (all, and the
+        gradients are its ops'). NotImplementedError for other keys.
+        """
+        name = op_name if isinstance(op_name, str) else found(op_name).name
+        op = found(f"{self.ns}::{name.rpartition('::')[2]}")
+        key = dispatch_key or self.dispatch_key
+        if key == "Meta":
+            op.register_fake(fn)
+        elif key == "CompositeImplicitAutograd":
+            op.register_kernel(None, fn)
+            op._by_parts, op._fake = True, fn
+        elif key in _KEYS and not with_keyset:
+            op.register_kernel(_KEYS[key], fn)
+        else:
+            known = ", ".join(sorted(k for k in (*_KEYS, "CompositeImplicitAutograd", "Meta") if k))
+            raise NotImplementedError(f"there are no kernels for {key}: the keys are {known}")
+
+    def __repr__(self) -> str:
+        return f"Library(kind={self.kind}, ns={self.ns}, dispatch_key={self.dispatch_key})"
+
+
+__all__ = [
+    "Library",
+    "define",
+    "impl",
+    "register_autocast",
+    "register_autograd",
+    "register_fake",
+    "register_kernel",
+]
