@@ -5,7 +5,7 @@ import math as _math
 from flambeau import ir
 from flambeau.ir import math
 
-from .arithmetic import masked, real_only
+from .arithmetic import masked
 from .creation import empty_like
 from .facts import type_name
 from .family import fixed, fused, pointwise
@@ -26,7 +26,11 @@ def private(schema):
     return fused(f"nn::{schema}", method=False, function=False)
 
 
-_no_complex = real_only("clamp is not supported for complex types")
+def _check_relu(common, self):
+    if common.kind == "b":
+        raise RuntimeError("Boolean inputs not supported for relu")
+    if common.kind == "c":
+        raise NotImplementedError("clamp is not supported for complex types")
 
 
 positive_only = pointwise(
@@ -43,10 +47,8 @@ positive_only = pointwise(
 relu = pointwise(
     "aten::relu(Tensor self) -> Tensor",
     """``max(self, 0)``.""",
-    scalar=lambda self: (
-        ir.maximum(self, ir.const(0, self.dtype)) if self.dtype.kind != "b" else self
-    ),
-    check=_no_complex,
+    scalar=lambda self: ir.maximum(self, ir.const(0, self.dtype)),
+    check=_check_relu,
     grad=dict(self=lambda grad, result: positive_only(grad, result)),
 )
 
@@ -178,6 +180,8 @@ def _gelu_tanh_backward(grad, self):
 def _check_gelu(common, self, approximate):
     if approximate not in ("none", "tanh"):
         raise RuntimeError("approximate argument must be either none or tanh.")
+    if common.kind != "f":
+        raise NotImplementedError(f"\"GeluKernelImpl\" not implemented for '{type_name(common)}'")
 
 
 gelu = pointwise(

@@ -424,7 +424,7 @@ def _linear_by_parts(input, weight, bias):
     if bias is None:
         return out
     _check_added(bias, out)
-    return out + bias
+    return out + (bias if bias.layout.shape == out.layout.shape[-1:] else bias.expand(out.shape))
 
 
 def _rows(x):

@@ -11,6 +11,7 @@ import itertools
 import math
 
 from flambeau import ir
+from flambeau.types import channels_last, layout, looks_channels_last, row_major
 
 from . import winograd
 from .convolve import convolve
@@ -32,7 +33,7 @@ from .family import Chain
 from .family.chain import viewed
 from .modes import set_grad, state
 from .op import composite, is_tensor, rounded_once
-from .views import slice_
+from .views import channels_kept, slice_
 
 
 def output_size(n, kernel, stride, padding, dilation, ceil=False):
@@ -285,11 +286,18 @@ def _check_operands(
            transposed)  # fmt: skip
 
 
+def _result_layout(shape, input, weight):
+    """Channels lie innermost in the result where they do in the input or in the weight."""
+    last = looks_channels_last(input) or looks_channels_last(weight)
+    strides = channels_last(shape) if last else row_major(shape)
+    return layout(shape, strides, input.dtype, input.device)
+
+
 def _build(steps, input, weight, bias, *rest):
     sizes = Sizes(input.layout, weight.layout, *rest)
     kind, wide = input.dtype, working_type(input.dtype)
-    out = made = steps.result(sizes.shape, kind)
-    if kind is not wide:
+    out = made = steps.result_as(_result_layout(sizes.shape, input.layout, weight.layout))
+    if kind is not wide or not made.layout.contiguous:
         out = steps.scratch(sizes.shape, wide)
     x, w = resolved(steps, input), resolved(steps, weight, adjacent=False)
     bias = None if bias is None else resolved(steps, bias)
@@ -324,7 +332,9 @@ def _body(input, weight, bias, *rest):
         out = input_gradient(input, weight, sizes.shape, *more)
     else:
         out = forward(input, weight, *more)
-    return out if bias is None else out + bias.reshape((-1,) + (1,) * len(sizes.kernel))
+    if bias is not None:
+        out = out + bias.reshape((-1,) + (1,) * len(sizes.kernel))
+    return channels_kept(channels_kept(out, input), weight)
 
 
 def _conj(x):
@@ -514,7 +524,7 @@ def _same_padding(x, w, stride, dilation):
     if all(t % 2 == 0 for t in totals):
         return x, tuple(t // 2 for t in totals)
     extra = [t % 2 for t in totals]
-    x = zero_pad(x, tuple(p for e in extra for p in (0, e)))
+    x = channels_kept(zero_pad(x, tuple(p for e in extra for p in (0, e))), x)
     return x, tuple(t // 2 for t in totals)
 
 

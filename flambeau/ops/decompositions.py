@@ -63,6 +63,7 @@ cholesky_op = opaque(
     leading minor that is not positive, or 0.""",
     run=_cholesky,
     grad=dict(A=_cholesky_gradient),
+    columns=(0,),
     function=False,
 )
 
@@ -149,6 +150,7 @@ lu_op = opaque(
     """,
     run=_lu,
     grad=dict(A=_lu_gradient),
+    columns=(0,),
     function=False,
 )
 
@@ -315,6 +317,7 @@ qr_op = opaque(
     """Orthonormal Q and upper triangular R with A = Q R.""",
     run=_qr,
     grad=dict(A=_qr_gradient),
+    columns=(0, 1),
     function=False,
 )
 
@@ -350,6 +353,7 @@ geqrf_op = opaque(
     """R, and below it the reflectors whose product is Q.""",
     run=lambda a: each(_reflectors_of_one, a)[:2],
     method=False,
+    columns=(0,),
     function=False,
 )
 
@@ -476,6 +480,7 @@ eigh_op = opaque(
     """Eigenvalues in rising order and eigenvectors of Hermitian matrices.""",
     run=lambda a, uplo: tuple(_converged(lambda: numpy.linalg.eigh(a, uplo), "linalg.eigh")),
     grad=dict(A=_hermitian_gradient),
+    columns=(1,),
     function=False,
 )
 eigvalsh_op = opaque(
@@ -536,6 +541,7 @@ eig_op = opaque(
     """Eigenvalues and eigenvectors of length 1, complex, for the function `name`.""",
     run=_eig,
     grad=dict(A=_eig_gradient),
+    columns=(1,),
     function=False,
 )
 
@@ -618,6 +624,7 @@ svd_op = opaque(
     """The singular value decomposition A = U diag(S) Vh.""",
     run=_svd,
     grad=dict(A=_svd_gradient),
+    columns=(0, 2),
     function=False,
 )
 svdvals_op = opaque(
@@ -720,6 +727,7 @@ ldl_op = opaque(
     "(Tensor LD, Tensor pivots, Tensor info)",
     """L D L^T by Bunch and Kaufman's pivoting; where `strict`, a zero block is an error.""",
     run=_ldl,
+    columns=(0,),
     function=False,
 )
 
@@ -739,6 +747,7 @@ ldl_solve_op = opaque(
     "linalg::_ldl_solve(Tensor LD, Tensor pivots, Tensor B, bool hermitian) -> Tensor",
     """The solution of a linear system from L D L^T.""",
     run=_ldl_solution,
+    columns=(0,),
     function=False,
 )
 

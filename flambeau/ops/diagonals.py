@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from flambeau import ir
 from flambeau._base import numpy
-from flambeau.types import by_name
+from flambeau.types import by_name, looks_channels_last
 
 from .family import chain, fixed, opaque
 from .family.reduction import wrap_dim
 from .joining import cat
 from .op import composite
-from .views import diagonal, select, slice_
+from .views import channels_before, channels_kept, diagonal, select, slice_
 
 INT64, BOOL = by_name("int64"), by_name("bool")
 
@@ -208,7 +208,12 @@ def constant_pad_nd(self, pad, value):
             )
         inner = slice_(inner, d, max(-before, 0), max(self.layout.shape[d] - max(-after, 0), 0), 1)
         target.append((d, max(before, 0), shape[d] - max(after, 0)))
-    out = self.new_full(tuple(shape), value)
+    if max(pad, default=0) <= 0:
+        return inner.clone()
+    if looks_channels_last(self.layout):
+        out = channels_before(self.new_full((shape[0], *shape[2:], shape[1]), value))
+    else:
+        out = self.new_full(tuple(shape), value)
     place = out
     for d, start, end in target:
         place = slice_(place, d, start, end, 1)
@@ -274,6 +279,8 @@ def pad(input, pad, mode, value):
         if before or after:
             places = input.new_tensor(_PLACES[mode](size, before, after), dtype=INT64)
             out = out.index_select(d, places)
+    if mode != "circular":
+        out = channels_kept(out, input)
     return out.clone() if out is input else out
 
 

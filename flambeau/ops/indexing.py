@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flambeau import ir
-from flambeau.types import meta
+from flambeau.types import dense_order, layout, meta
 
 from .creation import make_empty
 from .facts import tell
@@ -186,8 +186,9 @@ class _Index(_ByList):
 
 def _read(steps, source, indices):
     view, places, _ = placed(source, indices)
-    out = steps.result(view.layout.shape, source.dtype)
-    steps.indexed(lambda value: (value,), [out], [view], places)
+    shape, orders = view.layout.shape, [b.layout.strides for b in (view, *(p.by for p in places))]
+    made = layout(shape, dense_order(shape, orders), source.dtype, steps.device)
+    steps.indexed(lambda value: (value,), [steps.result_as(made)], [view], places)
 
 
 def _spread_back(grad, layout, indices):
@@ -251,7 +252,7 @@ def _write(steps, target, indices, values, accumulate):
 
 
 def _put(steps, source, indices, values, accumulate):
-    target = steps.result(source.layout.shape, source.dtype)
+    target = steps.result_like(source.layout, source.dtype)
     steps.copy(target, source)
     _write(steps, target, indices, values, accumulate)
 

@@ -67,7 +67,12 @@ bitwise_not = pointwise(
 )
 
 
-def _float_test(name, doc, test, integer):
+def _no_complex(common, self):
+    if common.kind == "c":
+        raise RuntimeError("isposinf and isneginf do not support complex inputs.")
+
+
+def _float_test(name, doc, test, integer, check=None):
     """A test of floating values, with the constant answer for integers; complex: true if either
     part is.
     """
@@ -77,7 +82,8 @@ def _float_test(name, doc, test, integer):
             return test(self.re) | test(self.im)
         return test(self) if self.dtype.kind == "f" else ir.const(integer, BOOL)
 
-    return pointwise(f"aten::{name}(Tensor self) -> Tensor", doc, scalar=scalar, dtype=to_bool)
+    text = f"aten::{name}(Tensor self) -> Tensor"
+    return pointwise(text, doc, scalar=scalar, dtype=to_bool, check=check)
 
 
 INF = float("inf")
@@ -86,10 +92,10 @@ isinf = _float_test(
     "isinf", """Whether the element is infinite.""", lambda x: abs(x).equals(INF), False
 )
 isposinf = _float_test(
-    "isposinf", """Whether the element is +inf.""", lambda x: x.equals(INF), False
+    "isposinf", """Whether the element is +inf.""", lambda x: x.equals(INF), False, _no_complex
 )
 isneginf = _float_test(
-    "isneginf", """Whether the element is -inf.""", lambda x: x.equals(-INF), False
+    "isneginf", """Whether the element is -inf.""", lambda x: x.equals(-INF), False, _no_complex
 )
 
 

@@ -11,7 +11,7 @@ from .family.arrays import ndarray
 from .family.indexed import At, along, viewed
 from .logic import within
 from .op import composite, find
-from .promotion import compute_type
+from .promotion import compute_type, result_type
 from .softmax import level, softmax_at, sum_fold
 
 INT64 = by_name("int64")
@@ -32,6 +32,9 @@ def _weighted(loss, weight):
 @composite("nn::mse_loss(Tensor self, Tensor target, int reduction=Mean) -> Tensor")
 def mse_loss(self, target, reduction):
     """The square of the difference."""
+    kind = result_type([self.layout, target.layout])
+    if kind.kind != "f":
+        raise NotImplementedError(f"\"mse_cpu\" not implemented for '{type_name(kind)}'")
     difference = self - target
     return reduce(difference * difference, reduction)
 

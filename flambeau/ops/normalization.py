@@ -18,7 +18,7 @@ from .promotion import compute_type
 from .reductions import folded
 from .softmax import SHORT, reduced, sum_fold
 from .statistics import moments
-from .views import channels_before, channels_behind
+from .views import channels_before, channels_behind, channels_kept
 
 FLOAT64 = by_name("float64")
 
@@ -522,6 +522,7 @@ def layer_norm(input, normalized_shape, weight, bias, eps, cudnn_enable):
     """Mean 0 and variance 1 over the last dimensions, then weight and bias (Ba, Kiros, Hinton
     2016)."""
     dims = _last_dims(input, normalized_shape, weight=weight, bias=bias)
+    _floats_only("LayerNormKernelImpl", input)
     return normalize_over(input, weight, bias, dims, eps)[0]
 
 
@@ -585,7 +586,8 @@ def group_norm(input, num_groups, weight, bias, eps, cudnn_enabled):
     """Mean 0 and variance 1 over groups of channels and all places, then weight and bias (Wu, He
     2018)."""
     x, w, b = _groups(input, num_groups, weight, bias)
-    return normalize_over(x, w, b, (2, 3), eps)[0].reshape(input.layout.shape)
+    out = normalize_over(x, w, b, (2, 3), eps)[0].reshape(input.layout.shape)
+    return channels_kept(out, input)
 
 
 @fixed(
@@ -663,6 +665,12 @@ def _track(running, fresh, momentum):
         )
 
 
+def _floats_only(name, input):
+    if input.layout.dtype.kind != "f":
+        kind = type_name(input.layout.dtype)
+        raise NotImplementedError(f"\"{name}\" not implemented for '{kind}'")
+
+
 def _check_channels(input, **named):
     """Raises where a per-channel tensor has not as many elements as `input` has channels."""
     channels = input.layout.shape[1] if input.layout.ndim > 1 else 1
@@ -677,6 +685,7 @@ def _batch_norm(input, weight, bias, running_mean, running_var, training, moment
     """(result, mean, scale): batch normalisation; updates the running statistics in training. None
     for what is not computed."""
     ndim = input.layout.ndim
+    _floats_only("batch_norm", input)
     if ndim < 2 and not input.layout.numel:  # no batch: PyTorch passes it through
         return input.clone(), None, None
     _check_channels(
@@ -745,6 +754,7 @@ def instance_norm(
 ):
     """Each channel of each sample normalised (Ulyanov, Vedaldi, Lempitsky 2016)."""
     ndim = input.layout.ndim
+    _floats_only("batch_norm", input)
     if not use_input_stats:
         return _batch_norm(input, weight, bias, running_mean, running_var, False, momentum, eps)[0]
     _check_channels(

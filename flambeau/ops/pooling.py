@@ -13,7 +13,7 @@ from .logic import within
 from .op import also, composite
 from .promotion import compute_type
 from .upsample import Taps, resample
-from .views import channels_before, channels_behind
+from .views import channels_before, channels_behind, channels_kept
 from .windows import few, spread, spread_back, window_places
 
 INT32, INT64 = by_name("int32"), by_name("int64")
@@ -255,7 +255,7 @@ def _declare_max(rank):
         values, positions, geometry = _max_pool(
             rank, self, kernel_size, stride, padding, dilation, ceil_mode
         )
-        return values, geometry.flat(positions)
+        return values, channels_kept(geometry.flat(positions), self)
 
     plain.doc = f"The largest element of each window of the last {rank} dimensions."
     with_indices.doc = (
@@ -517,7 +517,8 @@ def _declare_adaptive_max(rank):
     def pool(self, output_size):
         sizes = _grid(name, output_size, rank)
         _check_adaptive(name, self, rank)
-        return _largest_of_cells(self, sizes)
+        found = _largest_of_cells(self, sizes)
+        return tuple(channels_kept(y, self) for y in found) if rank == 2 else found
 
     pool.doc = (
         f"The largest element in each cell of a grid laid over the last {rank} dimensions, and its "
@@ -649,11 +650,8 @@ def _unpool(name, self, indices, output_size, rank):
     sizes = "x".join(map(str, output_size))
     message = f"Found an invalid max index: {{}} (output volumes are of size {sizes})"
     flat = within(flat, 0, count - 1, message)
-    return (
-        self.new_zeros((*lead, count))
-        .scatter(-1, flat, self.flatten(-rank))
-        .reshape((*lead, *output_size))
-    )
+    out = self.new_zeros((*lead, count)).scatter(-1, flat, self.flatten(-rank))
+    return out.reshape((*lead, *output_size))
 
 
 @composite("nn::max_unpool2d(Tensor self, Tensor indices, int[2] output_size) -> Tensor")
@@ -661,7 +659,7 @@ def max_unpool2d(self, indices, output_size):
     """Zeros of `output_size` with each element at its flat index of the plane, which max pooling
     found.
     """
-    return _unpool("max_unpooling2d", self, indices, output_size, 2)
+    return channels_kept(_unpool("max_unpooling2d", self, indices, output_size, 2), self)
 
 
 @composite(

@@ -6,7 +6,7 @@ import warnings
 
 from flambeau import runtime
 from flambeau._base import numpy
-from flambeau.types import by_name, dense_like, layout
+from flambeau.types import by_name, dense_like, layout, looks_channels_last
 
 from . import splitting
 from .contraction import plain_copy
@@ -403,7 +403,10 @@ fliplr, flipud = _flip_along("fliplr", 2, 1), _flip_along("flipud", 1, 0)
 def _roll(steps, self, shifts, dims):
     if not shifts:
         raise RuntimeError("`shifts` required")
-    out = steps.result(self.layout.shape, self.dtype)
+    if dims and looks_channels_last(self.layout):
+        out = steps.result_like(self.layout, self.dtype)
+    else:
+        out = steps.result(self.layout.shape, self.dtype)
     if not dims and len(shifts) == 1:
         flat = (self.layout.numel,), (1,)
         self, out, dims = viewed(steps.dense(self), *flat), viewed(out, *flat), (0,)

@@ -61,6 +61,7 @@ inverse_op = opaque(
             -adjoint(inverse).matmul(grad_inverse).matmul(adjoint(inverse))
         )
     ),
+    columns=(0,),
     function=False,
 )
 
@@ -117,6 +118,7 @@ solve_op = opaque(
         A=lambda grad_result, A, result: -_solved(adjoint(A), grad_result).matmul(adjoint(result)),
         B=lambda grad_result, A: _solved(adjoint(A), grad_result),
     ),
+    columns=(0,),
     function=False,
 )
 
@@ -212,6 +214,7 @@ triangular_op = opaque(
         A=_triangular_gradient,
         B=lambda grad, A, upper, left, unit: triangular_op(adjoint(A), grad, not upper, left, unit),
     ),
+    columns=(0,),
     function=False,
 )
 
@@ -349,7 +352,8 @@ def _pseudoinverse(a, atol, rtol, hermitian):
     )
     with numpy.errstate(divide="ignore"):
         inverted = numpy.where(size > limit, 1 / s, 0).astype(s.dtype)
-    return numpy.conj(numpy.swapaxes((u * inverted[..., None, :]) @ vh, -1, -2))
+    made = numpy.conj(numpy.swapaxes((u * inverted[..., None, :]) @ vh, -1, -2))
+    return numpy.ascontiguousarray(made)
 
 
 def _pinv_gradient(grad, A, result):
@@ -447,6 +451,7 @@ lstsq_op = opaque(
     "values)",
     """The least squares solution, the rank and the singular values of A.""",
     run=_least_squares,
+    columns=(0,),
     function=False,
 )
 _DRIVERS = ("gels", "gelsy", "gelsd", "gelss")

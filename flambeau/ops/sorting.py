@@ -8,6 +8,7 @@ from flambeau.types import by_name
 
 from .arithmetic import masked
 from .extremes import put_back, share
+from .facts import type_name
 from .family import indexed
 from .family.indexed import along, vector, viewed
 from .family.reduction import wrap_dim
@@ -30,8 +31,6 @@ class Lines:
     """
 
     def __init__(self, steps, source, dim, descending=False):
-        if source.dtype.kind == "c":
-            raise RuntimeError("Sort does not support complex dtypes on CPU")
         self.steps, self.source, self.dim = steps, vector(source), dim
         self.scalar = not source.layout.ndim
         self.packed = compute_type(source.dtype).itemsize <= 4
@@ -152,7 +151,14 @@ def _picking(schema, doc, find, descending=False):
     puts them back.
     """
 
+    name = schema.partition("(")[0].removeprefix("aten::_")
+
     def build(steps, self, dim, *args):
+        if self.dtype.kind == "c":
+            if descending:
+                raise RuntimeError(f" {name.capitalize()} does not support complex dtypes on CPU")
+            kind = type_name(self.dtype)
+            raise NotImplementedError(f"\"{name}_cpu\" not implemented for '{kind}'")
         lines = Lines(steps, self, dim, *args[:1] if descending else ())
         lines.pick(find(lines, *args))
 

@@ -1,5 +1,7 @@
 """Splitting a tensor into several views at once."""
 
+import itertools
+
 from flambeau import runtime
 
 from .family.reduction import wrap_dim
@@ -185,14 +187,21 @@ def chunk(self, chunks, dim):
 
 @composite("aten::unsafe_chunk(Tensor self, int chunks, int dim=0) -> Tensor[]")
 def unsafe_chunk(self, chunks, dim):
-    """As `chunk`."""
-    return chunk(self, chunks, dim)
+    """As `chunk`; each piece may be written in place, also under autograd."""
+    return _one_by_one(self, chunk(self, chunks, dim), dim)
 
 
 @composite("aten::unsafe_split(Tensor self, Any split_size, int dim=0) -> Tensor[]")
 def unsafe_split(self, split_size, dim):
-    """As `split`."""
-    return split(self, split_size, dim)
+    """As `split`; each piece may be written in place, also under autograd."""
+    return _one_by_one(self, split(self, split_size, dim), dim)
+
+
+def _one_by_one(whole, pieces, dim):
+    """The pieces as views that were not made together."""
+    sizes = [piece.layout.shape[dim] for piece in pieces]
+    starts = itertools.accumulate(sizes, initial=0)
+    return [whole.narrow(dim, start, size) for start, size in zip(starts, sizes, strict=False)]
 
 
 @composite(

@@ -275,7 +275,7 @@ def _edges(values, bins, limits, dtype):
     made = []
     for d in range(values.shape[1]):
         if isinstance(bins[d], numpy.ndarray):
-            made.append(bins[d])
+            made.append(bins[d].copy())
             continue
         if limits:
             low, high = limits[2 * d], limits[2 * d + 1]

@@ -631,7 +631,8 @@ def modified(tensor, version, node=None):
         if True in held and node.rule.saves[held.index(True)] in node.rule.results:
             maker, index = node, node.rule.results.index(node.rule.saves[held.index(True)])
     if maker is not None and maker.__class__ is not AccumulateGrad:
-        origin = f", which is output {index} of {maker.name()},"
+        label, _, overload = maker.name().rpartition("Backward")
+        origin = f", which is output {index} of {label}{overload.strip('0')},"
     hint = (
         "the backtrace further above shows the operation that failed to compute its gradient: it "
         "was called\n"

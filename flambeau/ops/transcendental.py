@@ -270,9 +270,12 @@ trunc = _round_like("trunc", """Rounded towards zero.""", ir.trunc)
 also(trunc, "fix")
 
 
-def _check_frac(common, self):
-    if common.kind != "f":
-        raise NotImplementedError(f"\"frac_cpu\" not implemented for '{type_name(common)}'")
+def _floats_only(name):
+    def check(common, *args):
+        if common.kind != "f":
+            raise NotImplementedError(f"\"{name}_cpu\" not implemented for '{type_name(common)}'")
+
+    return check
 
 
 frac = unary(
@@ -281,7 +284,7 @@ frac = unary(
     lambda grad: grad,
     scalar=lambda self: self - ir.trunc(self),
     dtype=same,
-    check=_check_frac,
+    check=_floats_only("frac"),
 )
 
 
@@ -375,6 +378,7 @@ hypot = binary(
         self=lambda grad, self, result: grad * (self / result),
         other=lambda grad, other, result: grad * (other / result),
     ),
+    check=_floats_only("hypot"),
 )
 copysign = binary(
     "copysign",
@@ -484,6 +488,8 @@ def _heaviside(self, values):
 
 
 def _check_heaviside(common, self, values):
+    if common.kind == "c":
+        raise RuntimeError("heaviside is not yet implemented for complex tensors.")
     if self.layout.dtype is not values.layout.dtype:
         raise RuntimeError("heaviside is not yet implemented for tensors with different dtypes.")
 

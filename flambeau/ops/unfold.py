@@ -4,6 +4,7 @@ import math
 
 from .convolution import both_sides, crop, fold_windows, output_size, windows, zero_pad
 from .family import fixed
+from .views import channels_kept
 
 
 def _pairs(**values):
@@ -183,7 +184,7 @@ def pixel_unshuffle(self, downscale_factor):
     n = len(lead)
     split = self.reshape((*lead, c, h // r, r, w // r, r))
     moved = split.permute((*range(n), n, n + 2, n + 4, n + 1, n + 3))
-    return moved.clone().reshape((*lead, c * r * r, h // r, w // r))
+    return channels_kept(moved.clone().reshape((*lead, c * r * r, h // r, w // r)), self)
 
 
 def _channel_shuffle(self, groups):
@@ -202,7 +203,7 @@ def _channel_shuffle(self, groups):
             "groups."
         )
     split = self.reshape((shape[0], groups, shape[1] // groups, *shape[2:]))
-    return split.transpose(1, 2).clone().reshape(shape)
+    return channels_kept(split.transpose(1, 2).clone().reshape(shape), self)
 
 
 @fixed("aten::channel_shuffle(Tensor self, int groups) -> Tensor", method=False)

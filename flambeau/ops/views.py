@@ -3,7 +3,7 @@
 import math
 
 from flambeau import runtime
-from flambeau.types import Layout, by_name, layout, meta, row_major
+from flambeau.types import Layout, by_name, layout, looks_channels_last, meta, row_major
 
 from .family import View, fixed, view
 from .family.launch import expand as expand_layout
@@ -706,6 +706,13 @@ def channels_behind(x):
 def channels_before(x):
     """[N, …, C] as [N, C, …]."""
     return x.permute((0, x.layout.ndim - 1, *range(1, x.layout.ndim - 1)))
+
+
+def channels_kept(made, source):
+    """`made`, copied where its channels are not innermost and `source`'s are."""
+    if not looks_channels_last(source.layout):
+        return made
+    return channels_before(channels_behind(made).contiguous())
 
 
 __all__ = ["BOOL", "as_strided", "expand", "reshape", "select", "slice_", "view_strides"]

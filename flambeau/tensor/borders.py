@@ -12,6 +12,7 @@ from flambeau.ops import conjugate_of_scalar, find, memory, modes, ndarray
 from flambeau.types import DType, by_name, cpu, layout
 
 from . import convert
+from .autograd import hooks
 from .convert import LEGACY_NAMES, share, type_text
 from .settings import check_tensor
 from .storages import TypedStorage, UntypedStorage, typed_storage, untyped_storage
@@ -92,7 +93,9 @@ def _in_place_view(name):
                 "a leaf Variable that requires grad is being used in an in-place operation."
             )
         made = getattr(self, name)(*args, **kwargs)
-        self.layout, self.offset, self._node = made.layout, made.offset, made._node
+        with hooks.retained([self]):
+            self.layout, self.offset, self._node = made.layout, made.offset, made._node
+        self._storage.version += 1
         return self
 
     method.__name__ = method.__qualname__ = name + "_"

@@ -23,6 +23,8 @@ from flambeau.ops import (
 )
 from flambeau.types import contiguous
 
+from .autograd import hooks
+
 LEAF = "a leaf Variable that requires grad is being used in an in-place operation."
 VIEW_OF_LEAF = (
     "a view of a leaf Variable that requires grad is being used in an in-place operation."
@@ -168,11 +170,17 @@ def rebase(target, node):
     """Makes `node` the history of `target`'s values, and renews the histories of its base and of
     the base's views.
     """
-    base = target._base
-    if base is None:
-        target._node = node
-        renew_views(target)
-        return
+    base = target if target._base is None else target._base
+    with hooks.retained([base, *live_views(base)]):
+        if base is target:
+            target._node = node
+        else:
+            _scatter_history(base, target, node)
+        renew_views(base)
+
+
+def _scatter_history(base, target, node):
+    """Makes the history of a base whose view `target` has got the history `node`."""
     scatter = find("as_strided_scatter")
     layout = target.layout
     history = alone_with(target, node)
@@ -181,7 +189,11 @@ def rebase(target, node):
     keep = alone_with(base, base._node)
     rule.record(None, keep, base, *args[1:])
     base._node = keep._node
-    renew_views(base)
+
+
+def live_views(base):
+    """The views of `base` that still exist."""
+    return [view for view in (reference() for reference in base._views or ()) if view is not None]
 
 
 def renew_views(base):

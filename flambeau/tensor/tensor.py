@@ -372,16 +372,12 @@ class Tensor:
         """Keeps the gradient of this computed tensor in its `grad`."""
         if self._node is None:
             raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
-        if self.is_leaf or self.retains_grad:
-            return
-        hooks.retain(self)
+        if not self.is_leaf:
+            hooks.retain(self)
 
     @property
     def retains_grad(self) -> bool:
-        if self.is_leaf:
-            return False
-        node, index = hooks.place_of(self)
-        return node.extra is not None and bool(node.extra.of(("retain", index)))
+        return not self.is_leaf and hooks.retains(self)
 
     def detach_(self):
         """Forgets the history, in place."""

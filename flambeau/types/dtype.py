@@ -170,6 +170,12 @@ def promote(a: DType, b: DType) -> DType:
     """
     if a is b:
         return a
+    for place, given in ((1, a), (2, b)):
+        if not isinstance(given, DType):
+            raise TypeError(
+                f"promote_types(): argument 'type{place}' (position {place}) must be torch.dtype, "
+                f"not {type(given).__name__}"
+            )
     if (a in UNPROMOTED and b.kind != "f") or (b in UNPROMOTED and a.kind != "f"):
         raise RuntimeError(
             "Promotion for uint16, uint32, uint64 types is not supported, attempted to promote "

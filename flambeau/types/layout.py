@@ -171,10 +171,12 @@ def dense_order(shape: Shape, operands: Sequence[Shape]) -> Shape:
 
     inner_first = list(reversed(range(len(shape))))
     for i in range(1, len(inner_first)):
-        for j in range(i, 0, -1):
-            swap = outward(inner_first[j - 1], inner_first[j])
+        moving = i  # it passes by dimensions of which nothing says where they belong
+        for j in range(i - 1, -1, -1):
+            swap = outward(inner_first[j], inner_first[moving])
             if swap:
-                inner_first[j - 1 : j + 1] = inner_first[j], inner_first[j - 1]
+                inner_first[j], inner_first[moving] = inner_first[moving], inner_first[j]
+                moving = j
             elif swap is False:
                 break
     out, step = [0] * len(shape), 1

@@ -67,6 +67,24 @@ x + t.ones(2, *x.shape)  x + t.tensor(1.0)  t.where(x == x, x, t.zeros(()))  t.l
 x[:1] + x[:, :1]  x ** 2  x / 2  x.round()  x.clamp(0, 2)  t.nn.functional.relu(x)  x.cumsum(0)
 x.softmax(-1)  x.sum(0)  x.sum(0, keepdim=True)  x.mean((0, 1))  x.var(0)
 t.einsum("...->...", x)  t.einsum("ij->ji", x)  x.sum_to_size(x.shape)  x @ t.ones(x.shape[-1], 2)
+F.conv2d(x, t.ones(6, 3, 2, 2))  F.conv2d(x, t.ones(6, 3, 1, 1), t.ones(6))
+F.conv2d(x, last(t.ones(6, 3, 2, 2)))  F.conv2d(x, t.ones(3, 1, 2, 2), groups=3, padding="same")
+F.conv_transpose2d(x, t.ones(3, 6, 2, 2))  F.conv_transpose2d(x, last(t.ones(3, 6, 2, 2)))
+F.max_pool2d(x, 2)  F.max_pool2d(x, 2, return_indices=True)  F.avg_pool2d(x, 2)
+F.adaptive_avg_pool2d(x, 3)  F.adaptive_max_pool2d(x, 3, return_indices=True)  F.relu(x)
+F.max_unpool2d(x, t.arange(120).view(2, 3, 4, 5) % 20, 2, output_size=(9, 9))
+F.pad(x, (1, 1))  F.pad(x, (1, 0, 2, 1))  F.pad(x, (-1, -1))  F.pad(x, (1, 1, 1, 1, 1, 1))
+F.pad(x, (1, 1, 1, 1), mode="reflect")  F.pad(x, (1, 2), mode="replicate")
+F.interpolate(x, scale_factor=2)  F.interpolate(x, scale_factor=2, mode="bilinear")
+F.batch_norm(x, None, None, training=True)
+F.group_norm(x, 3)  F.dropout(x)  F.gelu(x)  F.log_softmax(x, 1)
+x.roll(1, 1)  x.roll(1)  x[t.tensor([1, 0])]  x[:, t.tensor([1, 0])]  x[..., t.tensor([1, 0])]
+x.index_put((t.tensor([1]),), x[:1])  t.histogram(x, t.tensor([0.0, 4.0, 9.0]))
+t.linalg.inv(regular(x))  t.linalg.solve(regular(x), x[:3])  t.linalg.qr(x)
+t.linalg.lu_factor(regular(x))  t.linalg.inv(regular(x).mT)
+t.linalg.cholesky(x.mT @ x + 9 * t.eye(x.shape[-1]))  t.linalg.eigh(x[:3, :3])
+t.linalg.eig(x[:3, :3])  t.linalg.svd(x)  t.linalg.pinv(x)  t.linalg.ldl_factor(regular(x))
+t.linalg.solve_triangular(regular(x), x[:3], upper=True)
 """
 
 
@@ -85,6 +103,14 @@ def counting(t):
     return x
 
 
+def last(weight):
+    return weight.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+
+
+def regular(x):
+    return x[:3, :3] + 9 * x.new_ones(3).diag()
+
+
 def relation(x, made):
     if made is x:
         return "same"
@@ -97,7 +123,7 @@ def relation(x, made):
 def facts(t, layout, operation):
     """The facts of each result as text, or None where PyTorch refuses."""
     x = LAYOUTS[layout](t, counting(t))
-    made = eval(operation, {"x": x, "t": t, "range": range})
+    made = eval(operation, {"x": x, "t": t, "F": t.nn.functional, "last": last, "regular": regular})
     told = []
     for m in made if isinstance(made, tuple | list) else (made,):
         if isinstance(m, t.Tensor):

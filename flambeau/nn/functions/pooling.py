@@ -99,8 +99,10 @@ def max_pool3d(
 
 def _adaptive_size(output_size: Any, input: Tensor, rank: int) -> list[int]:
     """Fill None entries of an adaptive pooling's output size from the input."""
-    if isinstance(output_size, int) or output_size is None:
-        output_size = (output_size,) * rank
+    if isinstance(output_size, int):
+        return [output_size] * rank
+    if output_size is None:
+        output_size = (None,) * rank
     if len(input.size()) <= len(output_size):
         raise ValueError(
             f"Input dimension should be at least {len(output_size) + 1}, "

@@ -54,13 +54,14 @@ def adopt(array: numpy.ndarray):
 class Opaque(Op):
     """`run(*args)` gets arrays in place of tensors and returns an array or a tuple of them; new
     memory each. `real`, where given, is the name in the error that refuses complex numbers.
+    `columns` numbers the results whose matrices are made column by column, as LAPACK does.
     """
 
     family = "opaque"
 
-    def __init__(self, schema, doc, run, gradients, real=None, **options):
+    def __init__(self, schema, doc, run, gradients, real=None, columns=(), **options):
         super().__init__(schema, doc, gradients, **options)
-        self.run, self.real = run, real
+        self.run, self.real, self.columns = run, real, columns
 
     def plan(self, args):
         if any(is_tensor(a) and a.layout.device is meta for a in args):
@@ -70,7 +71,7 @@ class Opaque(Op):
         record = self.recorder(args) if self.gradients else None
         tensors = [i for i, a in enumerate(args) if is_tensor(a)]
         lists = [i for i, a in enumerate(self.schema.arguments) if a.is_tensor and a.list]
-        run, normalise = self.run, self.schema.normalise
+        run, normalise, columns = self.run, self.schema.normalise, self.columns
 
         def opaque(*raw):
             args = normalise(raw)
@@ -85,7 +86,10 @@ class Opaque(Op):
                 raise no_memory(error) from None
             except tuple(TOLD) as error:
                 raise tell(self, args, error) from None
-            result = tuple(map(_adopt, result)) if isinstance(result, tuple) else _adopt(result)
+            if isinstance(result, tuple):
+                result = tuple(_adopt(r, i in columns) for i, r in enumerate(result))
+            else:
+                result = _adopt(result, 0 in columns)
             if record is not None and state.grad:
                 inputs = [args[i] for i in tensors] + [t for i in lists for t in args[i] or ()]
                 if any(t._node is not None for t in inputs):
@@ -95,8 +99,14 @@ class Opaque(Op):
         return opaque
 
 
-def _adopt(array):
-    return adopt(numpy.asarray(array))
+def _adopt(array, columns=False):
+    array = numpy.asarray(array)
+    if not columns:
+        return adopt(array)
+    turned = adopt(numpy.ascontiguousarray(array.swapaxes(-1, -2)))
+    *outer, column, row = turned.layout.strides
+    made = turned.layout.reshaped(array.shape, (*outer, row, column))
+    return runtime.wrap(turned._storage, made, 0)
 
 
 def opaque(schema, doc, *, run, grad=None, **options) -> Opaque:

@@ -11,7 +11,7 @@ import struct
 from typing import Any, NamedTuple
 
 from flambeau import compiler, ir, runtime
-from flambeau.types import DType, Layout, contiguous, meta
+from flambeau.types import DType, Layout, contiguous, dense_like, layout, meta
 
 from ..modes import state
 from ..op import Op, is_tensor
@@ -149,6 +149,11 @@ class Steps:
     def result_as(self, made: Layout) -> Buffer:
         """The next result, in a layout of its own."""
         return self._new(made, made)
+
+    def result_like(self, source: Layout, dtype: DType) -> Buffer:
+        """The next result, of the shape of `source` and in its order of memory, without gaps."""
+        strides = dense_like(source.shape, source.strides)
+        return self.result_as(layout(source.shape, strides, dtype, self.device))
 
     def _new(self, made, carried):
         self.fresh.append((carried, made.nbytes))

@@ -1,5 +1,6 @@
 """What the user hangs on nodes and tensors, and how backward calls it."""
 
+import contextlib
 import weakref
 
 from flambeau.ops import Output, add_hook, kind_of
@@ -80,7 +81,8 @@ def after(node, results, grad):
 def _replaced(hook, answer, values):
     if answer is None:
         return values
-    answer = tuple(answer) if isinstance(answer, tuple | list) else (answer,)
+    if not isinstance(answer, tuple):
+        raise TypeError(f"expected tuple, but hook returned '{type(answer).__name__}'")
     if len(answer) != len(values):
         name = getattr(hook, "__name__", type(hook).__name__)
         raise RuntimeError(
@@ -115,11 +117,31 @@ class Retain:
             tensor._grad = grad if tensor._grad is None else tensor._grad + grad
 
 
+def retains(tensor) -> bool:
+    """Whether the gradient of a computed tensor is kept."""
+    node, index = place_of(tensor)
+    return node is not None and node.extra is not None and bool(node.extra.of(("retain", index)))
+
+
 def retain(tensor):
     """Keeps the gradient of a computed tensor in its `grad`."""
-    node, index = place_of(tensor)
-    if node.extra is None or not node.extra.of(("retain", index)):
+    if not retains(tensor):
+        node, index = place_of(tensor)
         add_hook(node, ("retain", index), Retain(tensor))
+
+
+@contextlib.contextmanager
+def retained(tensors):
+    """While the histories of these tensors are exchanged: what is kept is the gradient of the value
+    that a tensor has, not of the one that was overwritten."""
+    keeping = [t for t in tensors if retains(t)]
+    for tensor in keeping:
+        node, index = place_of(tensor)
+        del node.extra.hooks["retain", index]
+    yield
+    for tensor in keeping:
+        if tensor._node is not None:
+            retain(tensor)
 
 
 # Not empty once somebody wants to know which backward is running: hooks over several tensors,
