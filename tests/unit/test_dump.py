@@ -69,7 +69,7 @@ def test_memory_is_what_is_taken():
     executable = next(iter(made._entries.values())).variants[0].executable
     assert executable.scratch in (1 << 14, 2 << 14)  # of more buffers: blocks are shared
     assert f"scratch {measures.size(executable.scratch):>8}" in text
-    assert text.count("block") == len(executable.plans[0].sizes)
+    assert text.count("] at ") == len(executable.plans[0].buffers)
 
 
 def test_bytes_are_counted_once():
