@@ -9,7 +9,7 @@ import itertools
 import math
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from flambeau import compiler, runtime

@@ -132,4 +132,4 @@ class _Heap:
         return size
 
     def _padded(self, nbytes: int) -> int:
-        return -(-nbytes // LINE) * LINE + (self._apart if nbytes >= LARGE else 0)
+        return -(-max(nbytes, 1) // LINE) * LINE + (self._apart if nbytes >= LARGE else 0)

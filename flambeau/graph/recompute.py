@@ -98,11 +98,16 @@ class _Uses:
         made = self.at[b][0]
         place = self.at[b][bisect.bisect_left(self.at[b], peak)]
         given = self.instructions[made]
-        for loop in _loops(given):
+        loops = _loops(given)
+        for k, loop in enumerate(loops):
             if any(o.buffer is b for o in loop.writes) and _is_cheap(loop):
+                # What is written there while the kernel reads it, or later, is something else.
+                other = {o.buffer for following in loops[k + 1 :] for o in following.writes}
+                other |= {o.buffer for o in loop.writes} & {o.buffer for o in loop.reads}
                 for alone in _alone(loop, b):
                     reads = {o.buffer for o in alone.reads}
-                    if all(self._is_there(r, made, place, b.nbytes) for r in reads):
+                    there = all(self._is_there(r, made, place, b.nbytes) for r in reads)
+                    if there and other.isdisjoint(reads):
                         return alone
         return None
 
@@ -200,7 +205,8 @@ def _join_near(done: list[Any], loop: Loop) -> bool:
     """Joins the loop to one of the latest instructions, if one reads the same memory."""
     reads = {o.buffer for o in loop.reads}
     for at in range(len(done) - 1, max(-1, len(done) - 1 - NEAR), -1):
-        other, made = done[at], None
+        other = done[at]
+        made: Any = None
         if isinstance(other, Sums):
             made = join_sums(other, loop)
         elif fusable(other):

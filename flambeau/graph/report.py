@@ -62,8 +62,9 @@ def _loop(loop: Loop) -> list[str]:
 
 
 def memory_plan(executable: Any) -> str:
-    """The plan of a program's memory: which buffers share a block, from the instruction that writes
-    a buffer first to the one that reads it last; blocks and results are the peak.
+    """The plan of a program's memory: where each buffer lies, in the common block or in a result
+    that is written later, from the instruction that meets it first to the one that does last; the
+    block and the results are the peak.
     """
     program: Program = executable.program
     buffers = program.buffers()
