@@ -45,7 +45,7 @@ def _join(done: list[Entry], new: Entry) -> bool:
         if isinstance(other, Sums) and not ours.isdisjoint(reads):
             early = not (between_writes & (reads | writes) or between_reads & writes)
             late = not (between_writes & (theirs | ours) or between_reads & ours)
-            made = _joined(other, loop) if early or late else None
+            made = join_sums(other, loop) if early or late else None
             if made is None:
                 return False
             if early:
@@ -59,8 +59,10 @@ def _join(done: list[Entry], new: Entry) -> bool:
     return False
 
 
-def _joined(product: Sums, loop: Loop) -> Sums | None:
+def join_sums(product: Sums, loop: Loop) -> Sums | None:
     """The product with the loop as a part of its epilogue, or None."""
+    if knobs.backend == "interpret":
+        return None
     factors = {o.buffer for o in product.factors}
     if any(o.buffer in factors for o in loop.writes):
         return None  # other tasks still read them

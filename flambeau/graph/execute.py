@@ -4,22 +4,22 @@ needs no Python.
 
 from __future__ import annotations
 
-import bisect
 import collections
 import itertools
 import math
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from flambeau import compiler, runtime
 from flambeau._base import knobs
-from flambeau.ops import InRows
+from flambeau.ops import InRows, scratch_of
 from flambeau.types import Layout, by_name, contiguous
 
 from .dump import dump
 from .dynamic import Number
+from .memory import BLOCK, Memory, Piece, plan_memory
 from .program import Buffer, Host, Loop, Operand, Program, Rows, Sums, Together
 from .report import memory_plan
 
@@ -47,7 +47,7 @@ class Executable:
         self._memory = memory or runtime.empty
         if "programs" in knobs.show:
             print(program, file=sys.stderr)
-        self.scratch, self.plans = 0, list[Slots]()
+        self.scratch, self.plans = 0, list[Plan]()
         self._homes: dict[Buffer, Any] = {
             b: b.holder for b in program.buffers() if b.holder is not None
         }
@@ -152,17 +152,18 @@ class Executable:
                 carried = whole.layout if not whole.start else contiguous((b.nbytes,), BYTE)
                 fresh.append((carried, b.nbytes))
                 sources[b] = -len(fresh)
+        count = len(fresh)
         rows = _inside(stretch, sources)
         hidden = {b for inner in rows.values() for b in inner}
         open_ = [b for b in _buffers(stretch) if b not in sources and b not in hidden]
-        slots = plan_memory(stretch, open_)
-        self.plans.append(slots)
-        for nbytes in slots.sizes:
-            fresh.append((None, nbytes))
-        base = len(fresh) - len(slots.sizes)
-        sources |= {b: -1 - base - slot for b, slot in slots.of.items()}
-        self.scratch += sum(slots.sizes)
-        stages, cost = _stages(stretch, sources, fresh, rows)
+        fresh += [(None, b.nbytes) for b in open_]
+        sources |= {b: -1 - count - k for k, b in enumerate(open_)}
+        stages, cost, during = _stages(stretch, sources, fresh, rows)
+        plan = Plan(stretch, self._made if last else [], open_, during)
+        self.plans.append(plan)
+        self.scratch += plan.memory.nbytes
+        stages = [plan.placed(stage) for stage in stages]
+        fresh[count:] = [(None, plan.memory.nbytes)]
         written = {o.buffer for i in stretch for o in i.writes}
         letters, sizes = "", [0] * (len(held) + self._arguments + self.program.numbers)
         for k in range(len(held) + self._arguments):
@@ -251,8 +252,12 @@ def _inside(instructions, outside) -> dict[int, list[Buffer]]:
     }
 
 
-def _stages(instructions, sources: dict[Buffer, int], fresh: list, rows) -> tuple[list, float]:
-    """The stages of all instructions, kernels compiled together; and a rough time in ns."""
+def _stages(
+    instructions, sources: dict[Buffer, int], fresh: list, rows
+) -> tuple[list[runtime.Stage], float, list[Piece]]:
+    """The stages of all instructions, kernels compiled together; a rough time in ns; and the
+    scratch memory of each instruction, which is added to `fresh`.
+    """
     works = [
         loop.work(_sources(loop, sources))
         for i in instructions
@@ -261,9 +266,10 @@ def _stages(instructions, sources: dict[Buffer, int], fresh: list, rows) -> tupl
     ]
     linked = iter(zip(works, compiler.link([w.plan() for w in works]), strict=True))
     stages: list[runtime.Stage] = []
-    lent: list[int] = []
+    during: list[Piece] = []
     cost = 0.0
     for k, i in enumerate(instructions):
+        before = len(fresh)
         if isinstance(i, Loop):
             work, built = next(linked)
             stages += work.stages(built, fresh)
@@ -279,7 +285,7 @@ def _stages(instructions, sources: dict[Buffer, int], fresh: list, rows) -> tupl
                 grain = max(1, round(compiler.PIECE / max(each, 1)))
                 stages.append(runtime.tasks_stage(parts, grain))
         elif isinstance(i, Sums):
-            made = i.work(_sources(i, sources)).stages(_lender(fresh, lent))
+            made = i.work(_sources(i, sources)).stages(scratch_of(fresh))
             stages += made
             cost += CALL * sum(-(-n.total // max(n.grain, 1)) for n in made)
         elif isinstance(i, Rows):
@@ -294,62 +300,67 @@ def _stages(instructions, sources: dict[Buffer, int], fresh: list, rows) -> tupl
             starts = tuple(o.start for o in i.operands)
             stages.append(i.stage._replace(data=_sources(i, sources), starts=starts))
             cost += CALL * -(-i.stage.total // max(i.stage.grain, 1))
-    return stages, cost
-
-
-def _lender(fresh: list, lent: list[int]):
-    """A function that gives the sources of scratch memory: the same `lent` blocks to every
-    instruction, as large as any of them wants."""
-    numbers = itertools.count()
-
-    def scratch(nbytes: int) -> int:
-        k = next(numbers)
-        if k == len(lent):
-            fresh.append((None, 0))
-            lent.append(-len(fresh))
-        place = -1 - lent[k]
-        fresh[place] = None, max(nbytes, fresh[place][1])
-        return lent[k]
-
-    return scratch
+        during += [Piece(nbytes, k, k) for _, nbytes in fresh[before:]]
+    return stages, cost, during
 
 
 def _sources(instruction, sources) -> tuple[int, ...]:
     return tuple(sources[o.buffer] for o in instruction.operands)
 
 
-class Slots:
-    """Blocks of memory that buffers share: `of` gives each buffer's number, `sizes` their bytes."""
-
-    def __init__(self) -> None:
-        self.of: dict[Buffer, int] = {}
-        self.sizes: list[int] = []
-
-
-def plan_memory(instructions, buffers: Sequence[Buffer]) -> Slots:
-    """Which buffers share memory: one takes the block of one that nobody reads any more, the best
-    fitting one, which grows where it is too small.
+class Plan:
+    """Where the buffers of a stretch lie that only it sees, and its scratch memory. `made` are the
+    buffers that leave it as results.
     """
-    last = {b: k for k, i in enumerate(instructions) for b in {o.buffer for o in i.operands}}
-    wanted, slots = set(buffers), Slots()
-    free: list[tuple[int, int]] = []  # size and number of blocks, the smallest first
-    for k, instruction in enumerate(instructions):
-        met = [b for b in dict.fromkeys(o.buffer for o in instruction.operands) if b in wanted]
-        for b in met:
-            if b not in slots.of:
-                slots.of[b] = _take(slots, free, b.nbytes)
-        for b in met:
-            if last[b] == k:
-                slot = slots.of[b]
-                bisect.insort(free, (slots.sizes[slot], slot))
-    return slots
+
+    def __init__(self, stretch, made: list[Buffer], buffers: list[Buffer], during: list[Piece]):
+        first: dict[Buffer, int] = {}
+        last: dict[Buffer, int] = {}
+        for k, instruction in enumerate(stretch):
+            for o in instruction.operands:
+                first.setdefault(o.buffer, k)
+                last[o.buffer] = k
+        heirs = _heirs(stretch, buffers, first, last)
+        pieces = [Piece(b.nbytes, first[b], last[b], heirs.get(b)) for b in buffers]
+        results = [(b.nbytes, first.get(b, len(stretch))) for b in made]
+        self.memory: Memory = plan_memory([*pieces, *during], results)
+        self.buffers, self.pieces, self.made = buffers, pieces, made
+
+    def placed(self, stage: runtime.Stage) -> runtime.Stage:
+        """A stage whose sources are results, then pieces: on the results and the common block."""
+        count, places = len(self.made), self.memory.places
+        data, starts = [], []
+        for source, start in zip(stage.data, stage.starts or (0,) * len(stage.data), strict=True):
+            if source < -count:
+                home, begin = places[-1 - count - source]
+                source, start = -1 - (count if home == BLOCK else home), start + begin
+            data.append(source)
+            starts.append(start)
+        return stage._replace(data=tuple(data), starts=tuple(starts))
 
 
-def _take(slots: Slots, free: list[tuple[int, int]], nbytes: int) -> int:
-    if not free:
-        slots.sizes.append(nbytes)
-        return len(slots.sizes) - 1
-    fitting = bisect.bisect_left(free, (nbytes, -1))
-    size, slot = free.pop(min(fitting, len(free) - 1))
-    slots.sizes[slot] = max(size, nbytes)
-    return slot
+def _heirs(
+    stretch, buffers: list[Buffer], first: Mapping[Buffer, int], last: Mapping[Buffer, int]
+) -> dict[Buffer, int]:
+    """The buffers that a pointwise loop can write where it reads another for the last time: the
+    same points lie at the same places.
+    """
+    number = {b: k for k, b in enumerate(buffers)}
+    found: dict[Buffer, int] = {}
+    for k, instruction in enumerate(stretch):
+        if not isinstance(instruction, Loop) or instruction.kernel.kind != "pointwise":
+            continue
+        if instruction.places or instruction.kernel.check is not None:
+            continue
+        met = collections.Counter(o.buffer for o in instruction.operands)
+        ends = [o for o in instruction.reads if o.buffer in number and last[o.buffer] == k]
+        for out in instruction.writes:
+            b = out.buffer
+            if b in number and first[b] == k and met[b] == 1 and out.layout.nbytes == b.nbytes:
+                for o in ends:
+                    alike = o.layout is out.layout and o.start == out.start == 0
+                    if alike and met[o.buffer] == 1 and o.buffer.nbytes == b.nbytes:
+                        found[b] = number[o.buffer]
+                        ends.remove(o)
+                        break
+    return found

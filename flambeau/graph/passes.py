@@ -12,6 +12,7 @@ from .epilogues import epilogues
 from .folds import into_folds
 from .fuse import fuse, without_dead_outputs
 from .program import Buffer, Loop, Operand, Program, Rows, Together
+from .recompute import recomputed
 from .rows import by_rows
 from .simplify import simplified, without_repeats
 from .verify import Verifier
@@ -155,6 +156,8 @@ PASSES = (
     epilogues,
     into_folds,
     by_rows,
+    recomputed,
+    without_dead,
     without_dead_outputs,
     together,
 )

@@ -9,7 +9,7 @@ from flambeau import ir
 from flambeau._base import nearest
 
 from .measures import moved, size
-from .program import Buffer, Loop, Loops, Program
+from .program import Loop, Loops, Program
 
 WORDS = ("programs", "loops", "memory", "breaks")
 
@@ -62,14 +62,14 @@ def _loop(loop: Loop) -> list[str]:
 
 
 def memory_plan(executable: Any) -> str:
-    """The plan of a program's memory: which buffers share a block, from the instruction that writes
-    a buffer first to the one that reads it last; blocks and results are the peak.
+    """The plan of a program's memory: where each buffer lies, in the common block or in a result
+    that is written later, from the instruction that meets it first to the one that does last; the
+    block and the results are the peak.
     """
     program: Program = executable.program
     buffers = program.buffers()
     own = [b for b in buffers if b.holder is None]
     leaving = {o.buffer for o in program.results if o.buffer.holder is None}
-    first, last = _lifetimes(program)
     results, total = sum(b.nbytes for b in leaving), sum(b.nbytes for b in own)
     given = sum(b.nbytes for b in buffers if b.holder is not None)
     lines = [
@@ -81,24 +81,13 @@ def memory_plan(executable: Any) -> str:
         f"  peak    {size(executable.scratch + results):>8}  results and scratch",
         f"  moved   {size(moved(program)):>8}  by all instructions",
     ]
-    for slots in executable.plans:
-        holding: dict[int, list[Buffer]] = {}
-        for b, k in slots.of.items():
-            holding.setdefault(k, []).append(b)
-        for k, nbytes in enumerate(slots.sizes):
-            uses = ", ".join(
-                f"{b!r} {size(b.nbytes)} [{first[b]}-{last[b]}]" for b in holding.get(k, ())
+    for plan in executable.plans:
+        lines.append(f"  block {size(plan.memory.nbytes)}")
+        for b, piece, (home, start) in zip(
+            plan.buffers, plan.pieces, plan.memory.places, strict=False
+        ):
+            where = f"{start}" if home < 0 else f"{plan.made[home]!r}+{start}"
+            lines.append(
+                f"    {b!r:<6} {size(b.nbytes):>8}  [{piece.first}-{piece.last}] at {where}"
             )
-            lines.append(f"  block {k:<3} {size(nbytes):>8}: {uses}")
     return "\n".join(lines)
-
-
-def _lifetimes(program: Program) -> tuple[dict[Buffer, int], dict[Buffer, int]]:
-    """The first and the last instruction of each buffer."""
-    first: dict[Buffer, int] = {}
-    last: dict[Buffer, int] = {}
-    for k, instruction in enumerate(program.instructions):
-        for o in instruction.operands:
-            first.setdefault(o.buffer, k)
-            last[o.buffer] = k
-    return first, last

@@ -96,6 +96,8 @@ from .family.arrays import adopt, ndarray
 from .family.chain import InRows
 from .family.launch import Work, broadcast, expand
 from .family.pointwise import can_write
+from .family.launch import Work, broadcast, expand, scratch_of
+from .family.pointwise import can_write, check_target
 from .family.product import Multiply
 from .family.reduction import wrap_dim
 from .family.view import register
@@ -153,6 +155,7 @@ __all__ = [
     "Convolve",
     "interpreting",
     "perform_plainly",
+    "scratch_of",
     "conjugate_of_scalar",
     "Fold",
     "Fused",

@@ -37,7 +37,7 @@ def test_programs_loops_memory_and_breaks_are_shown():
     assert "reduce sum" in loops and "element: cast(add(%0, 1.0:float32), float64)\n" in loops
     assert "add(mul(" in loops and "return" in loops
     memory = made.show("memory")
-    assert "peak" in memory and "block 0" in memory and made.show("breaks") == ""
+    assert "peak" in memory and "] at " in memory and made.show("breaks") == ""
     with pytest.raises(ValueError, match=r"'loops'.*did you mean 'memory'"):
         made.show("memroy")
 
@@ -67,9 +67,9 @@ def test_memory_is_what_is_taken():
     made = compiled(function, x)
     text = made.show("memory")
     executable = next(iter(made._entries.values())).variants[0].executable
-    assert executable.scratch in (1 << 14, 2 << 14)  # of more buffers: blocks are shared
+    assert 1 << 14 <= executable.scratch < 3 << 14  # of more buffers: they share memory
     assert f"scratch {measures.size(executable.scratch):>8}" in text
-    assert text.count("block") == len(executable.plans[0].sizes)
+    assert text.count("] at ") == len(executable.plans[0].buffers)
 
 
 def test_bytes_are_counted_once():
