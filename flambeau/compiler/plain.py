@@ -28,6 +28,8 @@ def address(run: Callable[[int, Any, int, int], int]) -> int:
 
     def called(data, dims, scalars, low, high):
         watching = sys.getprofile()
+        if not callable(watching):  # cProfile's, which nobody but it can put back
+            return run(data, scalars, low, high)
         sys.setprofile(None)  # captures watch the user's functions: NumPy's, here, are none
         try:
             return run(data, scalars, low, high)
@@ -212,8 +214,6 @@ class _Fold:
         """Each place takes up what ends before it, which is twice as long each time (Hillis and
         Steele, "Data Parallel Algorithms", 1986).
         """
-        if not self.size:
-            return []
         prefixes, step = self.elements, 1
         while step < self.size:
             joined = self._combined(

@@ -1,13 +1,14 @@
-"""Fused multiply-add in NumPy, rounded once, where numpy has none.
-
-The sum is rounded to odd before the last rounding, which makes the second one harmless: S. Boldo
-and G. Melquiond, "Emulation of a FMA and correctly rounded sums", IEEE Trans. Computers 57(4),
-2008.
+"""Fused multiply-add of arrays, rounded once, which NumPy lacks: computed in steps whose errors are
+known, and asked of the C library, number by number, where these leave a doubt.
 """
+
+import ctypes
+import functools
 
 from flambeau._base import numpy
 
 _SPLIT = 134217729.0  # 2**27 + 1
+_FEW32, _FEW64 = 12, 36  # numbers that the C library is done with before NumPy
 
 
 def two_sum(a, b):
@@ -30,67 +31,50 @@ def two_product(a, b):
     return p, ((a1 * b1 - p) + a1 * b2 + a2 * b1) + a2 * b2
 
 
-def odd_sum(a, b):
-    """a + b in float64; where it is inexact, the neighbour with odd last bit."""
-    s, e = two_sum(a, b)
-    even = (s.view(numpy.int64) & 1) == 0
-    toward = numpy.nextafter(s, numpy.where(e > 0, numpy.inf, -numpy.inf))
-    return numpy.where((e != 0) & even, toward, s)
-
-
 def fma32(a, b, c):
     """a * b + c of float32 arrays, rounded once."""
-    wide = numpy.asarray(a, numpy.float64) * numpy.asarray(b, numpy.float64)  # exact: 48 bits
-    wide, c = numpy.broadcast_arrays(wide, numpy.asarray(c, numpy.float64))
-    plain = wide + c
-    return numpy.where(numpy.isfinite(plain), odd_sum(wide, c), plain).astype(numpy.float32)
+    if max(numpy.size(a), numpy.size(b), numpy.size(c)) <= _FEW32:
+        return _called(numpy.float32, a, b, c)
+    wide = numpy.multiply(a, b, dtype=numpy.float64)  # exact: 48 bits
+    made = numpy.add(wide, c, dtype=numpy.float64)
+    # What float64 rounded to the middle of two float32 numbers, or where they lie closer, may not
+    # have been there.
+    doubtful = (made.view(numpy.int64) & 0x1FFFFFFF) == 0x10000000
+    doubtful |= (numpy.abs(made) < 2.0**-126) & (made != 0)
+    return _settled(made.astype(numpy.float32), doubtful, a, b, c)
 
 
 def fma64(a, b, c):
     """a * b + c of float64 arrays, rounded once."""
-    a, b, c = numpy.broadcast_arrays(*(numpy.asarray(x, numpy.float64) for x in (a, b, c)))
-    plain = _moderate(a) & _moderate(b) & (_moderate(c) | (c == 0))
-    if plain.all():
-        return _fma_moderate(a, b, c)
-    result = numpy.empty(plain.shape)
-    result[plain] = _fma_moderate(a[plain], b[plain], c[plain])
-    result[~plain] = _fma_any(a[~plain], b[~plain], c[~plain])
-    return result
+    if max(numpy.size(a), numpy.size(b), numpy.size(c)) <= _FEW64:
+        return _called(numpy.float64, a, b, c)
+    product, low = two_product(a, b)
+    total, rest = two_sum(product, c)
+    rest = rest + low
+    made = numpy.where(rest == 0, total, total + rest)  # the total may be -0
+    # `rest` is rounded: what it is at most and at least must make the same sum (Ziv's test). Parts
+    # of small products are lost, and those of large ones are no numbers, which equal nothing.
+    sure = (total + rest * (1 + 2.0**-52) == made) & (total + rest * (1 - 2.0**-52) == made)
+    sure &= (numpy.abs(product) > 1e-280) | (a == 0) | (b == 0)
+    return _settled(made, ~sure, a, b, c)
 
 
-def _moderate(x):
-    """Where no product of two is so large or small that a part of it is lost."""
-    size = numpy.abs(x)
-    return (size > 1e-130) & (size < 1e130)
+def _settled(made, doubtful, *factors):
+    """`made`, with what is doubtful asked of the C library."""
+    if doubtful.any():
+        given = (numpy.broadcast_to(x, made.shape)[doubtful] for x in factors)
+        made[doubtful] = _called(made.dtype.type, *given)
+    return made
 
 
-def _fma_moderate(a, b, c):
-    high, low = two_product(a, b)
-    addend, rest = two_sum(c, low)
-    total, more = two_sum(high, addend)
-    return total + odd_sum(more, rest)
+def _called(kind, *given):
+    return numpy.asarray(_function(kind)(*given)).astype(kind)
 
 
-def _fma_any(a, b, c):
-    finite = numpy.isfinite(a) & numpy.isfinite(b)
-    plain = numpy.where(finite & ~numpy.isfinite(c), c, a * b + c)
-    (ma, ea), (mb, eb), (mc, ec) = map(numpy.frexp, (a, b, c))
-    # The addend in units of 2**(ea + eb); beyond 200 bits apart only its sign and being non-zero
-    # matter.
-    apart = numpy.where(c == 0, 0, ec - ea - eb)
-    near = numpy.clip(apart, -200, 200)
-    unit = ea + eb + numpy.maximum(apart - near, 0)
-    high, low = two_product(ma, mb)
-    addend, rest = two_sum(numpy.ldexp(mc, near), low)
-    total, more = two_sum(high, addend)
-    tail = odd_sum(more, rest)
-    exact, left = two_sum(total, tail)
-    result = numpy.ldexp(exact, unit)
-    # A denormal result was rounded twice: undo where the first rounding made or broke a tie.
-    dropped = exact - numpy.ldexp(result, -unit)
-    half = numpy.ldexp(0.5, numpy.clip(-1074 - unit, -1000, 1000))
-    step = numpy.where((dropped == half) & (left > 0), 1, 0) - numpy.where(
-        (dropped == -half) & (left < 0), 1, 0
-    )
-    result = numpy.where(step == 0, result, result + step * 5e-324)
-    return numpy.where(finite & numpy.isfinite(c) & (a != 0) & (b != 0), result, plain)
+@functools.cache
+def _function(kind):
+    """C's `fma` or `fmaf`, as a function of arrays."""
+    name, number = ("fma", ctypes.c_double) if kind is numpy.float64 else ("fmaf", ctypes.c_float)
+    function = getattr(ctypes.PyDLL(None), name)
+    function.restype, function.argtypes = number, [number] * 3
+    return numpy.frompyfunc(function, 3, 1)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import functools
+import operator
+from collections.abc import Callable
+from typing import NamedTuple
 
 from flambeau._base import numpy
 
@@ -10,14 +13,12 @@ from .exact import fma32, fma64
 from .loop import Expr, Pair, topological
 from .repeat import Cycle
 
-_BINARY = {
+_NAMES = {
     "add": "add", "sub": "subtract", "mul": "multiply", "min": "minimum", "max": "maximum",
-    "lt": "less", "le": "less_equal", "eq": "equal", "ne": "not_equal",
-    "and": "bitwise_and", "or": "bitwise_or", "xor": "bitwise_xor", "copysign": "copysign",
-}  # fmt: skip
-_UNARY = {
-    "neg": "negative", "abs": "abs", "sqrt": "sqrt", "floor": "floor", "ceil": "ceil",
-    "trunc": "trunc", "rint": "rint", "not": "invert",
+    "lt": "less", "le": "less_equal", "eq": "equal", "ne": "not_equal", "neg": "negative",
+    "and": "bitwise_and", "or": "bitwise_or", "xor": "bitwise_xor", "not": "invert",
+    "abs": "abs", "sqrt": "sqrt", "floor": "floor", "ceil": "ceil", "trunc": "trunc",
+    "rint": "rint", "copysign": "copysign", "select": "where",
 }  # fmt: skip
 
 
@@ -27,81 +28,110 @@ def evaluate(values, loads, params=(), leaves=None):
     `loads` and `params` are sequences of arrays or scalars; `leaves` maps other leaf nodes (state,
     position) to arrays, or to functions that make them.
     """
-    leaves, done = leaves or {}, {}
     roots = tuple(e for v in values for e in ((v.re, v.im) if isinstance(v, Pair) else (v,)))
     with numpy.errstate(all="ignore"):
-        for e, finished in _steps(roots):
-            if e in leaves:
-                leaf = leaves[e]
-                done[e] = leaf() if callable(leaf) else leaf
-            else:
-                done[e] = _evaluate(e, [done[a] for a in e.args], loads, params)
-            for a in finished:
-                del done[a]
-    return [(done[v.re], done[v.im]) if isinstance(v, Pair) else done[v] for v in values]
+        made = iter(_steps(roots).run(functools.partial(_leaf, loads, params, leaves)))
+    return [(next(made), next(made)) if isinstance(v, Pair) else next(made) for v in values]
 
 
-@functools.lru_cache(maxsize=4096)
-def _steps(roots):
-    """What `roots` reach, in order, each with what nobody reads after it."""
-    order = topological(roots)
-    last = {a: e for e in order for a in e.args}
-    finished: dict[Expr, list[Expr]] = {e: [] for e in order}
-    for a, e in last.items():
-        if a not in roots:
-            finished[e].append(a)
-    return tuple(finished.items())
-
-
-def _evaluate(e: Expr, args, loads, params):
-    dtype = e.dtype.numpy
+def _leaf(loads, params, leaves, e: Expr):
     if e.op == "load":
         array = numpy.asarray(loads[e.value])
         return {"re": array.real, "im": array.imag}.get(e.part, array)
     if e.op == "param":
-        return dtype.type(params[e.value])
-    if e.op == "const":
-        return dtype.type(e.value)
-    if e.op in _BINARY:
-        return getattr(numpy, _BINARY[e.op])(*args)
-    if e.op in _UNARY:
-        return (
-            numpy.logical_not(args[0])
-            if e.op == "not" and dtype.kind == "b"
-            else getattr(numpy, _UNARY[e.op])(args[0])
-        )
+        return e.dtype.numpy.type(params[e.value])
+    leaf = leaves[e]
+    return leaf() if callable(leaf) else leaf
+
+
+class _Steps(NamedTuple):
+    """Expressions in the order of their evaluation. Each value has a number."""
+
+    constants: list  # the value of each number; None where it is none
+    leaves: list[tuple[int, Expr]]
+    steps: list[tuple]  # (number, function, numbers of arguments, numbers that nobody reads after)
+    roots: list[int]
+
+    def run(self, leaf):
+        """The values of the roots, where ``leaf(e)`` gives those of leaves."""
+        done = self.constants.copy()
+        for k, e in self.leaves:
+            done[k] = leaf(e)
+        for k, function, arguments, finished in self.steps:
+            done[k] = function(*[done[a] for a in arguments])
+            for a in finished:
+                done[a] = None
+        return [done[k] for k in self.roots]
+
+
+@functools.lru_cache(maxsize=4096)
+def _steps(roots) -> _Steps:
+    order = topological(roots)
+    number = {e: k for k, e in enumerate(order)}
+    last = {a: e for e in order for a in e.args}
+    finished: dict[Expr, list[int]] = {e: [] for e in order}
+    for a, e in last.items():
+        if a.op != "const" and a not in roots:
+            finished[e].append(number[a])
+    return _Steps(
+        [e.dtype.numpy.type(e.value) if e.op == "const" else None for e in order],
+        [(number[e], e) for e in order if not e.args and e.op != "const"],
+        [
+            (k, _function(e), [number[a] for a in e.args], finished[e])
+            for k, e in enumerate(order)
+            if e.args
+        ],
+        [number[e] for e in roots],
+    )
+
+
+def _function(e: Expr) -> Callable:
+    """What makes the value of `e` from those of its arguments."""
+    dtype = e.dtype.numpy
+    if e.op == "not" and dtype.kind == "b":
+        return numpy.logical_not
+    if e.op in _NAMES:
+        return getattr(numpy, _NAMES[e.op])
     if e.op in ("div", "rem"):
-        return _divide(e.op, *args)
+        return functools.partial(_divide, e.op)
     if e.op in ("shl", "shr"):
-        return _shift(e.op, *args)
+        return functools.partial(_shift, e.op)
     if e.op == "fma":
-        return (fma32 if dtype == numpy.float32 else fma64)(*args)
-    if e.op == "select":
-        return numpy.where(*args)
+        return fma32 if dtype == numpy.float32 else fma64
     if e.op == "cast":
-        return numpy.asarray(args[0]).astype(dtype)
+        return lambda a: numpy.asarray(a).astype(dtype)
     if e.op == "bitcast":
-        return numpy.asarray(args[0], order="C").view(dtype)
+        return lambda a: numpy.asarray(a, order="C").view(dtype)
     if e.op == "repeat":
-        return _repeat(e.value, args)
+        return functools.partial(_repeat, e.value)
     if e.op == "item":
-        return args[0][e.value]
+        return operator.itemgetter(e.value)
     raise NotImplementedError(e.op)
 
 
-def _repeat(cycle: Cycle, args):
-    count = len(cycle.following)
-    fixed = dict(zip(cycle.variables[count:], args[count:], strict=True))
-    values = list(args[:count])
-    active = numpy.True_
+def _repeat(cycle: Cycle, *args):
+    """What is carried where each lane has stopped for itself; those that have are left out."""
+    count, body = len(cycle.following), _steps((cycle.proceed, *cycle.following))
+    whole = numpy.broadcast_arrays(*args)
+    lanes = [numpy.ravel(x) for x in whole]
+    results = [x.copy() for x in lanes[:count]]
+    places = numpy.arange(lanes[0].size)
     for _ in range(cycle.limit):
-        known = {**fixed, **dict(zip(cycle.variables, values, strict=False))}
-        proceed, *following = evaluate([cycle.proceed, *cycle.following], (), leaves=known)
-        active = active & proceed
-        if not numpy.any(active):
+        known = dict(zip(cycle.variables, lanes, strict=True))
+        made = body.run(known.__getitem__)
+        proceed, *following = (numpy.broadcast_to(x, places.shape) for x in made)
+        if not proceed.all():
+            for result, lane in zip(results, lanes, strict=False):
+                result[places[~proceed]] = lane[~proceed]
+            places = places[proceed]
+            lanes = [x[proceed] for x in lanes]
+            following = [x[proceed] for x in following]
+        if not places.size:
             break
-        values = [numpy.where(active, f, v) for f, v in zip(following, values, strict=True)]
-    return values
+        lanes[:count] = following
+    for result, lane in zip(results, lanes, strict=False):
+        result[places] = lane
+    return [x.reshape(whole[0].shape) for x in results]
 
 
 def _divide(op, a, b):

@@ -224,6 +224,7 @@ TRAINING = """
 """
 
 
+@pytest.mark.machine_code("files bring it along")
 def test_another_process_trains_without_compiling(tmp_path):
     losses, compiled = elsewhere(TRAINING, tmp_path / "one", tmp_path / "step", "save")
     assert compiled > 1 and losses[-1] < losses[0]

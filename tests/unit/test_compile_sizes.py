@@ -95,6 +95,7 @@ def test_a_hundred_lengths_of_a_training_step_need_the_kernels_of_two():
     assert sum(counts[2:]) == 0
 
 
+@pytest.mark.machine_code("what is compiled anew")
 def test_dynamic_says_from_when_numbers_are_parameters():
     def function(x):
         return (x * 1.5) * (1.0 / len(x))
