@@ -94,8 +94,6 @@ from .family import (
 )  # fmt: skip
 from .family.arrays import adopt, ndarray
 from .family.chain import InRows
-from .family.launch import Work, broadcast, expand
-from .family.pointwise import can_write
 from .family.launch import Work, broadcast, expand, scratch_of
 from .family.pointwise import can_write, check_target
 from .family.product import Multiply
