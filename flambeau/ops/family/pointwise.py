@@ -58,7 +58,6 @@ class Pointwise(Op):
     family = "pointwise"
     inplace_form = True
     of_numbers = False  # whether all operands may be numbers: torch.add(1, 2) is a tensor
-    _condition = None
 
     def __init__(
         self, schema, doc, scalar, dtype, gradients, promotes, check, refuses=None, refusal=None,
@@ -87,8 +86,8 @@ class Pointwise(Op):
         compute, result = self.dtype(common)
         return operands, common, compute, result
 
-    def body(self, args, operands, compute, slots):
-        """The scalar body on the arguments' expressions."""
+    def body(self, args, compute, slots):
+        """The scalar body on the arguments' expressions, and where a value is refused (or None)."""
         inner = compute_type(compute)
         values = []
         for a, v in zip(self.schema.arguments, args, strict=True):
@@ -105,9 +104,9 @@ class Pointwise(Op):
             else:
                 raw = slots.tensor(v.layout)
                 values.append(ir.cast(raw, inner if promoted else compute_type(raw.dtype)))
-        self._condition = self.refuses(*values) if self.refuses is not None else None
+        condition = self.refuses(*values) if self.refuses is not None else None
         results = self.scalar(*values)
-        return results if isinstance(results, tuple) else (results,)
+        return results if isinstance(results, tuple) else (results,), condition
 
     def fail(self, code, *args):
         """What the kernel's check found."""
@@ -124,13 +123,11 @@ class Pointwise(Op):
         shape = broadcast([o.shape for o in layouts])
         device = same_device(layouts, self.name)
         slots = Slots()
-        body = self.body(args, operands, compute, slots)
+        body, condition = self.body(args, compute, slots)
         results = result if isinstance(result, tuple) else (result,) * len(body)
         memory_order = order(shape, operands.values())
         out = [layout(shape, memory_order, r, device) for r in results]
-        kernel = ir.Pointwise(
-            self.name, [i.dtype for i in slots.inputs], results, body, self._condition
-        )
+        kernel = ir.Pointwise(self.name, [i.dtype for i in slots.inputs], results, body, condition)
         record = self._recorder(args, operands, out[0])
         return launch(kernel, slots, out, shape=shape, record=record, fail=self.fail)
 
@@ -155,13 +152,13 @@ class Pointwise(Op):
         shape = broadcast([o.shape for o in operands.values() if isinstance(o, Layout)])
         check_target(target, shape, result)
         slots = Slots()
-        body = self.body(args, operands, compute, slots)
+        body, condition = self.body(args, compute, slots)
         if target.conj:
             body = tuple(ir.cast(b, target.dtype).conj() for b in body)
         if target.neg:
             body = tuple(-b for b in body)
         kernel = ir.Pointwise(
-            self.name, [i.dtype for i in slots.inputs], [target.dtype], body, self._condition
+            self.name, [i.dtype for i in slots.inputs], [target.dtype], body, condition
         )
         return launch(kernel, slots, [target], (0,), shape=shape, fail=self.fail)
 

@@ -30,23 +30,19 @@ class Fused(Pointwise):
             for a, v in zip(self.schema.arguments, args, strict=True)
             if a.is_tensor and v is not None
         }
-        traced = self._run(args, operands, None)
+        traced = self._run(args, None)
         return operands, traced.dtype, traced.dtype, traced.dtype
 
-    def _run(self, args, operands, slots):
+    def _run(self, args, slots):
         """The body on traced scalars: with `slots`, on loads and parameters; without, for the dtype
         only.
         """
         values = []
-        for a, v in zip(self.schema.arguments, args, strict=True):
+        for v in args:
             if is_tensor(v):
                 raw = slots.tensor(v.layout) if slots else ir.cast(ir.const(0, v.dtype), v.dtype)
                 rank = 1 if v.layout.ndim else 0
                 values.append(Traced(ir.cast(raw, compute_type(v.dtype)), v.dtype, rank))
-            elif v is None or not (a.is_tensor or a.type == "Scalar"):
-                if slots:
-                    slots.skip()
-                values.append(v)
             else:
                 if slots:
                     slots.skip()
@@ -54,8 +50,8 @@ class Fused(Pointwise):
         with modes.interpreting(Tracer()):
             return self.tensor_body(*values)
 
-    def body(self, args, operands, compute, slots):
-        return (self._run(args, operands, slots).value,)
+    def body(self, args, compute, slots):
+        return (self._run(args, slots).value,), None
 
     def _trace(self, *values):
         raise AssertionError("a fused op has no scalar body of its own")
