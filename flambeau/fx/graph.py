@@ -37,7 +37,7 @@ __all__ = [
     "magic_methods",
 ]
 
-_TAKEN = {**{name: None for name in keyword.kwlist}, **vars(builtins)} | {
+_TAKEN = {**dict.fromkeys(keyword.kwlist), **vars(builtins)} | {
     name: each.obj for name, each in _custom_builtins.items()
 }
 _SUFFIX = re.compile(r"(.*)_(\d+)$")

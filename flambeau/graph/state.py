@@ -49,8 +49,7 @@ EFFECTS = frozenset(
         "register_hook", "retain_grad", "register_post_accumulate_grad_hook",
     }
 )  # fmt: skip
-
-
+ACTING = ("flambeau.files", "flambeau.tensor", "flambeau.optim")  # where these names have effects
 PLACES = ("storage_offset", "data_ptr")  # methods that tell where in memory a tensor lies
 SETTINGS = frozenset(  # functions without arguments that say how something is set
     {
@@ -265,12 +264,8 @@ class Watch:
     def _check_own(self, frame) -> None:
         """A function of flambeau's was called."""
         name, module = frame.f_code.co_name, frame.f_globals.get("__name__") or ""
-        if frame.f_code in marks.disabled:
-            self._end(f"{name}() was called")
-        elif module.startswith("flambeau.data.") or (
-            name in EFFECTS
-            and module.startswith(("flambeau.files", "flambeau.tensor", "flambeau.optim"))
-        ):
+        acts = name in EFFECTS and module.startswith(ACTING)
+        if acts or frame.f_code in marks.disabled or module.startswith("flambeau.data."):
             self._end(f"{name}() was called")
         elif name in SETTINGS:
             function = frame.f_globals.get(name)

@@ -174,7 +174,7 @@ div = _Division(
     _divide,
     same,
     dict(
-        self=lambda grad, other, rounding_mode: _divided(grad, other, rounding_mode),
+        self=_divided,
         other=lambda grad, self, other, rounding_mode: (
             -grad * conj_of(self / other / other) if rounding_mode is None else grad * 0
         ),
@@ -385,8 +385,8 @@ pow_ = pointwise(
     scalar=_power,
     check=_check_power,
     grad=dict(
-        self=lambda grad, self, exponent: _pow_base(grad, self, exponent),
-        exponent=lambda grad, self, exponent, result: _pow_exponent(grad, self, exponent, result),
+        self=_pow_base,
+        exponent=_pow_exponent,
     ),
 )
 pow_.bakes_numbers = _EXPONENTS

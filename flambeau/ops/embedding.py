@@ -35,13 +35,13 @@ def _read(steps, weight, indices, padding_idx, scale_grad_by_freq, sparse):
     steps.indexed(lambda value: (value,), [out], [view], [p._replace(wraps=False) for p in places])
 
 
-def _backward(grad, layout, indices, padding_idx, scale_grad_by_freq):
+def _backward(grad, weight_layout, indices, padding_idx, scale_grad_by_freq):
     if scale_grad_by_freq:
         flat = indices.reshape(-1)
-        counts = find("bincount").door(flat, minlength=layout.shape[0])
+        counts = find("bincount").door(flat, minlength=weight_layout.shape[0])
         counts = counts.index_select(0, flat).reshape(indices.layout.shape)
-        grad = grad / counts.reshape((*indices.layout.shape, *(1,) * (layout.ndim - 1)))
-    return embedding_backward(grad, indices, layout.shape[0], padding_idx)
+        grad = grad / counts.reshape((*indices.layout.shape, *(1,) * (weight_layout.ndim - 1)))
+    return embedding_backward(grad, indices, weight_layout.shape[0], padding_idx)
 
 
 def _add_rows(steps, grad, indices, rows, padding_idx):
@@ -91,11 +91,7 @@ embedding = indexed(
     check=_check,
     refuse=_refuse,
     method=False,
-    grad=dict(
-        weight=lambda grad, weight_layout, indices, padding_idx, scale_grad_by_freq: _backward(
-            grad, weight_layout, indices, padding_idx, scale_grad_by_freq
-        )
-    ),
+    grad=dict(weight=_backward),
 )
 
 

@@ -423,9 +423,9 @@ nll_loss_nd = indexed(
 )
 
 
-def _log_loss_backward(grad, grad_high, grad_rest, self, target, high, rest, dim):
+def _log_loss_backward(grad_loss, grad_high, grad_rest, self, target, high, rest, dim):
     """The slope of high + rest is the soft-max; that of high alone is 1 where the maximum is."""
-    grad = None if grad is None else grad.unsqueeze(dim)
+    grad = None if grad_loss is None else grad_loss.unsqueeze(dim)
     both = grad_rest if grad is None else grad if grad_rest is None else grad + grad_rest
     made = None if both is None else softmax_at(self, high, rest, both).to(self.layout.dtype)
     if grad is not None:
@@ -440,11 +440,7 @@ def _log_loss_backward(grad, grad_high, grad_rest, self, target, high, rest, dim
 
 @composite(
     "nn::_log_loss(Tensor self, Tensor target, int dim) -> (Tensor loss, Tensor high, Tensor rest)",
-    grad=dict(
-        self=lambda grad_loss, grad_high, grad_rest, self, target, high, rest, dim: (
-            _log_loss_backward(grad_loss, grad_high, grad_rest, self, target, high, rest, dim)
-        )
-    ),
+    grad=dict(self=_log_loss_backward),
 )
 def log_loss(self, target, dim):
     """Minus the `log_softmax` of `self` at the target's class, which is never made whole; and the

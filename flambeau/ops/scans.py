@@ -73,8 +73,8 @@ recurrence = chain(
     """y[i] = factor[i] * y[i - 1] + term[i] along `dim`, with y[-1] = 0.""",
     build=_build_recurrence,
     grad=dict(
-        factor=lambda grad, factor, result, dim: _factor_grad(grad, factor, result, dim),
-        term=lambda grad, factor, dim: _adjoint(grad, factor, dim),
+        factor=_factor_grad,
+        term=_adjoint,
     ),
     method=False,
     function=False,

@@ -303,8 +303,7 @@ def _copied(name, source):
 
 
 def _positional(op, args):
-    values = [v for a, v in zip(op.schema.arguments, args, strict=True) if not a.keyword]
-    return values
+    return [v for a, v in zip(op.schema.arguments, args, strict=True) if not a.keyword]
 
 
 def _keyword(op, args):

@@ -234,8 +234,7 @@ def _sgn_backward(grad, self, result):
 
 
 sgn = unary(
-    "sgn", """The sign; for complex numbers, z / |z|.""", lambda grad, self, result:
-    _sgn_backward(grad, self, result),
+    "sgn", """The sign; for complex numbers, z / |z|.""", _sgn_backward,
     scalar=_sgn, dtype=same,
 )  # fmt: skip
 
@@ -337,7 +336,7 @@ logit = pointwise(
     """``log(x / (1 - x))``; `eps` clamps x to [eps, 1 - eps] first.""",
     scalar=_logit_scalar,
     dtype=int_to_float,
-    grad=dict(self=lambda grad, self, eps: _logit_backward(grad, self, eps)),
+    grad=dict(self=_logit_backward),
 )
 
 

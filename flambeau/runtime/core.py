@@ -245,12 +245,13 @@ def bind(
 
 def _configure(module: Any, tensor_type: type, *modes: Callable[[], bool]) -> None:
     member = type(_Slotted.slot)  # type: ignore[attr-defined]
-    slots = {}
-    for owner in reversed(tensor_type.__mro__):
-        for name, value in vars(owner).items():
-            if isinstance(value, member) and value.__objclass__ is owner:
-                slots[name] = value
-    slots = {name: value for name, value in slots.items() if name in _slot_names(tensor_type)}
+    wanted = _slot_names(tensor_type)
+    slots = {
+        name: value
+        for owner in reversed(tensor_type.__mro__)
+        for name, value in vars(owner).items()
+        if name in wanted and isinstance(value, member) and value.__objclass__ is owner
+    }
     missing = [name for name in _REQUIRED if name not in slots]
     if missing:
         raise TypeError(f"{tensor_type.__name__} lacks the slots {', '.join(missing)}")

@@ -31,7 +31,7 @@ def shape_of(name, args, size=None):
             raise TypeError(f'{name}() missing 1 required positional arguments: "size"')
         else:
             size = args
-    if isinstance(size, float) or isinstance(size, str):
+    if isinstance(size, float | str):
         raise _bad_size(name, size)
     if not hasattr(size, "__iter__") or (isinstance(size, Tensor) and not size.ndim):
         return (int(size),)

@@ -59,9 +59,9 @@ class Argument:
         self.default = self._parse_default(default) if self.has_default else None
 
     def _parse_default(self, text):
-        if self.type == "ScalarType" and text not in ("None",):
+        if self.type == "ScalarType" and text != "None":
             return by_name(text)
-        if self.type in ("Reduction",) or text in ("Mean", "Sum"):
+        if self.type == "Reduction" or text in ("Mean", "Sum"):
             return {"Mean": 1, "Sum": 2, "None": 0}[text]
         value = (
             math.inf if text == "inf" else -math.inf if text == "-inf" else ast.literal_eval(text)

@@ -67,7 +67,7 @@ def _may_overwrite(node: Node, place: int, memory: _Memory) -> bool:
     (old,), (new,) = memory.of(first), memory.of(node)  # type: ignore[arg-type]
     if old is new or old in memory.kept or memory.last[old] > place:
         return False
-    read = [each for each in pytree.tree_leaves((others, dict(node.kwargs)))]
+    read = pytree.tree_leaves((others, dict(node.kwargs)))
     return not any(type(each) is Node and old in memory.of(each) for each in read)
 
 

@@ -126,7 +126,7 @@ def _sequences(module: Module) -> Iterator[Link]:
     inner = {id(c) for m in module.modules() for c in m.children() if type(m) is Sequential}
     for sequence in module.modules():
         if type(sequence) is Sequential and id(sequence) not in inner:
-            yield from _chained([each for each in _flat(sequence)], uses)
+            yield from _chained(list(_flat(sequence)), uses)
 
 
 def _occurrences(module: Module) -> Iterator[Module]:
