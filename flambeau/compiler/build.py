@@ -14,7 +14,8 @@ from flambeau.types import Layout
 
 from . import plain
 from .indexed import IndexedWriter
-from .loops import Variant, Writer
+from .loops import Writer
+from .nests import Variant
 from .schedule import PIECE, Request, StagePlan, indexed, pointwise, reduction, scan
 from .target import Target, target_of
 

@@ -9,7 +9,7 @@ from flambeau.ir import Pointwise
 
 from .access import Access, Operand
 from .llvm import Code, Lanes, scalar_type
-from .loops import flat, leaves, stored
+from .nests import flat, leaves, stored
 from .target import Target
 
 WORDS = 4  # for each output and each input that is read from memory: offset, and steps, in bytes

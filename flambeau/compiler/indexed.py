@@ -1,7 +1,8 @@
 """Indexed kernels: operands at places that other operands name."""
 
 from .llvm import memory_type
-from .loops import BLOCK, HEADER, Writer, flat, stored, unrolling
+from .loops import Writer, unrolling
+from .nests import BLOCK, HEADER, flat, stored
 
 AHEAD = 32  # points between asking for a row and using it
 LARGE = 1 << 21  # bytes of an operand that caches may not hold

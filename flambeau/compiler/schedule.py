@@ -15,16 +15,8 @@ from flambeau.ir import Kernel, Reduce, load, position, state, topological
 from flambeau.types import DType, Layout
 
 from .access import Operand
-from .loops import (
-    COLUMNS,
-    HEADER,
-    STRIDED_TILE,
-    TILE,
-    Variant,
-    accumulators,
-    tile_rows,
-    unrolling,
-)
+from .loops import COLUMNS, accumulators, tile_rows, unrolling
+from .nests import HEADER, STRIDED_TILE, TILE, Variant
 from .target import Target
 
 LINE = 64  # bytes of a cache line
@@ -220,7 +212,7 @@ def _computes(kernel: Kernel) -> bool:
 
 
 def pack(nest: Nest, count: int, offsets, operands: int, places=(), ahead=()) -> bytes:
-    """The descriptor that `loops` documents."""
+    """The descriptor that `nests` documents."""
     record = 1 + 2 * operands
     table = HEADER + 2 * operands + 2 * len(places) + len(ahead) + record * len(nest.first)
     steps = math.prod(dim.size for dim in nest.second)
