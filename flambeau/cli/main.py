@@ -80,6 +80,9 @@ def info(_: Sequence[str] = ()) -> int:
     ]
     for label, value in rows:
         print(f"{label:10} {value}")
+    known = {declaration.variable for declaration in DECLARATIONS}
+    for name in sorted(name for name in os.environ if name.startswith("FLAMBEAU_")):
+        print(f"set        {name}={os.environ[name]}" + ("" if name in known else ": no such knob"))
     print("\nknobs")
     for declaration in DECLARATIONS:
         words_or_kind = "|".join(declaration.words) or declaration.kind

@@ -214,8 +214,11 @@ def test_interrupting_ends_as_python_ends(tmp_path):
 def test_commands_that_only_tell(tmp_path):
     done = execute([*COMMAND, "--version"], tmp_path)
     assert done.stdout == f"flambeau {flambeau.__version__}\n", done.stderr
-    told = execute([*COMMAND, "info"], tmp_path, FLAMBEAU_CACHE="/some/cache").stdout
-    assert "/some/cache" in told
+    told = execute(
+        [*COMMAND, "info"], tmp_path, FLAMBEAU_CACHE="/some/cache", FLAMBEAU_SHWO="ops"
+    ).stdout
+    assert "set        FLAMBEAU_CACHE=/some/cache\n" in told
+    assert "set        FLAMBEAU_SHWO=ops: no such knob\n" in told
     assert "FLAMBEAU_SHOW" in told
 
 

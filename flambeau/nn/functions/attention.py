@@ -129,9 +129,8 @@ def multi_head_attention_forward(
 
     if use_separate_proj_weight:
         biases = (None,) * 3 if in_proj_bias is None else in_proj_bias.chunk(3)
-        q = ops.linear(query, q_proj_weight, biases[0])
-        k = ops.linear(key, k_proj_weight, biases[1])
-        v = ops.linear(value, v_proj_weight, biases[2])
+        weights = q_proj_weight, k_proj_weight, v_proj_weight
+        q, k, v = map(ops.linear, (query, key, value), weights, biases)
     else:
         assert in_proj_weight is not None
         q, k, v = _in_projection_packed(query, key, value, in_proj_weight, in_proj_bias)
@@ -156,17 +155,17 @@ def multi_head_attention_forward(
     mask = _joint_mask(attn_mask, key_padding_mask, extra)
     dropout = dropout_p if training else 0.0
     if need_weights:
-        output, weights = _with_weights(q, k, v, mask, dropout)
+        output, attended = _with_weights(q, k, v, mask, dropout)
     else:
         output = ops.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal)
-        weights = None
+        attended = None
     output = output.permute(2, 0, 1, 3).reshape(length, batch, width)
     output = ops.linear(output, out_proj_weight, out_proj_bias)
-    if weights is not None and average_attn_weights:
-        weights = weights.mean(dim=1)
+    if attended is not None and average_attn_weights:
+        attended = attended.mean(dim=1)
     if batched:
-        return output, weights
-    return output.squeeze(1), None if weights is None else weights.squeeze(0)
+        return output, attended
+    return output.squeeze(1), None if attended is None else attended.squeeze(0)
 
 
 def _with_weights(
