@@ -46,6 +46,11 @@ class FileWriter:
         """Writes a `GraphDef`."""
         self._write(double(1, time.time() if walltime is None else walltime) + message(4, graph))
 
+    def restart(self, step: int) -> None:
+        """Says that what was written for this step and later ones is to be forgotten."""
+        started = message(7, integer(1, 1))  # a `SessionLog` whose status is START
+        self._write(double(1, time.time()) + integer(2, int(step)) + started)
+
     def _write(self, event: bytes) -> None:
         self._file.write(record(event))
         if time.time() - self._flushed > self._wait:
@@ -61,7 +66,7 @@ class SummaryWriter:
     """Writes what TensorBoard shows to files in `log_dir`, by default a new folder under ``runs``.
 
     The ``add_…`` methods take tensors, arrays or numbers, the step `global_step` and the time
-    `walltime` (now, if None).
+    `walltime` (now, if None). TensorBoard forgets what is there for `purge_step` and later steps.
     """
 
     def __init__(
@@ -79,7 +84,9 @@ class SummaryWriter:
         self.log_dir = os.fspath(log_dir)
         self._options = (max_queue, flush_secs, filename_suffix)
         self._writers: dict[str, FileWriter] = {}
-        self._writer()
+        writer = self._writer()
+        if purge_step is not None:
+            writer.restart(purge_step)
 
     def _writer(self, folder="") -> FileWriter:
         """The writer of a folder below that of all, opened anew after `close`."""
@@ -108,7 +115,7 @@ class SummaryWriter:
         new_style=False,
         double_precision=False,
     ):
-        """One number."""
+        """One number, in float32: `new_style` and `double_precision` change nothing."""
         self._add(summary.scalar(tag, scalar_value), global_step, walltime)
 
     def add_scalars(self, main_tag, tag_scalar_dict, global_step=None, walltime=None):

@@ -344,7 +344,9 @@ def _gather(steps, self, dim, index, sparse_grad):
 
 gather = indexed(
     "aten::gather(Tensor self, int dim, Tensor index, *, bool sparse_grad=False) -> Tensor",
-    """The element at the place that `index` gives along `dim`, for each element of `index`.""",
+    """The element at the place that `index` gives along `dim`, for each element of `index`. The
+    gradient is dense, with `sparse_grad` too.
+    """,
     build=_gather,
     check=_check_index("gather"),
     refuse=_out_of_bounds,

@@ -248,10 +248,13 @@ def normal(
 
 class fork_rng:
     """A context in which random numbers are drawn without a trace: the default generator's state is
-    restored.
+    restored. There are no `devices` of `device_type` with generators of their own.
     """
 
-    def __init__(self, devices=None, enabled=True, **ignored):
+    def __init__(
+        self, devices=None, enabled=True, _caller="fork_rng", _devices_kw="devices",
+        device_type="cuda",
+    ):  # fmt: skip
         self._enabled = enabled
 
     def __enter__(self):

@@ -337,3 +337,14 @@ def test_complex_roots_need_a_weight():
         (a * a).backward()
     (a * a).backward(torch.tensor(1 + 0j))
     numpy.testing.assert_allclose(a.grad.item(), 2 - 4j)
+
+
+def test_arguments_of_the_first_releases():
+    x = torch.ones(2, requires_grad=True)
+    with pytest.warns(FutureWarning, match="grad_variables"):
+        torch.autograd.backward(x * 2, grad_variables=torch.tensor([1.0, 3.0]))
+    assert x.grad.tolist() == [2, 6]
+    with pytest.warns(FutureWarning), pytest.raises(RuntimeError, match="both passed"):
+        torch.autograd.backward(x.sum(), torch.ones(()), grad_variables=torch.ones(()))
+    with pytest.warns(FutureWarning, match="only_inputs"):
+        torch.autograd.grad(x.sum(), x, only_inputs=False)

@@ -127,6 +127,14 @@ def test_scalars(writer, tmp_path):
         writer.add_scalar("loss", torch.ones(2))
 
 
+def test_steps_that_are_to_be_forgotten(tmp_path):
+    with SummaryWriter(tmp_path, purge_step=5) as made:
+        made.flush()
+    [path] = tmp_path.iterdir()
+    _, event = map(fields, records(path.read_bytes()))
+    assert event[2] == [5] and fields(event[7][0]) == {1: [1]}
+
+
 def test_histograms(writer, tmp_path):
     data = torch.tensor([-1.5, 0.0, 0.0, 2.0, 100.0])
     writer.add_histogram("h", data)

@@ -86,7 +86,8 @@ def split_const_subgraphs(
 ) -> FoldedGraphModule:
     """A program that computes what depends on nothing but parameters and buffers only once.
 
-    Nodes for which `skip_folding_node_fn` holds stay where they are.
+    Nodes for which `skip_folding_node_fn` holds stay where they are. What is computed lies where
+    its operands do: `device_for_folded_attrs` changes nothing.
     """
     traced = module if isinstance(module, GraphModule) else symbolic_trace(module)
     constant: set[Node] = set()

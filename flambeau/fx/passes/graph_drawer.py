@@ -45,7 +45,8 @@ class Drawing:
 class FxGraphDrawer:
     """Draws a program and those of the GraphModules that it calls.
 
-    With `ignore_getattr`, reads of parameters are left out.
+    With `ignore_getattr`, reads of parameters are left out. The arguments behind
+    `ignore_parameters_and_buffers` are about Graphviz, which is not used: they change nothing.
     """
 
     def __init__(

@@ -146,7 +146,7 @@ def embedding(
     scale_grad_by_freq: bool = False,
     sparse: bool = False,
 ) -> Tensor:
-    """Rows of `weight`, one for each number in `input`."""
+    """Rows of `weight`, one for each number in `input`. The gradient is dense in any case."""
     if weight.dim() != 2:
         raise RuntimeError("'weight' must be 2-D")
     padding = _embedding_padding(padding_idx, weight.size(0))
@@ -175,7 +175,8 @@ def embedding_bag(
 ) -> Tensor:
     """Sums, means or maxima of bags of embedding rows.
 
-    A 2-dimensional input holds one bag per row; a 1-dimensional one is split at `offsets`.
+    A 2-dimensional input holds one bag per row; a 1-dimensional one is split at `offsets`. The
+    gradient is dense, with `sparse` too.
     """
     if weight.dtype.is_floating_point is False and weight.dim() == 1:
         warnings.warn(

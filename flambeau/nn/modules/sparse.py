@@ -56,7 +56,7 @@ class _Table(Module):
 
 
 class Embedding(_Table):
-    """Rows of a table, by number."""
+    """Rows of a table, by number. The gradient is dense, with `sparse` too."""
 
     def __init__(
         self,
@@ -127,7 +127,9 @@ class Embedding(_Table):
 
 
 class EmbeddingBag(_Table):
-    """Sums, means or maxima of bags of rows, without the rows in between."""
+    """Sums, means or maxima of bags of rows, without the rows in between. The gradient is dense,
+    with `sparse` too.
+    """
 
     def __init__(
         self,

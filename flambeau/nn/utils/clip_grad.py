@@ -28,7 +28,7 @@ def get_total_norm(
     error_if_nonfinite: bool = False,
     foreach: bool | None = None,
 ) -> Tensor:
-    """The norm of all tensors together, as a 0-dimensional tensor."""
+    """The norm of all tensors together, as a 0-dimensional tensor. `foreach` changes nothing."""
     tensors = [tensors] if isinstance(tensors, Tensor) else list(tensors)
     if not tensors:
         return ops.tensor(0.0)
@@ -47,7 +47,9 @@ def get_total_norm(
 def clip_grads_with_norm_(
     parameters: Any, max_norm: float, total_norm: Tensor, foreach: bool | None = None
 ) -> None:
-    """Scale the gradients by max_norm / total_norm where that is below one."""
+    """Scale the gradients by max_norm / total_norm where that is below one. `foreach` changes
+    nothing.
+    """
     with no_grad():
         scale = ops.clamp(float(max_norm) / (total_norm + 1e-6), max=1.0)
         for gradient in _gradients(parameters):
@@ -63,7 +65,7 @@ def clip_grad_norm_(
 ) -> Tensor:
     """Scale the gradients in place so that their common norm is at most `max_norm`.
 
-    Returns the norm that they had.
+    Returns the norm that they had. `foreach` changes nothing.
     """
     parameters = [parameters] if isinstance(parameters, Tensor) else list(parameters)
     total = get_total_norm(_gradients(parameters), norm_type, error_if_nonfinite)
@@ -92,7 +94,9 @@ def clip_grad_norm(
 def clip_grad_value_(
     parameters: Tensor | Iterable[Tensor], clip_value: float, foreach: bool | None = None
 ) -> None:
-    """Limit each gradient element to [-clip_value, clip_value] in place."""
+    """Limit each gradient element to [-clip_value, clip_value] in place. `foreach` changes
+    nothing.
+    """
     limit = float(clip_value)
     if isinstance(parameters, Tensor):
         parameters = [parameters]

@@ -1,5 +1,6 @@
 """Backward: from results to leaves, latest op first."""
 
+import warnings
 import weakref
 from heapq import heappop, heappush, heappushpop
 from sys import getrefcount
@@ -515,6 +516,18 @@ def backward(
     keeps the saved values for another backward (by default as `create_graph`, which records the
     backward itself).
     """
+    if grad_variables is not None:
+        warnings.warn(
+            "`grad_variables` is deprecated. Use `grad_tensors` instead.",
+            FutureWarning,
+            stacklevel=2,
+        )
+        if grad_tensors is not None:
+            raise RuntimeError(
+                "`grad_tensors` and `grad_variables` (deprecated) arguments both passed to "
+                "`backward()`. Please only use `grad_tensors`."
+            )
+        grad_tensors = grad_variables
     tensors, grads, inputs = _sequence(tensors), _sequence(grad_tensors), _sequence(inputs)
     if inputs is not None and not inputs:
         raise explain(RuntimeError, "`inputs` argument to `backward()` cannot be empty.")
@@ -561,6 +574,13 @@ def grad(
     `allow_unused` (then None) or `materialize_grads` (then zeros). `is_grads_batched`: dimension 0
     of each of `grad_outputs` lists several weights, and the results have that dimension too.
     """
+    if not only_inputs:
+        warnings.warn(
+            "`only_inputs` argument is deprecated and is ignored now (defaults to True). To "
+            "accumulate gradient for other parts of the graph, please use torch.autograd.backward.",
+            FutureWarning,
+            stacklevel=2,
+        )
     if materialize_grads and allow_unused is False:
         raise ValueError(
             "Expected allow_unused to be True or not passed when materialize_grads=True, but got: "

@@ -33,7 +33,7 @@ class saved_tensors_hooks:
 
 
 class save_on_cpu(saved_tensors_hooks):
-    """Inside, what ops save for backward waits in the memory of the CPU."""
+    """Inside, what ops save for backward waits in the memory of the CPU, which is not pinned."""
 
     def __init__(self, pin_memory=False, device_type="cuda"):
         super().__init__(
