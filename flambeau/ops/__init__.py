@@ -20,6 +20,7 @@ from . import (
     diagonals,
     distances,
     draws,
+    eigenvalues,
     einsum,
     embedding,
     extremes,

@@ -3,7 +3,7 @@
 from flambeau._base import numpy
 
 from .contraction import adjoint
-from .decompositions import svdvals
+from .eigenvalues import svdvals
 from .family import opaque
 from .matrices import check_float, check_matrix, check_square
 from .norms import matrix_norm
