@@ -7,6 +7,7 @@ from . import (
     arithmetic,
     attention,
     bags,
+    batch_norm,
     bessel,
     beta,
     comparison,
