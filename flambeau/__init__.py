@@ -44,19 +44,22 @@ inf, nan, pi, e = _math.inf, _math.nan, _math.pi, _math.e
 
 # Names whose packages are imported on first use, so that `import flambeau` stays quick.
 _LATER = {
+    "AcceleratorError": "tensor.accelerator",
     "Future": "futures",
     "GradScaler": "amp",
+    "OutOfMemoryError": "tensor.accelerator",
     "compile": "graph",
     "cond": "fx.control",
     "gru": "nn.functions.rnn",
     "load": "files",
-    "lobpcg": "tensor.lobpcg",
+    "lobpcg": "_lobpcg",
     "lstm": "nn.functions.rnn",
-    "pca_lowrank": "tensor.lowrank",
+    "pca_lowrank": "_lowrank",
     "rnn_relu": "nn.functions.rnn",
     "rnn_tanh": "nn.functions.rnn",
     "save": "files",
-    "svd_lowrank": "tensor.lowrank",
+    "svd_lowrank": "_lowrank",
+    "to_dlpack": "utils.dlpack",
     "while_loop": "fx.control",
 }
 _SUBMODULES = (
@@ -68,6 +71,7 @@ _SUBMODULES = (
     "_utils",
     "accelerator",
     "amp",
+    "ao",
     "autograd",
     "backends",
     "cpu",
@@ -86,6 +90,7 @@ _SUBMODULES = (
     "mps",
     "multiprocessing",
     "nn",
+    "onnx",
     "optim",
     "overrides",
     "quasirandom",
