@@ -664,11 +664,15 @@ GRAD = slots_of(Tensor)["_grad"]
 EXTRA = slots_of(AccumulateGrad)["extra"]
 
 
+SNAPSHOTS = 100  # of one guard: where values always move, it is cheaper without
+
+
 class Guard:
     """Whether all values are what they were, and tensors lie as they did: ``guard()``.
 
-    First the objects are compared natively, by identity. Where one is another object, Python looks
-    whether it is an equal one.
+    First the objects are compared natively, by identity, as a snapshot of the words of memory that
+    refer to them. Where a word is another, because an object is or lies elsewhere, Python
+    looks whether the values are equal, and makes the next snapshot.
     """
 
     def __init__(self, reads: list[Read], tensors: list[Any]):
@@ -680,12 +684,17 @@ class Guard:
             rows += () if read.is_slow else _row(read)
         for tensor, layout, wanted in self._tensors:
             rows += (GUARD_KINDS.index("tensor"), id(tensor), int(wanted), id(layout))
-        self._table = struct.pack(f"{len(rows)}q", *rows)
+        self._rows = struct.pack(f"{len(rows)}q", *rows)
+        self._snapshot, self._snapshots = runtime.snapshot(self._rows), 1
 
     def __call__(self) -> bool:
-        if runtime.unchanged(self._table):
+        if runtime.unchanged(self._snapshot):
             return not self._slow or all(read.same() for read in self._slow)
-        return self._equal()
+        if not self._equal():
+            return False
+        if self._snapshots < SNAPSHOTS:
+            self._snapshot, self._snapshots = runtime.snapshot(self._rows), self._snapshots + 1
+        return True
 
     def changed(self) -> str | None:
         """The name of the first value that is not what it was."""
