@@ -168,7 +168,8 @@ def put_row(place, row, known):
     if kind == G_LENGTH:
         return put_word(place, object + SIZE * 8)
     if kind == G_ELEMENT:
-        place = put_word(put_word(place, object + SIZE * 8), object + LIST_ITEMS * 8)
+        if not known:
+            place = put_word(put_word(place, object + SIZE * 8), object + LIST_ITEMS * 8)
         return put_word(place, object[LIST_ITEMS] + row[2] * 8)
     if kind == G_CELL:
         return put_word(place, object + 16)
@@ -200,13 +201,13 @@ def py_snapshot(module: ptr, table: ptr) -> ptr:
         return PyErr_NoMemory()
     place = made + 8
     left = made + room
-    latest = 0                       # the dictionary of the item before
+    latest = 0                       # the dictionary, or list, of the row before
     while row < end:
         following = place
         if is_steady(row):
             following = put_row(place, row, latest == row[1])
         latest = 0
-        if following != place and row[0] == G_ITEM:
+        if following != place and (row[0] == G_ITEM or row[0] == G_ELEMENT):
             latest = row[1]
         if following == place:
             left = copy_words(left, row, GUARD_BYTES // 8)
