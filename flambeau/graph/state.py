@@ -19,6 +19,7 @@ import gc
 import struct
 import sys
 import types
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
@@ -194,6 +195,7 @@ class Watch:
         self._quiet: set[int] = set()  # code of our own whose calls say nothing
         self._open: dict[str, bool] = {}
         self._made: dict[int, Any] = {}
+        self._classes: dict[type, tuple[int, list[Any]]] = {}  # names when walked, what was found
         self._sources: dict[
             int, tuple[Any, str]
         ] = {}  # NumPy's generators: no call of them is seen
@@ -509,6 +511,9 @@ class Watch:
 
     def _of_class(self, kind: type) -> list[Any]:
         """What a class has under the names, and what syntax calls."""
+        count, found = self._classes.get(kind, (-1, []))
+        if count == len(self._names):
+            return found
         found = []
         for owner in kind.__mro__:
             foreign = is_foreign({"__name__": owner.__module__})
@@ -521,6 +526,7 @@ class Watch:
                 names |= {n for n in scope if n.startswith("__") and n not in MAKERS
                           and isinstance(scope[n], types.FunctionType)}  # fmt: skip
             found += self._entries(scope, names)
+        self._classes[kind] = len(self._names), found
         return found
 
     def _items(self, value) -> list[Any]:
@@ -613,6 +619,16 @@ def _is_filled(cell) -> bool:
 
 def slots_of(kind: type) -> dict[str, Any]:
     """The members that a class has in place of entries of its instances' dictionaries, by name."""
+    found = _slots.get(kind)
+    if found is None:
+        found = _slots[kind] = _slots_of(kind)
+    return found
+
+
+_slots: weakref.WeakKeyDictionary[type, dict[str, Any]] = weakref.WeakKeyDictionary()
+
+
+def _slots_of(kind: type) -> dict[str, Any]:
     return {
         name: member
         for owner in kind.__mro__
