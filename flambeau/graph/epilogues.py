@@ -26,10 +26,14 @@ def epilogues(program: Program) -> Program:
     if knobs.backend == "interpret":
         return program
     done: list[Entry] = []
+    made: set[Buffer] = set()  # by products
     for instruction in program.instructions:
         new = entry(instruction)
-        if not (fusable(instruction) and _join(done, new)):
+        behind = fusable(instruction) and not made.isdisjoint(new.reads)
+        if not (behind and _join(done, new)):
             done.append(new)
+        if behind or isinstance(instruction, Sums):
+            made |= new.writes
     kept = _without_dead([e.given for e in done], program.results)
     return Program(kept, program.results, program.numbers)
 

@@ -5,6 +5,7 @@ needs no Python.
 from __future__ import annotations
 
 import collections
+import functools
 import itertools
 import math
 import sys
@@ -66,9 +67,9 @@ class Executable:
         for k, stretch in enumerate(stretches):
             last = k == len(stretches) - 1
             held = [b for b in _buffers(stretch) if b in self._homes and b.argument is None]
-            scope[f"held{k}"] = [self._homes[b] for b in held]
-            scope[f"part{k}"] = self._part(stretch, held, last)
-            lines.append(f"    made = part{k}({', '.join([f'*held{k}', *arguments])})")
+            part = self._part(stretch, held, last)
+            scope[f"part{k}"] = functools.partial(part, *(self._homes[b] for b in held))
+            lines.append(f"    made = part{k}({', '.join(arguments)})")
         if not stretches:
             lines.append("    made = ()")
         lines.append(f"    return {self._returned()}")

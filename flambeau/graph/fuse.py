@@ -158,7 +158,7 @@ class Entry(NamedTuple):
 
 def entry(instruction: Any) -> Entry:
     """The entry of an instruction."""
-    reads, writes = ({o.buffer for o in side} for side in (instruction.reads, instruction.writes))
+    reads, writes = {o.buffer for o in instruction.reads}, {o.buffer for o in instruction.writes}
     dense: set[tuple[Buffer, int]] = set()
     if fusable(instruction):
         operands = instruction.operands

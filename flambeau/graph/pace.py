@@ -26,9 +26,10 @@ class Pace:
 
     def numbers(self) -> tuple[float, ...]:
         """The numbers of the next step, which is made with this."""
-        self._before = self.states[0].copy()
-        made: tuple[float, ...] = self.optimizer._numbers(self.states[0], self.group)
-        self._spread(self.states[0])
+        first = self.states[0]
+        self._before = first.copy()
+        made: tuple[float, ...] = self.optimizer._numbers(first, self.group)
+        self._spread(first)
         return made
 
     def take_back(self) -> None:

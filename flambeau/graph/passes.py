@@ -11,7 +11,7 @@ from .dump import History
 from .epilogues import epilogues
 from .folds import into_folds
 from .fuse import fuse, without_dead_outputs
-from .program import Buffer, Loop, Operand, Program, Rows, Together
+from .program import Buffer, Loop, Program, Rows, Together, moved, renamed
 from .recompute import recomputed
 from .rows import by_rows
 from .simplify import simplified, without_repeats
@@ -64,27 +64,23 @@ def without_copies(program: Program) -> Program:
     """A copy of memory that is not written again is that memory."""
     last = {o.buffer: k for k, i in enumerate(program.instructions) for o in i.writes}
     leaving = {o.buffer for o in program.results}
-    renamed: dict[Buffer, Buffer] = {}
+    others: dict[Buffer, Buffer] = {}
     kept = []
     for k, instruction in enumerate(program.instructions):
         if _is_copy(instruction):
             target, source = instruction.operands
-            origin = renamed.get(source.buffer, source.buffer)
+            origin = others.get(source.buffer, source.buffer)
             steady = last[target.buffer] == k and last.get(source.buffer, k) < k
             both = target.buffer in leaving and origin in leaving
             if steady and not both:
-                renamed[target.buffer] = origin
+                others[target.buffer] = origin
                 leaving |= {origin} if target.buffer in leaving else set()
                 continue
         kept.append(instruction)
-    if not renamed:
+    if not others:
         return program
-
-    def moved(o: Operand) -> Operand:
-        return o._replace(buffer=renamed.get(o.buffer, o.buffer))
-
-    instructions = [i.replaced([moved(o) for o in i.operands]) for i in kept]
-    return Program(instructions, [moved(o) for o in program.results], program.numbers)
+    results = [moved(o, others) for o in program.results]
+    return Program([renamed(i, others) for i in kept], results, program.numbers)
 
 
 def _is_copy(instruction) -> bool:

@@ -8,7 +8,7 @@ places in buffers: memory that is given, such as a parameter, or made by the pro
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 from flambeau import ir, runtime
@@ -51,6 +51,20 @@ def _brief(layout: Layout) -> str:
     dims = ", ".join(map(str, layout.shape))
     strides = "" if layout.contiguous else f" by {', '.join(map(str, layout.strides))}"
     return f"{layout.dtype.name}[{dims}{strides}]"
+
+
+def renamed(instruction: Any, others: Mapping[Buffer, Buffer]) -> Any:
+    """The instruction on the buffers that stand for its own in `others`."""
+    operands = instruction.operands
+    if not any(o.buffer in others for o in operands):
+        return instruction
+    return instruction.replaced([moved(o, others) for o in operands])
+
+
+def moved(o: Operand, others: Mapping[Buffer, Buffer]) -> Operand:
+    """The same place in the buffer that stands for the operand's."""
+    other = others.get(o.buffer)
+    return o if other is None else Operand(other, o.start, o.layout)
 
 
 class Loop(NamedTuple):

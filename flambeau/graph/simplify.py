@@ -15,7 +15,7 @@ from flambeau._base import Memo, numpy
 from flambeau.ir import Expr
 
 from .fuse import with_values
-from .program import Buffer, Loop, Loops, Operand, Program
+from .program import Buffer, Loop, Loops, Operand, Program, renamed
 
 _simples = Memo(4096)
 
@@ -133,11 +133,10 @@ def without_repeats(program: Program) -> Program:
             writers[b] = writers.get(b, 0) + 1
     leaving = {o.buffer for o in program.results}
     known: dict[tuple, tuple[int, Loop]] = {}
-    renamed: dict[Buffer, Buffer] = {}
+    others: dict[Buffer, Buffer] = {}
     kept: list[Any] = []
     for k, instruction in enumerate(program.instructions):
-        if renamed:
-            instruction = instruction.replaced([_moved(o, renamed) for o in instruction.operands])
+        instruction = renamed(instruction, others)
         if isinstance(instruction, Loop):
             key = _meaning(instruction)
             at, earlier = known.get(key, (-1, None))
@@ -146,7 +145,7 @@ def without_repeats(program: Program) -> Program:
             ):
                 pairs = list(zip(instruction.writes, earlier.writes, strict=True))
                 if all(_is_ours(b, writers, leaving) for pair in pairs for b in pair):
-                    renamed |= {ours.buffer: theirs.buffer for ours, theirs in pairs}
+                    others |= {ours.buffer: theirs.buffer for ours, theirs in pairs}
                     continue
             known[key] = k, instruction
         written |= {o.buffer: k for o in instruction.writes}
@@ -159,10 +158,6 @@ def _is_ours(operand: Operand, writers: dict[Buffer, int], leaving: set[Buffer])
     b = operand.buffer
     whole = operand.layout.nbytes == b.nbytes and not operand.start
     return b.holder is None and b not in leaving and writers[b] == 1 and whole
-
-
-def _moved(operand: Operand, renamed: dict[Buffer, Buffer]) -> Operand:
-    return operand._replace(buffer=renamed.get(operand.buffer, operand.buffer))
 
 
 def _meaning(loop: Loop) -> tuple:

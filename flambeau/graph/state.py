@@ -19,6 +19,7 @@ import gc
 import struct
 import sys
 import types
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
@@ -193,6 +194,7 @@ class Watch:
         self._quiet: set[int] = set()  # code of our own whose calls say nothing
         self._open: dict[str, bool] = {}
         self._made: dict[int, Any] = {}
+        self._classes: dict[type, tuple[int, list[Any]]] = {}  # names when walked, what was found
         self._sources: dict[
             int, tuple[Any, str]
         ] = {}  # NumPy's generators: no call of them is seen
@@ -504,6 +506,9 @@ class Watch:
 
     def _of_class(self, kind: type) -> list[Any]:
         """What a class has under the names, and what syntax calls."""
+        count, found = self._classes.get(kind, (-1, []))
+        if count == len(self._names):
+            return found
         found = []
         for owner in kind.__mro__:
             foreign = is_foreign({"__name__": owner.__module__})
@@ -516,6 +521,7 @@ class Watch:
                 names |= {n for n in scope if n.startswith("__") and n not in MAKERS
                           and isinstance(scope[n], types.FunctionType)}  # fmt: skip
             found += self._entries(scope, names)
+        self._classes[kind] = len(self._names), found
         return found
 
     def _items(self, value) -> list[Any]:
@@ -608,6 +614,16 @@ def _is_filled(cell) -> bool:
 
 def slots_of(kind: type) -> dict[str, Any]:
     """The members that a class has in place of entries of its instances' dictionaries, by name."""
+    found = _slots.get(kind)
+    if found is None:
+        found = _slots[kind] = _slots_of(kind)
+    return found
+
+
+_slots: weakref.WeakKeyDictionary[type, dict[str, Any]] = weakref.WeakKeyDictionary()
+
+
+def _slots_of(kind: type) -> dict[str, Any]:
     return {
         name: member
         for owner in kind.__mro__
@@ -659,11 +675,15 @@ GRAD = slots_of(Tensor)["_grad"]
 EXTRA = slots_of(AccumulateGrad)["extra"]
 
 
+SNAPSHOTS = 100  # of one guard: where values always move, it is cheaper without
+
+
 class Guard:
     """Whether all values are what they were, and tensors lie as they did: ``guard()``.
 
-    First the objects are compared natively, by identity. Where one is another object, Python looks
-    whether it is an equal one.
+    First the objects are compared natively, by identity, as a snapshot of the words of memory that
+    refer to them. Where a word is another, because an object is or lies elsewhere, Python
+    looks whether the values are equal, and makes the next snapshot.
     """
 
     def __init__(self, reads: list[Read], tensors: list[Any]):
@@ -675,12 +695,17 @@ class Guard:
             rows += () if read.is_slow else _row(read)
         for tensor, layout, wanted in self._tensors:
             rows += (GUARD_KINDS.index("tensor"), id(tensor), int(wanted), id(layout))
-        self._table = struct.pack(f"{len(rows)}q", *rows)
+        self._rows = struct.pack(f"{len(rows)}q", *rows)
+        self._snapshot, self._snapshots = runtime.snapshot(self._rows), 1
 
     def __call__(self) -> bool:
-        if runtime.unchanged(self._table):
+        if runtime.unchanged(self._snapshot):
             return not self._slow or all(read.same() for read in self._slow)
-        return self._equal()
+        if not self._equal():
+            return False
+        if self._snapshots < SNAPSHOTS:
+            self._snapshot, self._snapshots = runtime.snapshot(self._rows), self._snapshots + 1
+        return True
 
     def changed(self) -> str | None:
         """The name of the first value that is not what it was."""

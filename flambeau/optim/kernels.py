@@ -110,6 +110,6 @@ def number(value: Any) -> Any:
     """A hyper-parameter as a Python number; it may be given as a tensor, which it stays where the
     update is differentiated by it.
     """
-    if not isinstance(value, Tensor) or (value.requires_grad and is_grad_enabled()):
+    if type(value) is float or not isinstance(value, Tensor):
         return value
-    return value.item()
+    return value if value.requires_grad and is_grad_enabled() else value.item()

@@ -52,6 +52,7 @@ _NATIVE = frozenset(
         "set_num_threads",
         "shift_grad",
         "shift_inference",
+        "snapshot",
         "unchanged",
         "watch",
         "wrap",

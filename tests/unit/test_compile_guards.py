@@ -520,6 +520,43 @@ def defaults_that_are_changed(compile):
     return out + often(function, x4()) + often(direct, x4())
 
 
+@scenario
+def dictionaries_that_are_filled_anew(compile):
+    table = {"a": 2.0, "b": 3.0}
+    holder = types.SimpleNamespace(first=2.0, second=3.0)
+
+    def ordered(x):
+        for name, value in table.items():
+            x = x * value + len(name)
+        return x
+
+    def named(x):
+        return x * table["b"] + (table["a"] if "a" in table else 0)
+
+    def held(x):
+        return x * holder.first + holder.second
+
+    functions = [compile(f) for f in (ordered, named, held)]
+    out = [y for f in functions for y in often(f, x4())]
+    for entries in (
+        {"ccc": 2.0, "b": 3.0},
+        {"b": 3.0, "ccc": 2.0},
+        {"b": 4.0},
+        {"a": 2.0, "b": 3.0},
+    ):
+        table.clear()
+        table.update(entries)
+        holder.__dict__.clear()
+        holder.second, holder.first = entries["b"], 1.5
+        out += [y for f in functions for y in often(f, x4())]
+    for k in range(40):  # grows without changing what is read
+        table[f"z{k}"] = 1.0
+        setattr(holder, f"z{k}", 1.0)
+        out += [functions[1](x4()), functions[2](x4())]
+    table["b"], holder.first = 9.0, 9.0
+    return out + [y for f in functions[1:] for y in often(f, x4())]
+
+
 @pytest.mark.parametrize("run", SCENARIOS, ids=lambda f: f.__name__)
 def test_what_python_changes_between_calls(run):
     same_as_eager(run)

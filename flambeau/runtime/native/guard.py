@@ -1,10 +1,21 @@
 """Words: comparing what a program was captured with to what is there now."""
 
+import sys
+
+# How CPython lays out dictionaries, whose entries a guard compares where they lie. In versions that
+# nobody has tried it looks them up.
+_KNOWN = (3, 11) <= sys.version_info < (3, 14) and getattr(sys, "_is_gil_enabled", lambda: True)()
+_VALUES_AT = 8 if sys.version_info >= (3, 13) else 0  # of the values of an object's attributes
+
 GUARD_KINDS = ("item", "length", "element", "cell", "tensor", "slot", "keys")
 
-GUARD = """
-# A guard is a bytes object: rows of four words, the kind, the object, a key or number, and what is
-# expected. Objects are compared by identity; nothing of the user's is called.
+GUARD = f"""
+LAYOUT_KNOWN = {int(_KNOWN)}
+VALUES_AT = {_VALUES_AT}
+"""
+GUARD += """
+# A guard begins as a bytes object: rows of four words, the kind, the object, a key or number, and
+# what is expected. Objects are compared by identity; nothing of the user's is called.
 G_ITEM = 0           # of a dictionary
 G_LENGTH = 1         # how many a dictionary or a list has
 G_ELEMENT = 2        # of a list
@@ -57,14 +68,156 @@ def is_steady(row):
         return object[2] == row[3]
     return slot(object, row[2]) == row[3]
 
+# A snapshot is a bytes object: a word that says how many bytes of pairs follow, the pairs, then
+# rows. A pair is the address of a word, and the word. What comes before a pair makes sure that its
+# address is still that of what it was: dictionaries get other tables of keys when they grow.
+MOST_KEYS = 256      # of a dictionary that are compared where they lie
+USED = 16            # bytes to words of a dictionary: how many it has,
+KEYS = 32            # its table of keys,
+VALUES = 40          # and the values, where they are not in that
+KEYS_KIND = 8        # and of that table: bits 8 to 15 the logarithm of the bytes before entries,
+KEYS_COUNT = 24      # bits 16 to 23 their kind, 0 with hashes; and how many entries
+KEYS_HEAD = 32
+
 def py_unchanged(module: ptr, table: ptr) -> ptr:
-    row = table + BYTES_DATA
-    end = row + table[2]
+    pair = table + BYTES_DATA + 8
+    row = pair + (pair - 8)[0]
+    end = table + BYTES_DATA + table[2]
+    while pair < row:
+        if (pair[0])[0] != pair[1]:
+            return PyBool_FromLong(0)
+        pair += 16
     while row < end:
         if not is_steady(row):
             return PyBool_FromLong(0)
         row += GUARD_BYTES
     return PyBool_FromLong(1)
+
+# Each of these puts pairs at a place, and gives the place behind; the same one where it cannot.
+def put_word(place, at):
+    place[0] = at
+    place[1] = at[0]
+    return place + 16
+
+def first_entry(keys):
+    kind = keys[KEYS_KIND // 8]
+    head = keys + KEYS_HEAD + (1 << ((kind >> 8) & 255))
+    if ((kind >> 16) & 255) == 0:
+        head += 8
+    return head
+
+def entry_bytes(keys):
+    if ((keys[KEYS_KIND // 8] >> 16) & 255) == 0:
+        return 24
+    return 16
+
+def put_table(place, dictionary, values):
+    place = put_word(place, dictionary + KEYS)
+    if values:
+        return put_word(place, dictionary + VALUES)
+    return place
+
+# Tables that objects of a class share only get longer: there keys need no comparison.
+def put_item(place, dictionary, key, expected, known):
+    keys = slot(dictionary, KEYS)
+    values = slot(dictionary, VALUES)
+    entry = first_entry(keys)
+    step = entry_bytes(keys)
+    for k in range(slot(keys, KEYS_COUNT)):
+        if entry[0] == key:
+            value = entry + 8
+            if values:
+                value = values + VALUES_AT + k * 8
+            if expected == 0 or value[0] != expected:
+                return place
+            if not known:
+                place = put_table(place, dictionary, values)
+            if values == 0:
+                place = put_word(place, entry)
+            return put_word(place, value)
+        entry += step
+    return place
+
+def put_keys(place, dictionary, count, with_values):
+    if count == 0:
+        return put_word(place, dictionary + USED)
+    keys = slot(dictionary, KEYS)
+    entries = slot(keys, KEYS_COUNT)
+    if slot(dictionary, VALUES) or entries > MOST_KEYS:
+        return place
+    place = put_word(place, dictionary + KEYS)
+    place = put_word(place, dictionary + USED)
+    place = put_word(place, keys + KEYS_COUNT)
+    entry = first_entry(keys)
+    for k in range(entries):
+        place = put_word(place, entry)
+        if with_values:
+            place = put_word(place, entry + 8)
+        entry += entry_bytes(keys)
+    return place
+
+def put_row(place, row, known):
+    kind = row[0]
+    object = row[1]
+    if kind == G_ITEM and LAYOUT_KNOWN:
+        return put_item(place, object, row[2], row[3], known)
+    if kind == G_KEYS and LAYOUT_KNOWN:
+        return put_keys(place, object, row[2], (row[3])[2] > row[2])
+    if kind == G_TENSOR:
+        return put_word(put_word(place, object + T_LAYOUT), object + T_NODE)
+    if kind == G_LENGTH:
+        return put_word(place, object + SIZE * 8)
+    if kind == G_ELEMENT:
+        if not known:
+            place = put_word(put_word(place, object + SIZE * 8), object + LIST_ITEMS * 8)
+        return put_word(place, object[LIST_ITEMS] + row[2] * 8)
+    if kind == G_CELL:
+        return put_word(place, object + 16)
+    if kind == G_SLOT:
+        return put_word(place, object + row[2])
+    return place
+
+def copy_words(place, words, count):
+    for k in range(count):
+        place[k] = words[k]
+    return place + count * 8
+
+def most_pairs(row, end):
+    count = 0
+    while row < end:
+        count += 4
+        if row[0] == G_KEYS:
+            count += 2 * MOST_KEYS
+        row += GUARD_BYTES
+    return count
+
+# snapshot(rows): what is there now, where it is what the rows expect.
+def py_snapshot(module: ptr, table: ptr) -> ptr:
+    row = table + BYTES_DATA
+    end = row + table[2]
+    room = 8 + most_pairs(row, end) * 16
+    made = malloc(room + table[2])
+    if made == 0:
+        return PyErr_NoMemory()
+    place = made + 8
+    left = made + room
+    latest = 0                       # the dictionary, or list, of the row before
+    while row < end:
+        following = place
+        if is_steady(row):
+            following = put_row(place, row, latest == row[1])
+        latest = 0
+        if following != place and (row[0] == G_ITEM or row[0] == G_ELEMENT):
+            latest = row[1]
+        if following == place:
+            left = copy_words(left, row, GUARD_BYTES // 8)
+        place = following
+        row += GUARD_BYTES
+    made[0] = place - made - 8
+    place = copy_words(place, made + room, (left - made - room) // 8)
+    result = PyBytes_FromStringAndSize(made, place - made)
+    free(made)
+    return result
 
 # Gradients that a program is given: a bytes object of rows of three words, the address of
 # the slot that it is in, its layout, and whether it has a node.

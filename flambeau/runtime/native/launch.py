@@ -429,6 +429,7 @@ methods: table = [
     ("make_launcher", py_make_launcher, METH_O, 0),
     ("watch", py_watch, METH_O, 0),
     ("unchanged", py_unchanged, METH_O, 0),
+    ("snapshot", py_snapshot, METH_O, 0),
     ("given", py_given, METH_FASTCALL, 0),
     ("put", py_put, METH_FASTCALL, 0),
     (0, 0, 0, 0),
