@@ -309,15 +309,20 @@ class Watch:
 
     def _check_gradients(self, frame) -> None:
         """Ends the capture where gradients come through what was computed before it."""
-        ends = {id(node) for node in _histories(frame.f_locals["inputs"])}
-        before = [
-            node
+        inputs = [n for n in _histories(frame.f_locals["inputs"]) if n is not None]
+        ends = {id(node) for node in inputs}
+        through = any(
+            node.order < self.first and id(node) not in ends and type(node) is not AccumulateGrad
             for node in nodes_behind(_histories(frame.f_locals["outputs"]), ends)
-            if node.order < self.first and not isinstance(node, AccumulateGrad)
-        ]
-        behind = nodes_behind(e for n in before if id(n) in ends for e in n.edges)
-        if any(id(n) not in ends for n in before) or any(id(n) in ends for n in behind):
+        )
+        # What arguments among the inputs were made of: none may lie behind another.
+        own = [e for n in inputs if n.order < self.first for e in _nodes(n.edges or ())]
+        ends.update(map(id, own))
+        behind = nodes_behind(e for node in own for e in node.edges or ())
+        if through or any(id(node) in ends for node in behind):
             self._end("grad() runs through what was computed before")
+            for tensor in self._arguments:  # without boundaries, this run finds its way
+                tensor._node = getattr(tensor._node, "behind", tensor._node)
 
     def was_there(self, value) -> bool:
         """Whether an object was met where it existed before the run, and is compared."""
@@ -617,8 +622,11 @@ def nodes_behind(nodes, ends=()):
 def _histories(tensors) -> list:
     """The nodes of a tensor or several."""
     several = tensors if isinstance(tensors, tuple | list) else (tensors,)
-    nodes = (getattr(t, "_node", None) for t in several)
-    return [node.node if isinstance(node, Output) else node for node in nodes]
+    return _nodes(getattr(t, "_node", None) for t in several)
+
+
+def _nodes(edges) -> list:
+    return [edge.node if isinstance(edge, Output) else edge for edge in edges]
 
 
 def _parameters(code) -> int:

@@ -30,8 +30,8 @@ INDEXED = ("gather", "index_select", "take_along", "scatter_add", "index_copy", 
 DTYPES = ("float32", "float64", "int64", "float16", "bool", "bfloat16", "int32", "uint8")
 KINDS = (("unary",) * 3 + ("binary",) * 4 + ("fold",) * 2 + ("chain", "cast", "matmul", "compare")
          + ("view",) * 4 + ("inplace",) * 3 + ("scalar", "where", "cat", "indexed", "whole",
-         "arg", "new", "clone", "complex", "random", "several") * 2 + ("unary", "binary", "assign", "assign",
-         "layer", "layer", "branch"))  # fmt: skip
+         "arg", "new", "clone", "complex", "random", "several") * 2
+         + ("unary", "binary", "assign", "assign", "layer", "layer", "branch"))  # fmt: skip
 SHAPES = ((3, 4), (4,), (2, 3, 4), (1, 4), (4, 3), (3, 1), (), (1,), (5, 2, 3), (33, 65), (0, 4))
 TYPES = ("float32",) * 5 + ("float64", "float16", "int64", "bool", "complex64", "bfloat16", "uint8")
 LARGEST = 1 << 14  # elements
