@@ -11,7 +11,7 @@ import struct
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from flambeau.ir import Kernel, Reduce, load, position, state, topological
+from flambeau.ir import Kernel, Reduce, load, parts, position, state, topological
 from flambeau.types import DType, Layout
 
 from .access import Operand
@@ -208,7 +208,7 @@ def _streams(request: Request, output: int, way: str) -> bool:
 def _computes(kernel: Kernel) -> bool:
     """Whether bodies take longer than their operands: only then is memory idle meanwhile."""
     body = kernel.body if kernel.kind == "pointwise" else [*kernel.element, *kernel.combine]
-    return unrolling(body) == 1
+    return unrolling([e for value in body for e in parts(value)]) == 1
 
 
 def pack(nest: Nest, count: int, offsets, operands: int, places=(), ahead=()) -> bytes:

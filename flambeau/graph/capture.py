@@ -324,6 +324,11 @@ class Capture:
         """The buffer that a tensor lies in, if the capture met it."""
         return self._buffers.get(id(tensor._storage))
 
+    def made(self, storage) -> bool:
+        """Whether the run made this memory."""
+        buffer = self._buffers.get(id(storage))
+        return buffer is not None and buffer.holder is None
+
     def release(self) -> None:
         """Lets go of the run's memory. Of arguments, only layouts matter from now on."""
         for buffer in self._buffers.values():

@@ -80,7 +80,8 @@ class Recorder:
             raise Broken(capture.broken)
         if self._paces.made_state():
             raise NotYet("an optimizer made its state")
-        for tensor, *before in (*self._before, *watch.met.values()):
+        met = [one for one in watch.met.values() if not capture.made(one[-1])]
+        for tensor, *before in (*self._before, *met):
             if any(a is not b for a, b in zip(before, identity(tensor), strict=True)):
                 raise Broken("a tensor that was there got a history, a shape or memory")
         leaving: list[Any] = []

@@ -60,7 +60,7 @@ SETTINGS = frozenset(  # functions without arguments that say how something is s
         "is_warn_always_enabled",
     }
 )  # fmt: skip
-TELLING = EFFECTS | SETTINGS | {"step", "backward", "backward_from", *PLACES}
+TELLING = EFFECTS | SETTINGS | {"step", "backward", "backward_from", "grad", *PLACES}
 # Whose a function is: flambeau's own, that too but one whose call says something, a module's or
 # optimizer's, Python's library's, the user's.
 OURS, TOLD, LAYERS, LIBRARY, USERS = range(5)
@@ -289,19 +289,37 @@ class Watch:
             self._check_history(frame)
             if frame.f_locals.get("retain_graph") or frame.f_locals.get("create_graph"):
                 self._end("backward() kept the graph")
+        elif name == "grad" and module.endswith("autograd.engine"):
+            self._check_gradients(frame)
 
     def _check_history(self, frame) -> None:
         """Ends the capture where backward is about to run beyond what was computed in it."""
         given = frame.f_locals
-        roots = given.get("tensors") or (given.get("tensor"),)
-        roots = roots if isinstance(roots, tuple | list) else (roots,)
+        roots = _histories(given.get("tensors") or given.get("tensor"))
         ends = {id(t._node) for t in self._arguments if t._node is not None}
-        for node in nodes_behind([getattr(t, "_node", None) for t in roots]):
+        for node in nodes_behind(roots):
             self.consumed.add(node)
             if id(node) in ends:
                 return self._end("backward() runs to an argument")
             if not isinstance(node, AccumulateGrad) and node.order < self.first:
                 return self._end("backward() runs through what was computed before")
+
+    def _check_gradients(self, frame) -> None:
+        """Ends the capture where gradients come through what was computed before it."""
+        inputs = [n for n in _histories(frame.f_locals["inputs"]) if n is not None]
+        ends = {id(node) for node in inputs}
+        through = any(
+            node.order < self.first and id(node) not in ends and type(node) is not AccumulateGrad
+            for node in nodes_behind(_histories(frame.f_locals["outputs"]), ends)
+        )
+        # What arguments among the inputs were made of: none may lie behind another.
+        own = [e for n in inputs if n.order < self.first for e in _nodes(n.edges or ())]
+        ends.update(map(id, own))
+        behind = nodes_behind(e for node in own for e in node.edges or ())
+        if through or any(id(node) in ends for node in behind):
+            self._end("grad() runs through what was computed before")
+            for tensor in self._arguments:  # without boundaries, this run finds its way
+                tensor._node = getattr(tensor._node, "behind", tensor._node)
 
     def was_there(self, value) -> bool:
         """Whether an object was met where it existed before the run, and is compared."""
@@ -586,8 +604,10 @@ def is_foreign(scope: dict[str, Any]) -> bool:
     return not root or root in CLOSED or is_library(scope)
 
 
-def nodes_behind(nodes):
-    """All nodes of autograd's graph that lead to these, themselves first."""
+def nodes_behind(nodes, ends=()):
+    """All nodes of autograd's graph that lead to these, themselves first; none behind `ends`, which
+    are identities.
+    """
     todo, seen = [*nodes], set()
     while todo:
         node = todo.pop()
@@ -596,7 +616,18 @@ def nodes_behind(nodes):
             continue
         seen.add(id(node))
         yield node
-        todo.extend(getattr(node, "edges", None) or ())
+        if id(node) not in ends:
+            todo.extend(getattr(node, "edges", None) or ())
+
+
+def _histories(tensors) -> list:
+    """The nodes of a tensor or several."""
+    several = tensors if isinstance(tensors, tuple | list) else (tensors,)
+    return _nodes(getattr(t, "_node", None) for t in several)
+
+
+def _nodes(edges) -> list:
+    return [edge.node if isinstance(edge, Output) else edge for edge in edges]
 
 
 def _parameters(code) -> int:

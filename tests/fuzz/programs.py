@@ -1,9 +1,12 @@
-"""Random programs: views, writes in place, broadcasting, reductions, indices, draws, many dtypes,
-nothing at all.
+"""Random programs: views, writes in place, broadcasting, reductions, indices, draws, branches on
+values, gradients, training, many dtypes, nothing at all.
 
-A program is a list of instructions, each a kind and four numbers that choose among what is there;
+A program's steps are instructions, each a kind and four numbers that choose among what is there;
 what does not fit is skipped, so that every list is a program, and hypothesis may shorten it.
 """
+
+import linecache
+from typing import NamedTuple
 
 import numpy
 from hypothesis import strategies as st
@@ -27,7 +30,8 @@ INDEXED = ("gather", "index_select", "take_along", "scatter_add", "index_copy", 
 DTYPES = ("float32", "float64", "int64", "float16", "bool", "bfloat16", "int32", "uint8")
 KINDS = (("unary",) * 3 + ("binary",) * 4 + ("fold",) * 2 + ("chain", "cast", "matmul", "compare")
          + ("view",) * 4 + ("inplace",) * 3 + ("scalar", "where", "cat", "indexed", "whole",
-         "arg", "new", "clone", "complex", "random", "several"))  # fmt: skip
+         "arg", "new", "clone", "complex", "random", "several") * 2
+         + ("unary", "binary", "assign", "assign", "layer", "layer", "branch"))  # fmt: skip
 SHAPES = ((3, 4), (4,), (2, 3, 4), (1, 4), (4, 3), (3, 1), (), (1,), (5, 2, 3), (33, 65), (0, 4))
 TYPES = ("float32",) * 5 + ("float64", "float16", "int64", "bool", "complex64", "bfloat16", "uint8")
 LARGEST = 1 << 14  # elements
@@ -35,53 +39,150 @@ LARGEST = 1 << 14  # elements
 BASES = (((3, 4), (4,), (2, 3, 4)),) * 2 + (((96, 80), (80,), (2, 48, 80)),)
 
 
+MODES = ("run",) * 4 + ("differentiated",) * 3 + ("history", "trained")
+OPTIMIZERS = (
+    lambda leaves: torch.optim.SGD(leaves, lr=0.1, momentum=0.5),
+    lambda leaves: torch.optim.AdamW(leaves, lr=0.1),
+    lambda leaves: torch.optim.RMSprop(leaves, lr=0.01),
+    lambda leaves: torch.optim.Adagrad(leaves, lr=0.1),
+)
+
+
+class Program(NamedTuple):
+    """`given` are shapes and types of inputs. `mode` names what is done with the steps. Where it
+    `grows`, some calls have other sizes; where inputs `overlap`, one more sees the first one's
+    memory.
+    """
+
+    given: list
+    steps: list
+    mode: str = "run"
+    grows: bool = False
+    overlap: bool = False
+
+    def inputs(self, seed, larger=False):
+        """Tensors of these shapes and types; with `larger`, sizes above 1 are one more."""
+        rng = numpy.random.default_rng(seed)
+        made = []
+        for shape, name in self.given:
+            values = rng.standard_normal([n + (larger and n > 1) for n in shape])
+            if name in ("int64", "bool", "uint8"):
+                values = rng.integers(0, 2 if name == "bool" else 9, values.shape)
+            if name == "complex64":
+                values = values + 1j * rng.standard_normal(values.shape)
+            made.append(torch.tensor(numpy.asarray(values)).to(getattr(torch, name)))
+        return [*made, made[0].mT[1:]] if self.overlap else made
+
+    def functions(self):
+        """The program as a function of its inputs, which gives what it made, and what its caller
+        does with that function. A program that trains has memory: each function has its own.
+        """
+        if self.mode != "trained":
+            return globals()[self.mode](self.steps)
+        leaves = [x.requires_grad_() for x in Program(self.given[:3], []).inputs(0)]
+        optimizer = OPTIMIZERS[len(self.steps) % len(OPTIMIZERS)](leaves)
+        return trained(self.steps, leaves, optimizer), called
+
+
 @st.composite
 def programs(draw):
-    """(the shapes and types of inputs, the instructions, whether gradients are taken)."""
     number = st.integers(0, 1000)
     given = st.lists(st.tuples(st.sampled_from(SHAPES), st.sampled_from(TYPES)), max_size=3)
     kinds = st.sampled_from(KINDS)
     count = draw(st.integers(2, 30))
     steps = [(draw(kinds), *(draw(number) for _ in range(4))) for _ in range(count)]
     base = [(shape, "float32") for shape in draw(st.sampled_from(BASES))]
-    return base + draw(given), steps, draw(st.booleans())
+    rare = st.sampled_from((False,) * 7 + (True,))
+    return Program(base + draw(given), steps, draw(st.sampled_from(MODES)), draw(rare), draw(rare))
 
 
-def inputs(given, seed):
-    """Tensors of these shapes and types."""
-    rng = numpy.random.default_rng(seed)
-    made = []
-    for shape, name in given:
-        values = rng.standard_normal(shape)
-        if name in ("int64", "bool", "uint8"):
-            values = rng.integers(0, 2 if name == "bool" else 9, shape)
-        if name == "complex64":
-            values = values + 1j * rng.standard_normal(shape)
-        made.append(torch.tensor(numpy.asarray(values)).to(getattr(torch, name)))
-    return made
+def called(function, given):
+    return function(*given)
 
 
-def run(steps, given):
-    """The program on these inputs: all values at its end."""
+def run(steps):
+    """All values at the program's end. Each step is a statement of a function: a program that is
+    cut is cut between them.
+    """
+    lines = ["def function(*given):", "    values = list(given)"]
+    lines += [f"    follow({step}, values)" for step in steps]
+    text = "\n".join([*lines, "    return tuple(values)", ""])
+    name, scope = f"<{' '.join(step[0] for step in steps)}>", {"follow": follow}
+    linecache.cache[name] = len(text), None, text.splitlines(keepends=True), name
+    exec(compile(text, name, "exec"), scope)
+    return scope["function"], called
+
+
+def follow(step, values):
+    """Does one step, and adds what it makes to the values."""
+    kind, a, b, c, d = step
+    x, y = values[a % len(values)], values[b % len(values)]
+    made = getattr(Steps, kind)(x, y, c, d, values)
+    for one in made if isinstance(made, tuple | list) else (made,):
+        if one is not None and one.numel() <= LARGEST and one.ndim <= 5:
+            values.append(one)
+
+
+def values_of(steps, given):
     values = list(given)
-    for kind, a, b, c, d in steps:
-        x, y = values[a % len(values)], values[b % len(values)]
-        made = getattr(Steps, kind)(x, y, c, d, values)
-        for one in made if isinstance(made, tuple | list) else (made,):
-            if one is not None and one.numel() <= LARGEST and one.ndim <= 5:
-                values.append(one)
+    for step in steps:
+        follow(step, values)
     return tuple(values)
 
 
-def differentiated(steps, given):
-    """The program's values, and gradients of a sum of them in the first three inputs."""
-    leaves = [x.detach().clone().requires_grad_() for x in given[:3]]
-    values = run(steps, [*(leaf * 1 for leaf in leaves), *given[3:]])
+def loss_of(values):
+    """A sum of what has a history; None if nothing has."""
     tracked = [x for x in values if x.requires_grad]
     parts = [torch.view_as_real(x.resolve_conj()) if x.is_complex() else x for x in tracked]
-    total = sum(torch.tanh(x.float().nan_to_num(0, 1, -1) * 0.1).sum() for x in parts)
-    grads = torch.autograd.grad(total, leaves, allow_unused=True)
+    sums = [torch.tanh(x.float().nan_to_num(0, 1, -1) * 0.1).sum() for x in parts]
+    return sum(sums) if sums else None
+
+
+def gradients(values, leaves):
+    loss = loss_of(values)
+    grads = torch.autograd.grad(loss, leaves, allow_unused=True) if loss is not None else ()
     return tuple(x.detach() for x in values) + tuple(g for g in grads if g is not None)
+
+
+def started(leaves, given):
+    """What a program may write to, for leaves in place of the first inputs."""
+    return [*(leaf * 1 for leaf in leaves), *(x.clone() for x in given[3:])]
+
+
+def differentiated(steps):
+    """The program's values, and gradients in the first three inputs."""
+
+    def function(*given):
+        leaves = [x.detach().clone().requires_grad_() for x in given[:3]]
+        return gradients(values_of(steps, started(leaves, given)), leaves)
+
+    return function, called
+
+
+def history(steps):
+    """The same, but the gradients are taken outside of the function."""
+
+    def outside(function, given):
+        leaves = [x.detach().clone().requires_grad_() for x in given[:3]]
+        return gradients(function(*(leaf * 1 for leaf in leaves), *given[3:]), leaves)
+
+    return lambda *given: values_of(steps, given), outside
+
+
+def trained(steps, leaves, optimizer):
+    """A step that trains the `leaves`, which stand for the first three inputs."""
+
+    def function(*given):
+        optimizer.zero_grad()
+        values = values_of(steps, started(leaves, given))
+        loss = loss_of(values)
+        if loss is not None:
+            loss.backward()
+            optimizer.step()
+        made = [x.detach() for x in values]
+        return (*made, *(leaf.detach().clone() for leaf in leaves))
+
+    return function
 
 
 def real(x):
@@ -99,6 +200,11 @@ def broadcasts(y, x):
         return False
     shape = x.shape[x.ndim - y.ndim :]
     return all(n in (1, m) for n, m in zip(y.shape, shape, strict=True))
+
+
+def writable(x):
+    """Whether no two of its elements are obviously one."""
+    return all(s != 0 or n == 1 for s, n in zip(x.stride(), x.shape, strict=True))
 
 
 class Steps:
@@ -206,11 +312,11 @@ class Steps:
         return viewed(x, VIEWS[c % len(VIEWS)], d, c // len(VIEWS) + d // 3)
 
     def inplace(x, y, c, d, values):
-        if not x.numel() or any(s == 0 and n > 1 for s, n in zip(x.stride(), x.shape, strict=True)):
+        if not x.numel() or not writable(x):
             return None
         name = INPLACE[c % len(INPLACE)]
         if name in ("add_", "sub_", "mul_", "copy_", "lerp_"):
-            apart = y.untyped_storage().data_ptr() != x.untyped_storage().data_ptr()
+            apart = y._storage is not x._storage
             fits = (real(x) and real(y)) or (x.is_complex() and not counts(y) and name != "lerp_")
             fits = fits or (name != "lerp_" and counts(x) and counts(y))
             fits = fits and (name != "lerp_" or x.dtype is y.dtype)
@@ -237,6 +343,51 @@ class Steps:
         if not x.ndim or not x.numel():
             return None
         return by_index(x, INDEXED[c % len(INDEXED)], d)
+
+    def assign(x, y, c, d, values):
+        """``x[places] = value``, where no place is named twice."""
+        if not x.ndim or not x.numel() or not writable(x):
+            return
+        size, places = x.shape[0], torch.arange(x.shape[0])
+        if c % 6 == 5:
+            x[(places + d) % 2 == 0] = c % 2
+            return
+        at = (
+            d % size,
+            slice(d % size, None, 1 + d % 2),
+            places.flip(0),
+            (..., d % x.shape[-1]),
+            (None, -1 - d % size),
+        )[c % 6]
+        seen = x[at]
+        if y._storage is not x._storage and y.dtype is x.dtype and broadcasts(y, seen):
+            x[at] = y
+        elif c % 4 < 2 and (real(x) or counts(x)):
+            x[at] += 1
+        else:
+            x[at] = c % 2
+
+    def layer(x, y, c, d, values):
+        """What networks are made of, with operands that are views."""
+        if x.dtype is not torch.float32 or x.ndim < 2 or not x.numel():
+            return None
+        if c % 3 == 0:
+            rows = x.reshape(1, -1, x.shape[-1])
+            return F.scaled_dot_product_attention(rows, rows * 0.5, rows, is_causal=bool(d % 2))
+        if c % 3 == 1:
+            lines = x.reshape(1, -1, x.shape[-1])[:, :8]
+            weight = lines[:, :, :1].reshape(1, -1, 1).expand(3, -1, 1)
+            return F.conv1d(lines, weight, padding=d % 2)
+        classes = torch.arange(x.numel() // x.shape[-1]) % x.shape[-1]
+        return F.cross_entropy(x.reshape(-1, x.shape[-1]), classes)
+
+    def branch(x, y, c, d, values):
+        """Python decides by a value."""
+        if not real(x) or not x.numel():
+            return None
+        if c % 3 == 0:
+            return x + float(x.flatten()[d % x.numel()].nan_to_num(0, 1, -1).clamp(-9, 9).item())
+        return x * 2 if x.nan_to_num().sum() > 0 else x - 1
 
     def new(x, y, c, d, values):
         made = (torch.zeros_like, torch.ones_like, torch.empty_like)[c % 3](x)

@@ -63,3 +63,49 @@ def test_one_tensor_that_is_returned_twice_is_one():
             if wants:
                 (first + others["again"]).sum().backward()
                 assert x.grad.tolist() == [[4.0] * 4] * 3
+
+
+DIFFERENTIATED = {
+    "what was computed before": lambda w, y, leaf: torch.autograd.grad(w.exp().sum(), [leaf]),
+    "an argument with a history": lambda w, y, leaf: torch.autograd.grad((y * y).sum(), [y]),
+    "an argument behind another": lambda w, y, leaf: torch.autograd.grad(w.sum(), [w, y]),
+}
+
+
+@pytest.mark.parametrize("name", DIFFERENTIATED)
+def test_gradients_of_what_came_before_are_those_of_this_call(name):
+    function = DIFFERENTIATED[name]
+    compiled = torch.compile(function)
+    for seed in range(4):
+        torch.manual_seed(seed)
+        found = []
+        for one in (function, compiled):
+            torch.manual_seed(seed)
+            leaf = torch.rand(3, requires_grad=True)
+            y = leaf * 2
+            found.append(one(y * y, y, leaf))
+        assert all(a.equal(b) for a, b in zip(*found, strict=True))
+
+
+def test_what_a_run_made_may_change_its_history_in_a_function():
+    def negated(y):
+        return y.neg_()
+
+    def function(leaf):
+        y = leaf * 3
+        negated(y)
+        return torch.autograd.grad(y.sum(), [leaf])[0]
+
+    compiled = torch.compile(function, fullgraph=True)
+    for k in range(3):
+        assert compiled(torch.full((2,), k + 1.0, requires_grad=True)).tolist() == [-3, -3]
+
+
+def test_rows_of_complex_numbers():
+    def function(x):
+        return x.sum(-1), x * 1j
+
+    compiled = torch.compile(function)
+    for _ in range(3):
+        x = torch.randn(96, 80)
+        assert all(a.equal(b) for a, b in zip(compiled(x), function(x), strict=True))

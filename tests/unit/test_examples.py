@@ -132,7 +132,7 @@ def test_training_scripts_are_plain_pytorch(script):
 def run_under_pytorch(arguments, directory):
     pytest.importorskip("torch")
     command = [sys.executable, *map(str, arguments)]
-    return subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=900)
 
 
 @pytest.mark.parity
@@ -180,7 +180,7 @@ def run_under_flambeau(arguments, directory):
     command = [sys.executable, "-m", "flambeau", *map(str, arguments)]
     environment = dict(os.environ, PYTHONPATH=str(EXAMPLES.parent))
     return subprocess.run(
-        command, cwd=directory, capture_output=True, text=True, timeout=300, env=environment
+        command, cwd=directory, capture_output=True, text=True, timeout=900, env=environment
     )
 
 
@@ -198,7 +198,6 @@ def test_digits_train_under_flambeau(tmp_path):
     assert f"reloaded, it scores {accuracy[-1]:.2f}%" in done.stdout
 
 
-@pytest.mark.machine_code("training takes minutes without")
 def test_chargpt_trains_under_flambeau(tmp_path):
     script = EXAMPLES / "chargpt" / "train.py"
     arguments = [script, "--steps", 30, "--megabytes", 0.2, "--length", 20, "--sample-every", 15]

@@ -14,6 +14,7 @@ import tempfile
 
 import pytest
 
+INTERPRETED = os.environ.get("FLAMBEAU_BACKEND") == "interpret"
 TOP = pathlib.Path(__file__).resolve().parents[2]
 GOLDEN = TOP / "tests" / "golden" / "examples.txt"
 WORDS = "words/train.py --steps 5 --report-every 1 --text text --model "
@@ -36,6 +37,8 @@ COMMANDS = {
 def losses(name, folder, *interpreter):
     """What an example tells of its losses, in the order of its output."""
     script, *arguments = COMMANDS[name].split(" ")
+    if INTERPRETED and "--steps" in arguments:  # the last of two options counts
+        arguments += ["--steps", "2"]
     words = random.Random(0).choices(string.ascii_lowercase, range(1, 27), k=20_000)
     (folder / "text").write_text(" ".join(words))
     done = subprocess.run(
@@ -43,7 +46,7 @@ def losses(name, folder, *interpreter):
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
         env=dict(os.environ, PYTHONPATH=str(TOP)),
     )
     assert done.returncode == 0, done.stderr
@@ -60,15 +63,11 @@ def close_to(expected):
     return pytest.approx(expected, rel=1e-4, abs=1e-3)
 
 
-LONG = pytest.mark.machine_code("L-BFGS takes minutes without")
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=LONG) if n == "waves" else n for n in COMMANDS]
-)
+@pytest.mark.parametrize("name", COMMANDS)
 def test_first_losses_are_those_of_pytorch(name, tmp_path):
     found = losses(name, tmp_path, "-m", "flambeau")
-    assert len(found) >= 2 and found == close_to(golden(name))
+    assert len(found) >= 2 and found == close_to(golden(name)[: len(found)])
+    assert INTERPRETED or len(found) == len(golden(name))
 
 
 @pytest.mark.parity

@@ -434,6 +434,18 @@ def test_fused_multiply_add_rounds_once(dtype):
     a, b, c = numbers(-5, 5), numbers(-5, 5), numbers(-40, 10)
     d, e = numbers(*span), numbers(*span)
     a, b, c = (numpy.concatenate(v) for v in ((a, a, d, d), (b, b, e, e), (c, -a * b, -d * e, d)))
-    result = (fma32 if dtype == "float32" else fma64)(a, b, c)
+    fma = fma32 if dtype == "float32" else fma64
     expected = [exact_fma(*v, dtype) for v in zip(a.tolist(), b.tolist(), c.tolist(), strict=True)]
-    assert (result == numpy.array(expected)).all()
+    assert (fma(a, b, c) == numpy.array(expected)).all()
+    few = [fma(a[k : k + 8], b[k : k + 8], c[k : k + 8]) for k in range(0, len(a), 8)]
+    assert (numpy.concatenate(few) == numpy.array(expected)).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_fused_multiply_add_of_hard_numbers(dtype):
+    a, b, c = (v.ravel() for v in numpy.meshgrid(*[numpy.array(SPECIAL, dtype)] * 3))
+    with numpy.errstate(invalid="ignore"):
+        result = (fma32 if dtype == "float32" else fma64)(a, b, c)
+        expected = a * b + c  # exact for these
+    numpy.testing.assert_array_equal(result, expected)
+    assert (numpy.signbit(result) == numpy.signbit(expected))[~numpy.isnan(expected)].all()

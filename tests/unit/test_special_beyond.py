@@ -7,8 +7,10 @@ import pytest
 from mpmath import mp
 
 import flambeau as ft
+from flambeau._base import knobs
 
 INFINITY, NAN = float("inf"), float("nan")
+INTERPRETED = knobs.backend == "interpret"  # then derivatives are checked along one direction
 source = numpy.random.default_rng(5)
 
 
@@ -198,7 +200,8 @@ DERIVATIVES = {
 @pytest.mark.parametrize("name", DERIVATIVES)
 def test_derivatives(name):
     f, arguments = getattr(ft.special, name), DERIVATIVES[name]
-    assert ft.autograd.gradcheck(f, arguments) and ft.autograd.gradgradcheck(f, arguments)
+    for check in (ft.autograd.gradcheck, ft.autograd.gradgradcheck):
+        assert check(f, arguments, fast_mode=INTERPRETED)
 
 
 @pytest.mark.parametrize("name", ["kve", "betaln", "gammaincinv"])
