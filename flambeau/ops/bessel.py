@@ -88,7 +88,7 @@ spherical_quotient = special(
 )
 airy_ai = special(
     "airy_ai",
-    """The Airy function Ai.""",
+    """The Airy function Ai; nan left of -2**70, where its phase would take more digits.""",
     lambda grad, x: grad * conj_of(airy_ai_prime(x)),
     argument="x",
     kinds=ANALYTIC,
@@ -172,9 +172,7 @@ struve_slope = slope(
 )
 struve = function(
     "struve",
-    """Struve's function H of real order v > -3/2; nan for others. Digits are lost where v is above
-    100 and x between v/2 and v.
-    """,
+    """Struve's function H of real order v > -3/2; nan for others.""",
     "v x",
     dict(
         v=lambda grad, v, x: grad * struve_slope(v, x, [1, 0]),
