@@ -259,6 +259,7 @@ def _airy(x: Expr, prime: bool) -> Expr:
         size_low = (fma(-size, power, whole) + size_low) / power
     k, r, t = reduce_exp(-at_most(angle, 760.0), select(angle < 760.0, -low, 0.0))
     right = scale(fma(size, r + t, size_low) + size, k)
+    right = select(angle < 760.0, right, const(0.0, x.dtype))
     a = at_most(at_least(abs(x), 1.0), 1e200)
     inverse = 1.0 / a
     t = inverse * inverse * inverse

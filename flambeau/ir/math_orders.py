@@ -546,18 +546,18 @@ def struve_body(numbers, v, x):
 
 
 def _function(body, doc):
-    """The function, and its derivatives in the order."""
+    """The function, and its derivatives."""
 
     def function(v: Expr, x: Expr) -> Expr:
         return value(body, v, x)
 
-    def derivative(v: Expr, x: Expr, order: int) -> Expr:
-        return slope(body, (order, 0), v, x)
+    def derivative(v: Expr, x: Expr, orders) -> Expr:
+        return slope(body, orders, v, x)
 
     name = body.__name__.removesuffix("_body")
     function.__name__, function.__doc__ = name, doc
     derivative.__name__ = f"{name}_slope"
-    derivative.__doc__ = f"The derivative of `{name}` in v, of this order."
+    derivative.__doc__ = f"The derivative of `{name}` of these orders in v and x."
     return function, derivative
 
 
