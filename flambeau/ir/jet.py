@@ -162,8 +162,8 @@ class Jets(Numbers):
     def ratio(self, numerator, denominator):
         return self.of(self.base.ratio(numerator, denominator))
 
-    def exp_parts(self, v):
-        k = rint(at_most(at_least(self.lead(v), -1400.0), 1400.0) * (1.0 / math.log(2)))
+    def exp_parts(self, v, bound=1400.0):
+        k = rint(at_most(at_least(self.lead(v), -bound), bound) * (1.0 / math.log(2)))
         return _exp(v - self.base.constant("log2") * k, self.base), k
 
     def exp(self, v):

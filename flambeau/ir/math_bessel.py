@@ -26,6 +26,7 @@ from .math_trigonometric import cos, reduce_angle, sin, sine_from
 
 QUARTER, QUARTER_LOW = 0.7853981633974483, 3.061616997868383e-17  # pi/4
 TWO_OVER_PI = 0.6366197723675814
+FARTHEST = 2.0**70  # where the phase of Airy's functions has as many digits as three numbers
 
 
 def table(x: Expr, name: str) -> Expr:
@@ -38,9 +39,12 @@ def ratio(x: Expr, name: str) -> Expr:
     return table(x, name) / table(x, name + "/")
 
 
-def _wave(angle: Expr, low: Expr, phase: Expr, order: int):
-    """(cos, sin) of angle + low + phase - (2 order + 1) pi/4, where |phase| is small."""
+def _wave(angle: Expr, low: Expr, phase: Expr, order: int, turns=0.0):
+    """(cos, sin) of angle + low + phase - (2 order + 1) pi/4 + turns pi/2, where |phase| is
+    small.
+    """
     k, r, rest = reduce_angle(angle)
+    k = k + turns
     back = r + phase < 0.0
     step = select(back, const(QUARTER, r.dtype), -QUARTER)
     step_low = select(back, const(QUARTER_LOW, r.dtype), -QUARTER_LOW)
@@ -124,7 +128,11 @@ def _bessel_k(x: Expr, order: int) -> Expr:
 
 def _scaled_k(x: Expr, order: int) -> Expr:
     near, far = at_most(x, 1.0), at_least(x, 1.0)
-    large = ratio(1.0 / far, f"k{order}_large") / sqrt(far)
+    size, low = _ratio_pair(1.0 / far, f"k{order}_large")
+    root = sqrt(far)
+    large = size / root
+    large = large + (fma(-large, root, size) + fma(-large, root_tail(root, far), low)) / root
+    large = select(far < INFINITY, large, const(0.0, x.dtype))
     k, r, t = reduce_exp(near)
     small = _small_k(near, order)
     small = fma(small, r + t, small) * power_of_two(k)
@@ -191,6 +199,41 @@ def _airy_angle(a: Expr):
     return angle + angle, rest + rest, root
 
 
+def _airy_turns(a: Expr):
+    """(k, r, low): 2/3 a**(3/2) = k pi/2 + r + low modulo 2 pi, r a small number, for a < 2**70.
+
+    The angle has up to 106 bits before the point: it is the product of two numbers of three parts.
+    """
+    root = sqrt(a)
+    p, p_low = two_product(root, root)
+    off, twice = (a - p) - p_low, root + root
+    second = off / twice
+    q, q_low = two_product(twice, second)
+    third = ((off - q) - q_low - second * second) / twice
+    number, number_low = form(a).table["third"]
+    part = a * number
+    rest = fma(part, -3.0, a) * 2.0  # a few units in the last place of `part`: products are exact
+    part, more, least = part + part, rest * number, rest * number_low
+    high, middle = two_product(part, root)
+    b, b_low = two_product(part, second)
+    c, c_low = two_product(more, root)
+    low = b_low + c_low + fma(part, third, fma(more, second, least * root))
+    middle, lost = two_sum(middle, b)
+    middle, lost_too = two_sum(middle, c)
+    k, r, r_low = reduce_angle(high)
+    n, s, s_low = reduce_angle(middle)
+    r, e = two_sum(r, s)
+    return k + n, r, (e + (low + lost + lost_too)) + (r_low + s_low)
+
+
+def _ratio_pair(x: Expr, name: str):
+    """`ratio` as a sum of two, each part as exact as `_table_pair` is."""
+    above, above_low = _table_pair(x, name)
+    below, below_low = _table_pair(x, f"{name}/")
+    size = above / below
+    return size, (fma(-size, below, above) + fma(-size, below_low, above_low)) / below
+
+
 def _table_pair(x: Expr, name: str):
     """`table` as a sum of two, the last steps of Horner's rule being exact."""
     first, second, *others = form(x).table[name]
@@ -208,10 +251,7 @@ def _airy(x: Expr, prime: bool) -> Expr:
     angle, low, root = _airy_angle(at_most(at_least(abs(x), 1.0), 1e200))
     power = sqrt(root)
     # On the right it decays, on the left it is a wave.
-    above, above_low = _table_pair(1.0 / angle, f"{name}_large")
-    below, below_low = _table_pair(1.0 / angle, f"{name}_large/")
-    size = above / below
-    size_low = (fma(-size, below, above) + fma(-size, below_low, above_low)) / below
+    size, size_low = _ratio_pair(1.0 / angle, f"{name}_large")
     if prime:
         size, size_low = size * power, size_low * power
     else:
@@ -219,12 +259,16 @@ def _airy(x: Expr, prime: bool) -> Expr:
         size_low = (fma(-size, power, whole) + size_low) / power
     k, r, t = reduce_exp(-at_most(angle, 760.0), select(angle < 760.0, -low, 0.0))
     right = scale(fma(size, r + t, size_low) + size, k)
+    right = select(angle < 760.0, right, const(0.0, x.dtype))
     a = at_most(at_least(abs(x), 1.0), 1e200)
     inverse = 1.0 / a
     t = inverse * inverse * inverse
     size = ratio(t, f"{name}_amplitude")
     size = size * power if prime else size / power
-    left = size * _wave(angle, low, -ratio(t, f"{name}_phase") / (a * root), int(prime))[0]
+    k, angle, low = _airy_turns(a)
+    phase = -ratio(t, f"{name}_phase") / (a * root)
+    left = size * _wave(angle, low, phase, int(prime), k)[0]
+    left = select(a < FARTHEST, left, const(NAN, x.dtype))
     middle = table(at_least(at_most(x, 1.0), -1.0), name)
     result = select(abs(x) <= 1.0, middle, select(x < 0.0, left, right))
     end = const(NAN if prime else 0.0, x.dtype)

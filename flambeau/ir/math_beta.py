@@ -4,6 +4,8 @@ incomplete gamma and beta functions.
 Bodies take `numbers` to calculate in, which may be jets: see `jet.value` and `jet.slope`.
 """
 
+import math
+
 from . import math_exponential as exponential
 from .jet import rescaled, slope, value
 from .loop import Expr, cast, const, float32, float64, select, trunc
@@ -21,8 +23,10 @@ STIRLING = (
     (43867, 244188), (-174611, 125400), (77683, 5796), (-236364091, 1506960), (657931, 300),
     (-3392780147, 93960),
 )  # fmt: skip
-FRACTION_STEPS = 20_000
+FRACTION_STEPS = 100_000
 SLIGHT = 2.0**-20
+TINY = 2.0**-700
+LARGEST = 1e304  # parameters, products of which with logarithms are finite
 
 
 def stirling_rest(numbers, z):
@@ -48,29 +52,71 @@ def log_gamma(numbers, z):
     return value + stirling_rest(numbers, y) - numbers.log(product)
 
 
-def _log1p_over(numbers, u):
-    """log(1 + u)/u for u > 0."""
-    small = numbers.lead(u) < 2.0**-20
-    series = horner(u, [numbers.ratio((-1) ** k, k + 1) for k in range(6)])
-    return numbers.select(small, series, numbers.log(u + 1.0) / u)
+def _log1p(numbers, u):
+    """log(1 + u) for u > -1/2, also beside u."""
+    small = abs(numbers.lead(u)) < SLIGHT
+    near = numbers.select(small, u, numbers.of(0.0))
+    series = near * horner(near, [numbers.ratio((-1) ** k, k + 1) for k in range(6)])
+    return numbers.select(
+        small, series, numbers.log(numbers.select(small, numbers.of(1.0), u + 1.0))
+    )
+
+
+def _log_less(numbers, x, y):
+    """log(y) for y = 1 - x, also beside x."""
+    small = numbers.lead(x) < SLIGHT
+    return numbers.select(small, _log1p(numbers, -x), numbers.log(y))
+
+
+def _gap(numbers, q, p):
+    """log gamma(q) - log gamma(q + p) for positive q and p: nothing of it cancels, however small p
+    is.
+    """
+    zero = numbers.of(0.0)
+
+    # v + 1 is the quotient of what both are raised by.
+    def step(*parts):
+        z, v = numbers.unpack(parts)
+        u = p / z
+        return numbers.lead(z) < LARGE, numbers.pack(z + 1.0, v + (u + u * v))
+
+    z, v = numbers.unpack(repeat(step, numbers.pack(q, zero), int(LARGE)))
+    above = z + p
+    total = _log1p(numbers, v) + p - p * numbers.log(above)
+    total = total - (z - 0.5) * _log1p(numbers, p / z)
+    # The difference of the rests of Stirling's series, by that of two polynomials over t - t'
+    less, inverse = p / above, 1.0 / z
+    t = inverse * inverse
+    apart = t * less * (2.0 - less)
+    other = t - apart
+    quotient, value = zero, zero
+    for c in reversed(STIRLING):
+        quotient, value = quotient * other + value, value * t + numbers.ratio(*c)
+    return total + (apart * quotient * (1.0 - less) + less * value) * inverse
+
+
+def _lifted(numbers, p, q):
+    """Whether both are so small that B(p, q) = (p + q)/(p q), and both times 2**600 there."""
+    tiny = (numbers.lead(p) < TINY) & (numbers.lead(q) < TINY)
+    factor = select(tiny, const(2.0**600, float64), 1.0)
+    return tiny, numbers.scaled(p, factor), numbers.scaled(q, factor)
 
 
 def log_beta(numbers, a, b):
     """log B(a, b) for positive a and b."""
     swap = numbers.lead(a) > numbers.lead(b)
     p, q = numbers.select(swap, b, a), numbers.select(swap, a, b)
+    tiny, p, q = _lifted(numbers, p, q)
+    value = log_gamma(numbers, p) + _gap(numbers, q, p)
+    return value + numbers.constant("log2") * select(tiny, const(600.0, float64), 0.0)
 
-    # gamma(q)/gamma(q + p), both raised alike
-    def step(*parts):
-        z, ratio = numbers.unpack(parts)
-        return numbers.lead(z) < LARGE, numbers.pack(z + 1.0, ratio * ((z + p) / z))
 
-    z, ratio = numbers.unpack(repeat(step, numbers.pack(q, numbers.of(1.0)), int(LARGE)))
-    u = p / z
-    above = z + p
-    gap = p - (u * (z - 0.5)) * _log1p_over(numbers, u) - p * numbers.log(above)
-    gap = gap + stirling_rest(numbers, z) - stirling_rest(numbers, above) + numbers.log(ratio)
-    return log_gamma(numbers, p) + gap
+# Of log gamma(1 + z) about 0: minus Euler's constant, zeta(2)/2, -zeta(3)/3, …; times 10**36
+LOG_GAMMA = (
+    -577215664901532860606512090082402431, 822467033424113218236207583323012595,
+    -400685634386531428466579387170483330, 270580808427784547879000924135291976,
+    -207385551028673985266273097291406834,
+)  # fmt: skip
 
 
 def betaln_body(numbers, a, b):
@@ -97,16 +143,44 @@ def betaln(a: Expr, b: Expr) -> Expr:
     return value(betaln_body, a, b)
 
 
+def _little_beta(numbers, p, q, x, logarithm, gap, wanted: Expr):
+    """(I, 1 - I) for p that is small, also beside q: I is x**p/(p B(p, q)), which is almost 1, by a
+    series (DLMF 8.17.7) that is so too. `logarithm` is that of x, `gap` that of q and p.
+    """
+    near = numbers.select(wanted, p, numbers.of(0.0))
+    w = near * (logarithm - horner(near, [numbers.ratio(c, 10**36) for c in LOG_GAMMA])) - gap
+    w = numbers.select(wanted, w, numbers.of(0.0))
+    grown = w * horner(w, [numbers.ratio(1, math.factorial(k)) for k in range(1, 11)])
+
+    def step(n, *parts):
+        term, total = numbers.unpack(parts)
+        size = numbers.size(term) * 2.0**6
+        term = term * (-q + n) * x / n
+        proceed = wanted & (size > abs(numbers.lead(total)) * numbers.least)
+        return proceed, [n + 1.0, *numbers.pack(term, total + term / (p + n))]
+
+    first = numbers.pack(numbers.of(1.0), numbers.of(0.0))
+    _, *parts = repeat(step, [const(1.0, float64), *first], 200)
+    change = p * numbers.unpack(parts)[1]
+    return (grown + 1.0) * (change + 1.0), -(grown + change * (grown + 1.0))
+
+
 def betainc_pair(numbers, a, b, x):
     """(I, 1 - I), the regularised incomplete beta functions, for positive a, b and 0 < x < 1."""
     lead = numbers.lead
+    _, a, b = _lifted(numbers, a, b)
     y = 1.0 - x
+    less = lead(a) < lead(b)
+    least = numbers.select(less, a, b)
+    gap = _gap(numbers, numbers.select(less, b, a), least)
     swap = lead(x) * (lead(a) + lead(b) + 2.0) > lead(a) + 1.0
-    # A tiny b has a tiny I: no difference of 1, as long as the fraction ends in time.
-    swap = swap & ((lead(b) > SLIGHT) | (lead(y) < SLIGHT))
+    log_x, log_y = _log_less(numbers, y, x), _log_less(numbers, x, y)
+    exponent = a * log_x + b * log_y - log_gamma(numbers, least) - gap
     p, q = numbers.select(swap, b, a), numbers.select(swap, a, b)
-    x, y = numbers.select(swap, y, x), numbers.select(swap, x, y)
-    power, k = numbers.exp_parts(p * numbers.log(x) + q * numbers.log(y) - log_beta(numbers, p, q))
+    x, log_x = numbers.select(swap, y, x), numbers.select(swap, log_y, log_x)
+    little = (lead(p) < SLIGHT) & (lead(p) < lead(q) * SLIGHT)
+    small, less = _little_beta(numbers, p, q, x, log_x, gap, little)
+    power, k = numbers.exp_parts(exponent)
 
     def along(n):
         return numbers.of(1.0)
@@ -115,14 +189,15 @@ def betainc_pair(numbers, a, b, x):
         m = trunc(n * 0.5)
         odd = m.differs(n * 0.5)
         up = p + m
-        above = numbers.select(odd, -up * (up + q), (q - m) * m)
         twice = p + (m + m)
-        below = twice * numbers.select(odd, twice + 1.0, twice - 1.0)
-        return above * x / below
+        first = numbers.select(odd, -up, q - m) / twice
+        second = numbers.select(odd, up + q, numbers.of(m))
+        return first * (second / (twice + select(odd, const(1.0, float64), -1.0))) * x
 
-    tail = fraction(numbers.of(1.0), along, back, lead(x) > 0.0, numbers, FRACTION_STEPS)
-    made = rescaled(numbers, power / (tail * p), k)
-    rest = 1.0 - made
+    tail = fraction(numbers.of(1.0), along, back, ~little, numbers, FRACTION_STEPS)
+    p = numbers.select(little, numbers.of(1.0), p)
+    made = numbers.select(little, small, rescaled(numbers, power / (tail * p), k))
+    rest = numbers.select(little, less, 1.0 - made)
     return numbers.select(swap, rest, made), numbers.select(swap, made, rest)
 
 
@@ -142,13 +217,18 @@ def betainc_body(numbers, a, b, x):
     """The regularised incomplete beta function."""
     p, q, t = (numbers.lead(v) for v in (a, b, x))
     usual = (p > 0.0) & (q > 0.0) & (p < INFINITY) & (q < INFINITY) & (t > 0.0) & (t < 1.0)
-    safe = [numbers.select(usual, v, numbers.of(0.5)) for v in (a, b, x)]
-    return _ends(numbers, a, b, x, betainc_pair(numbers, *safe)[0], 0.0, 1.0)
+    s, t, u = (numbers.select(usual, v, numbers.of(0.5)) for v in (a, b, x))
+    # So large a parameter counts by its product with x; that 1 - x would have to be as small.
+    large = numbers.of(LARGEST)
+    excess = numbers.select(numbers.lead(t) > LARGEST, t / LARGEST, numbers.of(1.0))
+    u = numbers.select(numbers.lead(u * excess) < 1.0, u * excess, u)
+    s, t = (numbers.select(numbers.lead(v) > LARGEST, large, v) for v in (s, t))
+    return _ends(numbers, a, b, x, betainc_pair(numbers, s, t, u)[0], 0.0, 1.0)
 
 
 def betainc(a: Expr, b: Expr, x: Expr) -> Expr:
     """Regularised incomplete beta function."""
-    return value(betainc_body, a, b, x)
+    return value(betainc_body, a, b, x, precise=True)
 
 
 def betainc_slope(a: Expr, b: Expr, x: Expr, orders) -> Expr:

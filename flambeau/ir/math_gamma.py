@@ -8,6 +8,7 @@ import math
 
 from . import math_exponential as exponential
 from .loop import Expr, bool_, cast, const, float32, float64, fma, select, sqrt
+from .math_integrals import fraction
 from .math_pieces import (
     INFINITY,
     NAN,
@@ -72,12 +73,13 @@ def gammainc_pair(a: Expr, x: Expr, precise: bool) -> tuple[Expr, Expr]:
     numbers = Numbers(precise)
     ratio = x / a
     near = (a >= 30.0) & (ratio > 0.7) & (ratio < 1.3)
-    tail = ~near & (x > 1.1) & (x >= a)
+    tail = ~near & (x > 0.75) & (x >= a)
     front = _front(a, x)
     below = front * _series(a, x, ~near & ~tail, numbers)
     above = front * _fraction(a, x, tail, numbers)
     upper = select(tail, above, 1.0 - below)
-    upper = select((a < 1.0) & (x <= 1.1), _little(at_most(a, 1.0), at_most(x, 1.1)), upper)
+    little = (a < 1.0) & (x <= 1.1) & ~tail
+    upper = select(little, _little(at_most(a, 1.0), at_most(x, 1.1)), upper)
     lower = select(tail, 1.0 - above, below)
     return select(near, _temme(a, x, False), lower), select(near, _temme(a, x, True), upper)
 
@@ -137,30 +139,19 @@ def _series(a: Expr, x: Expr, wanted: Expr, numbers: Numbers) -> Expr:
 
 
 def _fraction(a: Expr, x: Expr, wanted: Expr, numbers: Numbers) -> Expr:
-    """The upper function over x**a exp(-x)/gamma(a + 1), by convergents p/q of its continued
-    fraction.
+    """The upper function over x**a exp(-x)/gamma(a + 1), by its continued fraction (DLMF 8.9.2,
+    contracted).
     """
-    a, x = at_most(a, 1e100), at_most(x, 1e100)
-    first = numbers.sum(-a, 2.0) + x
+    a, x = at_most(a, 1e60), at_most(x, 1e70)  # where all vanishes
+    first = numbers.sum(-a, 1.0) + x
 
-    def step(n, now, last, *parts):
-        proceed = wanted & (abs(now - last) > abs(now) * numbers.least)
-        p, p_old, q, q_old = numbers.unpack(parts)
-        along, back = first + (n + n), numbers.sum(-a, n + 1.0) * n
-        p, p_old = p * along - p_old * back, p
-        q, q_old = q * along - q_old * back, q
-        large = abs(numbers.lead(q)) > 2.0**300
-        factor = select(large, const(2.0**-300, float64), 1.0)
-        made = numbers.pack(*(numbers.scaled(v, factor) for v in (p, p_old, q, q_old)))
-        return proceed, [n + 1.0, numbers.lead(p) / numbers.lead(q), now, *made]
+    def along(n):
+        return first + (n + n)
 
-    wide = numbers.of(x)
-    start = [wide + 1.0, numbers.of(1.0), first * x, wide]
-    begin = numbers.lead(start[0]) / numbers.lead(start[2])
-    one = const(1.0, float64)
-    _, _, _, *parts = repeat(step, [one, begin, begin * 0.0, *numbers.pack(*start)], STEPS)
-    p, _, q, _ = numbers.unpack(parts)
-    return numbers.plain(p / q * a)
+    def back(n):
+        return numbers.sum(-a, n) * -n
+
+    return numbers.plain(numbers.of(a) / fraction(first, along, back, wanted, numbers, STEPS))
 
 
 def _little(a: Expr, x: Expr) -> Expr:

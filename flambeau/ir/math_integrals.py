@@ -90,24 +90,30 @@ def _expn_left(n: Expr, x: Expr, wanted: Expr, numbers: Numbers):
 
 def _expn(n: Expr, x: Expr, numbers: Numbers) -> Expr:
     """E_n(x) in float64 for whole n and 0 < x < inf."""
+    x = at_most(x, 1000.0)  # where it vanishes
     left = n < 1.0
     near = ~left & (x <= 2.0)
     far = ~left & ~near
     small = at_most(x, 2.0)
     series = numbers.plain(_expn_series(n, small, near, numbers))
     y = select(far, x, 3.0)
-    begin = numbers.sum(y, select(far, n, 1.0))
+    order = select(far, n, 1.0)
+    begin = numbers.sum(y, order)
 
     def along(i):
         return begin + (i + i)
 
     def back(i):
-        return numbers.sum(select(far, n, 1.0), i - 1.0) * -i
+        return numbers.sum(order, i - 1.0) * -i
 
-    tail = numbers.of(1.0) / fraction(begin, along, back, far, numbers)
-    tail = numbers.select(left, _expn_left(n, x, left, numbers), tail)
+    huge = n > 1e40
+    tail = fraction(begin, along, back, far & ~huge, numbers)
+    tail = numbers.of(1.0) / numbers.select(huge, begin, tail)
     p, k = numbers.exp_parts(numbers.of(-x))
-    return select(near, series, scale(numbers.plain(p * tail), k))
+    tail = scale(numbers.plain(p * tail), k)
+    below = scale(numbers.plain(p * _expn_left(n, x, left, numbers)), k)
+    below = select(below.equals(below), below, INFINITY)  # else it overflowed on the way
+    return select(near, series, select(left, below, tail))
 
 
 def expn(n: Expr, x: Expr) -> Expr:
@@ -162,8 +168,8 @@ def expi(x: Expr) -> Expr:
     right, border = usual & (x > 0.0), 44.0 if numbers.precise else 24.0
     near = right & (a < border)
     series = numbers.plain(_expi_series(at_most(a, border), near, numbers))
-    far = at_least(a, border)
-    p, k = numbers.exp_parts(numbers.of(at_most(far, 750.0)))
+    far = at_most(at_least(a, border), 750.0)
+    p, k = numbers.exp_parts(numbers.of(far))
     tail = scale(numbers.plain(p * _expi_tail(far, right & ~near, numbers) / far), k)
     one = const(1.0, float64)
     value = select(near, series, tail)
@@ -221,7 +227,7 @@ def lambertw(z: Expr, branch: int) -> Expr:
     """
     dtype, numbers = z.dtype, numbers_for(z)
     z = cast(z, float64)
-    off = numbers.of(z) * numbers.constant("e") + 1.0
+    off = numbers.of(at_most(z, 1e300)) * numbers.constant("e") + 1.0
     off = numbers.plain(off)
     tiny = abs(z) < 2.0**-27
     usual = (z < 0.0) & (off > 0.0) if branch else (abs(z) > 0.0) & (off > 0.0) & (z < INFINITY)

@@ -10,18 +10,20 @@ import math
 
 from . import math_exponential as exponential
 from .jet import rescaled, slope, value
-from .loop import Expr, const, float64, fma, maximum, rint, select
+from .loop import Expr, const, float64, fma, maximum, rint, select, sqrt, trunc
 from .math_beta import log_gamma
 from .math_integrals import finished, fraction
-from .math_pieces import INFINITY, NAN, at_least, at_most, low_bits, wide
+from .math_pieces import INFINITY, NAN, at_least, at_most, low_bits, scale, wide
 from .math_trigonometric import reduce_angle
 from .repeat import repeat
-from .twofold import Numbers, Twofold, horner
+from .twofold import Twofold, horner
 
 LARGE = {True: 25.0, False: 14.0}  # where Hankel's expansions are used from, by precision
 SERIES = {True: 34.0, False: 18.0}  # where Struve's series is used up to
 STEEP = {True: 60.0, False: 16.0}  # where beyond it the series of J is: x*x/v at most
 LIMIT = 100_000  # of the order, where it takes a recurrence
+TINY = 2.0**-60  # arguments whose square is nothing beside 1
+FAR = 1e6  # exponents beyond this, whatever they are combined with, overflow or vanish
 # Coefficients of 1/gamma(1 + z), times 10**40
 RECIPROCAL_GAMMA = (
     10000000000000000000000000000000000000000, 5772156649015328606065120900824024310422,
@@ -47,7 +49,7 @@ def _over_factorials(numbers, first, step, sign, count):
     return [numbers.ratio(sign**k, math.factorial(first + step * k)) for k in range(count)]
 
 
-def _sine_over(numbers, r):
+def sine_over(numbers, r):
     """sin(r)/r for |r| < 2.5."""
     return horner(r * r, _over_factorials(numbers, 1, 2, -1, 17))
 
@@ -60,25 +62,34 @@ def _turned(numbers, k: Expr, r):
     """(cos, sin) of k pi/2 + r, for whole k."""
     bits = low_bits(k)
     swap, minus = (bits & 1).differs(0), (bits & 2).differs(0)
-    c, s = _cosine(numbers, r), r * _sine_over(numbers, r)
+    c, s = _cosine(numbers, r), r * sine_over(numbers, r)
     c, s = numbers.select(swap, -s, c), numbers.select(swap, c, s)
     return numbers.select(minus, -c, c), numbers.select(minus, -s, s)
 
 
 def _half_turns(numbers, v):
     """(cos, sin) of pi v."""
-    whole = rint(numbers.lead(v))
-    half = rint(whole * 0.5) * 2.0
-    return _turned(numbers, (whole - half) * 2.0, (v - whole) * numbers.constant("pi"))
+    quarters = rint(numbers.lead(v) * 2.0)
+    return _turned(numbers, _least(quarters), (v - quarters * 0.5) * numbers.constant("pi"))
+
+
+def _least(k: Expr) -> Expr:
+    """The whole number k modulo 4, in [-2, 2]."""
+    return k - rint(k * 0.25) * 4.0
+
+
+def _log_reach(numbers, x):
+    """log(2/x), also where the quotient overflows."""
+    return numbers.constant("log2") - numbers.log(x)
 
 
 def _temme(numbers, mu, x, wave: bool, wanted: Expr):
-    """(K, K of the next order), or Y for a `wave`, for |mu| <= 1/2 and small x."""
+    """(K, x/2 times K of the next order), or Y for a `wave`, for |mu| <= 1/2 and small x."""
     table = [numbers.ratio(c, 10**40) for c in RECIPROCAL_GAMMA]
     square = mu * mu
     even, odd = horner(square, table[::2]), horner(square, table[1::2])
     above, below = even + mu * odd, even - mu * odd  # 1/gamma(1 + mu), 1/gamma(1 - mu)
-    reach = numbers.log(2.0 / x)
+    reach = _log_reach(numbers, x)
     sigma = mu * reach
     power = numbers.exp(sigma)
     inverse = 1.0 / power
@@ -93,7 +104,7 @@ def _temme(numbers, mu, x, wave: bool, wanted: Expr):
     bend = numbers.of(0.0)
     if wave:
         pi = numbers.constant("pi")
-        ratio = _sine_over(numbers, mu * pi * 0.5)
+        ratio = sine_over(numbers, mu * pi * 0.5)
         bend = mu * ratio * ratio * pi * pi * 0.5
     quarter = x * x * (-0.25 if wave else 0.25)
 
@@ -114,16 +125,23 @@ def _temme(numbers, mu, x, wave: bool, wanted: Expr):
     if wave:
         scale = -2.0 / numbers.constant("pi")
         first, second = first * scale, second * scale
-    return first, second * 2.0 / x
+    return first, second
 
 
 def _upward(numbers, mu, n: Expr, x, first, second, sign, wanted: Expr):
-    """(f, f of the next order, k) of order mu + n, times 2**k, from those of order mu."""
-    inverse = 2.0 / x
+    """(f, f of the next order, k) of order mu + n, times 2**k, from `first`, of order mu, and x/2
+    times that of the next; where x is tiny the second means nothing.
+    """
+    # There f grows by (mu + i) 2/x each time: the powers of 2/x, which overflow, come at the end.
+    tiny = numbers.lead(x) < TINY
+    one, zero = numbers.of(1.0), numbers.of(0.0)
+    inverse = numbers.select(tiny, one, 2.0 / numbers.select(tiny, one, x))
+    second = second * inverse
 
     def step(i, k, *parts):
         older, now = numbers.unpack(parts)
         later = (mu + i) * inverse * now
+        older = numbers.select(tiny, zero, older)
         later = later + older if sign > 0 else later - older
         large = abs(numbers.lead(later)) > 2.0**300
         factor = select(large, const(2.0**-300, float64), 1.0)
@@ -133,8 +151,11 @@ def _upward(numbers, mu, n: Expr, x, first, second, sign, wanted: Expr):
     start = [const(1.0, float64), const(0.0, float64), *numbers.pack(first, second)]
     i, k, *parts = repeat(step, start, LIMIT)
     first, second = numbers.unpack(parts)
+    power, e = numbers.exp_parts(_log_reach(numbers, numbers.select(tiny, x, one)) * n, FAR)
+    first = numbers.select(tiny, first * power, first)
     done = ~wanted | (i > n)
-    return finished(numbers, first, done), finished(numbers, second, done), at_most(k, 1e5)
+    k = select(tiny, k + e, k)
+    return finished(numbers, first, done), finished(numbers, second, done), k
 
 
 def _series(numbers, v, x, sign, wanted: Expr):
@@ -149,8 +170,10 @@ def _series(numbers, v, x, sign, wanted: Expr):
 
     start = numbers.pack(numbers.of(1.0), numbers.of(1.0))
     _, *parts = repeat(step, [const(1.0, float64), *start], 300)
-    power = v * numbers.log(x * 0.5) - log_gamma(numbers, v + 1.0)
-    p, k = numbers.exp_parts(power - x if sign > 0 else power)
+    # Orders that are larger still vanish as well.
+    order = numbers.select(numbers.lead(v) < 1e15, v, numbers.of(1e15))
+    power = -(order * _log_reach(numbers, x)) - log_gamma(numbers, order + 1.0)
+    p, k = numbers.exp_parts(power - x if sign > 0 else power, FAR)
     return p * numbers.unpack(parts)[1], k
 
 
@@ -181,9 +204,10 @@ def _waves(numbers, v, x, wanted: Expr):
     lead = numbers.lead(x)
     k, r, low = reduce_angle(lead)
     rest = numbers.of(Twofold(r, low) if numbers.precise else r + low) + (x - lead)
-    shift = (v * 0.5 + 0.25) * numbers.constant("pi")
-    c, s = _turned(numbers, k, rest - shift)
-    size = numbers.sqrt(2.0 / (x * numbers.constant("pi")))
+    n, mu = _split(numbers, v)
+    shift = (mu * 0.5 + 0.25) * numbers.constant("pi")
+    c, s = _turned(numbers, k - _least(n), rest - shift)
+    size = numbers.sqrt(2.0 / numbers.constant("pi")) / numbers.sqrt(x)
     return size * (p * c - q * s), size * (p * s + q * c)
 
 
@@ -206,6 +230,11 @@ def _ratio(numbers, v, x, sign, wanted: Expr):
     return 1.0 / fraction((v + 1.0) * inverse, along, back, wanted, numbers, 10 * LIMIT)
 
 
+def _flat(numbers, v, x):
+    """Where Hankel's expansion holds for the order itself, if x is large."""
+    return numbers.lead(v) < sqrt(numbers.lead(x) * 0.125)
+
+
 def _cylinder(numbers, v, x):
     """((J, k), (Y, m)): the functions are 2**k J and 2**m Y; for v >= 0 and 0 < x < inf."""
     lead = numbers.lead
@@ -213,17 +242,21 @@ def _cylinder(numbers, v, x):
     near = lead(x) <= large_from
     steep = near | (lead(x) / lead(v) * lead(x) < STEEP[numbers.precise])
     n, mu = _split(numbers, v)
+    direct = ~near & _flat(numbers, v, x)
+    n, mu = select(direct, const(0.0, float64), n), numbers.select(direct, v, mu)
     small = numbers.select(near, x, numbers.of(1.0))
     large = numbers.select(near, numbers.of(large_from), x)
-    y, y_next = _temme(numbers, mu, small, True, near)
+    y, y_next = _temme(numbers, numbers.select(near, mu, numbers.of(0.0)), small, True, near)
     j_far, y_far = _waves(numbers, mu, large, ~near)
     j_far_next, y_far_next = _waves(numbers, mu + 1.0, large, ~near)
-    y, y_next = numbers.select(near, y, y_far), numbers.select(near, y_next, y_far_next)
+    half = large * 0.5
+    y = numbers.select(near, y, y_far)
+    y_next = numbers.select(near, y_next, y_far_next * half)
     always = lead(x) > 0.0
     y, y_next, m = _upward(numbers, mu, n, x, y, y_next, -1, always)
     j, k = _series(numbers, v, numbers.select(steep, x, numbers.of(1.0)), -1, steep)
     below = lead(v) <= lead(x)
-    forward, _, _ = _upward(numbers, mu, n, large, j_far, j_far_next, -1, ~steep & below)
+    forward, _, _ = _upward(numbers, mu, n, large, j_far, j_far_next * half, -1, ~steep & below)
     beyond = ~steep & ~below
     above = numbers.select(beyond, v, numbers.of(large_from + 1.0))
     ratio = _ratio(numbers, above, numbers.select(beyond, x, numbers.of(large_from)), -1, beyond)
@@ -234,7 +267,9 @@ def _cylinder(numbers, v, x):
 
 
 def _decaying(numbers, mu, x, wanted: Expr):
-    """(K, K of the next order) times exp(x) for |mu| <= 1/2 and x >= 2, by Temme's fraction."""
+    """(K, x/2 times K of the next order), times exp(x), for |mu| <= 1/2 and x >= 2, by Temme's
+    fraction.
+    """
     first = 0.25 - mu * mu
     b = (x + 1.0) * 2.0
     d = 1.0 / b
@@ -260,7 +295,7 @@ def _decaying(numbers, mu, x, wanted: Expr):
     _, *parts = repeat(step, [const(2.0, float64), *start], 300)
     h, s = numbers.unpack(parts)[8:]
     k = numbers.sqrt(numbers.constant("pi") * 0.5 / x) / s
-    return k, k * (mu + x + 0.5 - first * h) / x
+    return k, k * (mu + x + 0.5 - first * h) * 0.5
 
 
 def _modified(numbers, v, x):
@@ -268,6 +303,12 @@ def _modified(numbers, v, x):
     0 < x < inf.
     """
     lead = numbers.lead
+    flat = (lead(x) > 1000.0) & _flat(numbers, v, x)
+    wide, pi = numbers.select(flat, x, numbers.of(1000.0)), numbers.constant("pi")
+    even, odd = _hankel(numbers, numbers.select(flat, v, numbers.of(0.0)), wide, 1, flat)
+    root = 1.0 / numbers.sqrt(wide)
+    x = numbers.select(flat, numbers.of(1000.0), x)
+    v = numbers.select(flat, numbers.of(1.0), v)
     tiny = lead(x) <= 2.0
     n, mu = _split(numbers, v)
     small = numbers.select(tiny, x, numbers.of(1.0))
@@ -281,15 +322,13 @@ def _modified(numbers, v, x):
     large_from = LARGE[numbers.precise]
     near = (lead(x) <= large_from) | (lead(x) / lead(v) * lead(x) < 400.0)
     i, k = _series(numbers, v, numbers.select(near, x, numbers.of(1.0)), 1, near)
-    flat = ~near & (lead(x) > 1000.0) & (lead(v) * lead(v) < lead(x))
-    steep = ~near & ~flat
     large = numbers.select(near, numbers.of(large_from), x)
-    ratio = _ratio(numbers, v, large, 1, steep)
-    growing = 1.0 / (x * (k_next + ratio * k_))
-    even, odd = _hankel(numbers, numbers.select(flat, v, numbers.of(0.0)), large, 1, flat)
-    wide = (even - odd) * numbers.sqrt(0.5 / (x * numbers.constant("pi")))
-    i = numbers.select(near, i, numbers.select(flat, wide, growing))
-    k = select(near, k, select(flat, const(0.0, float64), -m))
+    ratio = _ratio(numbers, v, large, 1, ~near)
+    i = numbers.select(near, i, 1.0 / (x * (k_next + ratio * k_)))
+    i = numbers.select(flat, (even - odd) * root * numbers.sqrt(0.5 / pi), i)
+    k_ = numbers.select(flat, (even + odd) * root * numbers.sqrt(pi * 0.5), k_)
+    zero = const(0.0, float64)
+    k, m = select(flat, zero, select(near, k, -m)), select(flat, zero, m)
     return (i, k), (k_, m)
 
 
@@ -299,7 +338,7 @@ def _prepared(numbers, v, x):
     usual = (a > 0.0) & (a < INFINITY) & (abs(order) < INFINITY)
     whole = rint(order).equals(order) & numbers.size(v).equals(abs(order))
     one = numbers.of(1.0)
-    u = numbers.select(usual, numbers.select(order < 0.0, -v, v), one)
+    u = numbers.select(usual, numbers.select(order < 0.0, -v, v) + 0.0, one)  # never -0
     t = numbers.select(usual, numbers.select(numbers.lead(x) < 0.0, -x, x), one)
     return usual, u, t, whole
 
@@ -308,8 +347,14 @@ def _odd(n: Expr) -> Expr:
     return rint(n * 0.5).differs(n * 0.5)
 
 
-def _scaled(numbers, v, k):
+def shifted(numbers, v, k):
     return rescaled(numbers, v, at_most(at_least(k, -2000.0), 2000.0))
+
+
+def added(numbers, a, k, b, m):
+    """(s, n): 2**n s = 2**k a + 2**m b, where one may be beyond all numbers."""
+    top = maximum(k, m)
+    return shifted(numbers, a, k - top) + shifted(numbers, b, m - top), top
 
 
 def _edges(numbers, v, x, usual: Expr, whole: Expr, made, at_zero: Expr, at_end: float):
@@ -334,26 +379,16 @@ def _growth_at_zero(order: Expr, whole: Expr) -> Expr:
     return select((order < 0.0) & ~whole, sign, value)
 
 
-def _grown(numbers, made, x, bound: float):
-    """`made`, or `bound` where that became nan: next to 0, where the recurrence overflowed. Of a
-    derivative, that does not tell the sign: it stays nan.
-    """
-    if not isinstance(numbers, Numbers):
-        return made
-    lead, plain = numbers.lead(made), numbers.lead(x)
-    lost = lead.differs(lead) & (plain > 0.0) & (plain < 2.0**-30)
-    return numbers.select(lost, numbers.of(const(bound, float64)), made)
-
-
 def jv_body(numbers, v, x):
     usual, u, t, whole = _prepared(numbers, v, x)
     (j, k), (y, m) = _cylinder(numbers, u, t)
     c, s = _half_turns(numbers, u)
-    mirrored = _scaled(numbers, j * c, k) - numbers.select(
-        whole, numbers.of(0.0), _scaled(numbers, y * s, m)
-    )
     order = numbers.lead(v)
-    made = numbers.select(order < 0.0, mirrored, _scaled(numbers, j, k))
+    # Of a whole order, J needs no Y, which may be nan.
+    mirrored = (order < 0.0) & ~whole
+    both, n = added(numbers, j * c, k, -(y * s), m)
+    made = numbers.select(mirrored, both, numbers.select(order < 0.0, j * c, j))
+    made = shifted(numbers, made, select(mirrored, n, k))
     return _edges(numbers, v, x, usual, whole, made, _growth_at_zero(order, whole), 0.0)
 
 
@@ -362,10 +397,9 @@ def yv_body(numbers, v, x):
     (j, k), (y, m) = _cylinder(numbers, u, t)
     c, s = _half_turns(numbers, u)
     order = numbers.lead(v)
-    grown = numbers.select(numbers.size(c).equals(0.0), numbers.of(0.0), _scaled(numbers, y * c, m))
-    mirrored = _scaled(numbers, j * s, k) + grown
-    made = _grown(numbers, _scaled(numbers, y, m), t, -INFINITY)
-    made = numbers.select(order < 0.0, mirrored, made)
+    both, n = added(numbers, j * s, k, y * c, m)
+    made = numbers.select(order < 0.0, both, y)
+    made = shifted(numbers, made, select(order < 0.0, n, m))
     at_zero = const(-INFINITY, float64)
     made = _edges(numbers, v, x, usual, whole, made, at_zero, 0.0)
     return finished(numbers, made, numbers.lead(x) >= 0.0)
@@ -374,17 +408,17 @@ def yv_body(numbers, v, x):
 def _iv_body(numbers, v, x, scaled: bool):
     usual, u, t, whole = _prepared(numbers, v, x)
     (i, k), (other, m) = _modified(numbers, u, t)
-    power, e = numbers.exp_parts(t * -2.0 if scaled else t)
+    power, e = numbers.exp_parts(t * -2.0 if scaled else t, FAR)
     _, s = _half_turns(numbers, u)
     extra = other * s * (2.0 / numbers.constant("pi"))
     if scaled:
-        extra = _scaled(numbers, extra * power, m + e)
+        extra, m = extra * power, m + e
     else:
-        i, k = i * power, k + e
-        extra = _scaled(numbers, extra / power, m - e)
-    made = _scaled(numbers, i, k)
+        i, k, extra, m = i * power, k + e, extra / power, m - e
     order = numbers.lead(v)
-    made = numbers.select((order < 0.0) & ~whole, made + extra, made)
+    mirrored = (order < 0.0) & ~whole
+    both, n = added(numbers, i, k, extra, m)
+    made = shifted(numbers, numbers.select(mirrored, both, i), select(mirrored, n, k))
     end = 0.0 if scaled else INFINITY
     return _edges(numbers, v, x, usual, whole, made, _growth_at_zero(order, whole), end)
 
@@ -401,9 +435,9 @@ def _kv_body(numbers, v, x, scaled: bool):
     usual, u, t, whole = _prepared(numbers, v, x)
     _, (k, m) = _modified(numbers, u, t)
     if not scaled:
-        power, e = numbers.exp_parts(-t)
+        power, e = numbers.exp_parts(-t, FAR)
         k, m = k * power, m + e
-    made = _grown(numbers, _scaled(numbers, k, m), t, INFINITY)
+    made = shifted(numbers, k, m)
     made = _edges(numbers, v, x, usual, whole, made, const(INFINITY, float64), 0.0)
     return finished(numbers, made, numbers.lead(x) >= 0.0)
 
@@ -428,8 +462,8 @@ def _struve_series(numbers, v, x, wanted: Expr):
 
     one = numbers.of(1.0)
     _, *parts = repeat(step, [const(1.0, float64), *numbers.pack(one, one)], 500)
-    power = (v + 1.0) * numbers.log(x * 0.5) - log_gamma(numbers, v + 1.5)
-    p, k = numbers.exp_parts(power)
+    power = -(v + 1.0) * _log_reach(numbers, x) - log_gamma(numbers, v + 1.5)
+    p, k = numbers.exp_parts(power, FAR)
     half_root = numbers.sqrt(numbers.constant("pi")) * 0.5  # gamma(3/2)
     return p * numbers.unpack(parts)[1] / half_root, k
 
@@ -449,10 +483,35 @@ def _struve_tail(numbers, v, x, wanted: Expr):
 
     one = numbers.of(1.0)
     _, *parts = repeat(step, [const(0.0, float64), *numbers.pack(one, one)], 500)
-    power = (v - 1.0) * numbers.log(x * 0.5) - log_gamma(numbers, v + 1.5)
-    p, k = numbers.exp_parts(power)
+    power = (1.0 - v) * _log_reach(numbers, x) - log_gamma(numbers, v + 1.5)
+    p, k = numbers.exp_parts(power, FAR)
     factor = (v + 0.5) / numbers.sqrt(numbers.constant("pi"))
     return p * numbers.unpack(parts)[1] * factor, k
+
+
+def _struve_sum(numbers, v, x, wanted: Expr):
+    """(s, k): 2**k s is H over J of order v + 1/2 for x < v, where no term is negative (DLMF
+    11.4.19): backwards, as are the ratios of neighbours.
+    """
+    inverse, half = 2.0 / x, x * 0.5
+
+    def step(i, k, *parts):
+        ratio, total = numbers.unpack(parts)
+        ratio = 1.0 / ((v + (i + 1.5)) * inverse - ratio)
+        unit = scale(const(1.0, float64), at_least(-k, -2000.0))
+        total = total * ratio * half / (i + 1.0) + unit / (i + 0.5)
+        large = numbers.lead(total) > 2.0**300
+        total = numbers.scaled(total, select(large, const(2.0**-300, float64), 1.0))
+        k = select(large, k + 300.0, k)
+        return wanted & (i >= 0.0), [i - 1.0, k, *numbers.pack(ratio, total)]
+
+    zero = numbers.of(0.0)
+    # Beyond these, each is at most a quarter of the one before.
+    count = trunc(numbers.lead(x) / numbers.lead(v) * numbers.lead(x)) + 64.0
+    start = [count, const(0.0, float64), *numbers.pack(zero, zero)]
+    i, k, *parts = repeat(step, start, LIMIT)
+    total = numbers.unpack(parts)[1] * numbers.sqrt(half / numbers.constant("pi"))
+    return finished(numbers, total, ~wanted | (i < 0.0)), k
 
 
 def struve_body(numbers, v, x):
@@ -460,17 +519,24 @@ def struve_body(numbers, v, x):
     usual, _, t, whole = _prepared(numbers, v, x)
     usual = usual & (order > -1.5)
     v = numbers.select(usual, v, numbers.of(1.0))
-    near = numbers.lead(t) < maximum(const(SERIES[numbers.precise], float64), order)
-    one, large = numbers.of(1.0), numbers.of(SERIES[numbers.precise])
-    series = _scaled(numbers, *_struve_series(numbers, v, numbers.select(near, t, one), near))
+    least = SERIES[numbers.precise]
+    near = numbers.lead(t) < least
+    within = ~near & (numbers.lead(t) < order)
+    one, large = numbers.of(1.0), numbers.of(least)
+    series, k = _struve_series(numbers, v, numbers.select(near, t, one), near)
     far, u = numbers.select(near, large, t), numbers.select(near, one, v)
-    tail = _scaled(numbers, *_struve_tail(numbers, u, far, ~near))
+    total, more = _struve_sum(numbers, numbers.select(within, v, large), far, within)
+    out = ~near & ~within
+    tail, e = _struve_tail(numbers, numbers.select(out, u, one), numbers.select(out, t, large), out)
     down = numbers.lead(u) < 0.0
-    (j, k), (y, m) = _cylinder(numbers, numbers.select(down, -u, u), far)
+    of = numbers.select(within, u + 0.5, numbers.select(down, -u, u))
+    (j, j_e), (y, m) = _cylinder(numbers, of, far)
     c, s = _half_turns(numbers, u)
-    y = _scaled(numbers, y, m)
-    y = numbers.select(down, c * y - s * _scaled(numbers, j, k), y)
-    made = numbers.select(near, series, tail + y)
+    mirrored, n = added(numbers, y * c, m, -(j * s), j_e)
+    y, m = numbers.select(down, mirrored, y), select(down, n, m)
+    both, n = added(numbers, tail, e, y, m)
+    made = numbers.select(near, series, numbers.select(within, j * total, both))
+    made = shifted(numbers, made, select(near, k, select(within, j_e + more, n)))
     two_over_pi, zero = const(2.0 / math.pi, float64), const(0.0, float64)
     border = select(order < 1.0, zero, select(order.equals(1.0), two_over_pi, INFINITY))
     start = select(order > -1.0, zero, select(order.equals(-1.0), two_over_pi, INFINITY))
@@ -480,18 +546,18 @@ def struve_body(numbers, v, x):
 
 
 def _function(body, doc):
-    """The function, and its derivatives in the order."""
+    """The function, and its derivatives."""
 
     def function(v: Expr, x: Expr) -> Expr:
         return value(body, v, x)
 
-    def derivative(v: Expr, x: Expr, order: int) -> Expr:
-        return slope(body, (order, 0), v, x)
+    def derivative(v: Expr, x: Expr, orders) -> Expr:
+        return slope(body, orders, v, x)
 
     name = body.__name__.removesuffix("_body")
     function.__name__, function.__doc__ = name, doc
     derivative.__name__ = f"{name}_slope"
-    derivative.__doc__ = f"The derivative of `{name}` in v, of this order."
+    derivative.__doc__ = f"The derivative of `{name}` of these orders in v and x."
     return function, derivative
 
 

@@ -34,14 +34,16 @@ def _edges(x, n: Expr, value):
     return select((n <= LIMIT) & n.equals(n), value, nan)
 
 
-def _grown(y, n: Expr, value, numbers: Numbers):
-    """`value`; where that overflowed on the way, infinite with the sign of y**n if that is real."""
-    if isinstance(value, Pair):
-        return value
-    size = numbers.lead(y)
-    odd = trunc(n * 0.5).differs(n * 0.5)
-    endless = select((size < 0.0) & odd, const(-INFINITY, float64), INFINITY)
-    return select(value.differs(value) & (abs(size) > 1.0), endless, value)
+def _odd(n: Expr) -> Expr:
+    return trunc(n * 0.5).differs(n * 0.5)
+
+
+def _grown(x: Expr, n: Expr, value: Expr):
+    """`value`; where that overflowed on the way, infinite with the sign of x**n."""
+    endless = select((x < 0.0) & _odd(n), const(-INFINITY, float64), INFINITY)
+    lost = value.differs(value) & (abs(x) > 1.0)
+    far = (abs(x) > 2.0**100) & (abs(value).equals(INFINITY) | (n > 11.0))
+    return select(lost | far, endless, value)
 
 
 def _chebyshev(x, n: Expr, shifted: bool):
@@ -52,6 +54,7 @@ def _chebyshev(x, n: Expr, shifted: bool):
     numbers, y = _prepared(x)
     if shifted:
         y = y * 2.0 - 1.0
+    first = n.equals(1.0)  # where squares may overflow
     square = (y - 1.0) * (y + 1.0)
     n = select(n > 0.0, at_most(n, LIMIT), 0.0)
 
@@ -67,7 +70,8 @@ def _chebyshev(x, n: Expr, shifted: bool):
 
     one = numbers.of(1.0)
     _, *parts = repeat(step, [n, *numbers.pack(one, numbers.of(0.0), y, one)], 17)
-    return numbers, y, *numbers.unpack(parts)[:2]
+    t, u, *_ = numbers.unpack(parts)
+    return numbers, y, numbers.select(first, y, t), numbers.select(first, one, u)
 
 
 def _first(y, t, u):
@@ -91,7 +95,10 @@ def _chebyshev_kind(name, doc, combine, shifted):
         degree = _degree(n)
         numbers, y, t, u = _chebyshev(x, degree, shifted)
         value = numbers.plain(combine(y, t, u))
-        return _edges(x, degree, _grown(y, degree, value, numbers))
+        if not isinstance(value, Pair):
+            size = cast(x, float64)
+            value = _grown(size * 2.0 - 1.0 if shifted else size, degree, value)
+        return _edges(x, degree, value)
 
     function.__name__, function.__doc__ = name, doc
     return function
@@ -119,6 +126,10 @@ def _recurrence(x, n, following, grows=False, mirrored=False):
     """
     numbers, y = _prepared(x)
     degree = _degree(n)
+    # Odd ones are linear so close to 0: their last bits need not be denormal.
+    plain = const(1.0, float64)
+    tiny = _odd(degree) & (numbers.size(y) < 2.0**-700) & (not mirrored)
+    y = numbers.scaled(y, select(tiny, 2.0**500, plain))
     last = select(degree <= LIMIT, degree, 0.0)
 
     def step(k, *parts):
@@ -134,6 +145,8 @@ def _recurrence(x, n, following, grows=False, mirrored=False):
             k = k + 1.0
         size = maximum(numbers.size(now), numbers.size(below))
         factor = select(size > 2.0**300, const(2.0**-300, float64), 1.0)
+        factor = select(size > 2.0**600, 2.0**-600, factor)
+        factor = select(size > 2.0**900, 2.0**-900, factor)
         return proceed, [
             k,
             *numbers.pack(*(numbers.scaled(v, factor) for v in (now, before, below))),
@@ -145,8 +158,13 @@ def _recurrence(x, n, following, grows=False, mirrored=False):
     value = numbers.plain(now / below)
     if not isinstance(value, Pair):
         endless = copysign(const(INFINITY, float64), numbers.lead(now))
-        value = select(numbers.lead(below).equals(0.0), endless, value)
-    return _edges(x, degree, _grown(-y if mirrored else y, degree, value, numbers))
+        lost = value.differs(value) & (abs(numbers.lead(now)) < INFINITY)
+        lost = numbers.lead(below).equals(0.0) | lost
+        value = select(lost, endless, value)
+    value = value * select(tiny, 2.0**-500, plain)
+    if not isinstance(value, Pair):
+        value = _grown(cast(-x if mirrored else x, float64), degree, value)
+    return _edges(x, degree, value)
 
 
 def hermite_h(x, n):

@@ -243,7 +243,7 @@ def lgamma(x: Expr) -> Expr:
     mirrored, lost = two_sum(const(log_pi, x.dtype), -value)
     mirrored, more = two_sum(mirrored, -log_product)
     mirrored = mirrored + ((lost + more) + (log_pi_low - log_product_low))
-    result = select(x < 0.0, mirrored, select(below, value - high - low, value))
+    result = select(x < -form(x).least, mirrored, select(below, value - high - low, value))
     result = select((x <= 0.0) & rint(x).equals(x), const(INFINITY, x.dtype), result)
     return select(a < INFINITY, result, a)
 

@@ -111,7 +111,7 @@ def horner(x, numbers):
 
 
 def exp_parts(x: Twofold):
-    """(p, k) with exp(x) = p 2**k, for -1400 < x < 1400."""
+    """(p, k) with exp(x) = p 2**k, for |x| < 2**20."""
     k = rint(x.high * (1.0 / math.log(2)))
     rest = twofold(CONSTANTS["log2"] * 2**60 - int(SHORT * 2**60) * 10**36, 2**60 * 10**36)
     r = (Twofold(fma(k, -SHORT, x.high), x.low) - rest * k) * (1.0 / 16.0)
@@ -202,13 +202,15 @@ class Numbers:
         number = twofold(numerator, denominator)
         return number if self.precise else number.high
 
-    def exp_parts(self, v):
-        """(p, k) with exp(v) = p 2**k, p about 1; arguments beyond 1400 count as 1400."""
+    def exp_parts(self, v, bound=1400.0):
+        """(p, k) with exp(v) = p 2**k, p about 1; arguments beyond `bound` count as that. `scale`
+        takes k of the least bound.
+        """
         if not self.precise:
-            k, p = exponential.exp_fraction(at_most(at_least(v, -1400.0), 1400.0))
+            k, p = exponential.exp_fraction(at_most(at_least(v, -bound), bound))
             return p, k
-        inside = abs(v.high) < 1400.0
-        high = at_most(at_least(v.high, -1400.0), 1400.0)
+        inside = abs(v.high) < bound
+        high = at_most(at_least(v.high, -bound), bound)
         return exp_parts(Twofold(high, select(inside, v.low, 0.0)))
 
     def exp(self, v):

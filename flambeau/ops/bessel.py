@@ -5,11 +5,9 @@ beyond PyTorch, under SciPy's names, those of any real order and Struve's.
 from flambeau.ir import math
 
 from .arithmetic import conj_of
-from .family import pointwise
-from .family.pointwise import int_to_float
 from .hypergeometric import function, more, slope
 from .op import also
-from .special import ANALYTIC, i0, i1, quotient, special
+from .special import ANALYTIC, i0, i1, quotient, special, uncancelled
 
 bessel_j0 = special(
     "bessel_j0",
@@ -47,14 +45,18 @@ modified_bessel_k1 = special(
 scaled_modified_bessel_k0 = special(
     "scaled_modified_bessel_k0",
     """``exp(x)`` times `modified_bessel_k0`.""",
-    lambda grad, x, result: grad * (result - scaled_modified_bessel_k1(x)),
+    lambda grad, x, result: (
+        grad * uncancelled("kve", result - scaled_modified_bessel_k1(x), 0.0, x)
+    ),
     math.bessel_k0e,
     "x",
 )
 scaled_modified_bessel_k1 = special(
     "scaled_modified_bessel_k1",
     """``exp(x)`` times `modified_bessel_k1`.""",
-    lambda grad, x, result: grad * (result - scaled_modified_bessel_k0(x) - result / x),
+    lambda grad, x, result: (
+        grad * uncancelled("kve", result - scaled_modified_bessel_k0(x) - result / x, 1.0, x)
+    ),
     math.bessel_k1e,
     "x",
 )
@@ -88,7 +90,7 @@ spherical_quotient = special(
 )
 airy_ai = special(
     "airy_ai",
-    """The Airy function Ai.""",
+    """The Airy function Ai; nan left of -2**70, where its phase would take more digits.""",
     lambda grad, x: grad * conj_of(airy_ai_prime(x)),
     argument="x",
     kinds=ANALYTIC,
@@ -106,27 +108,23 @@ airy_ai_prime = special(
 
 def of_order(name, doc, neighbours):
     """A function f of order v and argument x. `neighbours(f, x)` is its derivative in x, where f(k)
-    stands for that of order v + k; those in the order come from Taylor series.
+    stands for that of order v + k; the others come from Taylor series.
     """
-    slopes = pointwise(
-        f"special::_{name}_slope(Tensor|Scalar v, Tensor|Scalar x, int order) -> Tensor",
-        f"""The derivative of `{name}` in v, of this order.""",
-        scalar=getattr(math, f"{name}_slope"),
-        dtype=int_to_float,
-        grad=dict(
-            v=lambda grad, v, x, order: grad * slopes(v, x, order + 1),
-            x=lambda grad, v, x, order: grad * neighbours(lambda k: slopes(v + k, x, order), x),
-        ),
-        function=False,
-    )
-    made = function(
+    slopes = slope(
         name,
-        doc,
         "v x",
         dict(
-            v=lambda grad, v, x: grad * slopes(v, x, 1),
-            x=lambda grad, v, x: grad * neighbours(lambda k: made(v + k, x), x),
+            v=lambda grad, v, x, orders: grad * slopes(v, x, more(orders, 0)),
+            x=lambda grad, v, x, orders: grad * slopes(v, x, more(orders, 1)),
         ),
+    )
+
+    def along(grad, v, x):
+        near = neighbours(lambda k: made(v + k, x), x)
+        return grad * (uncancelled(name, near, v, x) if name.endswith("e") else near)
+
+    made = function(
+        name, doc, "v x", dict(v=lambda grad, v, x: grad * slopes(v, x, [1, 0]), x=along)
     )
     return made
 
@@ -172,9 +170,7 @@ struve_slope = slope(
 )
 struve = function(
     "struve",
-    """Struve's function H of real order v > -3/2; nan for others. Digits are lost where v is above
-    100 and x between v/2 and v.
-    """,
+    """Struve's function H of real order v > -3/2; nan for others.""",
     "v x",
     dict(
         v=lambda grad, v, x: grad * struve_slope(v, x, [1, 0]),

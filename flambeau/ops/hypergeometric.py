@@ -55,7 +55,7 @@ hyp2f1 = function(
     "hyp2f1",
     """Gauss' hypergeometric function F(a, b; c; x) on the real line; nan where x is above 1 and the
     series does not end, and where cancellation leaves too few digits (parameters of some dozens and
-    of either sign).
+    of either sign; a series that ends, of x beyond 1e50; denormal c).
     """,
     "a b c x",
     dict(

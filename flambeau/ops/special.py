@@ -156,23 +156,41 @@ def quotient(name, sign):
     return made
 
 
+CANCELLING = 4.0  # from here on, scaled functions and their neighbours are almost equal
+
+
+def uncancelled(name, near, v, x):
+    """The derivative in x of the scaled function `name` of order v: `near`, or far from 0 that of
+    its Taylor series, in which nothing cancels.
+    """
+    close = x.abs() < CANCELLING
+    far = find(f"special._{name}_slope").door(v, x.masked_fill(close, CANCELLING), [0, 1])
+    return find("where").door(close, near, far)
+
+
 iv_quotient, ive_quotient = quotient("iv", 1), quotient("ive", 1)
 i1 = special(
     "i1",
     """The modified Bessel function of order 1.""",
-    lambda grad, self: grad * (i0(self) - 0.5 * iv_quotient(self, 1.0)),
+    lambda grad, self: grad * (0.5 * i0(self) + self * self / 16 * iv_quotient(self, 2.0)),
 )
+
+
+def _i1e_slope(self, result):
+    return i0e(self) - result * self.sgn() - 0.5 * ive_quotient(self, 1.0)
+
+
 i1e = special(
     "i1e",
     """``exp(-|x|) * i1(x)``.""",
-    lambda grad, self, result: (
-        grad * (i0e(self) - result * self.sgn() - 0.5 * ive_quotient(self, 1.0))
-    ),
+    lambda grad, self, result: grad * uncancelled("ive", _i1e_slope(self, result), 1.0, self),
 )
 i0e = special(
     "i0e",
     """``exp(-|x|) * i0(x)``.""",
-    lambda grad, self, result: grad * (i1e(self) - self.sgn() * result),
+    lambda grad, self, result: (
+        grad * uncancelled("ive", i1e(self) - self.sgn() * result, 0.0, self)
+    ),
 )
 
 
