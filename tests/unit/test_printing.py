@@ -2,7 +2,6 @@
 
 import math
 import textwrap
-import time
 
 import ml_dtypes
 import numpy as np
@@ -150,11 +149,8 @@ def test_summarised_dimensions():
 
 
 def test_a_summary_reads_only_what_it_shows():
-    endless = np.broadcast_to(np.float32(1.5), (10**6, 10**6, 10**6))  # 4 EB if it were real
-    start = time.perf_counter()
-    text = float32(endless)
-    assert time.perf_counter() - start < 1
-    assert text.count("1.5000") == 6**3
+    endless = np.broadcast_to(np.float32(1.5), (10**6, 10**6, 10**6))  # 4 EB: nobody reads all
+    assert float32(endless).count("1.5000") == 6**3
 
 
 def test_lines_break_at_the_width():
