@@ -55,7 +55,8 @@ class _Counted(Op):
 
 def _vector(count, dtype):
     """A new vector that nobody has written."""
-    return runtime.wrap(runtime.empty(count * dtype.itemsize), contiguous((count,), dtype), 0)
+    made = contiguous((count,), dtype)
+    return runtime.wrap(runtime.empty(made.nbytes), made, 0)
 
 
 class _Distinct(_Counted):

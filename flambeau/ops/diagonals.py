@@ -71,6 +71,8 @@ def _triangle(name, sign, doc):
         # The position is how far behind the diagonal an element lies.
         apart = [0] * (self.layout.ndim - 2) + [-sign, sign]
         out = steps.result(self.layout.shape, self.dtype)
+        rows, columns = self.layout.shape[-2:]
+        diagonal = min(max(diagonal, -rows), columns)
         steps.pointwise(body, [self], [out], counter=(apart, -sign * diagonal))
 
     def gradient(grad, diagonal):
@@ -101,6 +103,7 @@ def vander(x, N, increasing):
     if n == 0:
         return x.new_empty((x.layout.shape[0], 0))
     dtype = x.layout.dtype if x.layout.dtype.kind in "fc" else INT64
+    x.new_empty((x.layout.shape[0], n), dtype=dtype)  # refuses what memory cannot hold
     columns, wide = [x.new_ones(x.layout.shape, dtype=dtype)], x.to(dtype)
     for _ in range(n - 1):
         columns.append(columns[-1] * wide)

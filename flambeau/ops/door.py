@@ -8,7 +8,7 @@ import keyword
 import warnings
 
 from flambeau import runtime
-from flambeau.types import TENSOR_TYPES, cpu, layout, meta
+from flambeau.types import TENSOR_TYPES, cpu, is_dense, layout, meta
 
 from . import facts, modes, overrides
 
@@ -401,11 +401,7 @@ def make_inplace(op):
             for t in tensors[1:]
         ]
     )
-    lines += [
-        f"    if {t}.__class__ is Tensor and {t} is not {first}"
-        f" and {t}._storage is {first}._storage: check_overlap({first}, {t})"
-        for t in tensors[1:]
-    ]
+    lines += _overlap_checks(op, first, tensors[1:])
     lines.append(f"    if ({grads}) and state.grad: return write_back(op, {tuple_of})")
     lines.append(
         f"    if {first}._base is not None and {first}._base._node is not None: "
@@ -416,8 +412,26 @@ def make_inplace(op):
         op,
         name,
         lines,
-        {"plans": plans, "inplace_plan": inplace_plan, "check_overlap": check_overlap},
+        {
+            "plans": plans,
+            "inplace_plan": inplace_plan,
+            "check_overlap": check_overlap,
+            "check_apart": check_apart,
+        },
     )
+
+
+def _overlap_checks(op, first, tensors):
+    """Lines that raise where memory is read that is written meanwhile."""
+    check = "check_apart" if op.apart else "check_overlap"
+    other = "" if op.apart else f" and {{0}} is not {first}"
+    wrong = f"{{0}}.__class__ is Tensor{other} and {{0}}._storage is {first}._storage"
+    lines = [f"    if {wrong.format(t)}: {check}({first}, {t})" for t in tensors]
+    for argument in op.schema.arguments if op.apart else ():
+        if argument.is_tensor and argument.list:
+            lines.append(f"    for _t in {_identifier(argument)}:")
+            lines.append(f"        if {wrong.format('_t')}: {check}({first}, _t)")
+    return lines
 
 
 def inplace_plan(op, plans, raw):
@@ -507,12 +521,19 @@ def check_overlap(written, read, a=None):
         return
     if start_a + a.nbytes <= start_b or start_b + b.nbytes <= start_a:
         return
-    if (a.contiguous and b.contiguous) or (
-        start_a == start_b and a.strides == b.strides and a.shape == b.shape
-    ):
-        if start_a == start_b and a.nbytes == b.nbytes and a.itemsize == b.itemsize:
-            return
+    alike = start_a == start_b and a.strides == b.strides and a.shape == b.shape
+    plain = start_a == start_b and a.contiguous and b.contiguous and a.nbytes == b.nbytes
+    if (alike or plain) and a.itemsize == b.itemsize:
+        return
+    if alike or (is_dense(a.shape, a.strides) and is_dense(b.shape, b.strides)):
         raise RuntimeError(OVERLAP)
+
+
+def check_apart(written, read):
+    """Raises where `read` is the same memory as `written`, or part of it."""
+    if read.layout.numel and read.offset == written.offset and read.layout is written.layout:
+        raise RuntimeError(OVERLAP)
+    check_overlap(written, read)
 
 
 def into(op, args, out):

@@ -259,6 +259,7 @@ def _put(steps, source, indices, values, accumulate):
 
 class _IndexPut(_ByList):
     inplace_form = True
+    apart = True
 
     def check(self, args):
         target, indices, values = args[0].layout, args[1], args[2].layout

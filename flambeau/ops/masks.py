@@ -278,6 +278,8 @@ def _check_masked_scatter(self, mask, source):
 
 
 class _MaskedScatter(Scatter):
+    apart = False
+
     def fill(self, steps, values):
         """The result has the shape that tensor and mask have together."""
         source, mask, new = values

@@ -34,6 +34,7 @@ class Op:
     unkeyed: frozenset = frozenset()  # arguments that plans do not depend on: they come as they are
     mixes_devices = False  # whether tensor arguments may lie on different devices: copies
     exact_out = False  # whether `out` must have the result's dtype: no cast on the way
+    apart = False  # whether the in-place form may not be told to read what it writes
     apart_out = False  # whether `out` may not even be an argument itself: it is read out of order
     holds = ""  # the argument that, where it is a number, must fit the dtype of the first one
     # Whether the values of numbers are part of the plan, not only their types; or which values.

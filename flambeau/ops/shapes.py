@@ -547,11 +547,13 @@ def combinations(self, r, with_replacement):
     if r == 0:
         return self.new_empty((0,))
     n = self.layout.shape[0]
-    places = numpy.indices((n,) * r).reshape(r, -1)
-    step = places[:-1] <= places[1:] if with_replacement else places[:-1] < places[1:]
-    chosen = places[:, step.all(axis=0)].T
-    rows = self.new_tensor(chosen.reshape(-1), dtype=INT64)
-    return self.index_select(0, rows).reshape(chosen.shape)
+    if with_replacement:
+        count, rows = math.comb(n + r - 1, r), itertools.combinations_with_replacement(range(n), r)
+    else:
+        count, rows = math.comb(n, r), itertools.combinations(range(n), r)
+    self.new_empty((count, r), dtype=INT64)  # refuses what memory cannot hold
+    places = numpy.fromiter(itertools.chain.from_iterable(rows), numpy.int64, count * r)
+    return self.index_select(0, self.new_tensor(places, dtype=INT64)).reshape((count, r))
 
 
 @fixed("aten::kron(Tensor self, Tensor other) -> Tensor")

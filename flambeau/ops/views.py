@@ -278,7 +278,8 @@ class _Slice(View):
             raise RuntimeError("slice step must be positive")
         d = wrap_dim(dim, source.ndim)
         n, stride = source.shape[d], source.strides[d]
-        strides = (*source.strides[:d], stride * step, *source.strides[d + 1 :])
+        apart = stride * min(step, max(n, 1))  # of a single element it says nothing
+        strides = (*source.strides[:d], apart, *source.strides[d + 1 :])
         of_length: dict = {}
         args = (
             runtime.wrap(runtime.foreign(0, 0, None), source, 0),

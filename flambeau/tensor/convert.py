@@ -188,7 +188,7 @@ def _ragged(data):
             check(item, depth + 1)
 
     check(data, 0)
-    return ValueError("the nested sequences have no common shape")
+    return ValueError(f"too many dimensions '{type(data).__name__}'")  # for NumPy
 
 
 def _checked_cast(values, dtype):
@@ -230,7 +230,10 @@ def _from_sequence(data, dtype):
     if made is not None:
         return made
     kinds: set = set()
-    _leaf_types(data, kinds)
+    try:
+        _leaf_types(data, kinds)
+    except RecursionError:
+        raise ValueError(f"too many dimensions '{type(data).__name__}'") from None
     dtype = dtype or _infer(data, kinds)
     if numpy.ndarray in kinds:
         warnings.warn(
@@ -263,7 +266,7 @@ def _make(data, dtype, device):
         if dtype.kind in "iu" and kind is not bool:
             return adopt(_checked_cast(numpy.array(data), dtype))
         if kind is complex and dtype.kind != "c":
-            raise RuntimeError(f"value cannot be converted to type {dtype.name} without overflow")
+            raise TypeError("must be real number, not complex")
         return find("full").door((), data, dtype=dtype)
     if isinstance(data, Tensor):
         made = data.detach()
@@ -276,13 +279,13 @@ def _make(data, dtype, device):
         )
     if isinstance(data, list | tuple | range):
         return _from_sequence(data if kind is not range else list(data), dtype)
-    if isinstance(data, str):
+    if isinstance(data, str | bytes):
         raise TypeError(f"new(): invalid data type '{kind.__name__}'")
     if hasattr(data, "__dlpack__"):
         return make_from_dlpack(data).clone()
     if hasattr(data, "__array__") or hasattr(data, "__array_interface__"):
         return _make(numpy.asarray(data), dtype, device)
-    if isinstance(data, bytes | bytearray | memoryview):
+    if isinstance(data, bytearray | memoryview):
         return _make(list(data), dtype, device)
     if hasattr(data, "__len__") and hasattr(data, "__getitem__") and not isinstance(data, dict):
         return _from_sequence([data[i] for i in range(len(data))], dtype)

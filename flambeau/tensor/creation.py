@@ -31,10 +31,14 @@ def shape_of(name, args, size=None):
             raise TypeError(f'{name}() missing 1 required positional arguments: "size"')
         else:
             size = args
-    if isinstance(size, float) or isinstance(size, str):
+    if isinstance(size, Tensor) and (size.ndim or size.dtype.kind not in "iu"):
         raise _bad_size(name, size)
-    if not hasattr(size, "__iter__") or (isinstance(size, Tensor) and not size.ndim):
-        return (int(size),)
+    if isinstance(size, str | bool):
+        raise _bad_size(name, size)
+    if not hasattr(size, "__iter__") or isinstance(size, Tensor):
+        if not hasattr(size, "__index__"):
+            raise _bad_size(name, size)
+        size = (size,)
     shape = tuple([n if n.__class__ is int else _index(name, n) for n in size])
     if shape and min(shape) < 0 and name in ("zeros", "ones"):
         raise RuntimeError(f"{name}: Dimension size must be non-negative.")

@@ -98,3 +98,35 @@ def test_detach_in_place():
     assert y.detach_() is y and not y.requires_grad
     with pytest.raises(RuntimeError, match="Can't detach views in-place"):
         (leaf(1.0, 2.0) * 1)[:1].detach_()
+
+
+@pytest.mark.parametrize("write", [
+    lambda y: y.mul_(3), lambda y: y.mul_(3).mul_(1), lambda y: y.view(2).mul_(3),
+    lambda y: y[:].copy_(y.detach() * 3 + 0 * y), lambda y: y.unsqueeze_(0).mul_(3).squeeze_(),
+])  # fmt: skip
+def test_what_is_retained_is_the_gradient_of_the_last_value(write):
+    x = torch.tensor([1.0, 2.0], requires_grad=True)
+    y = x.clone()
+    y.retain_grad()
+    write(y)
+    assert y.retains_grad
+    (y * y).sum().backward()
+    assert y.grad.tolist() == [6.0, 12.0]
+
+
+def test_retaining_on_a_view_survives_a_write_to_its_base():
+    x = torch.tensor([1.0, 2.0], requires_grad=True)
+    y = x.clone()
+    view = y.view(2)
+    view.retain_grad()
+    y.mul_(3)
+    view.sum().backward()
+    assert view.grad.tolist() == [1.0, 1.0] and x.grad.tolist() == [3.0, 3.0]
+
+
+@pytest.mark.parametrize("answer", [torch.ones(2), [torch.ones(2)]], ids=["tensor", "list"])
+def test_hooks_of_nodes_answer_with_tuples(answer):
+    y = torch.ones(2, requires_grad=True).exp()
+    y.grad_fn.register_prehook(lambda grads: answer)
+    with pytest.raises(TypeError, match="expected tuple, but hook returned"):
+        y.sum().backward()

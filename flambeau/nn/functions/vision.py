@@ -103,6 +103,8 @@ def _target_size(
             f"{tuple(scales)}. Please provide input tensor in (N, C, d1, d2, ...,dK) format and "
             "scale_factor in (s1, s2, ...,sK) format."
         )
+    if not all(map(math.isfinite, scales)):
+        raise RuntimeError("value cannot be converted to type int64_t without overflow")
     size = [math.floor(float(n) * scale) for n, scale in zip(spatial, scales, strict=True)]
     return size, [None] * rank if recompute else [float(scale) for scale in scales]
 

@@ -172,6 +172,7 @@ class Scatter(Indexed):
     """
 
     inplace_form = True
+    apart = True
 
     def fill(self, steps, values):
         source = values[0]
