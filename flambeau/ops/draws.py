@@ -16,7 +16,7 @@ def _as(made, like):
 
 
 def _poisson(rate, generator):
-    if (rate < 0).any():
+    if not (rate >= 0).all():
         raise RuntimeError("invalid Poisson rate, expected rate to be non-negative")
     return _as(stream_of(generator).poisson(rate), rate)
 

@@ -138,13 +138,14 @@ def call_text(op, args, suffix="") -> str:
     return f"{space}{op.name}{suffix}({', '.join(shown)})"
 
 
-def value_text(value) -> str:
-    """A short text for an argument: a tensor's layout, anything else as Python prints it."""
+def value_text(value, depth=4) -> str:
+    """A short text for an argument: a tensor's layout, anything else as Python prints it. Lists are
+    told `depth` deep."""
     if is_tensor(value):
         return f"{value.layout!r}" + (" on meta" if value.layout.device is meta else "")
     if isinstance(value, tuple | list):
-        inside = ", ".join(map(value_text, value[:8])) + (", …" if len(value) > 8 else "")
-        return f"[{inside}]"
+        told = [value_text(v, depth - 1) for v in value[:8]] if depth else []
+        return f"[{', '.join(told + ['…'] * (len(value) > len(told)))}]"
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "…"
 

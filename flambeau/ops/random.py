@@ -199,7 +199,7 @@ fill(
 
 
 def _by_probabilities(stream, out, layout, p):
-    p = numpy.broadcast_to(ndarray(p), layout.shape).transpose(memory_order(layout))
+    p = ndarray(p.expand(layout.shape)).transpose(memory_order(layout))
     return stream.bernoulli_like(p.copy(), out.dtype)
 
 

@@ -55,6 +55,8 @@ def type_(self, dtype=None, non_blocking=False):
         return type_text(self.layout.dtype)
     if isinstance(dtype, DType):
         return self.to(dtype)
+    if not isinstance(dtype, str | type):
+        raise TypeError("dtype must be a type, str, or dtype object")
     name = (dtype if isinstance(dtype, str) else dtype.__name__).rpartition(".")[2]
     found = next((n for n, legacy in LEGACY_NAMES.items() if legacy == name), None)
     if found is None and name != "Tensor":
@@ -340,6 +342,12 @@ _UINT, _BFLOAT = 1, 4
 _CPU = (1, 0)
 
 
+NO_CAPSULE = (
+    "from_dlpack received an invalid capsule. Note that DLTensor capsules can be consumed only "
+    "once, so you might have already constructed a tensor from it once."
+)
+
+
 def _capsule_type(capsule):
     """The three fields of a capsule's DLDataType, as an array that may be written."""
     api = ctypes.pythonapi
@@ -351,10 +359,7 @@ def _capsule_type(capsule):
     api.PyCapsule_GetPointer.argtypes = [ctypes.py_object, ctypes.c_char_p]
     name = api.PyCapsule_GetName(capsule)
     if name not in _CODE_OFFSET:
-        raise RuntimeError(
-            "from_dlpack received an invalid capsule. Note that DLTensor capsules can be consumed "
-            "only once, so you might have already constructed a tensor from it once."
-        )
+        raise RuntimeError(NO_CAPSULE)
     address = api.PyCapsule_GetPointer(capsule, name) + _CODE_OFFSET[name]
     return (ctypes.c_uint8 * 2).from_address(address)
 
@@ -411,7 +416,10 @@ def from_dlpack(ext_tensor, *, device=None, copy=None):
             capsule = ext_tensor.__dlpack__()
     else:
         capsule = ext_tensor
-    code = _capsule_type(capsule)
+    try:
+        code = _capsule_type(capsule)
+    except ValueError:  # no capsule at all
+        raise RuntimeError(NO_CAPSULE) from None
     brain = code[0] == _BFLOAT
     if brain:
         code[0] = _UINT

@@ -396,7 +396,12 @@ def _is_buffer(obj):
 
 def frombuffer(buffer, *, dtype, count=-1, offset=0, requires_grad=False):
     """A vector on the memory of an object with the buffer protocol, from byte `offset` on."""
-    view = memoryview(buffer)
+    try:
+        view = memoryview(buffer)
+    except TypeError:
+        raise ValueError("object does not implement Python buffer protocol.") from None
+    if not view.c_contiguous:
+        raise RuntimeError("could not retrieve buffer from object")
     size, nbytes = as_dtype(dtype).itemsize, view.nbytes
     if nbytes == 0 or count == 0:
         raise ValueError(f"both buffer length ({nbytes}) and count ({count}) must not be 0")

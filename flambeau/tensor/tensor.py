@@ -16,10 +16,16 @@ from flambeau.ops import (
     no_device,
     overrides,
 )
-from flambeau.types import STRUCT_LETTERS, Device, DType, Layout, cpu, layout, meta
+from flambeau.types import STRUCT_LETTERS, Device, DType, Layout, by_name, cpu, layout, meta
 
 from .autograd import engine, hooks
 from .printing import tensor_repr
+
+# Python's types as dtypes where a tensor is converted: with all their digits.
+_PYTHON_TYPES = {
+    float: by_name("float64"), complex: by_name("complex128"), int: by_name("int64"),
+    bool: by_name("bool"),
+}  # fmt: skip
 
 
 class Size(tuple):
@@ -287,6 +293,8 @@ class Tensor:
                     "assigned grad expected to be a Tensor or None but got grad of type "
                     f"{type(value).__name__}"
                 )
+            if value is self:
+                raise RuntimeError("can't assign Variable as its own grad")
             if value.layout.shape != self.layout.shape:
                 raise RuntimeError(
                     f"attempting to assign a gradient of size '{list(value.shape)}' to a tensor "
@@ -313,6 +321,11 @@ class Tensor:
     def data(self, value):
         if not isinstance(value, Tensor):
             raise TypeError(f"Variable data has to be a tensor, but got {type(value).__name__}")
+        if self._node is not None and value.layout.dtype.kind not in "fc":
+            raise RuntimeError(
+                "data set to a tensor that requires gradients must be floating point or complex "
+                "dtype"
+            )
         self._storage, self.layout, self.offset = (
             _unversioned(value._storage),
             value.layout,
@@ -392,14 +405,24 @@ class Tensor:
         """The tensor in another dtype or on another device; itself where nothing changes and `copy`
         is false.
         """
+        switches = []
         for a in args:
             if isinstance(a, Tensor):
                 dtype, device = a.dtype, a.device
-            elif isinstance(a, DType):
+            elif isinstance(a, DType) or (isinstance(a, type) and a in _PYTHON_TYPES):
                 dtype = a
-            elif isinstance(a, str | Device) or (isinstance(a, int) and not isinstance(a, bool)):
+            elif isinstance(a, bool):
+                switches.append(a)
+            elif isinstance(a, str | Device | int):
                 device = Device(a)
-            # A bool is `non_blocking`, which means nothing here.
+            elif a is not None:
+                raise TypeError(
+                    f"to() received an invalid combination of arguments - got "
+                    f"{type(a).__name__}, but expected a dtype, a device, or a Tensor"
+                )
+        copy = copy or switches[1:2] == [True]  # the first one is `non_blocking`
+        if isinstance(dtype, type):
+            dtype = _PYTHON_TYPES.get(dtype, dtype)
         out = self if device is None else self._on(Device(device))
         changed = dtype is not None and dtype is not out.layout.dtype
         if changed or (copy and out is self):
@@ -473,6 +496,10 @@ class Tensor:
 
     def __array__(self, dtype=None, copy=None):
         array = self.numpy()
+        if copy is False and dtype is not None and array.dtype != dtype:
+            raise ValueError("Unable to avoid copy while creating an array as requested.")
+        if copy:  # NumPy leaves it to us
+            return array.astype(array.dtype if dtype is None else dtype)
         return array if dtype is None else array.astype(dtype, copy=False)
 
     def __array_wrap__(self, array, context=None, return_scalar=False):
@@ -546,6 +573,11 @@ class Tensor:
     @staticmethod
     def _make_subclass(cls, data, require_grad=False):
         """A tensor of class `cls` on the memory of `data`."""
+        if not isinstance(data, Tensor):
+            raise TypeError(
+                "_make_subclass(): argument 'data' (position 2) must be Tensor, not "
+                f"{type(data).__name__}"
+            )
         made = object.__new__(cls)
         made._storage, made.layout, made.offset = data._storage, data.layout, data.offset
         made._node = made._base = made._grad = made._views = None

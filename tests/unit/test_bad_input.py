@@ -23,6 +23,18 @@ def a():
     return ft.zeros(2, 3)
 
 
+def endless():
+    """A list that holds itself."""
+    made = []
+    made.append(made)
+    return made
+
+
+def own_gradient():
+    x = a().requires_grad_()
+    x.grad = x
+
+
 def b():
     return ft.zeros(4, 5)
 
@@ -332,6 +344,89 @@ WRONG = [
     ),
     (lambda: ft.device("cpu", -1), RuntimeError, "Device index must not be negative"),
     (lambda: ft.load(3), AttributeError, "'int' object has no attribute 'read'"),
+    *[
+        (call, NotImplementedError, f"\"{name}\" not implemented for '{kind}'")
+        for call, name, kind in [
+            (lambda: ft.median(a() * 1j, 1), "median_cpu", "ComplexFloat"),
+            (lambda: ft.kthvalue(a() * 1j, 1), "kthvalue_cpu", "ComplexFloat"),
+            (lambda: F.mse_loss(a() * 1j, a()), "mse_cpu", "ComplexFloat"),
+            (lambda: F.mse_loss(a().long(), a().long()), "mse_cpu", "Long"),
+            (lambda: F.gelu(a() * 1j), "GeluKernelImpl", "ComplexFloat"),
+            (lambda: F.layer_norm(a() * 1j, (3,)), "LayerNormKernelImpl", "ComplexFloat"),
+            (lambda: F.batch_norm(a().long(), None, None, training=True), "batch_norm", "Long"),
+            (lambda: ft.hypot(a().long(), a().long()), "hypot_cpu", "Long"),
+        ]
+    ],
+    (lambda: F.relu(a() > 0), RuntimeError, "Boolean inputs not supported for relu"),
+    (lambda: (a() * 1j).argmax(), RuntimeError, "argmax(): does not support complex input"),
+    (lambda: (a() * 1j).max(1), RuntimeError, "max(): does not support complex input"),
+    (lambda: (a() * 1j).sort(), RuntimeError, " Sort does not support complex dtypes on CPU"),
+    (
+        lambda: F.linear(a(), ft.ones(4, 3), ft.ones(5)),
+        RuntimeError,
+        "The expanded size of the tensor (4) must match the existing size (5)",
+    ),
+    (
+        lambda: F.linear(a(), ft.ones(4, 3), ft.ones(2, 1, 4)),
+        RuntimeError,
+        "expand(torch.FloatTensor{[2, 1, 4]}, size=[2, 4])",
+    ),
+    (
+        lambda: F.adaptive_avg_pool2d(a(), 2),
+        RuntimeError,
+        "adaptive_avg_pool2d(): Expected 3D",
+    ),
+    (
+        lambda: F.interpolate(ft.ones(1, 1, 2), scale_factor=float("nan")),
+        RuntimeError,
+        "value cannot be converted to type int64_t without overflow",
+    ),
+    *[
+        (
+            call,
+            TypeError,
+            f"zeros(): argument 'size' (position 1) must be tuple of ints, not {kind}",
+        )
+        for call, kind in [
+            (lambda: ft.zeros(None), "NoneType"),
+            (lambda: ft.zeros(True), "bool"),
+            (lambda: ft.zeros(ft.tensor([2, 3])), "Tensor"),
+            (lambda: ft.zeros(ft.tensor(3.0)), "Tensor"),
+        ]
+    ],
+    (lambda: ft.tensor(b"abc"), TypeError, "new(): invalid data type 'bytes'"),
+    (lambda: ft.tensor(endless()), ValueError, "too many dimensions 'list'"),
+    (lambda: ft.stack([a(), endless()]), TypeError, "stack(): argument 'tensors'"),
+    (lambda: ft.tensor(1j, dtype=ft.float32), TypeError, "must be real number, not complex"),
+    (lambda: ft.poisson(a() * float("nan")), RuntimeError, "invalid Poisson rate"),
+    (
+        lambda: a().bernoulli_(ft.ones(4)),
+        RuntimeError,
+        "The expanded size of the tensor (3) must match the existing size (4)",
+    ),
+    (lambda: ft.from_dlpack(3), RuntimeError, "from_dlpack received an invalid capsule."),
+    (
+        lambda: ft.frombuffer(3, dtype=ft.uint8),
+        ValueError,
+        "object does not implement Python buffer protocol.",
+    ),
+    (lambda: a().type(3), TypeError, "dtype must be a type, str, or dtype object"),
+    (
+        lambda: ft.promote_types(ft.float32, 1),
+        TypeError,
+        "promote_types(): argument 'type2' (position 2) must be torch.dtype, not int",
+    ),
+    (
+        lambda: ft.autograd.grad(a().requires_grad_().sum(), "x"),
+        RuntimeError,
+        "all inputs have to be Tensors or GradientEdges, but got str",
+    ),
+    (lambda: own_gradient(), RuntimeError, "can't assign Variable as its own grad"),
+    (
+        lambda: setattr(a().requires_grad_(), "data", ft.ones(2, dtype=ft.int64)),
+        RuntimeError,
+        "data set to a tensor that requires gradients must be floating point",
+    ),
 ]
 
 
@@ -397,6 +492,7 @@ def test_factors_that_lapack_would_follow_out_of_bounds():
         lambda: ft.arange(2**46),
         lambda: ft.zeros(1).expand(2**46).clone(),
         lambda: ft.eye(2**23),
+        lambda: ft.vander(ft.ones(2), 2**45),
         lambda: ft.zeros(2**23, 1) @ ft.zeros(1, 2**23),
         lambda: ft.cat([ft.zeros(1).expand(2**45)] * 2),
     ],
@@ -425,6 +521,8 @@ def test_memory_that_cannot_be_had(make):
         (lambda: ft.zeros(4)[2:].as_strided((1,), (1,), -1), RuntimeError),
         (lambda: ft.zeros(2).unfold(0, 1, 0), RuntimeError),
         (lambda: ft.zeros(2).sum(-(2**63)), IndexError),
+        (lambda: ft.bincount(ft.tensor([2**62])), RuntimeError),
+        (lambda: ft.combinations(ft.arange(100), 60), RuntimeError),
     ],
 )
 def test_sizes_that_overflow(make, kind):

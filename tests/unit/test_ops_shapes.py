@@ -1,5 +1,7 @@
 """Joining, splitting, rearranging: against NumPy, and the rules for views."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -134,3 +136,20 @@ def test_channels_last():
     x = ft.from_numpy(grid(2, 3, 4, 5)).contiguous(memory_format=ft.channels_last)
     assert x.stride() == (60, 1, 15, 3) and x.is_contiguous(memory_format=ft.channels_last)
     np.testing.assert_array_equal(x.numpy(), grid(2, 3, 4, 5))
+
+
+def test_bounds_beyond_every_tensor():
+    x = ft.arange(1.0, 10).view(3, 3)
+    far = 2**63
+    assert x.triu(-far).equal(x) and x.tril(far - 1).equal(x)
+    assert not x.triu(far - 1).any() and not x.tril(-far).any()
+    assert ft.arange(4)[:: 2**62].tolist() == [0]
+
+
+@pytest.mark.parametrize("replace", [False, True])
+def test_combinations_of_many_elements(replace):
+    choose = itertools.combinations_with_replacement if replace else itertools.combinations
+    for n, r in [(5, 2), (4, 3), (2, 3), (0, 2), (40, 3)]:
+        found = ft.combinations(ft.arange(n), r, replace)
+        wanted = list(choose(range(n), r))
+        assert found.shape == (len(wanted), r) and found.tolist() == [list(w) for w in wanted]

@@ -173,6 +173,27 @@ def test_numpy_round_trip_shares_memory(dtype):
     assert ft.as_tensor(array).data_ptr() == array.ctypes.data != ft.tensor(array).data_ptr()
 
 
+def test_arrays_made_of_a_tensor_are_copies():
+    x = ft.ones(2)
+    np.array(x)[0] = 5
+    np.array(x, dtype=np.float32, copy=True)[0] = 5
+    assert x.tolist() == [1.0, 1.0]
+    np.asarray(x)[0] = 5
+    assert x.tolist() == [5.0, 1.0]
+    with pytest.raises(ValueError, match="Unable to avoid copy"):
+        np.asarray(x, dtype=np.float64, copy=False)
+
+
+def test_python_types_and_positions_in_to():
+    x = ft.ones(2)
+    assert x.to(float).dtype is x.to("cpu", float).dtype is x.to(dtype=float).dtype is ft.float64
+    assert (x.to(int).dtype, x.to(bool).dtype) == (ft.int64, ft.bool)
+    assert x.to(ft.float32, True) is x and x.to(ft.float32, False, True) is not x
+    for wrong in ([1], ft.dtype):
+        with pytest.raises(TypeError, match="invalid combination of arguments"):
+            x.to(wrong)
+
+
 def test_dlpack_round_trip_shares_memory(dtype):
     x = ft.tensor([[1, 0, 1], [0, 0, 1]], dtype=dtype)
     for view in (x, x.t(), x[1:, ::2]):

@@ -629,7 +629,9 @@ class Module(ModuleHooks, ModuleState):
     def __repr__(self) -> str:
         extra = self.extra_repr()
         lines = extra.split("\n") if extra else []
-        children = [f"({name}): {_indent(repr(child), 2)}" for name, child in self._modules.items()]
+        children = []
+        for name, child in self._modules.items():  # a comprehension would nest calls twice as deep
+            children.append(f"({name}): {_indent(repr(child), 2)}")
         if len(lines) == 1 and not children:
             return f"{self._get_name()}({lines[0]})"
         if not lines and not children:

@@ -538,6 +538,10 @@ def backward(
 
 
 def _edge(tensor):
+    if not hasattr(tensor, "layout") and not hasattr(tensor, "edge"):
+        raise RuntimeError(
+            "all inputs have to be Tensors or GradientEdges, but got " + type(tensor).__name__
+        )
     edge = tensor._node if hasattr(tensor, "layout") else tensor.edge
     if edge is None:
         raise explain(RuntimeError, "One of the differentiated Tensors does not require grad")
