@@ -201,7 +201,7 @@ def _one_by_one(whole, pieces, dim):
     """The pieces as views that were not made together."""
     sizes = [piece.layout.shape[dim] for piece in pieces]
     starts = itertools.accumulate(sizes, initial=0)
-    return [whole.narrow(dim, start, size) for start, size in zip(starts, sizes, strict=False)]
+    return tuple(whole.narrow(dim, start, size) for start, size in zip(starts, sizes, strict=False))
 
 
 @composite(

@@ -332,7 +332,11 @@ def _squeeze_layout(source, dims):
 def _squeeze(source, dim):
     if dim is None:
         return _squeeze_layout(source, range(source.ndim))
-    return _squeeze_layout(source, {wrap_dim(d, source.ndim) for d in dim})
+    dims = [wrap_dim(d, source.ndim) for d in dim]
+    for d in dims:
+        if dims.count(d) > 1:
+            raise RuntimeError(f"dim {d} appears multiple times in the list of dims")
+    return _squeeze_layout(source, dims)
 
 
 squeeze = view(

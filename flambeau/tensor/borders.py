@@ -66,6 +66,7 @@ def type_(self, dtype=None, non_blocking=False):
 
 def type_as(self, other):
     """The values in the dtype of another tensor."""
+    check_tensor("type_as", "other", other, 1)
     return self.to(other.layout.dtype)
 
 
