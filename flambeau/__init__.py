@@ -50,13 +50,13 @@ _LATER = {
     "cond": "fx.control",
     "gru": "nn.functions.rnn",
     "load": "files",
-    "lobpcg": "tensor.lobpcg",
+    "lobpcg": "_lobpcg",
     "lstm": "nn.functions.rnn",
-    "pca_lowrank": "tensor.lowrank",
+    "pca_lowrank": "_lowrank",
     "rnn_relu": "nn.functions.rnn",
     "rnn_tanh": "nn.functions.rnn",
     "save": "files",
-    "svd_lowrank": "tensor.lowrank",
+    "svd_lowrank": "_lowrank",
     "while_loop": "fx.control",
 }
 _SUBMODULES = (

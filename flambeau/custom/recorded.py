@@ -42,12 +42,10 @@ def recorder(op: Any) -> Callable[[Sequence[Any]], Any]:
             found = found if isinstance(found, tuple) else (found,)
             return None, None, *_leaves(op, ctx.spec, found)
 
-    made: Any = Recorded.__dict__["_backward_cls"]
-    made.needs_input_grad = property(_needs)
-    made.__name__ = (
-        f"GeneratedBackwardFor_{op.namespace}_{op.name}_{op.overload or 'default'}Backward"
-    )
-    made.positional = op.positional
+    node: Any = vars(Recorded)["_backward_cls"]
+    node.needs_input_grad, node.positional = property(_needs), op.positional
+    overload = op.overload or "default"
+    node.__name__ = f"GeneratedBackwardFor_{op.namespace}_{op.name}_{overload}Backward"
 
     def perform(args: Sequence[Any]) -> Any:
         leaves, spec = pytree.tree_flatten([list(v) if type(v) is tuple else v for v in args])

@@ -113,7 +113,8 @@ def _rule_of(face: Face) -> Callable:
     if name is None:  # the same function under another roof: a method that has overloads
         raise TypeError(f"{function.__name__}() takes no proxy here")
     own = name.rpartition(".")[2]
-    if name.startswith(FUNCTIONAL) and not face.own_code.co_flags & inspect.CO_VARARGS:
+    in_python = (FUNCTIONAL, "torch._lobpcg.", "torch._lowrank.")
+    if name.startswith(in_python) and not face.own_code.co_flags & inspect.CO_VARARGS:
         return _by_signature(function, _named_parameters(face))
     if name.startswith("torch.functional.") and PYTHON_FUNCTIONS[own] is not None:
         return _by_signature(function, PYTHON_FUNCTIONS[own])

@@ -63,6 +63,16 @@ PYTHON_FUNCTIONS: dict[str, tuple[int, dict[str, Any]] | None] = {
     ),
     "unique_consecutive": (1, {"return_inverse": False, "return_counts": False, "dim": None}),
 }
+# Functions of torch that are loaded by their first use, and where PyTorch has them.
+_LATER = {
+    "gru": "torch",
+    "lobpcg": "torch._lobpcg",
+    "lstm": "torch",
+    "pca_lowrank": "torch._lowrank",
+    "rnn_relu": "torch",
+    "rnn_tanh": "torch",
+    "svd_lowrank": "torch._lowrank",
+}
 # Where the ops of a namespace are, and what their names begin with there.
 _HOMES = (
     ("", "torch.", ""),
@@ -86,6 +96,7 @@ def python_functions() -> dict[Callable, str]:
         if isinstance(value, types.FunctionType):
             home = "torch.functional." if name in PYTHON_FUNCTIONS else "torch."
             found[value] = home + name
+    found |= {getattr(torch(), name): f"{home}.{name}" for name, home in _LATER.items()}
     for name in nn.functional.__all__:
         value = vars(nn.functional).get(name)
         if isinstance(value, types.FunctionType) and value.__module__ != "torch":
