@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from flambeau import ops
 from flambeau.ops import Op, make_plain, modes, registry
 from flambeau.tensor import Tensor, autocast
 from flambeau.types import DType, pytree
@@ -40,6 +41,8 @@ class CustomOp(Op):
             raise ValueError(
                 f"{rest}: a custom op needs a namespace of its own: its name is 'namespace::name'"
             )
+        if not isinstance(getattr(ops, namespace, None), ops.Namespace | None):
+            raise ValueError(f"the namespace {namespace!r} has another meaning under torch.ops")
         known = registry.get(f"{namespace}.{rest.partition('.')[0]}", [])
         known[:] = [op for op in known if op.overload != rest.partition(".")[2]]  # declared again
         super().__init__(schema, None)

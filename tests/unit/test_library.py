@@ -261,5 +261,7 @@ def test_schemas_from_annotations():
     ):
         with pytest.raises(ValueError, match=message):
             library.infer_schema(function, mutates_args=())
+    with pytest.raises(ValueError, match="another meaning"):
+        library.define("random::op", "(Tensor x) -> Tensor")
     with pytest.raises(ValueError, match="namespace of its own"):
         library.custom_op("bare", lambda x: x, mutates_args=(), schema="(Tensor x) -> Tensor")
