@@ -14,7 +14,11 @@ DisableTorchFunctionSubclass = _overrides.DisableTorchFunctionSubclass
 _disabled_torch_function_impl = _overrides.disabled_torch_function
 _log_api_usage_once = _absent.log_usage
 _get_tracing_state = _absent.tracing_state
-__getattr__ = missing(globals(), submodules=("_fft", "_linalg", "_nn", "_special"))
+__getattr__ = missing(
+    globals(),
+    submodules=("_fft", "_linalg", "_nn", "_special"),
+    later=dict.fromkeys(("DispatchKey", "DispatchKeySet"), "flambeau.custom"),
+)
 __all__ = [
     "DisableTorchFunction",
     "DisableTorchFunctionSubclass",

@@ -1,5 +1,6 @@
 """Ops of the user's own: PyTorch's `torch.library`."""
 
+from .keys import DispatchKey, DispatchKeySet
 from .library import (
     Library,
     define,
@@ -14,6 +15,8 @@ from .schema import infer_schema
 
 __all__ = [
     "CustomOp",
+    "DispatchKey",
+    "DispatchKeySet",
     "Library",
     "custom_op",
     "define",

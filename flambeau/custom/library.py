@@ -9,23 +9,45 @@ from typing import Any
 from flambeau.ops import registry
 from flambeau.types import DType
 
-from .op import CustomOp
+from .op import CustomOp, waiting
 
 # PyTorch's dispatch keys, as far as they are about what is here.
 _KEYS = {"": None, "default": None, "CompositeExplicitAutograd": None, "CPU": "cpu", "CUDA": "cuda"}
+# Those whose kernels compute shapes, too.
+_FORMS = ("CompositeImplicitAutograd", "Meta")
 
 
-def found(op: str | CustomOp | Any) -> CustomOp:
+def found(op: Any) -> CustomOp:
     """The custom op of that name, or that is meant. RuntimeError where there is none."""
     if isinstance(op, CustomOp):
         return op
-    name = op if isinstance(op, str) else str(op).removesuffix(".default").replace(".", "::", 1)
+    op = _declared(_qualname(op))
+    if op is None:
+        raise RuntimeError("there is no such custom op: declare it by custom_op or Library.define")
+    return op
+
+
+def _qualname(op: Any) -> str:
+    """ "namespace::name" of a name, or of an op under ``torch.ops``."""
+    return op if isinstance(op, str) else str(op).removesuffix(".default").replace(".", "::", 1)
+
+
+def _declared(name: str) -> CustomOp | None:
     namespace, _, rest = name.rpartition("::")
     base, _, overload = rest.partition(".")
-    for each in registry.get(f"{namespace}.{base}", ()):
-        if isinstance(each, CustomOp) and each.overload == overload:
-            return each
-    raise RuntimeError(f"there is no custom op {name}: declare it by custom_op or Library.define")
+    known = registry.get(f"{namespace}.{base}", ())
+    return next((x for x in known if isinstance(x, CustomOp) and x.overload == overload), None)
+
+
+def _when_declared(op: Any, register: Callable[[CustomOp], Any]) -> None:
+    """Registers something for an op; for the op of a name, perhaps later, when it is declared."""
+    if not isinstance(op, CustomOp):
+        name = _qualname(op)
+        op = _declared(name)
+        if op is None:
+            waiting.setdefault(name, []).append(register)
+            return
+    register(op)
 
 
 def register_kernel(
@@ -36,27 +58,37 @@ def register_kernel(
     *,
     lib: Any = None,
 ) -> Callable:
-    """`CustomOp.register_kernel` of an op, or the op of a name. Also a decorator."""
-    return found(op).register_kernel(device_types, *(() if func is None else (func,)))
+    """`CustomOp.register_kernel` of an op, or the op of a name, which may be declared later. Also a
+    decorator.
+    """
+    if func is None:
+        return functools.partial(register_kernel, op, device_types)
+    _when_declared(op, lambda found: found.register_kernel(device_types, func))
+    return func
 
 
 def register_fake(
     op: Any, func: Callable | None = None, /, *, lib: Any = None, **_more: Any
 ) -> Callable:
-    """`CustomOp.register_fake` of an op, or the op of a name. Also a decorator."""
-    return found(op).register_fake if func is None else found(op).register_fake(func)
+    """`CustomOp.register_fake` of an op, or the op of a name, which may be declared later. Also a
+    decorator.
+    """
+    if func is None:
+        return functools.partial(register_fake, op)
+    _when_declared(op, lambda found: found.register_fake(func))
+    return func
 
 
 def register_autograd(
     op: Any, backward: Callable, /, *, setup_context: Callable | None = None, lib: Any = None
 ) -> None:
-    """`CustomOp.register_autograd` of an op, or the op of a name."""
-    found(op).register_autograd(backward, setup_context=setup_context)
+    """`CustomOp.register_autograd` of an op, or the op of a name, which may be declared later."""
+    _when_declared(op, lambda x: x.register_autograd(backward, setup_context=setup_context))
 
 
 def register_autocast(op: Any, device_type: str, cast_inputs: DType, /, *, lib: Any = None) -> None:
-    """`CustomOp.register_autocast` of an op, or the op of a name."""
-    found(op).register_autocast(device_type, cast_inputs)
+    """`CustomOp.register_autocast` of an op, or the op of a name, which may be declared later."""
+    _when_declared(op, lambda found: found.register_autocast(device_type, cast_inputs))
 
 
 def define(qualname: str, schema: str, *, lib: Any = None, tags: Any = ()) -> None:
@@ -107,21 +139,23 @@ class Library:
     ) -> None:
         """Makes a function the kernel of an op of this namespace for a dispatch key: "CPU", "CUDA",
         "Meta", "CompositeExplicitAutograd" (all devices), "CompositeImplicitAutograd" (all, and the
-        gradients are its ops'). NotImplementedError for other keys.
+        gradients are its ops'). The op may be declared later. NotImplementedError for other keys.
         """
-        name = op_name if isinstance(op_name, str) else found(op_name).name
-        op = found(f"{self.ns}::{name.rpartition('::')[2]}")
         key = dispatch_key or self.dispatch_key
-        if key == "Meta":
-            op.register_fake(fn)
-        elif key == "CompositeImplicitAutograd":
-            op.register_kernel(None, fn)
-            op._by_parts, op._fake = True, fn
-        elif key in _KEYS and not with_keyset:
-            op.register_kernel(_KEYS[key], fn)
-        else:
-            known = ", ".join(sorted(k for k in (*_KEYS, "CompositeImplicitAutograd", "Meta") if k))
+        if with_keyset or key not in (*_KEYS, *_FORMS):
+            known = ", ".join(sorted(filter(None, (*_KEYS, *_FORMS))))
             raise NotImplementedError(f"there are no kernels for {key}: the keys are {known}")
+        name = (op_name if isinstance(op_name, str) else _qualname(op_name)).rpartition("::")[2]
+
+        def register(op: CustomOp) -> None:
+            if key in _FORMS:
+                op.register_fake(fn)
+            if key != "Meta":
+                op.register_kernel(_KEYS.get(key), fn)
+            if key == "CompositeImplicitAutograd":
+                op._by_parts = True
+
+        _when_declared(f"{self.ns}::{name}", register)
 
     def __repr__(self) -> str:
         return f"Library(kind={self.kind}, ns={self.ns}, dispatch_key={self.dispatch_key})"

@@ -26,6 +26,10 @@ ALIASES = (
 OURS = frozenset(("", "aten", "fft", "linalg", "nn", "prim", "special"))
 
 
+# What was registered for ops, by name, before they were declared.
+waiting: dict[str, list[Callable[[Any], Any]]] = {}
+
+
 class CustomOp(Op):
     """An op whose kernels are the user's functions, which nobody looks into.
 
@@ -54,6 +58,8 @@ class CustomOp(Op):
         self._backward: Callable | None = None
         self._setup: Callable | None = None
         self._cast: DType | None = None
+        for register in waiting.pop(self._qualname, ()):
+            register(self)
 
     def __repr__(self) -> str:
         return f"<CustomOpDef({self._qualname})>"

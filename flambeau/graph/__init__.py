@@ -2,7 +2,7 @@
 
 from .artifacts import load_cache_artifacts, save_cache_artifacts
 from .compiled import reset, set_stance
-from .front import compile, cudagraph_mark_step_begin, list_backends
+from .front import compile, cudagraph_mark_step_begin, is_compile_supported, list_backends
 from .graphs import (
     Graph,
     graph,
@@ -23,6 +23,7 @@ __all__ = [
     "cudagraph_mark_step_begin",
     "graph",
     "graph_pool_handle",
+    "is_compile_supported",
     "is_current_stream_capturing",
     "list_backends",
     "load_cache_artifacts",

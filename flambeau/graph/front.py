@@ -99,8 +99,19 @@ def list_backends(exclude_tags: Any = ()) -> list[str]:
     return ["flambeau"]
 
 
+def is_compile_supported(device_type: str) -> bool:
+    """Whether programs are compiled for a type of device."""
+    return device_type == "cpu"
+
+
 def cudagraph_mark_step_begin() -> None:
     """Nothing: results of programs are memory of their own."""
 
 
-__all__ = ["OptimizedModule", "compile", "cudagraph_mark_step_begin", "list_backends"]
+__all__ = [
+    "OptimizedModule",
+    "compile",
+    "cudagraph_mark_step_begin",
+    "is_compile_supported",
+    "list_backends",
+]

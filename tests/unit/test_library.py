@@ -232,8 +232,15 @@ def test_declared_by_schema(name):
     x = torch.ones(2, requires_grad=True)
     call(x).sum().backward()
     assert x.grad.tolist() == [3, 3] and call(torch.empty(4, device="meta")).shape == (4,)
-    with pytest.raises(RuntimeError, match="no custom op"):
-        library.register_fake("testing::nothing", lambda x: x)
+
+
+def test_registered_before_it_is_declared(name):
+    library.register_fake(name)(lambda x, factor: torch.empty_like(x))
+    namespace = name.partition("::")[0]
+    library.Library(namespace, "IMPL", "CPU").impl("op", lambda x, factor: x * factor)
+    op = sine(name)
+    assert op(torch.ones(2), 5.0).tolist() == [5, 5]
+    assert op(torch.empty(3, device="meta")).shape == (3,)
 
 
 def test_schemas_from_annotations():

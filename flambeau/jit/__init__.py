@@ -10,5 +10,5 @@ script, script_method = _annotations.script, _annotations.script_method
 script_if_tracing = _script_if_tracing = _annotations.script_if_tracing
 _overload = _overload_method = _annotations.unchanged
 ScriptFunction, ScriptModule = _annotations.ScriptFunction, _annotations.ScriptModule
-__getattr__ = missing(globals())
+__getattr__ = missing(globals(), submodules=("annotations",))
 __all__ = [*_annotations.__all__]

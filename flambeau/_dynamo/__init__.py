@@ -9,7 +9,7 @@ disable, graph_break, is_compiling = (
     annotations.graph_break,
     annotations.is_compiling,
 )
-__getattr__ = missing(globals())
+__getattr__ = missing(globals(), submodules=("utils",))
 __all__ = [
     "allow_in_graph",
     "assume_constant_result",
