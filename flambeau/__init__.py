@@ -44,8 +44,10 @@ inf, nan, pi, e = _math.inf, _math.nan, _math.pi, _math.e
 
 # Names whose packages are imported on first use, so that `import flambeau` stays quick.
 _LATER = {
+    "AcceleratorError": "tensor.accelerator",
     "Future": "futures",
     "GradScaler": "amp",
+    "OutOfMemoryError": "tensor.accelerator",
     "compile": "graph",
     "cond": "fx.control",
     "gru": "nn.functions.rnn",
@@ -57,6 +59,7 @@ _LATER = {
     "rnn_tanh": "nn.functions.rnn",
     "save": "files",
     "svd_lowrank": "_lowrank",
+    "to_dlpack": "utils.dlpack",
     "while_loop": "fx.control",
 }
 _SUBMODULES = (

@@ -2,7 +2,6 @@
 
 from flambeau._base import missing
 from flambeau.tensor import Tensor as Variable
-from flambeau.tensor import anomaly as anomaly_mode
 from flambeau.tensor import (
     enable_grad,
     engine,
@@ -12,9 +11,9 @@ from flambeau.tensor import (
     no_grad,
     set_grad_enabled,
 )  # fmt: skip
-from flambeau.tensor import gradcheck as _gradcheck
 
-from . import forward_ad, function, functional, grad_mode, graph, variable
+from . import anomaly_mode, forward_ad, function, functional, grad_mode, graph, variable
+from . import gradcheck as _gradcheck
 
 backward, grad = engine.backward, engine.grad
 Function, detect_anomaly, set_detect_anomaly = (

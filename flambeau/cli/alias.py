@@ -61,6 +61,11 @@ class AliasLoader(Loader):
     def exec_module(self, module: ModuleType) -> None:
         # The import system has just put torch's spec onto flambeau's module: undo that.
         module.__spec__ = self.spec
+        # What is loaded below it is so under torch's names, too: the import system would set it as
+        # an attribute, where a function of the same name may be (torch.autograd.gradcheck).
+        for name, below in list(sys.modules.items()):
+            if name.startswith(self.real + "."):
+                sys.modules.setdefault(ALIAS + name.removeprefix(PACKAGE), below)
 
 
 def _absent(name: str) -> str:

@@ -27,6 +27,36 @@ def synchronize(device=None) -> None:
     raise AssertionError(_NONE)
 
 
+class AcceleratorError(RuntimeError):
+    """What a device that is no CPU refuses. Nothing raises it; programs catch it."""
+
+
+class OutOfMemoryError(RuntimeError):
+    """That a device that is no CPU has no memory left. Nothing raises it; programs catch it."""
+
+
+def memory_stats(device=None) -> dict:
+    """What is known of a CUDA device's memory: there is none."""
+    return {}
+
+
+def reset_memory_stats(device=None) -> None:
+    """Counts the memory of a CUDA device anew: there is none."""
+
+
+def get_rng_state_all() -> list:
+    """The states of the streams of all CUDA devices: there are none."""
+    return []
+
+
+def set_rng_state_all(new_states) -> None:
+    """Puts the streams of all CUDA devices into states: there are none."""
+
+
+def seed_all() -> None:
+    """Seeds the streams of all CUDA devices: there are none."""
+
+
 class Absent:
     """What exists on CUDA devices only: a class for annotations, of which nothing can be made."""
 

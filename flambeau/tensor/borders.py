@@ -469,6 +469,9 @@ def members():
         "__array_priority__": 1000,
         "is_pinned": lambda self, device=None: False,
         "is_set_to": is_set_to,
+        "dim_order": dim_order,
+        "is_distributed": lambda self: False,
+        "to_dense": to_dense,
         "T": property(_t, doc=_t.__doc__),
         "mT": _matrix_property("mT", "The transpose of the last two dimensions.", False, True),
         "mH": _matrix_property(
@@ -491,6 +494,17 @@ def set_real(self, value):
 
 def set_imag(self, value):
     self.imag.copy_(convert.as_tensor(value))
+
+
+def dim_order(self, *, ambiguity_check=False):
+    """The dimensions from the outermost in memory to the innermost."""
+    strides = self.layout.strides
+    return tuple(sorted(range(self.layout.ndim), key=lambda dim: -strides[dim]))
+
+
+def to_dense(self, dtype=None, *, masked_grad=True):
+    """The tensor itself, or cast: all tensors are dense."""
+    return self if dtype is None else self.to(dtype)
 
 
 def is_set_to(self, tensor):

@@ -1,6 +1,7 @@
 """`assert_close` and `make_tensor`: what tests need."""
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 
 from flambeau._base import numpy
@@ -20,6 +21,29 @@ _TOLERANCES = {
     "complex64": (1.3e-6, 1e-5),
     "complex128": (1e-7, 1e-7),
 }
+
+
+def assert_allclose(actual, expected, rtol=None, atol=None, equal_nan=True, msg=""):
+    """The deprecated form of `assert_close`: values that are no tensors become such, and dtypes may
+    differ.
+    """
+    warnings.warn(
+        "torch.testing.assert_allclose() is deprecated: please use torch.testing.assert_close()",
+        FutureWarning,
+        stacklevel=2,
+    )
+    actual = actual if isinstance(actual, Tensor) else as_tensor(actual)
+    if not isinstance(expected, Tensor):
+        expected = as_tensor(expected, dtype=actual.dtype)
+    assert_close(
+        actual,
+        expected,
+        rtol=rtol,
+        atol=atol,
+        equal_nan=equal_nan,
+        check_dtype=False,
+        msg=msg or None,
+    )
 
 
 def assert_close(

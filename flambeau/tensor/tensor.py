@@ -208,6 +208,7 @@ class Tensor:
         return self.reciprocal() * other
 
     is_cuda = is_sparse = is_quantized = is_mkldnn = is_nested = is_mps = is_xpu = False
+    is_ipu = is_maia = is_mtia = is_sparse_csr = is_vulkan = is_xla = False
     is_cpu = property(lambda self: self.layout.device.type == "cpu")
     is_meta = property(lambda self: self.layout.device.type == "meta")
 

@@ -21,17 +21,29 @@ torch._tensor: Tensor
 torch.compiler: is_compiling disable
 torch.futures: Future collect_all
 torch.autograd: Function Variable
+torch.ao.quantization: QuantStub DeQuantStub
+torch.autograd.anomaly_mode: detect_anomaly
 torch.autograd.grad_mode: no_grad inference_mode
+torch.autograd.gradcheck: gradcheck GradcheckError
 torch.autograd.variable: Variable
 torch.backends.cuda: matmul sdp_kernel is_built
 torch.backends.cudnn: benchmark deterministic enabled flags is_available version
 torch.backends.mps: is_available is_built
 torch.backends.cpu: get_cpu_capability
-torch.cuda: is_available device_count manual_seed_all empty_cache memory_allocated
+torch.cuda: is_available device_count manual_seed_all empty_cache memory_allocated OutOfMemoryError
+torch._C: DispatchKey DispatchKeySet
+torch._dynamo.utils: is_compile_supported
+torch._lowrank: get_approximate_basis svd_lowrank
+torch._lobpcg: lobpcg
 torch.distributed: is_available is_initialized
 torch.functional: einsum norm
-torch.hub: load load_state_dict_from_url HASH_REGEX _get_torch_home
+torch.hub: load load_state_dict_from_url HASH_REGEX _get_torch_home tqdm urlparse
 torch.jit: ignore unused is_scripting script_if_tracing Final ScriptModule
+torch.jit.annotations: BroadcastingList2 List
+torch.library: custom_op register_fake Library
+torch.onnx: is_in_onnx_export register_custom_op_symbolic
+torch.onnx.symbolic_helper: parse_args
+torch.onnx.symbolic_opset11: __name__
 torch.multiprocessing: Process Queue spawn get_context set_sharing_strategy
 torch.overrides: handle_torch_function has_torch_function TorchFunctionMode
 torch.random: fork_rng manual_seed get_rng_state
@@ -40,6 +52,7 @@ torch.storage: UntypedStorage TypedStorage
 torch.testing: assert_close make_tensor
 torch.torch_version: TorchVersion
 torch.utils._pytree: tree_map tree_flatten tree_unflatten
+torch.utils.benchmark.utils.common: Measurement TaskSpec
 torch.utils.data._utils.collate: default_collate
 torch.utils.data.dataloader: DataLoader default_collate _BaseDataLoaderIter
 torch.utils.data.dataset: Dataset random_split
@@ -261,3 +274,65 @@ def test_dir_lists_what_is_made_on_first_use():
         listed = set(dir(module))
         assert names <= listed
         assert all(hasattr(module, name) for name in listed if not name.startswith("_"))
+
+
+def test_a_function_keeps_its_name_beside_its_module(tmp_path):
+    script = (
+        "import torch\nfrom torch.autograd.gradcheck import gradcheck\n"
+        "import torch.autograd.gradcheck as there\n"
+        "x = torch.ones(2, dtype=torch.float64, requires_grad=True)\n"
+        "assert torch.autograd.gradcheck is gradcheck and gradcheck(torch.sin, (x,))\n"
+    )
+    (tmp_path / "script.py").write_text(script)
+    done = subprocess.run(
+        [sys.executable, "-m", "flambeau", "run", "script.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": str(Path(torch.__file__).parent.parent)},
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_tensors_say_of_themselves():
+    x = torch.ones(2, 3, 4, 5)
+    assert x.dim_order() == (0, 1, 2, 3) and x.permute(2, 0, 3, 1).dim_order() == (1, 3, 0, 2)
+    assert x.to(memory_format=torch.channels_last).dim_order() == (0, 2, 3, 1)
+    assert x.to_dense() is x and x.to_dense(torch.float64).dtype is torch.float64
+    assert not x.is_distributed() and not x.is_xla
+    assert torch.cuda.get_rng_state_all() == [] and torch.cuda.memory_stats() == {}
+    assert issubclass(torch.cuda.OutOfMemoryError, RuntimeError)
+    assert torch.OutOfMemoryError is torch.cuda.OutOfMemoryError
+
+
+def test_the_older_comparison():
+    with pytest.warns(FutureWarning, match="assert_close"):
+        torch.testing.assert_allclose([1.0, 2.0], torch.tensor([1.0, 2.0 + 1e-7]))
+    with pytest.warns(FutureWarning), pytest.raises(AssertionError):
+        torch.testing.assert_allclose(torch.ones(2), [1, 2])
+
+
+def test_marks_of_quantisation_change_nothing():
+    x = torch.randn(2)
+    for mark in (torch.ao.quantization.QuantStub(), torch.ao.quantization.DeQuantStub()):
+        assert mark(x) is x and mark.state_dict() == {}
+
+
+def test_a_bar_counts(capsys):
+    from flambeau.files.progress import Bar
+
+    with Bar(total=4) as bar:
+        bar.update(1)
+        bar.update(3)
+    assert capsys.readouterr().err == "\r25.0%\r100.0%\n"
+    assert list(Bar("ab", disable=True)) == ["a", "b"] and capsys.readouterr().err == ""
+    assert list(torch.hub.tqdm(range(3), disable=True)) == [0, 1, 2]
+
+
+def test_keys_of_kernels():
+    from flambeau._C import DispatchKey, DispatchKeySet
+
+    both = DispatchKeySet(DispatchKey.AutocastCPU) | DispatchKeySet(DispatchKey.CPU)
+    assert both.has(DispatchKey.CPU) and not both.has(DispatchKey.CUDA)
+    assert both - DispatchKeySet(DispatchKey.CPU) == DispatchKeySet(DispatchKey.AutocastCPU)
+    assert repr(both) == "DispatchKeySet(CPU, AutocastCPU)"
