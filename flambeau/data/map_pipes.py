@@ -109,7 +109,8 @@ class Shuffler(IterDataPipe):
     def __init__(self, datapipe: Any, *, indices: list | None = None) -> None:
         self.datapipe = datapipe
         self.indices = list(range(len(datapipe))) if indices is None else indices
-        self._enabled, self._seed = True, None
+        self._enabled = True
+        self._seed: int | None = None
 
     def set_shuffle(self, shuffle: bool = True) -> Shuffler:
         """Whether the order is random; returns the pipe."""
@@ -125,7 +126,7 @@ class Shuffler(IterDataPipe):
         order = list(self.indices)
         if self._enabled:
             seed = _shared_seed() if self._seed is None else self._seed
-            order = random.Random(seed).sample(order, len(order))
+            order = random.Random(seed).sample(order, len(order))[::-1]
             self._seed = None
         for index in order:
             yield self.datapipe[index]

@@ -260,7 +260,8 @@ class Shuffler(IterDataPipe):
             raise ValueError("buffer_size should be larger than 0")
         self.datapipe = UnBatcher(datapipe, unbatch_level) if unbatch_level else datapipe
         self.buffer_size = buffer_size
-        self._enabled, self._seed = True, None
+        self._enabled = True
+        self._seed: int | None = None
 
     def set_shuffle(self, shuffle: bool = True) -> Shuffler:
         """Whether the order is random; returns the pipe."""
