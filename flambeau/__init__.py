@@ -66,6 +66,8 @@ _SUBMODULES = (
     "_C",
     "__config__",
     "_dynamo",
+    "_lobpcg",
+    "_lowrank",
     "_subclasses",
     "_tensor",
     "_utils",

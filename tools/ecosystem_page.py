@@ -234,6 +234,25 @@ summary(model, (3, 8, 8), device="cpu")
     ("pytorch-ignite", "an engine trains", """
 from ignite.engine import create_supervised_trainer
 """),
+    ("torchvision", "a residual network forward and backward, transforms; no ops in C++", """
+import torchvision
+model = torchvision.models.resnet18(num_classes=10)
+model(torch.randn(2, 3, 32, 32)).sum().backward()
+assert model.conv1.weight.grad.abs().sum() > 0
+T = torchvision.transforms
+image = T.Compose([T.Resize(32), T.CenterCrop(28), T.Normalize([0.5] * 3, [0.5] * 3)])
+assert image(torch.rand(3, 64, 64)).shape == (3, 28, 28)
+"""),
+    ("timm", "vision transformer, EfficientNet and DenseNet, forward and backward", """
+import timm
+x = torch.randn(1, 3, 64, 64)
+for name, options in (
+    ("vit_tiny_patch16_224", {"img_size": 64}), ("efficientnet_b0", {}), ("densenet121", {}),
+):
+    model = timm.create_model(name, num_classes=10, **options).eval()
+    model(x).sum().backward()
+    assert all(p.grad is not None for p in model.parameters())
+"""),
     ("kornia", "a blur", """
 import kornia
 assert kornia.filters.gaussian_blur2d(torch.ones(1, 1, 5, 5), (3, 3), (1.5, 1.5)).mean() == 1

@@ -6,10 +6,9 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from flambeau.ops import registry
 from flambeau.types import DType
 
-from .op import CustomOp, waiting
+from .op import CustomOp, declared, waiting
 
 # PyTorch's dispatch keys, as far as they are about what is here.
 _KEYS = {"": None, "default": None, "CompositeExplicitAutograd": None, "CPU": "cpu", "CUDA": "cuda"}
@@ -21,7 +20,7 @@ def found(op: Any) -> CustomOp:
     """The custom op of that name, or that is meant. RuntimeError where there is none."""
     if isinstance(op, CustomOp):
         return op
-    op = _declared(_qualname(op))
+    op = declared(_qualname(op))
     if op is None:
         raise RuntimeError("there is no such custom op: declare it by custom_op or Library.define")
     return op
@@ -32,18 +31,11 @@ def _qualname(op: Any) -> str:
     return op if isinstance(op, str) else str(op).removesuffix(".default").replace(".", "::", 1)
 
 
-def _declared(name: str) -> CustomOp | None:
-    namespace, _, rest = name.rpartition("::")
-    base, _, overload = rest.partition(".")
-    known = registry.get(f"{namespace}.{base}", ())
-    return next((x for x in known if isinstance(x, CustomOp) and x.overload == overload), None)
-
-
 def _when_declared(op: Any, register: Callable[[CustomOp], Any]) -> None:
     """Registers something for an op; for the op of a name, perhaps later, when it is declared."""
     if not isinstance(op, CustomOp):
         name = _qualname(op)
-        op = _declared(name)
+        op = declared(name)
         if op is None:
             waiting.setdefault(name, []).append(register)
             return

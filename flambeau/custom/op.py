@@ -64,6 +64,9 @@ class CustomOp(Op):
     def __repr__(self) -> str:
         return f"<CustomOpDef({self._qualname})>"
 
+    def __reduce__(self) -> tuple:
+        return declared, (self._qualname,)
+
     @functools.cached_property
     def changed(self) -> list[int]:
         """The places of the arguments that the op writes to."""
@@ -201,6 +204,14 @@ class CustomOp(Op):
             taken.add(id(t._storage))
 
 
+def declared(name: str) -> CustomOp | None:
+    """The custom op "namespace::name"; None where there is none."""
+    namespace, _, rest = name.rpartition("::")
+    base, _, overload = rest.partition(".")
+    known = registry.get(f"{namespace}.{base}", ())
+    return next((x for x in known if isinstance(x, CustomOp) and x.overload == overload), None)
+
+
 def tensors_in(values: Iterable[Any]) -> Iterator[Tensor]:
     """The tensors among values, those in lists too."""
     for value in values:
@@ -239,4 +250,4 @@ def custom_op(
     return op
 
 
-__all__ = ["CustomOp", "custom_op", "tensors_in"]
+__all__ = ["CustomOp", "custom_op", "declared", "tensors_in", "waiting"]

@@ -137,8 +137,8 @@ class FlopCounterMode:
 
     ``get_total_flops()``, ``get_flop_counts()`` and ``get_table(depth)`` tell; with `display`, the
     table of modules down to `depth` is printed at the end. `custom_mapping` has formulas for ops,
-    as `register_flop_formula` takes them. `mods` is no longer needed. Programs that
-    `torch.compile` made are no ops, and are not counted.
+    as `register_flop_formula` takes them. `mods` is no longer needed. Compiled functions run op
+    by op here.
     """
 
     def __init__(

@@ -140,6 +140,7 @@ class Timer:
 
     def _block_size(self, min_run_time: float) -> int:
         """How many runs take a small part of that time, and much more than reading the clock."""
+        self._timer.timeit(2)  # the first run may compile kernels
         overhead = min(self._timer.timeit(0) for _ in range(5))
         number = 1
         while True:

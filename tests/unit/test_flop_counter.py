@@ -17,6 +17,9 @@ def counted(function, **options):
 def test_products():
     a, b = torch.randn(3, 4), torch.randn(4, 5)
     x, y = torch.randn(2, 3, 4), torch.randn(2, 4, 5)
+    compiled = torch.compile(torch.matmul)
+    for _ in range(3):
+        compiled(a, b)
     for function, count in (
         (lambda: a @ b, 2 * 3 * 4 * 5),
         (lambda: a.double() @ b.double(), 2 * 3 * 4 * 5),
@@ -27,6 +30,7 @@ def test_products():
         (lambda: torch.baddbmm(torch.ones(5), x, y), 2 * 2 * 3 * 4 * 5),
         (lambda: nn.functional.linear(x, torch.ones(7, 4)), 2 * 2 * 3 * 4 * 7),
         (lambda: x + x, 0),
+        (lambda: compiled(a, b), 2 * 3 * 4 * 5),
     ):
         assert counted(function).get_total_flops() == count
 

@@ -58,6 +58,7 @@ def test_it_is_called_as_the_function_is_and_by_name(name):
         assert np.array_equal(call(x, 2).numpy(), np.sin(X) * 2)
         assert np.array_equal(call(x, factor=3.0).numpy(), np.sin(X) * 3)
     assert repr(op) == f"<CustomOpDef({name})>"
+    assert copy.deepcopy(op) is pickle.loads(pickle.dumps(op)) is op
     with pytest.raises(TypeError, match=r"argument 'x' .* must be Tensor, not str"):
         op("a")
     with pytest.raises(AttributeError, match="has no op 'opp'"):

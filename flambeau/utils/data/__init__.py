@@ -25,7 +25,10 @@ from flambeau.data import (
 
 from . import _utils, dataloader, dataset, distributed, sampler
 
-__getattr__ = missing(globals())
+_PIPES = ("DataChunk", "IterDataPipe", "MapDataPipe", "functional_datapipe")
+__getattr__ = missing(
+    globals(), submodules=("datapipes",), later=dict.fromkeys(_PIPES, "flambeau.data.pipes")
+)
 __all__ = [
     "BatchSampler",
     "ChainDataset",
