@@ -19,7 +19,7 @@ from flambeau._base import Memo
 
 from .epilogues import join_sums
 from .fuse import fusable, is_half, joined, trimmed
-from .program import Buffer, Host, Loop, Loops, Operand, Program, Sums
+from .program import Buffer, Host, Loop, Operand, Program, Sums, loops_of
 
 SMALLEST = 1 << 23  # bytes that a program holds at least, for it to matter
 PART = 256  # of what it holds: values that are smaller stay
@@ -98,7 +98,7 @@ class _Uses:
         made = self.at[b][0]
         place = self.at[b][bisect.bisect_left(self.at[b], peak)]
         given = self.instructions[made]
-        loops = _loops(given)
+        loops = loops_of(given)
         for k, loop in enumerate(loops):
             if any(o.buffer is b for o in loop.writes) and _is_cheap(loop):
                 # What is written there while the kernel reads it, or later, is something else.
@@ -148,14 +148,6 @@ class _Uses:
     def _present(self, o: Operand, k: int) -> Operand:
         later = self._later.get(o.buffer)
         return o if later is None or k < later[0] else o._replace(buffer=later[1])
-
-
-def _loops(instruction: Any) -> tuple[Loop, ...]:
-    if isinstance(instruction, Loops):
-        return instruction.loops
-    if isinstance(instruction, Sums):
-        return (instruction.loop,)
-    return (instruction,) if isinstance(instruction, Loop) else ()
 
 
 def _is_cheap(loop: Loop) -> bool:
