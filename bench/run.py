@@ -77,7 +77,7 @@ def work(side: str, name: str, threads: int, path: str) -> None:
 
 
 def counted(step: Any, compiled: bool) -> list[int | None]:
-    """Bytes that a step moves; operations of its products, as when not compiled; other operations."""
+    """Bytes that a step moves; operations of its products, eager or compiled; other operations."""
     counts = importlib.import_module("counts")
     if not compiled:
         return list(counts.eager(step))
