@@ -56,7 +56,7 @@ def _round(program: Program) -> Program:
             again.setdefault(place, []).append(loop)
     if not again:
         return program
-    return Program(list(uses.rewritten(again)), program.results, program.numbers)
+    return Program(uses.rewritten(again), program.results, program.numbers)
 
 
 class _Uses:
@@ -128,7 +128,7 @@ class _Uses:
             bisect.insort(self.at[o.buffer], place)
         return place
 
-    def rewritten(self, again: dict[int, list[Loop]]) -> Iterator[Any]:
+    def rewritten(self, again: dict[int, list[Loop]]) -> list[Any]:
         """The instructions, and before some of them the loops that make values again."""
         done: list[Any] = []
         for k, instruction in enumerate(self.instructions):
@@ -143,7 +143,7 @@ class _Uses:
             present = [self._present(o, k) for o in operands]
             changed = any(a is not b for a, b in zip(present, operands, strict=True))
             done.append(instruction.replaced(present) if changed else instruction)
-        return iter(done)
+        return done
 
     def _present(self, o: Operand, k: int) -> Operand:
         later = self._later.get(o.buffer)
