@@ -1,21 +1,23 @@
 """What a step costs, counted: bytes that its kernels move, operations of its matrix products.
 
-Counted is what each launch reads and writes, from memory or cache, and for products two operations
-for each multiplication and addition; other arithmetic is not counted.
+Counted is what each launch reads and writes, from memory or cache; for products two operations for
+each multiplication and addition; and the operations of all kernels in loop IR, one for each, though
+a division or a root takes as long as ten others.
 """
 
 import math
 from typing import Any, NamedTuple
 
 from flambeau.graph.capture import Capture
-from flambeau.graph.measures import moved
+from flambeau.graph.measures import computed, moved
 
 
 class Counts(NamedTuple):
     """Of one step."""
 
     nbytes: int
-    operations: int
+    products: int
+    others: int
 
 
 def _product(a: Any, b: Any, *rest: Any) -> int:
@@ -70,28 +72,31 @@ def eager(step: Any) -> Counts:
     """Counts for a step that runs op by op."""
 
     class Counting(Capture):
-        operations = 0
+        products = 0
 
         def process(self, op: Any, args: Any, target: Any) -> Any:
             result = super().process(op, args, target)
             if op.name in FORMULAS:
-                self.operations += FORMULAS[op.name](*args)
+                self.products += FORMULAS[op.name](*args)
             elif op.name in FORMULAS_WITH_RESULT:
-                self.operations += FORMULAS_WITH_RESULT[op.name](*args, result=result)
+                self.products += FORMULAS_WITH_RESULT[op.name](*args, result=result)
             elif op.name.startswith(("_lstm", "_gru", "_rnn")):
-                self.operations += _recurrent(op, args)
+                self.products += _recurrent(op, args)
             return result
 
     counting = Counting()
     with counting:
         step()
-    return Counts(moved(counting.program([])), counting.operations)
+    program = counting.program([])
+    return Counts(moved(program), counting.products, computed(program))
 
 
-def compiled(step: Any) -> int | None:
-    """Bytes that the programs of a compiled step, and of its parts, move; None without programs."""
+def compiled(step: Any) -> tuple[int, int]:
+    """Bytes that the programs of a compiled step, and of its parts, move, and operations that are
+    not those of products.
+    """
     found = [e for entry in step._entries.values() for v in entry.variants[:1]
              for e in v.executables]  # fmt: skip
     parts = [compiled(part) for part in (*step._parts, *step._units.values())]
-    total = sum(moved(e.program) for e in found) + sum(filter(None, parts))
-    return total or None
+    nbytes, others = (sum(f(e.program) for e in found) for f in (moved, computed))
+    return nbytes + sum(n for n, _ in parts), others + sum(n for _, n in parts)

@@ -14,7 +14,8 @@ Import time is that of a fresh process, less the bare interpreter's.
 
 Beside the times stand shares of what the machine can do: of the rate at which it copies memory, for
 the bytes that a step's kernels read and write (what stays in the cache may exceed it); and of the
-rate at which it multiplies large float32 matrices, for the step's products.
+rate at which it multiplies large float32 matrices, for all that the step computes. Divisions and
+roots count as one operation and take as long as ten.
 """
 
 import argparse
@@ -76,9 +77,12 @@ def work(side: str, name: str, threads: int, path: str) -> None:
 
 
 def counted(step: Any, compiled: bool) -> list[int | None]:
-    """Bytes that a step moves; operations of its products, which compiling does not change."""
+    """Bytes that a step moves; operations of its products, eager or compiled; other operations."""
     counts = importlib.import_module("counts")
-    return [counts.compiled(step), None] if compiled else list(counts.eager(step))
+    if not compiled:
+        return list(counts.eager(step))
+    nbytes, others = counts.compiled(step)
+    return [nbytes, None, others]
 
 
 def environment(threads: int) -> dict[str, str]:
@@ -213,8 +217,8 @@ def line_of(name: str, row: dict[str, Any], machine: list[float], other: str) ->
             line += f" {shown(row.get(theirs)):>8} {f'{faster:.2f}' if faster else '':>7}"
         else:
             counts, seconds = row.get(f"counts of {side}"), row.get(side)
-            nbytes = counts[0] if isinstance(counts, list) else None
-            made = operations[1] if isinstance(operations, list) else None
+            known = isinstance(counts, list) and isinstance(operations, list)
+            nbytes, made = (counts[0], operations[1] + counts[2]) if known else (None, None)
             line += f" {share(nbytes, seconds, machine[0]):>7}"
             line += f" {share(made, seconds, machine[1]):>9}"
     return line.rstrip()
@@ -222,7 +226,7 @@ def line_of(name: str, row: dict[str, Any], machine: list[float], other: str) ->
 
 def header(other: str) -> str:
     each = f" {'time':>8}" + (
-        f" {other:>8} {'faster':>7}" if other else f" {'copying':>7} {'multiply.':>9}"
+        f" {other:>8} {'faster':>7}" if other else f" {'copying':>7} {'computing':>9}"
     )
     width = len(each)
     return f"{'':21}{'eager':>{width}}{'compiled':>{width}}\n{'workload':21}{each}{each}"

@@ -1,11 +1,13 @@
-"""What programs cost, counted: bytes that are moved, memory that is taken."""
+"""What programs cost, counted: bytes that are moved, arithmetic, memory that is taken."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
-from .program import Buffer, Foreign, Loops, Operand, Program
+from flambeau import ir
+
+from .program import Buffer, Foreign, Loop, Loops, Operand, Program, loops_of
 
 
 def nbytes_of(o: Operand) -> int:
@@ -43,6 +45,31 @@ def traffic(instruction: Any) -> tuple[int, int]:
 def moved(program: Program) -> int:
     """Bytes that all instructions of a program read and write."""
     return sum(sum(traffic(i)) for i in program.instructions)
+
+
+def computed(program: Program) -> int:
+    """Operations on numbers that all kernels in loop IR of a program do, `fma` counted as two."""
+    return sum(_arithmetic(loop) for i in program.instructions for loop in loops_of(i))
+
+
+def _arithmetic(loop: Loop) -> int:
+    kernel, kept = loop.kernel, loop.operands[0].layout.numel
+    if kernel.kind not in ("reduce", "scan"):
+        return kept * sum(map(_operations, kernel.values()))
+    points = loop.operands[len(loop.writes)].layout.numel if loop.reads else kept
+    each = _operations(kernel.element) + _operations(kernel.combine)
+    return points * each + kept * _operations(kernel.finish)
+
+
+_FREE = frozenset(
+    ("load", "param", "const", "position", "count", "state", "other", "variable", "item", "cast",
+     "bitcast", "select")
+)  # fmt: skip
+
+
+def _operations(values: Any) -> int:
+    found = ir.topological([e for v in values for e in ir.parts(v)])
+    return sum(2 if e.op == "fma" else 1 for e in found if e.op not in _FREE)
 
 
 def size(nbytes: float) -> str:

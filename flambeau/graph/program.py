@@ -264,6 +264,15 @@ class Host(Foreign):
 Instruction = Loop | Rows | Together | Sums | Call | Host
 
 
+def loops_of(instruction: Any) -> tuple[Loop, ...]:
+    """The kernels in loop IR that an instruction runs, what is made of sums among them."""
+    if isinstance(instruction, Loops):
+        return instruction.loops
+    if isinstance(instruction, Sums):
+        return (instruction.loop,)
+    return (instruction,) if isinstance(instruction, Loop) else ()
+
+
 class Program:
     """Instructions in order. `results` are the operands that leave it, `numbers` how many
     floating-point numbers it takes with each run.

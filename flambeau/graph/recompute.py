@@ -19,7 +19,7 @@ from flambeau._base import Memo
 
 from .epilogues import join_sums
 from .fuse import fusable, is_half, joined, trimmed
-from .program import Buffer, Host, Loop, Loops, Operand, Program, Sums
+from .program import Buffer, Host, Loop, Operand, Program, Sums, loops_of
 
 SMALLEST = 1 << 23  # bytes that a program holds at least, for it to matter
 PART = 256  # of what it holds: values that are smaller stay
@@ -56,7 +56,7 @@ def _round(program: Program) -> Program:
             again.setdefault(place, []).append(loop)
     if not again:
         return program
-    return Program(list(uses.rewritten(again)), program.results, program.numbers)
+    return Program(uses.rewritten(again), program.results, program.numbers)
 
 
 class _Uses:
@@ -98,7 +98,7 @@ class _Uses:
         made = self.at[b][0]
         place = self.at[b][bisect.bisect_left(self.at[b], peak)]
         given = self.instructions[made]
-        loops = _loops(given)
+        loops = loops_of(given)
         for k, loop in enumerate(loops):
             if any(o.buffer is b for o in loop.writes) and _is_cheap(loop):
                 # What is written there while the kernel reads it, or later, is something else.
@@ -128,7 +128,7 @@ class _Uses:
             bisect.insort(self.at[o.buffer], place)
         return place
 
-    def rewritten(self, again: dict[int, list[Loop]]) -> Iterator[Any]:
+    def rewritten(self, again: dict[int, list[Loop]]) -> list[Any]:
         """The instructions, and before some of them the loops that make values again."""
         done: list[Any] = []
         for k, instruction in enumerate(self.instructions):
@@ -143,19 +143,11 @@ class _Uses:
             present = [self._present(o, k) for o in operands]
             changed = any(a is not b for a, b in zip(present, operands, strict=True))
             done.append(instruction.replaced(present) if changed else instruction)
-        return iter(done)
+        return done
 
     def _present(self, o: Operand, k: int) -> Operand:
         later = self._later.get(o.buffer)
         return o if later is None or k < later[0] else o._replace(buffer=later[1])
-
-
-def _loops(instruction: Any) -> tuple[Loop, ...]:
-    if isinstance(instruction, Loops):
-        return instruction.loops
-    if isinstance(instruction, Sums):
-        return (instruction.loop,)
-    return (instruction,) if isinstance(instruction, Loop) else ()
 
 
 def _is_cheap(loop: Loop) -> bool:
