@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from flambeau._base import Memo
+
 from .loop import Expr, Kernel, parts, topological
 from .repeat import Cycle
 
@@ -39,12 +41,16 @@ _READS: dict[str, dict[str, frozenset[str]]] = {
     },
 }
 _READS["scan"] = _READS["reduce"]
+_verified = Memo(8192)
 
 
 def verify(kernel: Kernel) -> None:
     """Raises `Invalid` where the kernel is not well-formed, with what is wrong, and the kernel."""
+    if kernel.key in _verified:  # after many passes, most kernels are those of before
+        return
     try:
         _Check(kernel).run()
+        _verified.get_or(kernel.key, bool)
     except Invalid as wrong:
         raise Invalid(f"{wrong}\n  in {kernel!r}") from None
 

@@ -77,11 +77,7 @@ class Program(NamedTuple):
         """The program as a function of its inputs, which gives what it made, and what its caller
         does with that function. A program that trains has memory: each function has its own.
         """
-        if self.mode != "trained":
-            return globals()[self.mode](self.steps)
-        leaves = [x.requires_grad_() for x in Program(self.given[:3], []).inputs(0)]
-        optimizer = OPTIMIZERS[len(self.steps) % len(OPTIMIZERS)](leaves)
-        return trained(self.steps, leaves, optimizer), called
+        return WORK[self.mode](self.steps, self.given)
 
 
 @st.composite
@@ -100,7 +96,7 @@ def called(function, given):
     return function(*given)
 
 
-def run(steps):
+def run(steps, shapes):
     """All values at the program's end. Each step is a statement of a function: a program that is
     cut is cut between them.
     """
@@ -149,7 +145,7 @@ def started(leaves, given):
     return [*(leaf * 1 for leaf in leaves), *(x.clone() for x in given[3:])]
 
 
-def differentiated(steps):
+def differentiated(steps, shapes):
     """The program's values, and gradients in the first three inputs."""
 
     def function(*given):
@@ -159,7 +155,7 @@ def differentiated(steps):
     return function, called
 
 
-def history(steps):
+def history(steps, shapes):
     """The same, but the gradients are taken outside of the function."""
 
     def outside(function, given):
@@ -169,8 +165,10 @@ def history(steps):
     return lambda *given: values_of(steps, given), outside
 
 
-def trained(steps, leaves, optimizer):
-    """A step that trains the `leaves`, which stand for the first three inputs."""
+def trained(steps, shapes):
+    """A step of training: parameters stand for the first three inputs."""
+    leaves = [x.requires_grad_() for x in Program(shapes[:3], []).inputs(0)]
+    optimizer = OPTIMIZERS[len(steps) % len(OPTIMIZERS)](leaves)
 
     def function(*given):
         optimizer.zero_grad()
@@ -182,7 +180,10 @@ def trained(steps, leaves, optimizer):
         made = [x.detach() for x in values]
         return (*made, *(leaf.detach().clone() for leaf in leaves))
 
-    return function
+    return function, called
+
+
+WORK = {"run": run, "differentiated": differentiated, "history": history, "trained": trained}
 
 
 def real(x):
@@ -302,7 +303,7 @@ class Steps:
         return x.to(kind)
 
     def matmul(x, y, c, d, values):
-        if not real(x) or x.dtype.itemsize < 4 or x.ndim < 2:
+        if not real(x) or x.dtype.itemsize < 4 or x.ndim < 2 or x.shape[-2] > 512:
             return None
         if c % 2 and y.dtype is x.dtype and y.ndim == 2 and y.shape[1] == x.shape[-1]:
             return F.linear(x, y)
@@ -372,7 +373,7 @@ class Steps:
         if x.dtype is not torch.float32 or x.ndim < 2 or not x.numel():
             return None
         if c % 3 == 0:
-            rows = x.reshape(1, -1, x.shape[-1])
+            rows = x.reshape(1, -1, x.shape[-1])[:, :64]
             return F.scaled_dot_product_attention(rows, rows * 0.5, rows, is_causal=bool(d % 2))
         if c % 3 == 1:
             lines = x.reshape(1, -1, x.shape[-1])[:, :8]
