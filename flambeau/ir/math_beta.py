@@ -231,6 +231,11 @@ def betainc(a: Expr, b: Expr, x: Expr) -> Expr:
     return value(betainc_body, a, b, x, precise=True)
 
 
+def betaln_slope(a: Expr, b: Expr, orders) -> Expr:
+    """The derivative of `betaln` of these orders in positive a and b; 0 for others."""
+    return slope(betaln_body, orders, a, b)
+
+
 def betainc_slope(a: Expr, b: Expr, x: Expr, orders) -> Expr:
     """The derivative of `betainc` of these orders in a, b and x."""
     return slope(betainc_body, orders, a, b, x)
