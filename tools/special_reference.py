@@ -14,6 +14,12 @@ def spread(low, high):
     return lambda share: low * (high / low) ** share
 
 
+def below_one(low, high):
+    """1 less a number that is spread evenly on a logarithmic scale."""
+    off = spread(low, high)
+    return lambda share: 1 - off(share)
+
+
 def whole(low, high):
     return lambda share: float(int(low + (high + 1 - low) * share * 0.999999))
 
@@ -146,7 +152,7 @@ ONE = {
         mp.airyai,
         linear(-15, 8),
         domain=ANY,
-        further=[[spread(8, 25)], [spread(-1e4, -15)]],
+        further=[[spread(8, 25)], [spread(-1e4, -15)], [spread(-1e15, -1e4)]],
         size=airy_wave,
     ),
     "bessel_j0": Function(
@@ -318,14 +324,22 @@ TWO = {
         linear(0.1, 30),
         linear(0, 60),
         domain="a > 0, x ≥ 0",
-        further=[[spread(1e-5, 1), spread(1e-5, 3)], [linear(100, 120), linear(80, 150)]],
+        further=[
+            [spread(1e-5, 1), spread(1e-5, 3)],
+            [spread(1e-9, 1), linear(0.7, 1.5)],
+            [linear(100, 120), linear(80, 150)],
+        ],
     ),
     "gammaincc": Function(
         upper,
         linear(0.1, 30),
         linear(0, 60),
         domain="a > 0, x ≥ 0",
-        further=[[spread(1e-5, 1), spread(1e-5, 3)], [linear(100, 120), linear(80, 150)]],
+        further=[
+            [spread(1e-5, 1), spread(1e-5, 3)],
+            [spread(1e-9, 1), linear(0.7, 1.5)],
+            [linear(100, 120), linear(80, 150)],
+        ],
     ),
     "xlog1py": Function(
         lambda x, y: x * mp.log1p(y), linear(-3, 3), linear(-1, 8), domain="y > -1"
@@ -368,7 +382,11 @@ ORDER = {
         linear(0, 60),
         domain="x ≥ 0; for whole v, all x",
         size=wave,
-        further=[[linear(0, 100), linear(0, 150)], [linear(0, 3), spread(1e-20, 1e5)]],
+        further=[
+            [linear(0, 100), linear(0, 150)],
+            [linear(0, 3), spread(1e-20, 1e5)],
+            [linear(-9, 0), spread(1e-12, 1)],
+        ],
         digits=90,
     ),
     "yv": Function(
@@ -377,7 +395,11 @@ ORDER = {
         linear(0, 60),
         domain=POSITIVE,
         size=wave,
-        further=[[linear(0, 100), linear(0, 150)], [linear(0, 3), spread(1e-10, 1e5)]],
+        further=[
+            [linear(0, 100), linear(0, 150)],
+            [linear(0, 3), spread(1e-10, 1e5)],
+            [linear(-9, 0), spread(1e-12, 1)],
+        ],
         digits=90,
     ),
     "iv": Function(
@@ -385,7 +407,7 @@ ORDER = {
         linear(-5, 20),
         linear(0, 60),
         domain="x ≥ 0; for whole v, all x",
-        further=[[linear(0, 40), linear(0, 80)]],
+        further=[[linear(0, 40), linear(0, 80)], [linear(-9, 0), spread(1e-12, 1)]],
         digits=90,
     ),
     "ive": Function(
@@ -393,7 +415,7 @@ ORDER = {
         linear(-5, 20),
         linear(0, 60),
         domain="x ≥ 0; for whole v, all x",
-        further=[[linear(0, 9), spread(60, 1e4)]],
+        further=[[linear(0, 9), spread(60, 1e4)], [linear(-9, 0), spread(1e-12, 1)]],
         digits=90,
     ),
     "kv": Function(
@@ -401,7 +423,7 @@ ORDER = {
         linear(-5, 20),
         linear(0, 60),
         domain=POSITIVE,
-        further=[[linear(0, 3), spread(1e-9, 1)]],
+        further=[[linear(0, 3), spread(1e-9, 1)], [linear(-20, 20), spread(1e-60, 1e-9)]],
         digits=90,
     ),
     "kve": Function(
@@ -418,7 +440,7 @@ ORDER = {
         linear(0, 60),
         domain="v > -3/2; x ≥ 0, for whole v all x",
         size=wave,
-        further=[[linear(0, 3), spread(1e-9, 1e3)]],
+        further=[[linear(0, 3), spread(1e-9, 1e3)], [linear(100, 150), linear(50, 150)]],
         digits=110,
     ),
 }
@@ -437,7 +459,10 @@ BEYOND = {
         linear(0, 10),
         linear(0, 1),
         domain="a, b > 0, 0 ≤ x ≤ 1",
-        further=[[spread(1e-3, 1e3), spread(1e-3, 1e3), linear(0, 1)]],
+        further=[
+            [spread(1e-3, 1e3), spread(1e-3, 1e3), linear(0, 1)],
+            [spread(0.1, 30), spread(1e-12, 1e-6), below_one(1e-12, 1e-6)],
+        ],
     ),
     "betaincinv": Function(
         inverse(beta, -600, 600, logistic),
@@ -482,7 +507,11 @@ BEYOND = {
         linear(0.1, 6),
         linear(-5, 1),
         domain="x ≤ 1",
-        further=[[linear(-8, 8), linear(-8, 8), linear(0.1, 9), linear(-30, 1)]],
+        further=[
+            [linear(-8, 8), linear(-8, 8), linear(0.1, 9), linear(-30, 1)],
+            [linear(-6, 6), linear(-6, 6), linear(-9, 9), below_one(1e-12, 0.5)],
+            [linear(-6, 6), whole(-6, 6), whole(-6, 6), spread(-1e12, -1)],
+        ],
     ),
     "lambertw": Function(
         mp.lambertw,

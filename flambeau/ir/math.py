@@ -30,6 +30,7 @@ from . import math_special as _special
 from . import math_trigonometric as _trigonometric
 from . import math_zeta as _zeta
 from .loop import Expr, Pair
+from .loop import copysign as _copysign
 from .loop import sqrt as _sqrt
 
 
@@ -77,7 +78,10 @@ frexp = _exponential.frexp
 
 def logit(x):
     """log(x/(1 - x))."""
-    return log(x / (1 - x)) if isinstance(x, Pair) else _exponential.logit(x)
+    if not isinstance(x, Pair):
+        return _exponential.logit(x)
+    odds = x / (1 - x)
+    return log(Pair(odds.re, _copysign(odds.im, x.im)))  # on the side that x is of
 
 
 gammainc, gammaincc = _gamma.gammainc, _gamma.gammaincc
@@ -94,7 +98,7 @@ kv_slope, ive_slope, kve_slope = _orders.kv_slope, _orders.ive_slope, _orders.kv
 struve_slope = _orders.struve_slope
 jv_quotient, iv_quotient = _orders.jv_quotient, _orders.iv_quotient
 ive_quotient, erfcx_slope = _orders.ive_quotient, _special.erfcx_slope
-betainc_slope = _beta.betainc_slope
+betainc_slope, betaln_slope = _beta.betainc_slope, _beta.betaln_slope
 hyp2f1_slope = _hypergeometric.hyp2f1_slope
 zeta = _zeta.zeta
 

@@ -174,6 +174,10 @@ def betainc_pair(numbers, a, b, x):
     least = numbers.select(less, a, b)
     gap = _gap(numbers, numbers.select(less, b, a), least)
     swap = lead(x) * (lead(a) + lead(b) + 2.0) > lead(a) + 1.0
+    # Beside a far larger parameter, the fraction of the smaller one soon ends.
+    most = lead(numbers.select(less, b, a))
+    close = most * lead(numbers.select(less, x, y)) < lead(least) * 2.0 + 20.0
+    swap = select((most > (lead(least) + 1.0) * 1e4) & close, ~less, swap)
     log_x, log_y = _log_less(numbers, y, x), _log_less(numbers, x, y)
     exponent = a * log_x + b * log_y - log_gamma(numbers, least) - gap
     p, q = numbers.select(swap, b, a), numbers.select(swap, a, b)
@@ -229,6 +233,11 @@ def betainc_body(numbers, a, b, x):
 def betainc(a: Expr, b: Expr, x: Expr) -> Expr:
     """Regularised incomplete beta function."""
     return value(betainc_body, a, b, x, precise=True)
+
+
+def betaln_slope(a: Expr, b: Expr, orders) -> Expr:
+    """The derivative of `betaln` of these orders in positive a and b; 0 for others."""
+    return slope(betaln_body, orders, a, b)
 
 
 def betainc_slope(a: Expr, b: Expr, x: Expr, orders) -> Expr:
@@ -330,8 +339,8 @@ def betaincinv(a: Expr, b: Expr, y: Expr) -> Expr:
     finite = (a > 0.0) & (b > 0.0) & (a < INFINITY) & (b < INFINITY)
     usual = finite & (y > 0.0) & (y < 1.0)
     s, t, given = select(usual, a, 1.0), select(usual, b, 1.0), select(usual, y, 0.5)
-    # Of x and 1 - x, the one that is left of the mean is looked for.
-    right = given > betainc_pair(plain, s, t, s / (s + t))[0]
+    # Of x and 1 - x, the one that is below 1/2 is looked for.
+    right = given > betainc_pair(plain, s, t, const(0.5, float64))[0]
     s, t = select(right, t, s), select(right, s, t)
     p, q = select(right, 1.0 - given, given), select(right, given, 1.0 - given)
     lower = p <= q

@@ -11,6 +11,7 @@ from .loop import Expr, Pair, cast, const, copysign, float32, float64, fma, rint
 from .loop import sqrt as root_of
 from .math_pieces import (
     INFINITY,
+    NAN,
     at_least,
     at_most,
     exp_fraction,
@@ -19,6 +20,7 @@ from .math_pieces import (
     is_negative,
     log1p_sum,
     log_sum,
+    low_bits,
     pick,
     polynomial,
     power_of_two,
@@ -64,8 +66,22 @@ def exp(z: Pair) -> Pair:
 
 
 def exp2(z: Pair) -> Pair:
-    """2**z."""
-    return exp(z * 0.6931471805599453)
+    """2**z; nan where the imaginary part is finite and beyond 2**40."""
+    x, y = z.re, z.im
+    log2, log2_low = form(y).table["log2"]
+    angle, low = two_product(y, const(log2, y.dtype))
+    n, r, rest = circular.reduce_angle(angle)
+    rest = rest + fma(y, log2_low, low)
+    near = at_least(at_most(x, pick(x, 250.0, 2000.0)), pick(x, -250.0, -2000.0))
+    k = rint(near)
+    p = fma(near - k, polynomial(near - k, form(x).table["exp2"]), 1.0)
+    re, im = (p * circular.sine_from(low_bits(n) + i, r, rest) for i in (1, 0))
+    value = Pair(scale(re, k), scale(im, k))
+    nan = const(NAN, x.dtype)
+    value = select(abs(y) < 2.0**40, value, Pair(nan, nan))
+    still = y.equals(0.0)
+    value = Pair(select(still, scale(p, k), value.re), select(still, y, value.im))
+    return select(_finite(x) & _finite(y), value, exp(z * 0.6931471805599453))
 
 
 def expm1(z: Pair) -> Pair:

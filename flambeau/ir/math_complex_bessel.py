@@ -117,6 +117,7 @@ def _airy(z: Pair, prime: bool) -> Pair:
     near = fma(z.re, z.re, z.im * z.im) < NEAR * NEAR
     small = _series(select(near, z, z._lift(0.0)), prime)
     value = select(near, small, _expanded(select(near, z._lift(NEAR), z), prime))
+    value = select((z.re > 1e5) & (abs(z.im) < z.re), z._lift(0.0), value)
     return select(z.im.equals(0.0), Pair(real._airy(z.re, prime), z.im), value)
 
 

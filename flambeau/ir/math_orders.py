@@ -79,8 +79,10 @@ def _least(k: Expr) -> Expr:
 
 
 def _log_reach(numbers, x):
-    """log(2/x), also where the quotient overflows."""
-    return numbers.constant("log2") - numbers.log(x)
+    """log(2/x), also where quotients by x overflow."""
+    tiny = numbers.lead(x) < 2.0**-700
+    lifted = numbers.scaled(x, select(tiny, const(2.0**600, float64), 1.0))
+    return numbers.constant("log2") * select(tiny, const(601.0, float64), 1.0) - numbers.log(lifted)
 
 
 def _temme(numbers, mu, x, wave: bool, wanted: Expr):
@@ -585,6 +587,7 @@ def _quotient(x: Expr, n: float, of, sign: int) -> Expr:
     """
     a = abs(x)
     near, far = at_most(a, 2.0), at_least(a, 2.0)
+    far = at_most(far, 1e3) if of is iv else far  # where it is infinite
     square, series = near * near * (0.25 * sign), const(1.0, float64)
     for k in range(14, 0, -1):
         series = fma(series, square * (1.0 / (k * (n + k))), 1.0)

@@ -129,6 +129,7 @@ def of_order(name, doc, neighbours):
     return made
 
 
+MOST = 1e300  # what keeps a difference of two infinities that of the greater
 _ORDER = """ of real order v. Where it takes a recurrence, orders beyond 100,000 give nan."""
 jv = of_order(
     "jv",
@@ -158,7 +159,7 @@ ive = of_order(
 kve = of_order(
     "kve",
     """``exp(x)`` times `kv`.""",
-    lambda f, x: f(0) - (f(-1) + f(1)) * 0.5,
+    lambda f, x: f(0).clamp(max=MOST) - (f(-1) + f(1)) * 0.5,
 )
 struve_slope = slope(
     "struve",

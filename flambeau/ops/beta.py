@@ -7,15 +7,34 @@ from flambeau.ir import math
 from .family import pointwise
 from .family.pointwise import int_to_float
 from .hypergeometric import function, more, slope
+from .op import find
 from .special import gamma_density, gammainc_slope, only
+
+betaln_slope = slope(
+    "betaln",
+    "a b",
+    dict(
+        a=lambda grad, a, b, orders: grad * betaln_slope(a, b, more(orders, 0)),
+        b=lambda grad, a, b, orders: grad * betaln_slope(a, b, more(orders, 1)),
+    ),
+)
+
+
+def _log_beta_slope(a, b, moving, orders):
+    """The derivative in `moving`, one of a and b: for positive ones from a Taylor series, where no
+    difference of digammas cancels.
+    """
+    other = moving.digamma() - (a + b).digamma()
+    return find("where").door((a > 0) & (b > 0), betaln_slope(a, b, orders), other)
+
 
 betaln = function(
     "betaln",
     """The logarithm of the absolute value of the beta function.""",
     "a b",
     dict(
-        a=lambda grad, a, b: grad * (a.digamma() - (a + b).digamma()),
-        b=lambda grad, a, b: grad * (b.digamma() - (a + b).digamma()),
+        a=lambda grad, a, b: grad * _log_beta_slope(a, b, a, [1, 0]),
+        b=lambda grad, a, b: grad * _log_beta_slope(a, b, b, [0, 1]),
     ),
 )
 betainc_slope = slope(

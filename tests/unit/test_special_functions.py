@@ -204,6 +204,33 @@ ENDS = [
 ]  # fmt: skip
 
 
+# The ends of the range of exponents, and switches between formulas (Arb, to 53 bits)
+HARD = [
+    ("airy_ai", (-1000000000000000.0,), -7.183314472912152e-05),
+    ("airy_ai", (-7e+20,), -1.4371518657576047e-06), ("gammaln", (-5e-324,), 744.4400719213812),
+    ("gammaln", (-3e-322,), 740.3291980572079),
+    ("hermite_polynomial_h", (1.590827681622569, 282.0), -INFINITY),
+    ("hermite_polynomial_h", (2e+31, 121.0), INFINITY),
+    ("hermite_polynomial_h", (0.00636575397707392, 280.0), INFINITY),
+    ("hermite_polynomial_he", (5e-324, 173.0), 9.733215428827953e-167),
+    ("legendre_polynomial_p", (1.8e+27, 165.0), INFINITY),
+    ("chebyshev_polynomial_t", (-5.5e+154, 1.0), -5.5e+154),
+    ("shifted_chebyshev_polynomial_u", (2.5e+246, 1.0), 1e+247),
+    ("shifted_chebyshev_polynomial_t", (-1.6e+308, 9.0), -INFINITY),
+    ("scaled_modified_bessel_k0", (1.5,), 0.9582100532948965),
+    ("gammaincc", (0.06447895110579534, 0.9999999999792063), 0.015064318954801028),
+    ("gammaincc", (3e-161, 1.45), 3.2333231960692975e-162), ("gammainc", (25.0, 7e+185), 1.0),
+    ("gammaincc", (2.5e+150, 2.7e+182), 0.0),
+    ("modified_bessel_k1", (1e-300,), 9.999999999999999e+299),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name, arguments, want", HARD)
+def test_hard_points(name, arguments, want):
+    got = value(name, "float64", *arguments).item()
+    assert got == want or abs(got - want) <= 4 * numpy.spacing(abs(want))
+
+
 @pytest.mark.parametrize("name, arguments, want", ENDS)
 def test_ends_of_domains(name, arguments, want):
     got = value(name, "float64", *arguments).item()
