@@ -7,7 +7,13 @@ from flambeau.tensor import transforms as _made
 functional_call = _utils.functional_call.functional_call
 grad, grad_and_value, vjp = _made.grad, _made.grad_and_value, _made.vjp
 hessian, jacfwd, jacrev, jvp = _made.hessian, _made.jacfwd, _made.jacrev, _made.jvp
-__getattr__ = missing(globals())
+linearize = _made.linearize
+__getattr__ = missing(
+    globals(),
+    later=dict.fromkeys(
+        ("replace_all_batch_norm_modules_", "stack_module_state"), "flambeau.nn.utils.ensembles"
+    ),
+)
 __all__ = [
     "functional_call",
     "grad",
@@ -16,5 +22,6 @@ __all__ = [
     "jacfwd",
     "jacrev",
     "jvp",
+    "linearize",
     "vjp",
 ]

@@ -285,3 +285,41 @@ def test_functional_call_by_its_earlier_names():
     call = torch.nn.utils.stateless.functional_call
     given = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
     assert call(model, parameters_and_buffers=given, args=(torch.ones(2),)).tolist() == [0, 0]
+
+
+def test_a_linearized_function_runs_once():
+    runs = []
+
+    def program(x, y):
+        runs.append(1)
+        return {"a": x.sin() * y, "b": x.sum() * 2, "c": torch.ones(2)}
+
+    x, y = torch.randn(3, dtype=torch.float64), torch.randn(3, dtype=torch.float64)
+    output, tangent = torch.func.linearize(program, x, y)
+    for seed in range(2):
+        torch.manual_seed(seed)
+        directions = torch.randn_like(x), torch.randn_like(y)
+        expected, derivative = torch.func.jvp(program, (x, y), directions)
+        found = tangent(*directions)
+        for name in "abc":
+            assert torch.allclose(output[name], expected[name])
+            assert torch.allclose(found[name], derivative[name])
+    assert len(runs) == 3 and not output["a"].requires_grad
+    with pytest.raises(RuntimeError, match="same argspec"):
+        tangent(x)
+    with pytest.raises(RuntimeError, match="doesn't match the shape"):
+        tangent(x, torch.ones(2))
+
+
+def test_models_as_one():
+    models = [torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.BatchNorm1d(3)) for _ in range(4)]
+    parameters, buffers = torch.func.stack_module_state(models)
+    assert parameters["0.weight"].shape == (4, 3, 2) and parameters["0.weight"].is_leaf
+    assert torch.equal(parameters["0.weight"][2], models[2][0].weight)
+    assert parameters["0.bias"].requires_grad and buffers["1.running_mean"].shape == (4, 3)
+    with pytest.raises(RuntimeError, match="same training/eval mode"):
+        torch.func.stack_module_state([models[0], models[1].eval()])
+    with pytest.raises(RuntimeError, match="at least one"):
+        torch.func.stack_module_state([])
+    assert torch.func.replace_all_batch_norm_modules_(models[0])[1].running_mean is None
+    models[0](torch.randn(5, 2))

@@ -300,6 +300,60 @@ def jvp(func, primals, tangents, *, strict=False, has_aux=False):
     return output, tangent, _put(rebuild_aux, aux)
 
 
+def linearize(func, *primals):
+    """(``func(*primals)``, a function of tangents that gives its derivative in their direction).
+
+    `func` runs once: what backward computes is linear, and its derivative is the tangent.
+    """
+    leaves, build = _flat(primals)
+    zero = find("zeros_like").door
+    with enable_grad():
+        given = [_tracked(leaf) for leaf in leaves]
+        output = func(*_put(build, given))
+        results, rebuild = _flat(output)
+        _tensors_only(results, "linearize(f, *primals): expected f(*primals)")
+        recorded = [r for r in results if r.requires_grad]
+        weights = [zero(r).requires_grad_() for r in recorded]
+        back = (
+            engine.grad(
+                recorded,
+                given,
+                weights,
+                create_graph=True,
+                allow_unused=True,
+                materialize_grads=True,
+            )
+            if recorded
+            else ()
+        )
+
+    def tangent_of(*tangents):
+        directions, _ = _flat(tangents)
+        if _spec(tangents) != _spec(primals):
+            raise RuntimeError(
+                f"Expected the tangents {_spec(tangents)} to have the same argspec as the primals "
+                f"{_spec(primals)}"
+            )
+        for i, (direction, leaf) in enumerate(zip(directions, leaves)):
+            if direction.shape != leaf.shape:
+                raise RuntimeError(
+                    f"tangent:{i} with shape {direction.shape} in flattened pytree doesn't match "
+                    f"the shape {leaf.shape} of the corresponding primal."
+                )
+        pairs = [(b, d) for b, d in zip(back, directions) if b.requires_grad]
+        found = iter(
+            engine.grad(
+                [b for b, _ in pairs], weights, [d for _, d in pairs],
+                retain_graph=True, allow_unused=True, materialize_grads=True,
+            )
+            if pairs
+            else map(zero, recorded)
+        )  # fmt: skip
+        return _put(rebuild, [next(found) if r.requires_grad else zero(r) for r in results])
+
+    return _put(rebuild, [r.detach() for r in results]), tangent_of
+
+
 def jacfwd(func, argnums=0, has_aux=False, *, randomness="error"):
     """A function that gives the Jacobian of `func` by its arguments `argnums`, by forward mode: one
     run for each of their elements.
@@ -343,4 +397,4 @@ def hessian(func, argnums=0):
     return jacfwd(jacrev(func, argnums), argnums)
 
 
-__all__ = ["grad", "grad_and_value", "hessian", "jacfwd", "jacrev", "jvp", "vjp"]
+__all__ = ["grad", "grad_and_value", "hessian", "jacfwd", "jacrev", "jvp", "linearize", "vjp"]
