@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from flambeau.tensor import Tensor
 
@@ -31,7 +31,7 @@ def stack_module_state(
     return _stacked(parameters), _stacked(buffers)
 
 
-def _stacked(states: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+def _stacked(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     made = {}
     for name in states[0]:
         own = [state[name] for state in states]
