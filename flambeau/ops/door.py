@@ -156,7 +156,7 @@ def signature(op, *, out=True):
                 starred = True
             default = f"=default_{a.name}" if a.has_default else ""
             alias = _ALIASES.get(a.name)
-            if alias and not a.keyword and len(op.schema.arguments) > 1:
+            if alias and len(op.schema.arguments) > 1:
                 aliases.append((_identifier(a), alias, a))
                 default = default or "=MISSING"
             elif any(p.endswith("=MISSING") for p in parameters) and not default and not starred:

@@ -31,7 +31,7 @@ from .methods import door_of, function_of, install, public
 from .several import flatten_dense_tensors, unflatten_dense_tensors
 from .storages import TypedStorage, UntypedStorage
 from .strided import strided
-from .tensor import Size, Tensor
+from .tensor import Size, Tensor, destination
 
 
 def _fit(grad, layout):
@@ -115,6 +115,7 @@ __all__ = [
     "as_tensor",
     "autocast",
     "checkpoint",
+    "destination",
     "door_of",
     "enable_grad",
     "engine",

@@ -8,7 +8,7 @@ import functools
 import math
 
 from flambeau.ops import find, modes
-from flambeau.types import PYTHON_TYPES, AbsentDType, Device, DType, by_name, cpu
+from flambeau.types import Device, as_dtype, by_name, cpu
 
 from .formats import MemoryFormat, MemoryLayout, strided
 from .tensor import Tensor
@@ -59,19 +59,6 @@ def _index(name, n):
             f"{name}(): argument 'size' (position 1) must be tuple of ints, but found element of "
             f"type {type(n).__name__} at pos 0"
         ) from None
-
-
-def as_dtype(dtype):
-    """A dtype, also from Python's `float`, `int`, `bool`, `complex`."""
-    if dtype is None or dtype.__class__ is DType:
-        return dtype
-    if dtype in (float, complex):
-        return by_name("float64") if dtype is float else by_name("complex128")
-    if isinstance(dtype, type) and dtype in PYTHON_TYPES:
-        return PYTHON_TYPES[dtype]
-    if isinstance(dtype, AbsentDType):
-        raise NotImplementedError(f"flambeau has no tensors of {dtype}")
-    raise TypeError(f"dtype must be a torch.dtype, not {type(dtype).__name__}")
 
 
 def as_device(device, layout=None):

@@ -7,6 +7,8 @@ import inspect
 
 from flambeau.ops import announced, overrides, registry
 
+NUMPYS = {"axis": "dim", "keepdims": "keepdim"}  # NumPy's names, which doors take as well
+
 
 @functools.cache
 def packet(name, ending=""):
@@ -44,11 +46,12 @@ def _kind(value):
 def choose(name, declared, args, kwargs):
     """The first declared op whose schema takes these arguments; PyTorch's error if none does."""
     first_error = None
+    named = {NUMPYS.get(k, k): v for k, v in kwargs.items()}
     for op in declared:
         try:
-            bound = inspect.signature(op.door).bind(*args, **kwargs)
+            bound = inspect.signature(op.door).bind(*args, **named)
             bound.apply_defaults()
-            raw = [v for n, v in bound.arguments.items() if n not in ("out", "axis", "keepdims")]
+            raw = [v for n, v in bound.arguments.items() if n not in ("out", *NUMPYS)]
             op.schema.normalise(raw)
             if all(_fits(a, v) for a, v in zip(op.schema.arguments, raw, strict=True)):
                 return op

@@ -16,16 +16,12 @@ from flambeau.ops import (
     no_device,
     overrides,
 )
-from flambeau.types import STRUCT_LETTERS, Device, DType, Layout, by_name, cpu, layout, meta
+from flambeau.types import STRUCT_LETTERS, Device, DType, Layout, as_dtype, cpu, layout, meta
 
 from .autograd import engine, hooks
 from .printing import tensor_repr
 
 # Python's types as dtypes where a tensor is converted: with all their digits.
-_PYTHON_TYPES = {
-    float: by_name("float64"), complex: by_name("complex128"), int: by_name("int64"),
-    bool: by_name("bool"),
-}  # fmt: skip
 
 
 class Size(tuple):
@@ -401,30 +397,18 @@ class Tensor:
         return self
 
     def to(
-        self, *args, dtype=None, device=None, non_blocking=False, copy=False, memory_format=None
-    ):
+        self, *args, dtype=None, device=None, non_blocking=False, copy=False, memory_format=None,
+        tensor=None,
+    ):  # fmt: skip
         """The tensor in another dtype or on another device; itself where nothing changes and `copy`
         is false.
+
+        Without names: a device and perhaps a dtype, a dtype, or a tensor that has both; then
+        `non_blocking`, which means nothing here, and `copy`.
         """
-        switches = []
-        for a in args:
-            if isinstance(a, Tensor):
-                dtype, device = a.dtype, a.device
-            elif isinstance(a, DType) or (isinstance(a, type) and a in _PYTHON_TYPES):
-                dtype = a
-            elif isinstance(a, bool):
-                switches.append(a)
-            elif isinstance(a, str | Device | int):
-                device = Device(a)
-            elif a is not None:
-                raise TypeError(
-                    f"to() received an invalid combination of arguments - got "
-                    f"{type(a).__name__}, but expected a dtype, a device, or a Tensor"
-                )
-        copy = copy or switches[1:2] == [True]  # the first one is `non_blocking`
-        if isinstance(dtype, type):
-            dtype = _PYTHON_TYPES.get(dtype, dtype)
-        out = self if device is None else self._on(Device(device))
+        given = args if tensor is None else (tensor, *args)
+        device, dtype, copy = destination(given, device, as_dtype(dtype), copy)
+        out = self if device is None else self._on(device)
         changed = dtype is not None and dtype is not out.layout.dtype
         if changed or (copy and out is self):
             out = find("_to_copy").door(out, dtype or out.layout.dtype, True)
@@ -600,6 +584,29 @@ def _unversioned(storage):
 
 def _not_one():
     raise ValueError("only one element tensors can be converted to Python scalars")
+
+
+def destination(args, device, dtype, copy=False):
+    """(device, dtype, copy) that arguments of `to` ask for, `args` those without names. TypeError
+    where these are no such, or name again what is given.
+    """
+    device = None if device is None else Device(device)
+    if not args:
+        return device, dtype, copy
+    first, *rest = args
+    if isinstance(first, Tensor):
+        found, wanted = first.device, first.dtype
+    elif first is None or first.__class__ is int or isinstance(first, str | Device):
+        found = None if first is None else Device(first)
+        wanted = as_dtype(rest.pop(0)) if rest and not isinstance(rest[0], bool) else None
+    else:
+        found, wanted = None, as_dtype(first)
+    twice = (found and device) or (wanted and dtype)
+    if twice or len(rest) > 2 or not all([isinstance(v, bool) for v in rest]):
+        given = [v for v in (*args, device, dtype) if v is not None]
+        got = ", ".join(["torch.dtype" if type(v) is DType else type(v).__name__ for v in given])
+        raise TypeError(f"to() received an invalid combination of arguments - got ({got})")
+    return found or device, wanted or dtype, copy or rest[1:] == [True]
 
 
 _constructor: list = []

@@ -210,3 +210,16 @@ STRUCT_LETTERS = {
         strict=True,
     )
 }  # fmt: skip
+
+
+def as_dtype(dtype):
+    """A dtype, also from Python's `float`, `int`, `bool`, `complex`."""
+    if dtype is None or dtype.__class__ is DType:
+        return dtype
+    if dtype in (float, complex):  # 64 bits, as Python's are
+        return by_name("float64") if dtype is float else by_name("complex128")
+    if isinstance(dtype, type) and dtype in PYTHON_TYPES:
+        return PYTHON_TYPES[dtype]
+    if isinstance(dtype, AbsentDType):
+        raise NotImplementedError(f"flambeau has no tensors of {dtype}")
+    raise TypeError(f"dtype must be a torch.dtype, not {type(dtype).__name__}")

@@ -205,3 +205,21 @@ def test_layouts_and_devices_are_heeded(name):
         make(layout=ft.sparse_coo)
     with pytest.raises(TypeError, match="not int"):
         make(layout=5)
+
+
+def test_what_to_takes():
+    x, whole = ft.ones(2), ft.ones(2, dtype=ft.int64)
+    for kind, dtype in ((float, ft.float64), (int, ft.int64), (bool, ft.bool)):
+        assert x.to(kind).dtype is x.to(dtype=kind).dtype is x.to("cpu", kind).dtype is dtype
+    assert ft.nn.Linear(2, 2).to(float).weight.dtype is ft.float64
+    assert x.to(whole).dtype is x.to(tensor=whole).dtype is ft.int64
+    assert x.to(None) is x.to("cpu", None, False) is x.to(ft.float32, True) is x.to(x) is x
+    for copied in (x.to(ft.float32, False, True), x.to("cpu", None, False, True),
+                   x.to(x, False, True), x.to("cpu", copy=True)):  # fmt: skip
+        assert copied is not x and copied.data_ptr() != x.data_ptr()
+    assert x.to(ft.float64, False, True).dtype is ft.float64
+    for args in ((ft.float32, ft.float64), (ft.float64, "cpu"), (x, whole), ("cpu", 3.5), ([1],)):
+        with pytest.raises(TypeError):
+            x.to(*args)
+    with pytest.raises(TypeError, match=r"got \(torch.dtype, torch.dtype\)"):
+        x.to(ft.float64, dtype=ft.float32)

@@ -299,3 +299,12 @@ def test_batch_norm_tracks_statistics():
     again = torch.batch_norm(t(X), None, None, mean, var, False, 0.1, 0.0, True).numpy()
     want = (X - mean.numpy()[:, None]) / numpy.sqrt(var.numpy()[:, None])
     numpy.testing.assert_allclose(again, want)
+
+
+@pytest.mark.parametrize("name", ["max", "min", "median", "nanmedian", "aminmax", "sum", "argmax"])
+def test_numpys_names_of_arguments(name):
+    x = torch.tensor(X)
+    for call in (getattr(torch, name), lambda x, **named: getattr(x, name)(**named)):
+        want, got = call(x, dim=1, keepdim=True), call(x, axis=1, keepdims=True)
+        pairs = zip(want, got, strict=True) if isinstance(want, tuple) else [(want, got)]
+        assert all([torch.equal(a, b) for a, b in pairs])

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from flambeau.ops import type_name
-from flambeau.tensor import Tensor, no_grad
-from flambeau.types import by_name
+from flambeau.tensor import Tensor, destination, no_grad
+from flambeau.types import as_dtype, by_name
 
 from .. import operations as ops
 from ..parameter import Buffer, Parameter
@@ -647,22 +647,12 @@ class Module(ModuleHooks, ModuleState):
 
 def _parse_to(args: tuple, kwargs: dict) -> tuple[Any, Any, bool, Any]:
     """Sort the arguments of `Module.to` into device, dtype, non_blocking and memory format."""
-    device = kwargs.pop("device", None)
-    dtype = kwargs.pop("dtype", None)
+    device, dtype = kwargs.pop("device", None), as_dtype(kwargs.pop("dtype", None))
     non_blocking = kwargs.pop("non_blocking", False)
     memory_format = kwargs.pop("memory_format", None)
     tensor = kwargs.pop("tensor", None)
     if kwargs:
         raise TypeError(f"to() got an unexpected keyword argument '{next(iter(kwargs))}'")
-    for value in args:
-        if isinstance(value, bool):
-            non_blocking = value
-        elif isinstance(value, Tensor):
-            tensor = value
-        elif hasattr(value, "is_floating_point"):
-            dtype = value
-        elif value is not None:
-            device = value
-    if tensor is not None:
-        device, dtype = tensor.device, tensor.dtype
+    given = args if tensor is None else (tensor, *args)
+    device, dtype, _ = destination(given, device, dtype)
     return device, dtype, non_blocking, memory_format
