@@ -278,7 +278,9 @@ class _Slice(View):
             raise RuntimeError("slice step must be positive")
         d = wrap_dim(dim, source.ndim)
         n, stride = source.shape[d], source.strides[d]
-        apart = stride * min(step, max(n, 1))  # of a single element it says nothing
+        apart = stride * step
+        if apart * source.itemsize >= 2**63:  # there is one element then, of which it says nothing
+            apart = stride
         strides = (*source.strides[:d], apart, *source.strides[d + 1 :])
         of_length: dict = {}
         args = (
