@@ -56,7 +56,7 @@ class Grads:
         # The table that native code reads (`runtime/native/guard.py`), and what it points to.
         self._expected = [(t, g.layout) for t, g in self.given]
         rows = [(_address(t), id(g.layout), int(g._node is not None)) for t, g in self.given]
-        self._table = b"".join(struct.pack("3q", *row) for row in rows)
+        self.table = b"".join(struct.pack("3q", *row) for row in rows)
 
     def release(self) -> None:
         """Lets go of the run's gradients."""
@@ -74,10 +74,8 @@ class Grads:
         """The arguments, and the gradients that are given. Raises Unfit where they are others, or
         share memory with what comes before.
         """
-        if not self._table:
-            return tensors
         present = list(tensors)
-        if not runtime.given(present, self._table):
+        if not runtime.given(present, self.table):
             raise Unfit
         return present
 
@@ -113,7 +111,8 @@ class Variant:
         for t in tensors:
             if id(t._storage) in self._held:
                 raise Unfit
-        tensors = self._grads.present(tensors)
+        if self._grads.table:
+            tensors = self._grads.present(tensors)
         numbers = self._paces.numbers()
         runtime.put(self._dropped, None, 0)  # their memory is free for the new ones
         try:

@@ -87,9 +87,9 @@ class Adam(PerParameter):
         )
 
     def _numbers(self, state: dict[str, Any], group: dict[str, Any]) -> Any:
-        lr = number(group["lr"])
-        beta1, beta2 = group["betas"]
-        beta1, beta2 = number(beta1), number(beta2)
+        lr, (beta1, beta2) = group["lr"], group["betas"]
+        if not (type(lr) is type(beta1) is type(beta2) is float):  # they may be tensors
+            lr, beta1, beta2 = map(number, (lr, beta1, beta2))
         decay = group["weight_decay"]
         decoupled = group["decoupled_weight_decay"]
         step = state["step"] = state["step"] + 1
