@@ -16,12 +16,21 @@ from flambeau.ops import (
     no_device,
     overrides,
 )
-from flambeau.types import STRUCT_LETTERS, Device, DType, Layout, as_dtype, cpu, layout, meta
+from flambeau.types import (
+    PYTHON_TYPES,
+    STRUCT_LETTERS,
+    AbsentDType,
+    Device,
+    DType,
+    Layout,
+    as_dtype,
+    cpu,
+    layout,
+    meta,
+)
 
 from .autograd import engine, hooks
 from .printing import tensor_repr
-
-# Python's types as dtypes where a tensor is converted: with all their digits.
 
 
 class Size(tuple):
@@ -600,9 +609,11 @@ def destination(args, device, dtype, copy=False):
         found = None if first is None else Device(first)
         wanted = as_dtype(rest.pop(0)) if rest and not isinstance(rest[0], bool) else None
     else:
-        found, wanted = None, as_dtype(first)
+        known = isinstance(first, DType | AbsentDType) or first in tuple(PYTHON_TYPES)
+        found, wanted = None, as_dtype(first) if known else None
+    nothing = found is wanted is None and first is not None
     twice = (found and device) or (wanted and dtype)
-    if twice or len(rest) > 2 or not all([isinstance(v, bool) for v in rest]):
+    if nothing or twice or len(rest) > 2 or not all([isinstance(v, bool) for v in rest]):
         given = [v for v in (*args, device, dtype) if v is not None]
         got = ", ".join(["torch.dtype" if type(v) is DType else type(v).__name__ for v in given])
         raise TypeError(f"to() received an invalid combination of arguments - got ({got})")
