@@ -190,7 +190,7 @@ def test_python_types_and_positions_in_to():
     assert (x.to(int).dtype, x.to(bool).dtype) == (ft.int64, ft.bool)
     assert x.to(ft.float32, True) is x and x.to(ft.float32, False, True) is not x
     for wrong in ([1], ft.dtype):
-        with pytest.raises(TypeError, match="invalid combination of arguments"):
+        with pytest.raises(TypeError):
             x.to(wrong)
 
 
