@@ -111,7 +111,7 @@ class Writing:
         known = layout.dtype.name in NAME_OF_STORAGE
         stored = TypedStorage(untyped, layout.dtype) if known else untyped
         hooks: collections.OrderedDict = collections.OrderedDict()
-        args = (stored, tensor.offset, layout.shape, layout.strides, wants_grad, hooks)
+        args = (stored, tensor._offset, layout.shape, layout.strides, wants_grad, hooks)
         if not known:  # a storage without a class of its own is bytes
             args = (*args, layout.dtype)
         if bits := {bit: True for bit in ("conj", "neg") if getattr(layout, bit)}:

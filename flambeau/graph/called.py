@@ -75,7 +75,7 @@ def _first(tensors, tensor) -> Any:
     if tensors[number] is tensor:
         return number
     same = next(k for k, t in enumerate(tensors) if t is tensor)
-    return number, tensor.offset - tensors[number].offset, same
+    return number, tensor._offset - tensors[number]._offset, same
 
 
 def name_of(function: Any) -> str:

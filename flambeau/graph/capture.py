@@ -195,7 +195,9 @@ class Capture:
             operands = [self._operand(t) for t in tensors]
         except Broken as reason:
             return self.end(str(reason))
-        operands += [Operand(self._add(t._storage), t.offset * t.itemsize, t.layout) for t in fresh]
+        operands += [
+            Operand(self._add(t._storage), t._offset * t.itemsize, t.layout) for t in fresh
+        ]
         mask = sum(1 << k for k, t in enumerate(tensors) if any(t is w for w in written))
         mask |= sum(1 << len(tensors) + k for k in range(len(fresh)))
         places = [next(k for k, m in enumerate(made) if m is t) for t in fresh]
@@ -306,10 +308,10 @@ class Capture:
             if tensor._storage.serial >= self._start:
                 raise Broken("memory was made in a way that cannot be followed")
             buffer = self.give(tensor._base if tensor._base is not None else tensor)
-        start = tensor.offset * tensor.layout.itemsize
+        start = tensor._offset * tensor.layout.itemsize
         holder = buffer.holder
         if holder is not None:
-            start -= holder.offset * holder.layout.itemsize
+            start -= holder._offset * holder.layout.itemsize
         return Operand(buffer, start, tensor.layout)
 
     def operand(self, tensor) -> Operand:

@@ -211,7 +211,7 @@ def _placed(home, operand: Operand):
     """The tensor that an operand is, in the memory of `home`."""
     layout = operand.layout
     assert layout is not None
-    start = home.offset * home.layout.itemsize + operand.start
+    start = home._offset * home.layout.itemsize + operand.start
     return runtime.wrap(home._storage, layout, start // layout.itemsize)
 
 
@@ -222,7 +222,7 @@ def _view(home, operand: Operand):
         return place
     if home._node is not None:  # a result with a history is made otherwise
         home = home.detach()
-    return home.as_strided(layout.shape, layout.strides, place.offset)
+    return home.as_strided(layout.shape, layout.strides, place._offset)
 
 
 def _buffers(instructions) -> list[Buffer]:

@@ -99,7 +99,7 @@ class Tracer:
         the tensor's own number, -1 where it has no history.
         """
         number, start = self._number(tensor)
-        start = tensor.offset * tensor.itemsize - start
+        start = tensor._offset * tensor.itemsize - start
         place = [number, start, self._layouts.number(tensor.layout), -1]
         if tensor._node is not None and modes.grad_enabled():
             if id(tensor) not in self._values:
@@ -120,7 +120,7 @@ class Tracer:
         """As `place`, for an argument: other calls have it elsewhere in memory."""
         if tensor._storage.serial in self._numbers:
             raise Refused("two arguments are the same memory")
-        self._add(tensor, tensor.offset * tensor.itemsize)
+        self._add(tensor, tensor._offset * tensor.itemsize)
         if tensor._node is not None:
             self._note(tensor)
         return self.place(tensor)
@@ -222,7 +222,7 @@ class Replay:
     def __call__(self, *tensors: Any) -> list[Any]:
         found = Found({n: (s, 0) for n, s in self._given.items()}, dict(self.leaves))
         for place, tensor in zip(self.arguments, tensors, strict=True):
-            found.memory[place.number] = tensor._storage, tensor.offset * tensor.itemsize
+            found.memory[place.number] = tensor._storage, tensor._offset * tensor.itemsize
             found.values[place.value] = tensor
         outer = modes.grad_enabled()
         try:
@@ -278,7 +278,7 @@ class Place:
         if self.value >= 0:
             found.values[self.value] = tensor
         storage, base = found.memory.setdefault(self.number, (tensor._storage, 0))
-        start = tensor.offset * tensor.itemsize - base
+        start = tensor._offset * tensor.itemsize - base
         if (
             storage is not tensor._storage
             or tensor.layout is not self.layout
@@ -477,7 +477,7 @@ def _copy(tensor: Any) -> Any:
     """A tensor that lies as this one does, in memory of its own."""
     size = tensor.layout.nbytes
     storage = runtime.empty(size)
-    start = tensor.offset * tensor.itemsize
+    start = tensor._offset * tensor.itemsize
     memoryview(storage).cast("B")[:] = memoryview(tensor._storage).cast("B")[start : start + size]
     return runtime.wrap(storage, tensor.layout, 0)
 

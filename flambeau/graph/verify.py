@@ -234,7 +234,7 @@ def _inside(o: Operand, more: int = 0) -> None:
     if o.buffer.argument is not None:  # whose memory is another one in each run
         first = -low
     elif holder is not None:
-        first, nbytes = holder.offset * holder.layout.itemsize, holder._storage.nbytes
+        first, nbytes = holder._offset * holder.layout.itemsize, holder._storage.nbytes
     fits = low == high or (0 <= first + low and first + high <= nbytes)
     _require(fits, f"{o!r} is bytes {first + low} to {first + high} of {nbytes}")
 

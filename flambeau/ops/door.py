@@ -516,8 +516,8 @@ def check_overlap(written, read, a=None):
     then; the very same elements in the same order may.
     """
     a, b = a or written.layout, read.layout
-    start_a, start_b = written.offset * a.itemsize, read.offset * b.itemsize
-    if not a.numel or not b.numel or (written.offset == read.offset and a is b):
+    start_a, start_b = written._offset * a.itemsize, read._offset * b.itemsize
+    if not a.numel or not b.numel or (written._offset == read._offset and a is b):
         return
     if start_a + a.nbytes <= start_b or start_b + b.nbytes <= start_a:
         return
@@ -531,7 +531,7 @@ def check_overlap(written, read, a=None):
 
 def check_apart(written, read):
     """Raises where `read` is the same memory as `written`, or part of it."""
-    if read.layout.numel and read.offset == written.offset and read.layout is written.layout:
+    if read.layout.numel and read._offset == written._offset and read.layout is written.layout:
         raise RuntimeError(OVERLAP)
     check_overlap(written, read)
 

@@ -23,7 +23,7 @@ def memory(tensor) -> numpy.ndarray:
             layout.shape,
             layout.dtype.numpy,
             tensor._storage,
-            tensor.offset * size,
+            tensor._offset * size,
             [s * size for s in layout.strides],
         )
     return ndarray(tensor)

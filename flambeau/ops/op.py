@@ -230,7 +230,7 @@ class Composite(Op):
         finally:
             set_grad(True)
         if any(result is a for a in args):
-            result = runtime.alias(result, result.layout, result.offset)
+            result = runtime.alias(result, result.layout, result._offset)
         self.rule(args).record(None, result, *args)
         return result
 

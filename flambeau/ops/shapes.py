@@ -248,12 +248,12 @@ class _ViewDtype(View):
         made, up, down = _view_dtype(args[0].layout, args[1])
 
         def plan(tensor, dtype):
-            if tensor.offset % down:
+            if tensor._offset % down:
                 raise RuntimeError(
                     f"self.storage_offset() must be divisible by {down} to view with larger "
                     "elements"
                 )
-            return runtime.wrap(tensor._storage, made, tensor.offset * up // down)
+            return runtime.wrap(tensor._storage, made, tensor._offset * up // down)
 
         return plan
 

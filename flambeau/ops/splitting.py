@@ -66,7 +66,7 @@ class Views(Op):
         alias = runtime.alias
 
         def split(tensor, *_):
-            start = tensor.offset
+            start = tensor._offset
             views = tuple([alias(tensor, made, start + delta) for made, delta in parts])
             if state.grad:
                 if tensor._node is not None and differentiable:

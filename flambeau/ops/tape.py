@@ -550,7 +550,7 @@ def alone(tensor):
     """The tensor's memory in a tensor without history, so that a node may keep its own result
     without a cycle.
     """
-    return runtime.wrap(tensor._storage, tensor.layout, tensor.offset)
+    return runtime.wrap(tensor._storage, tensor.layout, tensor._offset)
 
 
 def _derived(name, lists):

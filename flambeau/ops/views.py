@@ -230,13 +230,13 @@ class _Select(View):
             if index.__class__ is not int:
                 dim, index = self.schema.normalise((tensor, dim, index))[1:]
             if 0 <= index < n:
-                return from_base(tensor, tensor.offset + index * step, dim, index)
+                return from_base(tensor, tensor._offset + index * step, dim, index)
             if not -n <= index < 0:
                 raise IndexError(
                     f"select(): index {index} out of range for tensor of size {list(source.shape)} "
                     f"at dimension {d}"
                 )
-            return from_base(tensor, tensor.offset + (index + n) * step, dim, index)
+            return from_base(tensor, tensor._offset + (index + n) * step, dim, index)
 
         return plan
 
@@ -299,7 +299,7 @@ class _Slice(View):
             if from_base is None:
                 made = source.reshaped((*source.shape[:d], length, *source.shape[d + 1 :]), strides)
                 from_base = of_length[length] = self.plan_with(args, made)
-            return from_base(tensor, tensor.offset + start * stride, dim, start, end, step)
+            return from_base(tensor, tensor._offset + start * stride, dim, start, end, step)
 
         return plan
 
@@ -493,7 +493,7 @@ class _PartOfComplex(View):
 def _offset_plan(op, args, made, move):
     """A view whose offset is a function of the base's."""
     from_base = View.plan_with(op, args, made)
-    return lambda self, *rest: from_base(self, move(self.offset), *rest)
+    return lambda self, *rest: from_base(self, move(self._offset), *rest)
 
 
 real = _PartOfComplex(
@@ -560,9 +560,9 @@ class _AsComplex(View):
         from_base = View.plan_with(self, args, made)
 
         def plan(tensor):
-            if tensor.offset % 2:
+            if tensor._offset % 2:
                 raise RuntimeError("Tensor must have a storage_offset divisible by 2")
-            return from_base(tensor, tensor.offset // 2)
+            return from_base(tensor, tensor._offset // 2)
 
         return plan
 
@@ -589,7 +589,7 @@ class _AsStrided(View):
         from_base = View.plan_with(self, args, made)
 
         def plan(tensor, size, stride, storage_offset=None):
-            offset = tensor.offset if storage_offset is None else storage_offset
+            offset = tensor._offset if storage_offset is None else storage_offset
             end = (offset + made.span) * made.itemsize
             if offset < 0 or (end > tensor._storage.nbytes and made.device is not meta):
                 raise RuntimeError(

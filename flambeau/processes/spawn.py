@@ -174,7 +174,7 @@ def _send_tensor(tensor):
     if tensor.is_meta:
         return tensor.__reduce_ex__(2)
     storage = UntypedStorage.of(sharing.root(tensor._storage))
-    return _tensor, (storage, tensor.layout, tensor.offset, *state)
+    return _tensor, (storage, tensor.layout, tensor._offset, *state)
 
 
 def _tensor(storage, layout, offset, cls, requires_grad, attributes):

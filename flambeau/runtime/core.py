@@ -263,7 +263,7 @@ class _Slotted:
     __slots__ = ("slot",)
 
 
-_REQUIRED = ("_storage", "layout", "offset", "_node", "_base")
+_REQUIRED = ("_storage", "layout", "_offset", "_node", "_base")
 
 
 def _slot_names(tensor_type: type) -> set[str]:

@@ -97,7 +97,7 @@ def _in_place_view(name):
             )
         made = getattr(self, name)(*args, **kwargs)
         with hooks.retained([self]):
-            self.layout, self.offset, self._node = made.layout, made.offset, made._node
+            self.layout, self._offset, self._node = made.layout, made._offset, made._node
         self._storage.version += 1
         return self
 
@@ -167,7 +167,7 @@ def resize_(self, *sizes, memory_format=None):
         if strides
         else self.layout.reshaped(shape, _row_major(shape))
     )
-    needed = (self.offset + made.span) * made.itemsize
+    needed = (self._offset + made.span) * made.itemsize
     if needed > self._storage.nbytes:
         fresh = runtime.empty(needed)
         fresh.version = self._storage.version
@@ -202,7 +202,11 @@ def set_(self, source=None, storage_offset=0, size=None, stride=None):
                 f"{self.dtype.name}"
             )
         if size is None:
-            self._storage, self.layout, self.offset = source._storage, source.layout, source.offset
+            self._storage, self.layout, self._offset = (
+                source._storage,
+                source.layout,
+                source._offset,
+            )
             return self
         block = source._storage
     elif isinstance(source, UntypedStorage | TypedStorage):
@@ -226,7 +230,7 @@ def set_(self, source=None, storage_offset=0, size=None, stride=None):
             f"setStorage: {where}, and itemsize {made.itemsize} requiring a storage size of "
             f"{needed} are out of bounds for storage of size {block.nbytes}"
         )
-    self.layout, self._storage, self.offset = made, block, storage_offset
+    self.layout, self._storage, self._offset = made, block, storage_offset
     return self
 
 
@@ -238,7 +242,7 @@ def fill_diagonal_(self, fill_value, wrap=False):
     if source.ndim > 2 and len(set(source.shape)) > 1:
         raise RuntimeError("all dimensions of input must be of equal length")
     step, n = sum(source.strides), min(source.shape)
-    self.as_strided((n,), (step,), self.offset).fill_(fill_value)
+    self.as_strided((n,), (step,), self._offset).fill_(fill_value)
     rows, columns = source.shape[:2]
     if wrap and source.ndim == 2 and rows > columns + 1:
         for start in range(columns + 1, rows, columns + 1):
@@ -284,12 +288,12 @@ def deepcopy(self, memo):
             "https://github.com/pytorch/pytorch/pull/103001"
         )
     if self.layout.device.type == "meta":
-        data = runtime.wrap(self._storage, self.layout, self.offset)
+        data = runtime.wrap(self._storage, self.layout, self._offset)
     elif self.layout.conj or self.layout.neg:
         data = self.detach().clone()
     else:
         block = copy.deepcopy(UntypedStorage.of(self._storage), memo).memory
-        data = runtime.wrap(block, self.layout, self.offset)
+        data = runtime.wrap(block, self.layout, self._offset)
     made = data if self.__class__ is Tensor else Tensor._make_subclass(self.__class__, data)
     if self._node is not None:
         made.requires_grad_()
@@ -313,7 +317,7 @@ def reduce_ex(self, protocol):
             self.__class__,
             UntypedStorage.of(self._storage),
             source,
-            self.offset,
+            self._offset,
             self.requires_grad,
             self.__dict__,
         )
@@ -521,7 +525,7 @@ def is_set_to(self, tensor):
     return (
         self._storage is tensor._storage
         and self.layout is tensor.layout
-        and self.offset == tensor.offset
+        and self._offset == tensor._offset
     )
 
 

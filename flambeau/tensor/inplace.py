@@ -184,7 +184,7 @@ def _scatter_history(base, target, node):
     scatter = find("as_strided_scatter")
     layout = target.layout
     history = alone_with(target, node)
-    args = (base, history, layout.shape, layout.strides, target.offset)
+    args = (base, history, layout.shape, layout.strides, target._offset)
     rule = scatter.rule(args)
     keep = alone_with(base, base._node)
     rule.record(None, keep, base, *args[1:])
@@ -210,14 +210,14 @@ def renew_views(base):
         if base._node is None:
             view._node = None
             continue
-        args = (base, view.layout.shape, view.layout.strides, view.offset)
+        args = (base, view.layout.shape, view.layout.strides, view._offset)
         op.rule(args).record(None, view, *args)
     base._views = alive
 
 
 def alone_with(tensor, node):
     """The tensor's memory in another tensor object, with `node` as its history."""
-    other = runtime.wrap(tensor._storage, tensor.layout, tensor.offset)
+    other = runtime.wrap(tensor._storage, tensor.layout, tensor._offset)
     other._node = node
     return other
 
@@ -272,7 +272,7 @@ def _check_shared(op, args, result, out):
         for read in arg if isinstance(arg, tuple | list) else (arg,):
             if getattr(read, "_storage", None) is not out._storage:
                 continue
-            if op.apart_out and layout.numel and read.offset == out.offset:
+            if op.apart_out and layout.numel and read._offset == out._offset:
                 raise RuntimeError(OVERLAP)
             check_overlap(out, read, layout)
 

@@ -4,7 +4,7 @@ import weakref
 
 from flambeau.ops import AccumulateGrad
 
-_SLOTS = ("_base", "_grad", "_node", "_storage", "_views", "layout", "offset")
+_SLOTS = ("_base", "_grad", "_node", "_storage", "_views", "_offset", "layout")
 
 
 def swap_tensors(t1, t2):

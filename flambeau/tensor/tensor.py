@@ -90,14 +90,14 @@ class Tensor:
         "_base",
         "_grad",
         "_node",
+        "_offset",
         "_storage",
         "_views",
         "layout",
-        "offset",
     )
     _storage: Any
     layout: Layout
-    offset: int
+    _offset: int
     _node: Any
     _grad: "Tensor | None"
 
@@ -182,11 +182,11 @@ class Tensor:
 
     def storage_offset(self) -> int:
         """Where the first element lies in the storage, in elements."""
-        return self.offset
+        return self._offset
 
     def data_ptr(self) -> int:
         """The address of the first element; 0 where there is none."""
-        return self._storage.ptr + self.offset * self.layout.itemsize if self.layout.numel else 0
+        return self._storage.ptr + self._offset * self.layout.itemsize if self.layout.numel else 0
 
     def is_contiguous(self, memory_format=None) -> bool:
         """Whether elements lie in row-major order without gaps (or in the order of
@@ -321,7 +321,7 @@ class Tensor:
     @property
     def data(self):
         """The same memory without history, and with a version counter of its own."""
-        return runtime.wrap(_unversioned(self._storage), self.layout, self.offset)
+        return runtime.wrap(_unversioned(self._storage), self.layout, self._offset)
 
     @data.setter
     def data(self, value):
@@ -332,10 +332,10 @@ class Tensor:
                 "data set to a tensor that requires gradients must be floating point or complex "
                 "dtype"
             )
-        self._storage, self.layout, self.offset = (
+        self._storage, self.layout, self._offset = (
             _unversioned(value._storage),
             value.layout,
-            value.offset,
+            value._offset,
         )
 
     @property
@@ -454,7 +454,7 @@ class Tensor:
         letter = STRUCT_LETTERS.get(layout.dtype)
         watched = modes.interpreters and modes.state.stack
         if letter is not None and layout.device is cpu and not layout.neg and not watched:
-            return unpack_from(letter, self._storage, self.offset * layout.itemsize)[0]
+            return unpack_from(letter, self._storage, self._offset * layout.itemsize)[0]
         return (
             ndarray(self).item()
             if self.dtype.name != "bfloat16"
@@ -573,7 +573,7 @@ class Tensor:
                 f"{type(data).__name__}"
             )
         made = object.__new__(cls)
-        made._storage, made.layout, made.offset = data._storage, data.layout, data.offset
+        made._storage, made.layout, made._offset = data._storage, data.layout, data._offset
         made._node = made._base = made._grad = made._views = None
         if require_grad:
             made.requires_grad_()

@@ -103,7 +103,7 @@ class Memory:
             else:
                 memory = runtime.empty(holder._storage.nbytes)
                 ctypes.memmove(memory.ptr, holder._storage.ptr, holder._storage.nbytes)
-                made.holder = runtime.wrap(memory, holder.layout, holder.offset)
+                made.holder = runtime.wrap(memory, holder.layout, holder._offset)
             self.homes[b] = made
         self.instructions = [
             i.replaced([o._replace(buffer=self.homes[o.buffer]) for o in i.operands])
@@ -119,7 +119,7 @@ class Memory:
         """(operand, array) for what instruction `k` writes."""
         for o in self.instructions[k].writes:
             home = o.buffer.holder
-            start = home.offset * home.layout.itemsize + o.start
+            start = home._offset * home.layout.itemsize + o.start
             tensor = runtime.wrap(home._storage, o.layout, start // o.layout.itemsize)
             yield o, array(tensor)
 

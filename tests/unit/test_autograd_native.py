@@ -56,7 +56,7 @@ RECORDED = {
 
 def alike(left, right):
     if isinstance(left, torch.Tensor):
-        same = left.layout is right.layout and left.offset == right.offset
+        same = left.layout is right.layout and left._offset == right._offset
         history = (left._node is None) == (right._node is None)
         return same and history and left.tolist() == right.tolist()
     return left is right or left == right

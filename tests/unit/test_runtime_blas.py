@@ -21,7 +21,7 @@ SIZES = [
 class Bare:
     """A tensor class for these tests."""
 
-    __slots__ = ("_base", "_node", "_storage", "layout", "offset")
+    __slots__ = ("_base", "_node", "_offset", "_storage", "layout")
 
 
 @pytest.fixture(autouse=True)

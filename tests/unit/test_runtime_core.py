@@ -20,10 +20,10 @@ class Bare:
         "__weakref__",
         "_base",
         "_node",
+        "_offset",
         "_storage",
         "extra",
         "layout",
-        "offset",
     )
 
 
@@ -217,7 +217,7 @@ def test_wrap_fills_every_slot():
     storage, layout = runtime.empty(64), object()
     tensor = runtime.wrap(storage, layout, 3)
     assert type(tensor) is Bare
-    assert tensor._storage is storage and tensor.layout is layout and tensor.offset == 3
+    assert tensor._storage is storage and tensor.layout is layout and tensor._offset == 3
     assert tensor._node is None and tensor._base is None and tensor.extra is None
 
 
@@ -227,7 +227,7 @@ def test_alias_names_the_first_base():
     again = runtime.alias(part, "again", -2)
     assert part._storage is again._storage is base._storage
     assert part._base is base and again._base is base
-    assert part.offset == 1 << 40 and again.offset == -2 and part.layout == "part"
+    assert part._offset == 1 << 40 and again._offset == -2 and part.layout == "part"
 
 
 def test_native_instances_are_whole_python_objects():
@@ -273,7 +273,7 @@ def test_reference_counts():
 
 def test_derived_classes_are_tensors():
     whole = Derived()
-    whole._storage, whole.layout, whole.offset = runtime.empty(8), None, 0
+    whole._storage, whole.layout, whole._offset = runtime.empty(8), None, 0
     whole._base = whole._node = None
     part = runtime.alias(whole, "part", 0)
     assert type(part) is Bare and part._base is whole
@@ -328,7 +328,7 @@ def test_the_interpreter_ends_cleanly_with_storages_alive():
         "import sys\n"
         "from flambeau import runtime\n"
         "class T:\n"
-        "    __slots__ = ('_base', '_node', 'layout', 'offset', '_storage')\n"
+        "    __slots__ = ('_base', '_node', 'layout', '_offset', '_storage')\n"
         "runtime.bind(T, lambda: True)\n"
         "sys.kept = [runtime.wrap(runtime.empty(100), None, 0) for _ in range(1000)]\n"
         "class Late:\n"

@@ -135,7 +135,7 @@ NAMES = ["add", "store", "code", "isnull", "dims", "ranges", "meet"]
 class Bare:
     """A tensor class for these tests."""
 
-    __slots__ = ("__weakref__", "_base", "_node", "_storage", "layout", "offset")
+    __slots__ = ("__weakref__", "_base", "_node", "_offset", "_storage", "layout")
 
 
 class Derived(Bare):
@@ -179,7 +179,7 @@ def test_a_result(kernels, release):
     add = adder(kernels, layout=layout, release=release)
     out = add(tensor([1, 2, 3, 4]), tensor([10, 20, 30, 40]))
     assert values(out) == [11, 22, 33, 44]
-    assert type(out) is Bare and out.layout is layout and out.offset == 0
+    assert type(out) is Bare and out.layout is layout and out._offset == 0
     assert out._node is None and out._base is None and out._storage.version == 0
 
 
@@ -192,7 +192,7 @@ def test_offsets_count_in_elements(kernels):
 
 def test_subclasses_are_tensors(kernels):
     derived = Derived()
-    derived._storage, derived.layout, derived.offset = tensor([1, 1, 1, 1])._storage, None, 0
+    derived._storage, derived.layout, derived._offset = tensor([1, 1, 1, 1])._storage, None, 0
     derived._base = derived._node = None
     assert values(adder(kernels)(derived, derived)) == [2, 2, 2, 2]
 
@@ -287,12 +287,12 @@ def test_wrong_arguments(kernels, letter, number, kind, message):
 def test_wrong_slots(kernels):
     add = adder(kernels)
     good, bad = tensor([1, 2, 3, 4]), tensor([1, 2, 3, 4])
-    for name, value in (("_storage", "text"), ("offset", "text"), ("offset", None)):
+    for name, value in (("_storage", "text"), ("_offset", "text"), ("_offset", None)):
         setattr(bad, name, value)
         with pytest.raises(TypeError):
             add(good, bad)
         bad = tensor([1, 2, 3, 4])
-    for name in ("_storage", "offset"):
+    for name in ("_storage", "_offset"):
         delattr(bad, name)
         with pytest.raises(TypeError):
             add(good, bad)
@@ -599,7 +599,7 @@ def test_fork():
         "from flambeau.runtime import blas, Launch, Stage\n"
         "import struct\n"
         "class T:\n"
-        "    __slots__ = ('_base', '_node', 'layout', 'offset', '_storage')\n"
+        "    __slots__ = ('_base', '_node', 'layout', '_offset', '_storage')\n"
         "runtime.bind(T, lambda: True)\n"
         "runtime.set_num_threads(3)\n"
         "n = 256\n"

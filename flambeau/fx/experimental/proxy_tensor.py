@@ -38,7 +38,7 @@ def _place(tensor: Tensor) -> tuple:
     """
     if not tensor._storage.ptr:
         return (id(tensor),)
-    return tensor._storage.ptr, tensor.offset, tensor.layout
+    return tensor._storage.ptr, tensor._offset, tensor.layout
 
 
 class _Recording:

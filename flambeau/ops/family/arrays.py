@@ -25,7 +25,7 @@ def ndarray(tensor) -> numpy.ndarray:
         layout.shape,
         layout.dtype.numpy,
         tensor._storage,
-        tensor.offset * size,
+        tensor._offset * size,
         [s * size for s in layout.strides],
     )
     if layout.conj:

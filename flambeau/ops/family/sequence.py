@@ -74,7 +74,7 @@ def _distinct(args, seen):
     made: list = []
     for a in args:
         if is_tensor(a) and id(a) in seen:
-            a = runtime.alias(a, a.layout, a.offset)
+            a = runtime.alias(a, a.layout, a._offset)
         elif isinstance(a, tuple) and any(map(is_tensor, a)):
             a = tuple(_distinct(a, seen))
         seen.add(id(a))

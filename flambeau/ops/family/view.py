@@ -26,12 +26,12 @@ class View(Op):
             return lambda self, *_: self
         layout, delta = made
         if self.name == "detach":
-            return lambda self: runtime.wrap(self._storage, layout, self.offset)
+            return lambda self: runtime.wrap(self._storage, layout, self._offset)
         record = self._recorder(args)
         alias = runtime.alias
 
         def view(self, *rest):
-            out = alias(self, layout, self.offset + delta)
+            out = alias(self, layout, self._offset + delta)
             recording = state.grad
             if recording:
                 if self._node is not None and record is not None:

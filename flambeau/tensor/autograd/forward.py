@@ -258,9 +258,9 @@ class Level:
             self.set(base, whole)
         if base is target:
             return whole
-        start = target.offset * target.itemsize - base.offset * base.itemsize
+        start = target._offset * target.itemsize - base._offset * base.itemsize
         mine = runtime.alias(
-            whole, target.layout, (whole.offset * whole.itemsize + start) // target.itemsize
+            whole, target.layout, (whole._offset * whole.itemsize + start) // target.itemsize
         )
         register(mine)
         self.set(target, mine)

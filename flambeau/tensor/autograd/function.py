@@ -325,7 +325,7 @@ def _wrap(node, tensors, edges, outputs, recording):
         elif (
             id(o) in inputs and id(o) not in dirty
         ):  # returned as it is: a view, so that it can differ in history
-            made.append(runtime.alias(o, o.layout, o.offset) if recording else o)
+            made.append(runtime.alias(o, o.layout, o._offset) if recording else o)
         else:
             made.append(o)
     if recording:
