@@ -318,7 +318,7 @@ def test_bind_wants_the_slots():
     class Poor:
         __slots__ = ("_storage", "layout")
 
-    with pytest.raises(TypeError, match="lacks the slots offset, _node, _base"):
+    with pytest.raises(TypeError, match="lacks the slots _offset, _node, _base"):
         runtime.bind(Poor, lambda: True)
     runtime.bind(Bare, lambda: True)
 
