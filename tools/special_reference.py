@@ -151,7 +151,7 @@ ONE = {
     "airy_ai": Function(
         mp.airyai,
         linear(-15, 8),
-        domain=ANY,
+        domain="x > -2^70",
         further=[[spread(8, 25)], [spread(-1e4, -15)], [spread(-1e15, -1e4)]],
         size=airy_wave,
     ),

@@ -6,7 +6,7 @@ number where a function is analytic; arithmetic takes integers too. Second argum
 Nothing looks anything up: arguments are reduced, a polynomial or a rational function is evaluated,
 and special cases are selected, so that all lanes of a vector do the same. Recurrences and series
 are loops that run until the last lane is done. Errors are below 1.5 units in the last place for
-most functions, below 4 (float32) and 2.1 (float64) for all, away from zeros of lgamma and digamma
+most functions, below 2 (float32) and 4 (float64) for all, away from zeros of lgamma and digamma
 left of 0; complex results are good to a few units of the larger part. Coefficients are made by
 tools/minimax.py.
 """

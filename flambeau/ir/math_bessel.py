@@ -22,7 +22,7 @@ from .math_pieces import (
     two_sum,
     wide,
 )
-from .math_trigonometric import cos, reduce_angle, sin, sine_from
+from .math_trigonometric import cos, reduce_angle, reduce_near, sin, sine_from
 
 QUARTER, QUARTER_LOW = 0.7853981633974483, 3.061616997868383e-17  # pi/4
 TWO_OVER_PI = 0.6366197723675814
@@ -39,12 +39,11 @@ def ratio(x: Expr, name: str) -> Expr:
     return table(x, name) / table(x, name + "/")
 
 
-def _wave(angle: Expr, low: Expr, phase: Expr, order: int, turns=0.0):
-    """(cos, sin) of angle + low + phase - (2 order + 1) pi/4 + turns pi/2, where |phase| is
-    small.
+def _wave(reduced, low: Expr, phase: Expr, order: int):
+    """(cos, sin) of angle + low + phase - (2 order + 1) pi/4, where |phase| is small, of the
+    `reduced` angle.
     """
-    k, r, rest = reduce_angle(angle)
-    k = k + turns
+    k, r, rest = reduced
     back = r + phase < 0.0
     step = select(back, const(QUARTER, r.dtype), -QUARTER)
     step_low = select(back, const(QUARTER_LOW, r.dtype), -QUARTER_LOW)
@@ -59,7 +58,8 @@ def _oscillating(a: Expr, order: int):
     """(J, Y) for a >= 2, by amplitude and phase (J. Harrison, ARITH 19, 2009)."""
     t = 1.0 / (a * a)
     size = ratio(t, f"amplitude{order}") / sqrt(a)
-    across, along = _wave(a, const(0.0, a.dtype), ratio(t, f"phase{order}") / a, order)
+    phase = ratio(t, f"phase{order}") / a
+    across, along = _wave(reduce_angle(a), const(0.0, a.dtype), phase, order)
     endless = a.equals(INFINITY)
     return [select(endless, const(0.0, a.dtype), size * wave) for wave in (across, along)]
 
@@ -265,9 +265,10 @@ def _airy(x: Expr, prime: bool) -> Expr:
     t = inverse * inverse * inverse
     size = ratio(t, f"{name}_amplitude")
     size = size * power if prime else size / power
-    k, angle, low = _airy_turns(a)
+    k, r, low = _airy_turns(a)
+    more, r, rest = reduce_near(r)
     phase = -ratio(t, f"{name}_phase") / (a * root)
-    left = size * _wave(angle, low, phase, int(prime), k)[0]
+    left = size * _wave((k + more, r, rest), low, phase, int(prime))[0]
     left = select(a < FARTHEST, left, const(NAN, x.dtype))
     middle = table(at_least(at_most(x, 1.0), -1.0), name)
     result = select(abs(x) <= 1.0, middle, select(x < 0.0, left, right))

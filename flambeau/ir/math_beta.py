@@ -10,7 +10,7 @@ from . import math_exponential as exponential
 from .jet import rescaled, slope, value
 from .loop import Expr, cast, const, float32, float64, select, trunc
 from .math_gamma import gammainc_pair
-from .math_integrals import fraction
+from .math_integrals import finished, fraction
 from .math_pieces import INFINITY, NAN, at_least, at_most
 from .math_special import lgamma, ndtri
 from .repeat import repeat
@@ -174,10 +174,12 @@ def betainc_pair(numbers, a, b, x):
     least = numbers.select(less, a, b)
     gap = _gap(numbers, numbers.select(less, b, a), least)
     swap = lead(x) * (lead(a) + lead(b) + 2.0) > lead(a) + 1.0
-    # Beside a far larger parameter, the fraction of the smaller one soon ends.
+    # Beside a far larger parameter, digits are lost to the complement of the fraction's argument,
+    # but not where the fraction of the other one soon ends.
     most = lead(numbers.select(less, b, a))
-    close = most * lead(numbers.select(less, x, y)) < lead(least) * 2.0 + 20.0
-    swap = select((most > (lead(least) + 1.0) * 1e4) & close, ~less, swap)
+    close = most * lead(numbers.select(less, x, y)) < lead(least) * 1.1 + 6.0
+    close = close & (lead(least) < 1000.0) & (most > (lead(least) + 1.0) * 1e4)
+    swap = select(close, ~less, swap)
     log_x, log_y = _log_less(numbers, y, x), _log_less(numbers, x, y)
     exponent = a * log_x + b * log_y - log_gamma(numbers, least) - gap
     p, q = numbers.select(swap, b, a), numbers.select(swap, a, b)
@@ -198,7 +200,10 @@ def betainc_pair(numbers, a, b, x):
         second = numbers.select(odd, up + q, numbers.of(m))
         return first * (second / (twice + select(odd, const(1.0, float64), -1.0))) * x
 
-    tail = fraction(numbers.of(1.0), along, back, ~little, numbers, FRACTION_STEPS)
+    exact = select(close, const(2.0**-45, float64), 2.0**-6)
+    tail = fraction(numbers.of(1.0), along, back, ~little, numbers, FRACTION_STEPS, exact)
+    other = lead(1.0 - x)
+    tail = finished(numbers, tail, little | close | (other > 2.0**-46))
     p = numbers.select(little, numbers.of(1.0), p)
     made = numbers.select(little, small, rescaled(numbers, power / (tail * p), k))
     rest = numbers.select(little, less, 1.0 - made)

@@ -15,6 +15,7 @@ from .math_pieces import INFINITY, NAN, at_least, scale
 from .repeat import repeat
 
 TERMS = 3000  # of a series
+JUMPS = 300.0  # terms, after which not even a pole brings the rest back
 LOST = 2.0**-48, 2.0**-40  # cancellation that leaves too few digits, of a series and of both
 APART = 2.0**-22  # from whole numbers, where two poles cancel
 FURTHEST = 0.97  # where the power series may still end in time
@@ -28,10 +29,18 @@ def _sum(numbers, a, b, c, x, wanted: Expr):
         largest = maximum(largest, abs(numbers.lead(term)))
         size = numbers.size(term) * (n + 1.0)
         enough = abs(numbers.lead(total)) * (numbers.least * 2.0**-6)
-        term = term * (a + n) * x * (b + n) / ((c + n) * (n + 1.0))
-        return wanted & (size > enough), [n + 1.0, largest, *numbers.pack(term, total + term)]
+        above, below = term * (a + n) * x * (b + n), (c + n) * (n + 1.0)
+        over = numbers.size(above).equals(0.0)  # before a pole
+        term = numbers.select(over, above, above / numbers.select(over, one, below))
+        # Where c + n is almost 0, terms grow once more.
+        jumps = (n + lead <= 1.0) & (n < JUMPS) & (size > 0.0)
+        return wanted & ((size > enough) | jumps), [
+            n + 1.0,
+            largest,
+            *numbers.pack(term, total + term),
+        ]
 
-    one = numbers.of(1.0)
+    one, lead = numbers.of(1.0), numbers.lead(c)
     start = [const(0.0, float64), const(1.0, float64), *numbers.pack(one, one)]
     n, largest, *parts = repeat(step, start, TERMS)
     return finished(numbers, numbers.unpack(parts)[1], n < TERMS), largest
@@ -132,6 +141,7 @@ def _far(numbers, a, b, c, x, wanted: Expr):
     _, k, cancelled, *parts = repeat(step, start, 2 * len(NEIGHBOURS))
     total, change = numbers.unpack(parts)
     right = abs(lead(total)) > maximum(cancelled * LOST[1], abs(lead(change)) * 2.0**20)
+    right = right & (abs(s) < 2.0**40)  # of larger ones no neighbours are told apart
     return finished(numbers, total, right), k
 
 
@@ -139,6 +149,11 @@ def _end(numbers, a) -> Expr:
     """Whether a is 0, -1, -2, …, and stays so: the series of it ends."""
     lead = numbers.lead(a)
     return (lead <= 0.0) & rint(lead).equals(lead) & numbers.size(a).equals(abs(lead))
+
+
+def _is_negative(z: Expr) -> Expr:
+    """Whether gamma(z) is below 0, for z that is no pole."""
+    return (z < 0.0) & (rint(floor(z) * 0.5) * 2.0).differs(floor(z))
 
 
 def hyp2f1_body(numbers, a, b, c, x):
@@ -164,12 +179,15 @@ def hyp2f1_body(numbers, a, b, c, x):
     series = series * numbers.exp(numbers.log(d) * -a)
     value = numbers.select(lead(series).equals(lead(series)), series, made)
     # With an equal pair of parameters F is a power.
-    equal_a, equal_b = (numbers.size(c - v).equals(0.0) & (lead(x) < 1.0) for v in (a, b))
+    allowed = (lead(x) < 1.0) & ~_end(numbers, c)
+    equal_a, equal_b = (numbers.size(c - v).equals(0.0) & allowed for v in (a, b))
     base = numbers.select(equal_a | equal_b, 1.0 - x, one)
     power, k = numbers.exp_parts(numbers.log(base) * numbers.select(equal_a, -b, -a), FAR)
     value = numbers.select(equal_a | equal_b, shifted(numbers, power, k), value)
     pole = diverges | (_end(numbers, c) & ~short)
-    value = numbers.select(pole, numbers.of(const(INFINITY, float64)), value)
+    negative = _is_negative(lead(a)).differs(_is_negative(lead(b))).differs(_is_negative(lead(c)))
+    infinite = select(negative & diverges, const(-INFINITY, float64), INFINITY)
+    value = numbers.select(pole, numbers.of(infinite), value)
     return numbers.select(ends | (lead(x) <= 1.0), value, numbers.of(const(NAN, float64)))
 
 

@@ -5,7 +5,7 @@ fractions and iterations then keep all digits.
 """
 
 from . import math_exponential as exponential
-from .loop import Expr, cast, const, float32, float64, rint, select, sqrt
+from .loop import Expr, cast, const, float32, float64, maximum, rint, select, sqrt
 from .math_pieces import INFINITY, NAN, at_least, at_most, polynomial, scale
 from .repeat import repeat
 from .twofold import Numbers
@@ -28,13 +28,16 @@ def finished(numbers: Numbers, v, done: Expr):
     return numbers.select(done, v, numbers.of(const(NAN, float64)))
 
 
-def fraction(begin, along, back, wanted: Expr, numbers: Numbers, limit=STEPS):
-    """begin + back(1)/(along(1) + back(2)/(along(2) + …)), by convergents p/q."""
+def fraction(begin, along, back, wanted: Expr, numbers: Numbers, limit=STEPS, least=2.0**-6):
+    """begin + back(1)/(along(1) + back(2)/(along(2) + …)), by convergents p/q; `least` times what
+    counts for these numbers is left out.
+    """
 
-    def step(n, last, *parts):
+    def step(n, before, last, *parts):
         p, p_old, q, q_old = numbers.unpack(parts)
-        size = abs(numbers.lead(p) * numbers.lead(q_old))
-        proceed = wanted & (abs(last) > size * (numbers.least * 2.0**-6))
+        change = abs(last) / abs(numbers.lead(p) * numbers.lead(q_old))
+        # Two in a row: every other one may be small.
+        proceed = wanted & (maximum(change, before) > least * numbers.least)
         above, below = along(n), back(n)
         p, p_old = p * above + p_old * below, p
         q, q_old = q * above + q_old * below, q
@@ -43,11 +46,11 @@ def fraction(begin, along, back, wanted: Expr, numbers: Numbers, limit=STEPS):
         factor = select(width < 2.0**-300, 2.0**300, factor)
         made = numbers.pack(*(numbers.scaled(v, factor) for v in (p, p_old, q, q_old)))
         # p/q and p_old/q_old differ by the product of all `back`, over q q_old.
-        return proceed, [n + 1.0, last * numbers.lead(below) * (factor * factor), *made]
+        return proceed, [n + 1.0, change, last * numbers.lead(below) * (factor * factor), *made]
 
     one, unit = numbers.of(1.0), const(1.0, float64)
     start = numbers.pack(begin, one, one, numbers.of(0.0))
-    n, _, *parts = repeat(step, [unit, unit, *start], limit)
+    n, _, _, *parts = repeat(step, [unit, unit, unit, *start], limit)
     p, _, q, _ = numbers.unpack(parts)
     return finished(numbers, p / q, n <= limit)
 

@@ -410,13 +410,13 @@ def yv_body(numbers, v, x):
 def _iv_body(numbers, v, x, scaled: bool):
     usual, u, t, whole = _prepared(numbers, v, x)
     (i, k), (other, m) = _modified(numbers, u, t)
-    power, e = numbers.exp_parts(t * -2.0 if scaled else t, FAR)
+    power, e = numbers.exp_parts(-t, FAR)
     _, s = _half_turns(numbers, u)
     extra = other * s * (2.0 / numbers.constant("pi"))
     if scaled:
-        extra, m = extra * power, m + e
+        extra, m = extra * power * power, m + e + e
     else:
-        i, k, extra, m = i * power, k + e, extra / power, m - e
+        i, k, extra, m = i / power, k - e, extra * power, m + e
     order = numbers.lead(v)
     mirrored = (order < 0.0) & ~whole
     both, n = added(numbers, i, k, extra, m)

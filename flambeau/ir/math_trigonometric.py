@@ -85,14 +85,19 @@ def reduce_angle(x: Expr):
     W. Cody & W. Waite (1980) with fused steps below a bound; M. Payne & R. Hanek (SIGNUM 18, 1983)
     above it.
     """
+    k, r, low = reduce_near(x)
+    huge = abs(x) > pick(x, 131072.0, 2.0**26)
+    far_k, far_r, far_low = _far_single(x) if x.dtype is float32 else _far_double(x)
+    return select(huge, far_k, k), select(huge, far_r, r), select(huge, far_low, low)
+
+
+def reduce_near(x: Expr):
+    """`reduce_angle` below its bound."""
     first, second, third = form(x).table["half_pi"]
     k = rint(x * (1.0 / first))
     p, p_low = two_product(k, const(second, x.dtype))
     r, rest = two_sum(fma(k, -first, x), -p)  # the fma is exact
-    low = rest - fma(k, third, p_low)
-    huge = abs(x) > pick(x, 131072.0, 2.0**26)
-    far_k, far_r, far_low = _far_single(x) if x.dtype is float32 else _far_double(x)
-    return select(huge, far_k, k), select(huge, far_r, r), select(huge, far_low, low)
+    return k, r, rest - fma(k, third, p_low)
 
 
 def _far_single(x: Expr):

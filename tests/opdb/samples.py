@@ -125,8 +125,8 @@ special.expi: P(3, 4)
 special.jv special.yv special.iv special.ive special.kv special.kve special.struve: \
 P(3, 4), P(3, 4) * 4
 special._jv_slope special._yv_slope special._iv_slope special._ive_slope special._kv_slope \
-special._kve_slope: P(3), P(3) * 4, 1
-special._struve_slope: P(3), P(3) * 4, [1, 0]
+special._kve_slope special._struve_slope: P(3), P(3) * 4, [1, 0]
+special._betaln_slope: P(3), P(3), [1, 0]
 special.expn: 2, P(3, 4)
 special.ellipk special.ellipe: V(3, 4)
 special.lambertw: P(3, 4); -P(3, 4) * 0.2, -1
