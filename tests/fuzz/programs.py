@@ -60,11 +60,27 @@ class Program(NamedTuple):
     grows: bool = False
     overlap: bool = False
 
+    @property
+    def cut(self):
+        """Whether a value decides what comes next: the program is compiled in parts."""
+        return any(kind == "branch" for kind, *_ in self.steps)
+
+    @property
+    def parted(self):
+        """Whether backward is another program than forward, or several: gradients are added in
+        another order then.
+        """
+        return self.mode == "history" or (self.cut and self.mode != "run")
+
     def inputs(self, seed, larger=False):
-        """Tensors of these shapes and types; with `larger`, sizes above 1 are one more."""
+        """Tensors of these shapes and types; with `larger`, sizes above 1 are one more. Where
+        gradients are rounded otherwise, what they are taken in is of double precision.
+        """
         rng = numpy.random.default_rng(seed)
         made = []
-        for shape, name in self.given:
+        for k, (shape, name) in enumerate(self.given):
+            if self.parted and k < 3:
+                name = "float64"
             values = rng.standard_normal([n + (larger and n > 1) for n in shape])
             if name in ("int64", "bool", "uint8"):
                 values = rng.integers(0, 2 if name == "bool" else 9, values.shape)
@@ -77,7 +93,7 @@ class Program(NamedTuple):
         """The program as a function of its inputs, which gives what it made, and what its caller
         does with that function. A program that trains has memory: each function has its own.
         """
-        return WORK[self.mode](self.steps, self.given)
+        return WORK[self.mode](self)
 
 
 @st.composite
@@ -96,14 +112,14 @@ def called(function, given):
     return function(*given)
 
 
-def run(steps, shapes):
+def run(program):
     """All values at the program's end. Each step is a statement of a function: a program that is
     cut is cut between them.
     """
     lines = ["def function(*given):", "    values = list(given)"]
-    lines += [f"    follow({step}, values)" for step in steps]
+    lines += [f"    follow({step}, values)" for step in program.steps]
     text = "\n".join([*lines, "    return tuple(values)", ""])
-    name, scope = f"<{' '.join(step[0] for step in steps)}>", {"follow": follow}
+    name, scope = f"<{' '.join(step[0] for step in program.steps)}>", {"follow": follow}
     linecache.cache[name] = len(text), None, text.splitlines(keepends=True), name
     exec(compile(text, name, "exec"), scope)
     return scope["function"], called
@@ -145,34 +161,35 @@ def started(leaves, given):
     return [*(leaf * 1 for leaf in leaves), *(x.clone() for x in given[3:])]
 
 
-def differentiated(steps, shapes):
+def differentiated(program):
     """The program's values, and gradients in the first three inputs."""
 
     def function(*given):
         leaves = [x.detach().clone().requires_grad_() for x in given[:3]]
-        return gradients(values_of(steps, started(leaves, given)), leaves)
+        return gradients(values_of(program.steps, started(leaves, given)), leaves)
 
     return function, called
 
 
-def history(steps, shapes):
+def history(program):
     """The same, but the gradients are taken outside of the function."""
 
     def outside(function, given):
         leaves = [x.detach().clone().requires_grad_() for x in given[:3]]
         return gradients(function(*(leaf * 1 for leaf in leaves), *given[3:]), leaves)
 
-    return lambda *given: values_of(steps, given), outside
+    return lambda *given: values_of(program.steps, given), outside
 
 
-def trained(steps, shapes):
+def trained(program):
     """A step of training: parameters stand for the first three inputs."""
-    leaves = [x.requires_grad_() for x in Program(shapes[:3], []).inputs(0)]
-    optimizer = OPTIMIZERS[len(steps) % len(OPTIMIZERS)](leaves)
+    leaves = [x.requires_grad_() for x in program.inputs(0)[:3]]
+    # By gradients that are nothing but rounding errors, only SGD makes small steps.
+    optimizer = OPTIMIZERS[0 if program.parted else len(program.steps) % len(OPTIMIZERS)](leaves)
 
     def function(*given):
         optimizer.zero_grad()
-        values = values_of(steps, started(leaves, given))
+        values = values_of(program.steps, started(leaves, given))
         loss = loss_of(values)
         if loss is not None:
             loss.backward()
