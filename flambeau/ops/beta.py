@@ -48,8 +48,8 @@ betainc_slope = slope(
 )
 betainc = function(
     "betainc",
-    """The regularised incomplete beta function of a, b >= 0 and 0 <= x <= 1; nan elsewhere, and near
-    the mean of parameters above 1e15, where too few digits are left.
+    """The regularised incomplete beta function of a, b >= 0 and 0 <= x <= 1; nan elsewhere, and
+    near the mean of parameters above 1e15, where too few digits are left.
     """,
     "a b x",
     dict(
