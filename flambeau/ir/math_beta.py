@@ -8,7 +8,7 @@ import math
 
 from . import math_exponential as exponential
 from .jet import rescaled, slope, value
-from .loop import Expr, cast, const, float32, float64, select, trunc
+from .loop import Expr, bool_, cast, const, float32, float64, select, sqrt, trunc
 from .math_gamma import gammainc_pair
 from .math_integrals import finished, fraction
 from .math_pieces import INFINITY, NAN, at_least, at_most
@@ -26,6 +26,7 @@ STIRLING = (
 FRACTION_STEPS = 100_000
 SLIGHT = 2.0**-20
 TINY = 2.0**-700
+CORRECTIONS = 8  # of what a search in float64 has found, in twofold numbers
 LARGEST = 1e304  # parameters, products of which with logarithms are finite
 
 
@@ -278,6 +279,15 @@ def _gamma_guess(a: Expr, p: Expr, q: Expr) -> Expr:
     return select((tail < -1.0) | (middle <= 0.0), tail, exponential.log(at_least(middle, 1e-300)))
 
 
+def _large_inverse(a: Expr, p: Expr, q: Expr) -> Expr:
+    """Where `gammainc` is p = 1 - q, for a so large that the guess of Wilson and Hilferty is right
+    to the last digit: it lacks a multiple of 1/sqrt(a).
+    """
+    quantile = select(p < q, ndtri(p), -ndtri(q))
+    step = quantile / (3.0 * sqrt(a)) - 1.0 / (9.0 * a)
+    return a + a * (step * (3.0 + step * (3.0 + step)))
+
+
 def _little_inverse(a: Expr, p, x: Expr, numbers: Numbers) -> Expr:
     """x again, by x**a = p gamma(a + 1)/M, where M = 1 - x a/(a + 1) + … hardly depends on it."""
     a, wide = at_most(a, 0.5), numbers.of(at_most(x, 0.5))
@@ -291,12 +301,12 @@ def _little_inverse(a: Expr, p, x: Expr, numbers: Numbers) -> Expr:
     return numbers.plain(numbers.exp(logarithm / a))
 
 
-def _inverse_gamma(a: Expr, y: Expr, upper: bool) -> Expr:
-    dtype, precise = a.dtype, a.dtype is not float32
-    a, y = cast(a, float64), cast(y, float64)
-    usual = (a > 0.0) & (a < INFINITY) & (y > 0.0) & (y < 1.0)
-    s, given = select(usual, a, 1.0), select(usual, y, 0.5)
-    p, q = (1.0 - given, given) if upper else (given, 1.0 - given)
+def _inverse_gamma(s: Expr, given: Expr, upper: Expr, precise: bool) -> Expr:
+    """The x where `gammainc(s, x)`, or `gammaincc` if `upper`, is `given`; all are float64, finite
+    and not at the ends.
+    """
+    numbers = Numbers(precise)
+    p, q = select(upper, 1.0 - given, given), select(upper, given, 1.0 - given)
     lower = p <= q
     wanted = exponential.log(select(lower, p, q))
     sign = select(lower, const(1.0, float64), -1.0)
@@ -316,24 +326,45 @@ def _inverse_gamma(a: Expr, y: Expr, upper: bool) -> Expr:
     density = exponential.exp(s * exponential.log(x) - x - lgamma(s))
     step = off / density
     x = select(abs(step) < 0.01, x * (1.0 - step), x)
-    numbers = Numbers(precise)
-    exact = numbers.sum(-given, 1.0) if upper else numbers.of(given)
+    exact = numbers.select(upper, numbers.sum(-given, 1.0), numbers.of(given))
     x = select((s < 0.5) & (x < 0.5), _little_inverse(s, exact, x, numbers), x)
-    end_low, end_high = (0.0, INFINITY) if not upper else (INFINITY, 0.0)
-    limit = select(y.equals(0.0), const(end_low, float64), end_high)
-    limit = select(y.equals(0.0) | y.equals(1.0), limit, NAN)
-    x = select(usual, x, select((a > 0.0) & (a < INFINITY), limit, const(NAN, float64)))
-    return cast(x, dtype)
+    return select(s > 1e15, _large_inverse(s, p, q), x)
+
+
+def _gamma_inverse_of(a: Expr, y: Expr, upper: bool) -> Expr:
+    dtype = a.dtype
+    a, y = cast(a, float64), cast(y, float64)
+    finite = (a > 0.0) & (a < INFINITY)
+    usual = finite & (y > 0.0) & (y < 1.0)
+    s, given = select(usual, a, 1.0), select(usual, y, 0.5)
+    x = _inverse_gamma(s, given, const(upper, bool_), dtype is not float32)
+    low, high = (INFINITY, 0.0) if upper else (0.0, INFINITY)
+    limit = select(y.equals(0.0), const(low, float64), high)
+    limit = select(finite & (y.equals(0.0) | y.equals(1.0)), limit, NAN)
+    return cast(select(usual, x, limit), dtype)
 
 
 def gammaincinv(a: Expr, y: Expr) -> Expr:
     """The x where `gammainc(a, x)` is y."""
-    return _inverse_gamma(a, y, False)
+    return _gamma_inverse_of(a, y, False)
 
 
 def gammainccinv(a: Expr, y: Expr) -> Expr:
     """The x where `gammaincc(a, x)` is y."""
-    return _inverse_gamma(a, y, True)
+    return _gamma_inverse_of(a, y, True)
+
+
+def _far_inverse(a: Expr, b: Expr, y: Expr, precise: bool) -> tuple[Expr, Expr]:
+    """(whether it applies, the x where `betainc(a, b, x)` is y) for parameters of which one is so
+    large that this is gammainc(a, -(b + (a - 1)/2) log(1 - x)) (M. Wise, 1950).
+    """
+    swap = a > b
+    less, more = select(swap, b, a), select(swap, a, b)
+    applies = (more > 1e13) & (less < 1e4)
+    s, given = select(applies, less, 1.0), select(applies, y, 0.5)
+    x = _inverse_gamma(s, given, swap, precise)
+    small = -exponential.expm1(-x / (more + (less - 1.0) * 0.5))
+    return applies, select(swap, 1.0 - small, small)
 
 
 def betaincinv(a: Expr, b: Expr, y: Expr) -> Expr:
@@ -344,6 +375,8 @@ def betaincinv(a: Expr, b: Expr, y: Expr) -> Expr:
     finite = (a > 0.0) & (b > 0.0) & (a < INFINITY) & (b < INFINITY)
     usual = finite & (y > 0.0) & (y < 1.0)
     s, t, given = select(usual, a, 1.0), select(usual, b, 1.0), select(usual, y, 0.5)
+    uneven, far = _far_inverse(s, t, given, dtype is not float32)
+    s, t, given = (select(uneven, const(v, float64), e) for v, e in ((1, s), (1, t), (0.5, given)))
     # Of x and 1 - x, the one that is below 1/2 is looked for.
     right = given > betainc_pair(plain, s, t, const(0.5, float64))[0]
     s, t = select(right, t, s), select(right, s, t)
@@ -366,18 +399,24 @@ def betaincinv(a: Expr, b: Expr, y: Expr) -> Expr:
     z = exponential.exp(
         _search(evaluate, at_least(select(tail < start, tail, start), -744.0), -745.2, 0.0)
     )
-    wide = [numbers.of(v) for v in (s, t, z)]
-    below, above = betainc_pair(numbers, *wide)
     whole = numbers.of(given)
     rest = numbers.select(right, whole - 1.0, whole)  # the target of `below`, negated on the right
-    off = numbers.select(
-        lower,
-        below - numbers.select(right, -rest, rest),
-        numbers.select(right, whole, 1.0 - whole) - above,
+    below_wanted = numbers.select(right, -rest, rest)
+    above_wanted = numbers.select(right, whole, 1.0 - whole)
+    wide = [numbers.of(v) for v in (s, t)]
+
+    def correct(size, *parts):
+        (z,) = numbers.unpack(parts)
+        below, above = betainc_pair(numbers, *wide, z)
+        off = numbers.select(lower, below - below_wanted, above_wanted - above)
+        step = off * (1.0 / density(numbers.lead(z)))
+        step = numbers.select(abs(numbers.lead(step)) < 0.5, step, numbers.of(0.0))
+        return size > 2.0**-30, [abs(numbers.lead(step)), *numbers.pack(z - step * z)]
+
+    (z,) = numbers.unpack(
+        repeat(correct, [const(1.0, float64), *numbers.pack(numbers.of(z))], CORRECTIONS)[1:]
     )
-    step = off * (1.0 / density(z))
-    step = numbers.select(abs(numbers.lead(step)) < 0.01, step, numbers.of(0.0))
-    z = numbers.of(z) - step * z
     x = numbers.plain(numbers.select(right, 1.0 - z, z))
+    x = select(uneven, far, x)
     limit = select(y.equals(0.0) | y.equals(1.0), y, NAN)
     return cast(select(usual, x, select(finite, limit, const(NAN, float64))), dtype)
