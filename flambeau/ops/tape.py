@@ -556,6 +556,7 @@ def alone(tensor):
 def _derived(name, lists):
     """The source of a saved value: the layout or offset of an argument."""
     argument, _, what = name.rpartition("_")
+    what = "_offset" if what == "offset" else what
     if argument in lists:
         return f"[t.{what} for t in {_safe(argument)}]"
     return f"{_safe(argument)}.{what}"

@@ -445,6 +445,7 @@ def same_nodes(a, b):
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
 def test_copies_have_the_same_nodes(copied):
+    ft.manual_seed(1)  # other weights may leave every unit off
     net = Net()
     module = fx.GraphModule(net, OwnTracer().trace(net), "Mine")
     node = module.graph.find_nodes(op="call_module")[0]

@@ -130,10 +130,12 @@ def test_gradients_of_layer_norm(shape, wide):
             weight, bias = (p.detach().to(x.dtype).requires_grad_() for p in (weight, bias))
         functional.layer_norm(x, shape[-1:], weight, bias).backward(grad)
         wanted = layer_norm_gradients(x, weight, grad)
+        rows = x.detach().double().numpy()
+        lost = max((abs(rows).max(-1) / rows.std(-1)).max() / 10, 1)  # digits, to x - mean
         for one, value in zip((x, weight, bias), wanted, strict=True):
             assert one.grad.dtype is one.dtype
             error = numpy.abs(one.grad.double().numpy() - value).max()
-            assert error < (1e-6 if wide else 1e-2) * numpy.abs(value).max()
+            assert error < (1e-6 if wide else 1e-2) * numpy.abs(value).max() * lost
 
 
 def test_second_gradients_of_layer_norm_in_pieces():
