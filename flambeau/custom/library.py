@@ -60,10 +60,16 @@ def register_kernel(
 
 
 def register_fake(
-    op: Any, func: Callable | None = None, /, *, lib: Any = None, **_more: Any
+    op: Any,
+    func: Callable | None = None,
+    /,
+    *,
+    lib: Any = None,
+    allow_override: bool = True,
+    _stacklevel: int = 1,
 ) -> Callable:
     """`CustomOp.register_fake` of an op, or the op of a name, which may be declared later. Also a
-    decorator.
+    decorator. A second function takes the place of the first one, as `allow_override` says.
     """
     if func is None:
         return functools.partial(register_fake, op)

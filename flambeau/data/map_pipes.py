@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import bisect
 import itertools
-import random
 from collections.abc import Callable, Iterator
 from copy import deepcopy as copied
 from typing import Any
 
-from .pipes import DataChunk, IterDataPipe, MapDataPipe, _shared_seed, functional_datapipe
+from .pipes import DataChunk, MapDataPipe, Shuffling, functional_datapipe
 
 
 class SequenceWrapper(MapDataPipe):
@@ -67,14 +66,20 @@ class Batcher(MapDataPipe):
         return count // size if self.drop_last else -(-count // size)
 
 
-@functional_datapipe("concat")
-class Concater(MapDataPipe):
-    """The samples of one pipe after those of the other."""
+class _Several(MapDataPipe):
+    """A step over several pipes."""
 
     def __init__(self, *datapipes: Any) -> None:
         if not datapipes:
-            raise ValueError("Expected at least one DataPipe to concat, but got nothing")
+            raise ValueError(
+                f"Expected at least one DataPipe to {type(self).__name__}, but got nothing"
+            )
         self.datapipes = datapipes
+
+
+@functional_datapipe("concat")
+class Concater(_Several):
+    """The samples of one pipe after those of the other."""
 
     def __getitem__(self, index: int) -> Any:
         ends = list(itertools.accumulate(map(len, self.datapipes)))
@@ -88,13 +93,8 @@ class Concater(MapDataPipe):
 
 
 @functional_datapipe("zip")
-class Zipper(MapDataPipe):
+class Zipper(_Several):
     """Tuples of a sample of each pipe."""
-
-    def __init__(self, *datapipes: Any) -> None:
-        if not datapipes:
-            raise ValueError("Expected at least one DataPipe to zip, but got nothing")
-        self.datapipes = datapipes
 
     def __getitem__(self, index: Any) -> tuple:
         return tuple(pipe[index] for pipe in self.datapipes)
@@ -103,36 +103,19 @@ class Zipper(MapDataPipe):
         return min(map(len, self.datapipes))
 
 
-class Shuffler(IterDataPipe):
+class Shuffler(Shuffling):
     """The samples in random order: those at `indices`, or at 0, 1, …"""
 
     def __init__(self, datapipe: Any, *, indices: list | None = None) -> None:
-        self.datapipe = datapipe
+        super().__init__(datapipe)
         self.indices = list(range(len(datapipe))) if indices is None else indices
-        self._enabled = True
-        self._seed: int | None = None
-
-    def set_shuffle(self, shuffle: bool = True) -> Shuffler:
-        """Whether the order is random; returns the pipe."""
-        self._enabled = shuffle
-        return self
-
-    def set_seed(self, seed: int) -> Shuffler:
-        """Makes the order of the next iteration follow from a seed; returns the pipe."""
-        self._seed = seed
-        return self
 
     def __iter__(self) -> Iterator:
         order = list(self.indices)
         if self._enabled:
-            seed = _shared_seed() if self._seed is None else self._seed
-            order = random.Random(seed).sample(order, len(order))[::-1]
-            self._seed = None
+            order = self.drawn().sample(order, len(order))[::-1]
         for index in order:
             yield self.datapipe[index]
-
-    def __len__(self) -> int:
-        return len(self.datapipe)
 
 
 MapDataPipe.register_function("shuffle", Shuffler)

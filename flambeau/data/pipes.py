@@ -13,6 +13,7 @@ import os
 import random
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import copy as copied
 from copy import deepcopy
 from typing import Any, ClassVar
 
@@ -95,21 +96,17 @@ class DataChunk(list):
         return iter(self.items)
 
 
-def _size(pipe: Any, count: Callable[[int], int] = int) -> int:
-    return count(len(pipe))
-
-
 class IterableWrapper(IterDataPipe):
     """The samples of an iterable, of a copy for each iteration unless `deepcopy` is False."""
 
-    def __init__(self, iterable: Iterable, deepcopy: bool = True) -> None:
+    def __init__(self, iterable: Any, deepcopy: bool = True) -> None:
         self.iterable, self.deepcopy = iterable, deepcopy
 
     def __iter__(self) -> Iterator:
         yield from deepcopy(self.iterable) if self.deepcopy else self.iterable
 
     def __len__(self) -> int:
-        return _size(self.iterable)
+        return len(self.iterable)
 
 
 def _applied(function: Callable, sample: Any, input_col: Any, output_col: Any) -> Any:
@@ -137,7 +134,7 @@ class Mapper(IterDataPipe):
     """
 
     def __init__(
-        self, datapipe: Iterable, fn: Callable, input_col: Any = None, output_col: Any = None
+        self, datapipe: Any, fn: Callable, input_col: Any = None, output_col: Any = None
     ) -> None:
         if input_col is None and output_col is not None:
             raise ValueError("`output_col` must be None when `input_col` is None.")
@@ -149,7 +146,7 @@ class Mapper(IterDataPipe):
             yield _applied(self.fn, sample, self.input_col, self.output_col)
 
     def __len__(self) -> int:
-        return _size(self.datapipe)
+        return len(self.datapipe)
 
 
 @functional_datapipe("collate")
@@ -157,7 +154,7 @@ class Collator(Mapper):
     """Each batch as `collate_fn` joins it."""
 
     def __init__(
-        self, datapipe: Iterable, conversion: Any = None, collate_fn: Callable | None = None
+        self, datapipe: Any, conversion: Any = None, collate_fn: Callable | None = None
     ) -> None:
         super().__init__(datapipe, collate_fn or conversion or default_collate)
 
@@ -166,7 +163,7 @@ class Collator(Mapper):
 class Filter(IterDataPipe):
     """The samples for which `filter_fn`, of them or of their columns `input_col`, is true."""
 
-    def __init__(self, datapipe: Iterable, filter_fn: Callable, input_col: Any = None) -> None:
+    def __init__(self, datapipe: Any, filter_fn: Callable, input_col: Any = None) -> None:
         self.datapipe, self.filter_fn, self.input_col = datapipe, filter_fn, input_col
 
     def __iter__(self) -> Iterator:
@@ -193,7 +190,7 @@ class Batcher(IterDataPipe):
 
     def __init__(
         self,
-        datapipe: Iterable,
+        datapipe: Any,
         batch_size: int,
         drop_last: bool = False,
         wrapper_class: type = DataChunk,
@@ -210,17 +207,15 @@ class Batcher(IterDataPipe):
                 yield self.wrapper_class(batch)
 
     def __len__(self) -> int:
-        return _size(
-            self.datapipe,
-            lambda n: n // self.batch_size if self.drop_last else -(-n // self.batch_size),
-        )
+        count, size = len(self.datapipe), self.batch_size
+        return count // size if self.drop_last else -(-count // size)
 
 
 @functional_datapipe("unbatch")
 class UnBatcher(IterDataPipe):
     """The elements of lists, as many levels down as `unbatch_level` says (-1: all)."""
 
-    def __init__(self, datapipe: Iterable, unbatch_level: int = 1) -> None:
+    def __init__(self, datapipe: Any, unbatch_level: int = 1) -> None:
         if unbatch_level < -1:
             raise ValueError("unbatch_level must be -1 or >= 0")
         self.datapipe, self.unbatch_level = datapipe, unbatch_level
@@ -249,36 +244,48 @@ def _shared_seed() -> int:
     return int(PUBLIC["randint"](1 << 62, ()).item())
 
 
-@functional_datapipe("shuffle")
-class Shuffler(IterDataPipe):
-    """The samples in random order, as far as a buffer of `buffer_size` allows."""
+class Shuffling(IterDataPipe):
+    """A pipe in random order, if so set."""
 
-    def __init__(
-        self, datapipe: Iterable, *, buffer_size: int = 10000, unbatch_level: int = 0
-    ) -> None:
-        if buffer_size <= 0:
-            raise ValueError("buffer_size should be larger than 0")
-        self.datapipe = UnBatcher(datapipe, unbatch_level) if unbatch_level else datapipe
-        self.buffer_size = buffer_size
+    def __init__(self, datapipe: Any) -> None:
+        self.datapipe = datapipe
         self._enabled = True
         self._seed: int | None = None
 
-    def set_shuffle(self, shuffle: bool = True) -> Shuffler:
+    def set_shuffle(self, shuffle: bool = True) -> Shuffling:
         """Whether the order is random; returns the pipe."""
         self._enabled = shuffle
         return self
 
-    def set_seed(self, seed: int) -> Shuffler:
+    def set_seed(self, seed: int) -> Shuffling:
         """Makes the order of the next iteration follow from a seed; returns the pipe."""
         self._seed = seed
         return self
+
+    def drawn(self) -> random.Random:
+        """The random numbers of an iteration."""
+        seed, self._seed = self._seed, None
+        return random.Random(_shared_seed() if seed is None else seed)
+
+    def __len__(self) -> int:
+        return len(self.datapipe)
+
+
+@functional_datapipe("shuffle")
+class Shuffler(Shuffling):
+    """The samples in random order, as far as a buffer of `buffer_size` allows."""
+
+    def __init__(self, datapipe: Any, *, buffer_size: int = 10000, unbatch_level: int = 0) -> None:
+        if buffer_size <= 0:
+            raise ValueError("buffer_size should be larger than 0")
+        super().__init__(UnBatcher(datapipe, unbatch_level) if unbatch_level else datapipe)
+        self.buffer_size = buffer_size
 
     def __iter__(self) -> Iterator:
         if not self._enabled:
             yield from self.datapipe
             return
-        drawn = random.Random(_shared_seed() if self._seed is None else self._seed)
-        self._seed = None
+        drawn = self.drawn()
         buffer: list[Any] = []
         for sample in self.datapipe:
             if len(buffer) < self.buffer_size:
@@ -290,15 +297,14 @@ class Shuffler(IterDataPipe):
         while buffer:
             yield buffer.pop(drawn.randint(0, len(buffer) - 1))
 
-    def __len__(self) -> int:
-        return _size(self.datapipe)
-
 
 @functional_datapipe("sharding_filter")
 class ShardingFilter(IterDataPipe):
-    """In the workers of a loader, each worker's own part of the samples."""
+    """In the workers of a loader, each worker's own part of the samples; there is one group of
+    workers only, so that `sharding_group_filter` changes nothing.
+    """
 
-    def __init__(self, source_datapipe: Iterable, sharding_group_filter: Any = None) -> None:
+    def __init__(self, source_datapipe: Any, sharding_group_filter: Any = None) -> None:
         self.source_datapipe = source_datapipe
 
     def __iter__(self) -> Iterator:
@@ -309,7 +315,7 @@ class ShardingFilter(IterDataPipe):
     def __len__(self) -> int:
         info = get_worker_info()
         first, step = (0, 1) if info is None else (info.id, info.num_workers)
-        return _size(self.source_datapipe, lambda n: len(range(first, n, step)))
+        return len(range(first, len(self.source_datapipe), step))
 
 
 class Sampler(IterDataPipe):
@@ -330,13 +336,13 @@ class Sampler(IterDataPipe):
         return iter(self.sampler)
 
     def __len__(self) -> int:
-        return _size(self.sampler)
+        return len(self.sampler)
 
 
 class _Several(IterDataPipe):
     """A step over several pipes."""
 
-    def __init__(self, *datapipes: Iterable) -> None:
+    def __init__(self, *datapipes: Any) -> None:
         if not datapipes:
             raise ValueError(
                 f"Expected at least one DataPipe to {type(self).__name__}, but got nothing"
@@ -352,7 +358,7 @@ class Concater(_Several):
         return itertools.chain.from_iterable(self.datapipes)
 
     def __len__(self) -> int:
-        return sum(map(_size, self.datapipes))
+        return sum(map(len, self.datapipes))
 
 
 @functional_datapipe("zip")
@@ -363,7 +369,7 @@ class Zipper(_Several):
         return zip(*self.datapipes, strict=False)
 
     def __len__(self) -> int:
-        return min(map(_size, self.datapipes))
+        return min(map(len, self.datapipes))
 
 
 @functional_datapipe("mux")
@@ -374,7 +380,7 @@ class Multiplexer(_Several):
         return itertools.chain.from_iterable(zip(*self.datapipes, strict=False))
 
     def __len__(self) -> int:
-        return min(map(_size, self.datapipes)) * len(self.datapipes)
+        return min(map(len, self.datapipes)) * len(self.datapipes)
 
 
 class _Branch(IterDataPipe):
@@ -387,7 +393,7 @@ class _Branch(IterDataPipe):
         return self.shared.samples(self.number)
 
     def __len__(self) -> int:
-        return _size(self.shared.source)
+        return len(self.shared.source)
 
 
 class _Shared:
@@ -396,7 +402,7 @@ class _Shared:
     A branch that starts again while it has begun starts the source again, for all.
     """
 
-    def __init__(self, source: Iterable, count: int, choose: Callable, buffer_size: int) -> None:
+    def __init__(self, source: Any, count: int, choose: Callable, buffer_size: int) -> None:
         self.source, self.count, self.choose, self.most = source, count, choose, buffer_size
         self._restart()
 
@@ -427,25 +433,27 @@ class _Shared:
                 )
 
 
+COPIES: dict[str, Callable] = {"shallow": copied, "deep": deepcopy}
+
+
 def fork(
-    datapipe: Iterable, num_instances: int, buffer_size: int = 1000, copy: str | None = None
+    datapipe: Any, num_instances: int, buffer_size: int = 1000, copy: str | None = None
 ) -> list[Any]:
     """`num_instances` pipes with the same samples, which are read once; `buffer_size` says how far
-    one may be before another (-1: any).
+    one may be before another (-1: any). With `copy` "shallow" or "deep" each gets copies.
     """
     if num_instances < 1:
         raise ValueError(f"Expected `num_instances` larger than 0, but {num_instances} is found")
     everybody = range(num_instances)
-    kinds = {None: None, "shallow": None, "deep": None}
-    if copy not in kinds:
+    if copy not in (None, *COPIES):
         raise ValueError(f"Unknown copy method {copy}: it is None, 'shallow' or 'deep'")
     shared = _Shared(datapipe, num_instances, lambda sample: everybody, buffer_size)
     branches: list[Any] = [_Branch(shared, number) for number in everybody]
-    return [Mapper(b, deepcopy) for b in branches] if copy == "deep" else branches
+    return branches if copy is None else [Mapper(b, COPIES[copy]) for b in branches]
 
 
 def demux(
-    datapipe: Iterable,
+    datapipe: Any,
     num_instances: int,
     classifier_fn: Callable,
     drop_none: bool = False,
@@ -481,7 +489,7 @@ class Grouper(IterDataPipe):
 
     def __init__(
         self,
-        datapipe: Iterable,
+        datapipe: Any,
         group_key_fn: Callable,
         *,
         keep_key: bool = False,
@@ -524,7 +532,9 @@ class Grouper(IterDataPipe):
 
 @functional_datapipe("list_files")
 class FileLister(IterDataPipe):
-    """The paths of the files in folders whose names are like one of `masks`, in order."""
+    """The paths of the files in folders whose names are like one of `masks`, in order, also where
+    `non_deterministic` would allow any.
+    """
 
     def __init__(
         self,
@@ -555,11 +565,11 @@ class FileLister(IterDataPipe):
 
 @functional_datapipe("open_files")
 class FileOpener(IterDataPipe):
-    """Pairs of a path and the open file."""
+    """Pairs of a path and the open file. The paths tell how many, whatever `length` says."""
 
     def __init__(
         self,
-        datapipe: Iterable[str],
+        datapipe: Any,
         mode: str = "r",
         encoding: str | None = None,
         length: int = -1,
@@ -571,14 +581,14 @@ class FileOpener(IterDataPipe):
             yield path, open(path, self.mode, encoding=self.encoding)
 
     def __len__(self) -> int:
-        return _size(self.datapipe)
+        return len(self.datapipe)
 
 
 @functional_datapipe("read_from_stream")
 class StreamReader(IterDataPipe):
     """Pairs of a path and what an open file holds, `chunk` bytes at a time (None: all)."""
 
-    def __init__(self, datapipe: Iterable, chunk: int | None = None) -> None:
+    def __init__(self, datapipe: Any, chunk: int | None = None) -> None:
         self.datapipe, self.chunk = datapipe, chunk
 
     def __iter__(self) -> Iterator:

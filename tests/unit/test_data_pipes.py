@@ -80,6 +80,14 @@ def test_branches_read_a_source_once():
         list(numbers().demux(2, int)[0])
 
 
+def test_branches_get_copies_if_asked_for():
+    sample = [[1]]
+    for copy, (outer, inner) in {None: (1, 1), "shallow": (0, 1), "deep": (0, 0)}.items():
+        (branch,) = pipes.IterableWrapper([sample], deepcopy=False).fork(1, copy=copy)
+        (got,) = branch
+        assert got == sample and (got is sample, got[0] is sample[0]) == (outer, inner)
+
+
 def test_orders():
     pipe = numbers(100).shuffle(buffer_size=10)
     torch.manual_seed(0)

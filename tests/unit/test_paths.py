@@ -81,19 +81,23 @@ def test_versions():
     assert torch.version.cuda is None and torch.version.__version__ == TORCH_VERSION
 
 
+def run_script(folder, code):
+    (folder / "script.py").write_text(code)
+    return subprocess.run(
+        [sys.executable, "-m", "flambeau", "run", "script.py"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": str(Path(torch.__file__).parent.parent)},
+    )
+
+
 def test_the_version_where_flambeau_stands_for_pytorch(tmp_path):
     code = (
         "import importlib.metadata as m; print(m.version('torch'))\n"
         "import torch; print(torch.__version__, torch.__version__ >= '2.0')"
     )
-    (tmp_path / "script.py").write_text(code)
-    done = subprocess.run(
-        [sys.executable, "-m", "flambeau", "run", "script.py"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        env={"PYTHONPATH": str(Path(torch.__file__).parent.parent)},
-    )
+    done = run_script(tmp_path, code)
     assert done.stdout.split() == [str(TORCH_VERSION)] * 2 + ["True"], done.stderr
 
 
@@ -283,14 +287,7 @@ def test_a_function_keeps_its_name_beside_its_module(tmp_path):
         "x = torch.ones(2, dtype=torch.float64, requires_grad=True)\n"
         "assert torch.autograd.gradcheck is gradcheck and gradcheck(torch.sin, (x,))\n"
     )
-    (tmp_path / "script.py").write_text(script)
-    done = subprocess.run(
-        [sys.executable, "-m", "flambeau", "run", "script.py"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        env={"PYTHONPATH": str(Path(torch.__file__).parent.parent)},
-    )
+    done = run_script(tmp_path, script)
     assert done.returncode == 0, done.stderr
 
 

@@ -66,6 +66,21 @@ def _check_shapes(
     return batched
 
 
+def _head_width(width, wanted, num_heads):
+    if width != wanted:
+        raise AssertionError(f"was expecting embedding dimension of {wanted}, but got {width}")
+    if width % num_heads:
+        raise AssertionError(f"embed_dim {width} not divisible by num_heads {num_heads}")
+    return width // num_heads
+
+
+def _in_projection(inputs, apart, packed, bias):
+    """Queries, keys and values by weights `apart`, or by those that lie in one matrix, `packed`."""
+    if apart is None:
+        return _in_projection_packed(*inputs, packed, bias)
+    return map(ops.linear, inputs, apart, (None,) * 3 if bias is None else bias.chunk(3))
+
+
 def multi_head_attention_forward(
     query: Tensor,
     key: Tensor,
@@ -107,13 +122,7 @@ def multi_head_attention_forward(
         if key_padding_mask is not None:
             key_padding_mask = key_padding_mask.unsqueeze(0)
     length, batch, width = query.shape
-    if width != embed_dim_to_check:
-        raise AssertionError(
-            f"was expecting embedding dimension of {embed_dim_to_check}, but got {width}"
-        )
-    head_width = width // num_heads
-    if head_width * num_heads != width:
-        raise AssertionError(f"embed_dim {width} not divisible by num_heads {num_heads}")
+    head_width = _head_width(width, embed_dim_to_check, num_heads)
     if is_causal and attn_mask is None:
         raise RuntimeError(
             "Need attn_mask if specifying the is_causal hint. You may use the Transformer module "
@@ -127,14 +136,8 @@ def multi_head_attention_forward(
         attn_mask = _canonical_mask(attn_mask, "attn_mask", dtype)
         is_causal = False
 
-    if use_separate_proj_weight:
-        biases = (None,) * 3 if in_proj_bias is None else in_proj_bias.chunk(3)
-        weights = q_proj_weight, k_proj_weight, v_proj_weight
-        q, k, v = map(ops.linear, (query, key, value), weights, biases)
-    else:
-        assert in_proj_weight is not None
-        q, k, v = _in_projection_packed(query, key, value, in_proj_weight, in_proj_bias)
-
+    apart = (q_proj_weight, k_proj_weight, v_proj_weight) if use_separate_proj_weight else None
+    q, k, v = _in_projection((query, key, value), apart, in_proj_weight, in_proj_bias)
     attn_mask = _checked_mask(attn_mask, batch, num_heads, length, key.shape[0])
     extra = 0
     if bias_k is not None and bias_v is not None:
