@@ -14,6 +14,7 @@ from .fuse import fuse, without_dead_outputs
 from .program import Buffer, Loop, Program, Rows, Together, moved, renamed
 from .recompute import recomputed
 from .rows import by_rows
+from .scattered import added_first
 from .simplify import simplified, without_repeats
 from .verify import Verifier
 
@@ -147,6 +148,7 @@ PASSES = (
     without_copies,
     without_repeats,
     without_dead,
+    added_first,
     fuse,
     without_dead_outputs,
     epilogues,
