@@ -10,7 +10,8 @@ from flambeau.nn import Module, modules
 from flambeau.ops import overrides
 from flambeau.tensor import Tensor
 
-from .state import PLAIN, exactly, is_foreign
+from .guard import PLAIN, exactly
+from .state import is_foreign
 
 
 def body_of(called: Any) -> tuple[Any, tuple]:

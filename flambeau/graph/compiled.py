@@ -24,13 +24,13 @@ from .called import body_of, is_hooked, is_unit, key_of, name_of
 from .capture import Broken
 from .dynamic import Sizes
 from .execute import KernelFailed
+from .guard import PLAIN, exactly
 from .joint import bounded
 from .library import SavedFunction, aot_compile, bind
 from .limits import config
 from .recorder import NotYet, Recorder
 from .report import shown
 from .split import Source, blamed, reading, source_of, split
-from .state import PLAIN, exactly
 from .variant import Unfit, Variant, unmade
 
 UNITS = 256  # callables that a function in parts compiles by themselves
@@ -51,6 +51,10 @@ class Entry:
         self.objects = objects  # whose identity is in the key: nothing else may get it
         self.reason: str | None = None
         self.job: Job | None = None  # the latest in the background
+
+    def alive(self) -> list[Any]:
+        """The objects that the entry does not keep alive."""
+        return [o() for o in self.objects if isinstance(o, weakref.ReferenceType)]
 
 
 class Options(NamedTuple):
@@ -97,6 +101,13 @@ class Compiled:
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else functools.partial(self, instance)
 
+    def __reduce__(self) -> Any:
+        """Copies, and what is loaded, compile anew; what stands in a module is found there."""
+        module = sys.modules.get(getattr(self._function, "__module__", ""))
+        if getattr(module, self._name, None) is self:
+            return self._name
+        return Compiled, (self._function, self._options)
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self._counts:
             assert self._instead is not None
@@ -124,7 +135,7 @@ class Compiled:
             if variant.guard():
                 entry.used = True
                 try:
-                    return variant.run(tensors)
+                    return variant.run(tensors, (args, kwargs))
                 except Unfit:
                     continue
                 except KernelFailed:  # the user's own error comes from the user's own line
@@ -187,7 +198,7 @@ class Compiled:
                 entry.reason = "the function raises"
             raise
         try:
-            self._adopt(entry, recorder.variant(result))
+            self._adopt(entry, recorder.variant(result, entry.alive()))
         except Broken as reason:
             entry.tries += 1
             if isinstance(reason, NotYet) and entry.tries < TRIES:

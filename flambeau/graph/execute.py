@@ -60,6 +60,8 @@ class Executable:
         self._arguments = max(
             (b.argument + 1 for b in self._homes if b.argument is not None), default=0
         )
+        if self._made and not stretches:  # of no elements, all of them
+            stretches = [[]]
         # Lists are unpacked, not indexed: there may be thousands of tensors.
         lines = ["def run(tensors, numbers):"]
         arguments = [f"*tensors[:{self._arguments}]"] * (self._arguments > 0) + self._numbers()
@@ -143,7 +145,7 @@ class Executable:
         sources |= {
             b: len(held) + b.argument for b in self._homes if b in met and b.argument is not None
         }
-        if isinstance(stretch[0], Host):
+        if stretch and isinstance(stretch[0], Host):
             return self._host_part(stretch[0], sources)
         given = {k: b for b, k in sources.items()}
         fresh: list[tuple[Layout | None, int]] = []

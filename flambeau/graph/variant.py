@@ -13,9 +13,10 @@ from flambeau.tensor import Tensor
 
 from .capture import Broken, Capture
 from .execute import Executable, KernelFailed
+from .guard import GRAD, PLAIN, Read, SlotOf
 from .joint import Consumed
 from .passes import optimize
-from .state import GRAD, PLAIN, Read, SlotOf, Watch
+from .state import Watch
 
 
 class Grads:
@@ -106,8 +107,8 @@ class Variant:
             self.executables.append(self._pair.second)
             self._run = self._pair.run
 
-    def run(self, tensors):
-        """Runs the program on arguments that are these tensors."""
+    def run(self, tensors, call):
+        """Runs the program on arguments that are these tensors; `call` are all arguments."""
         for t in tensors:
             if id(t._storage) in self._held:
                 raise Unfit
@@ -116,7 +117,11 @@ class Variant:
         numbers = self._paces.numbers()
         runtime.put(self._dropped, None, 0)  # their memory is free for the new ones
         try:
-            made = self._run(tensors, numbers)
+            made = (
+                self._run(tensors, numbers)
+                if self._pair is None
+                else self._pair.run(tensors, numbers, call)
+            )
         except KernelFailed:
             self._paces.take_back()
             raise
@@ -161,6 +166,17 @@ def consumed(places: list[int], rebuild) -> Callable[[Any, Any], Any]:
     return again if places else rebuild
 
 
+def versioned(places: dict[int, int], rebuild) -> Callable[[Any, Any], Any]:
+    """The same, where results were made in inference mode, or outside of it, unlike the rest."""
+
+    def again(made, tensors):
+        for k, version in places.items():
+            made[k]._storage.version = version
+        return rebuild(made, tensors)
+
+    return again if places else rebuild
+
+
 def _tensor_again(value, leaving: list[Any], arguments, was_there) -> Callable[[Any, Any], Any]:
     for number, tensor in enumerate(arguments):
         if tensor is value:
@@ -187,4 +203,4 @@ def unmade(result: Any) -> int | None:
     return None
 
 
-__all__ = ["Grads", "Unfit", "Variant", "consumed", "rebuilding", "unmade"]
+__all__ = ["Grads", "Unfit", "Variant", "consumed", "rebuilding", "unmade", "versioned"]
