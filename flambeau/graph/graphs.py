@@ -155,7 +155,9 @@ class Graph:
             raise RuntimeError("Called CUDAGraph::replay without a preceding successful capture.")
         try:
             self._executable.run((), self._paces.numbers())
-        except KernelFailed:
+        except KernelFailed as failed:
+            if failed.__cause__ is not None:
+                raise failed.__cause__ from None
             raise IndexError("a replayed graph found an index out of range") from None
 
     def instantiate(self) -> None:

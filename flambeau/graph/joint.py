@@ -17,7 +17,7 @@ from flambeau.types import pytree
 
 from .called import key_of
 from .capture import Broken, Capture, Rehearsal
-from .execute import Executable
+from .execute import Executable, KernelFailed
 from .passes import optimize
 from .state import Watch
 
@@ -183,7 +183,10 @@ class Pair:
             for grad, layout in zip((grads[k] for k in self._roots), self._seeds, strict=True)
         ]
         tensors, saved = ctx.split
-        made = list(self.second.run([*seeds, *given[: tensors + saved]], ()))
+        try:
+            made = list(self.second.run([*seeds, *given[: tensors + saved]], ()))
+        except KernelFailed as failed:
+            raise failed.__cause__ or failed from None
         for k in self._shared:
             made[k] = made[k].clone()
         found = iter(made)

@@ -573,10 +573,10 @@ class Watch:
     def put_back(self) -> None:
         """Gives changed items of lists and dictionaries the values that they had."""
         for read in self.reads.values():
-            items: Any = read.container
-            if isinstance(items, dict | list) and isinstance(read.key, int | str):
+            items, key = read.container, read.key
+            if type(items) in (dict, list) and isinstance(key, int | str):
                 if read.expected is not ABSENT and not read.same():
-                    items[read.key] = read.expected
+                    items[key] = read.expected
 
     def settle(self) -> None:
         """Ends the capture where the function changed what it read: the next run would differ."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import ctypes
 import struct
 from collections.abc import Callable
 from typing import Any
@@ -12,10 +13,11 @@ from flambeau.ops import overrides
 from flambeau.tensor import Tensor
 
 from .capture import Broken, Capture
-from .execute import Executable, KernelFailed
+from .execute import Executable, KernelFailed, overwritten
 from .guard import GRAD, PLAIN, Read, SlotOf
 from .joint import Consumed
 from .passes import optimize
+from .program import Buffer
 from .state import Watch
 
 
@@ -71,6 +73,14 @@ class Grads:
             raise Broken("a gradient is part of other memory")
         return True
 
+    def put_back(self, present: list[Any]) -> None:
+        """Gives tensors the gradients again that a run read."""
+        given = len(self._expected)
+        for (tensor, _), before in zip(
+            self._expected, present[len(present) - given :], strict=True
+        ):
+            tensor._grad = before
+
     def present(self, tensors: list[Any]) -> list[Any]:
         """The arguments, and the gradients that are given. Raises Unfit where they are others, or
         share memory with what comes before.
@@ -96,16 +106,17 @@ class Variant:
         self._reached = made, grads.gone  # kept alive for the addresses
         self._made = struct.pack(f"{len(made)}q", *map(_address, made))
         self._dropped = self._made + struct.pack(f"{len(grads.gone)}q", *map(_address, grads.gone))
+        self._overwritten: list[Buffer] = []
         self._held = held  # memory that the function reaches otherwise than by its arguments
 
     def build(self) -> None:
         """Makes the program ready to run: this is what takes time."""
         self.executable = Executable(optimize(self._program), self._fixed)
         self.executables, self._run = [self.executable], self.executable.run
+        self._overwritten = overwritten(self.executable.program)
         if self._pair is not None:
             self._pair.start(self.executable)
             self.executables.append(self._pair.second)
-            self._run = self._pair.run
 
     def run(self, tensors, call):
         """Runs the program on arguments that are these tensors; `call` are all arguments."""
@@ -115,18 +126,28 @@ class Variant:
         if self._grads.table:
             tensors = self._grads.present(tensors)
         numbers = self._paces.numbers()
+        before = [_content(tensors, b) for b in self._overwritten]
         runtime.put(self._dropped, None, 0)  # their memory is free for the new ones
         try:
-            made = (
-                self._run(tensors, numbers)
-                if self._pair is None
-                else self._pair.run(tensors, numbers, call)
-            )
-        except KernelFailed:
+            if self._pair is None:
+                made = self._run(tensors, numbers)
+            else:
+                made = self._pair.run(tensors, numbers, call)
+        except KernelFailed:  # what was done until then is done again, by the function
             self._paces.take_back()
+            self._grads.put_back(tensors)
+            for memory, content in before:
+                ctypes.memmove(memory.ptr, content, len(content))
             raise
         runtime.put(self._made, made, self._count)
         return self._rebuild(made, tensors)
+
+
+def _content(tensors, buffer: Buffer) -> tuple[Any, bytes]:
+    """The memory of a buffer for arguments that are these tensors, and its bytes."""
+    holder = buffer.holder if buffer.argument is None else tensors[buffer.argument]
+    memory = holder._storage
+    return memory, ctypes.string_at(memory.ptr, memory.nbytes)
 
 
 def _address(tensor) -> int:
