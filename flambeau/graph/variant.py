@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import ctypes
 import struct
 from collections.abc import Callable
 from typing import Any
@@ -126,7 +125,10 @@ class Variant:
         if self._grads.table:
             tensors = self._grads.present(tensors)
         numbers = self._paces.numbers()
-        before = [_content(tensors, b) for b in self._overwritten]
+        memory, before = (), b""
+        if self._overwritten:
+            memory = tuple([_memory(tensors, b) for b in self._overwritten])
+            before = runtime.contents(memory)
         runtime.put(self._dropped, None, 0)  # their memory is free for the new ones
         try:
             if self._pair is None:
@@ -136,18 +138,16 @@ class Variant:
         except KernelFailed:  # what was done until then is done again, by the function
             self._paces.take_back()
             self._grads.put_back(tensors)
-            for memory, content in before:
-                ctypes.memmove(memory.ptr, content, len(content))
+            runtime.restore(memory, before)
             raise
         runtime.put(self._made, made, self._count)
         return self._rebuild(made, tensors)
 
 
-def _content(tensors, buffer: Buffer) -> tuple[Any, bytes]:
-    """The memory of a buffer for arguments that are these tensors, and its bytes."""
+def _memory(tensors, buffer: Buffer) -> Any:
+    """The storage of a buffer for arguments that are these tensors."""
     holder = buffer.holder if buffer.argument is None else tensors[buffer.argument]
-    memory = holder._storage
-    return memory, ctypes.string_at(memory.ptr, memory.nbytes)
+    return holder._storage
 
 
 def _address(tensor) -> int:
