@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import operator
 import struct
 from collections.abc import Callable
 from typing import Any
@@ -16,8 +17,10 @@ from .execute import Executable, KernelFailed, overwritten
 from .guard import GRAD, PLAIN, Read, SlotOf
 from .joint import Consumed
 from .passes import optimize
-from .program import Buffer
 from .state import Watch
+
+
+STORAGE = operator.attrgetter("_storage")
 
 
 class Grads:
@@ -105,14 +108,17 @@ class Variant:
         self._reached = made, grads.gone  # kept alive for the addresses
         self._made = struct.pack(f"{len(made)}q", *map(_address, made))
         self._dropped = self._made + struct.pack(f"{len(grads.gone)}q", *map(_address, grads.gone))
-        self._overwritten: list[Buffer] = []
+        self._overwritten: Any = None  # numbers of arguments, and other tensors
         self._held = held  # memory that the function reaches otherwise than by its arguments
 
     def build(self) -> None:
         """Makes the program ready to run: this is what takes time."""
         self.executable = Executable(optimize(self._program), self._fixed)
         self.executables, self._run = [self.executable], self.executable.run
-        self._overwritten = overwritten(self.executable.program)
+        lost = overwritten(self.executable.program)
+        if lost:
+            places = [b.argument for b in lost if b.argument is not None]
+            self._overwritten = places, [b.holder for b in lost if b.argument is None]
         if self._pair is not None:
             self._pair.start(self.executable)
             self.executables.append(self._pair.second)
@@ -127,7 +133,8 @@ class Variant:
         numbers = self._paces.numbers()
         memory, before = (), b""
         if self._overwritten:
-            memory = tuple([_memory(tensors, b) for b in self._overwritten])
+            places, holders = self._overwritten
+            memory = tuple(map(STORAGE, [*holders, *[tensors[k] for k in places]]))
             before = runtime.contents(memory)
         runtime.put(self._dropped, None, 0)  # their memory is free for the new ones
         try:
@@ -142,12 +149,6 @@ class Variant:
             raise
         runtime.put(self._made, made, self._count)
         return self._rebuild(made, tensors)
-
-
-def _memory(tensors, buffer: Buffer) -> Any:
-    """The storage of a buffer for arguments that are these tensors."""
-    holder = buffer.holder if buffer.argument is None else tensors[buffer.argument]
-    return holder._storage
 
 
 def _address(tensor) -> int:
