@@ -7,7 +7,7 @@ autograd the pair is one node.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from flambeau._base import explain
@@ -98,13 +98,14 @@ class Pair:
         self, function, capture: Capture, leaving: list[Any], tensors: list[Any], watch: Watch
     ):
         self._function = function
+        self.differentiated: Callable[[], None] | None = None  # told that gradients are
         roots = [t for t in leaving if t._node is not None]
         self._roots = [k for k, t in enumerate(leaving) if t._node is not None]
         inputs = _leaves(roots, tensors, watch.first)
         # Arguments change from call to call; parameters do not.
         self._inputs = [next((k for k, t in enumerate(tensors) if t is i), i) for i in inputs]
         # Host ops compute with them already here: numbers that none of them refuses.
-        seeds = [_empty_like(t).fill_(1) for t in roots]
+        seeds = [function_of("ones_like")(t.detach()) for t in roots]
         self._seeds = [s.layout for s in seeds]
         backward = Rehearsal(sizes=capture.sizes)
         watch.tell(backward.end, backward.constant)
@@ -163,28 +164,26 @@ class Pair:
 
     def run(self, tensors, numbers, call):
         """The results, with one node of history."""
-        inputs = [tensors[i] if isinstance(i, int) else i for i in self._inputs]
-        return _Compiled.apply(self, tensors, numbers, call, *inputs)
-
-    def forward(self, ctx, tensors, numbers, call):
         made = self._executable.run(tensors, numbers)
         results, saved = made[: self._count], made[self._count :]
         kept = [t if u else None for t, u in zip(tensors, self._used, strict=True)]
-        ctx.save_for_backward(*kept, *saved, *self._saved_given)
-        ctx.pair, ctx.split = self, (len(tensors), len(saved))
-        ctx.tensors, ctx.call, ctx.casts = tensors, call, modes.state.stack
-        ctx.mark_non_differentiable(*[r for k, r in enumerate(results) if k not in self._roots])
+        node = CompiledBackward(self, tensors, call)
+        node.edges = tuple([(tensors[i] if i.__class__ is int else i)._node for i in self._inputs])
+        node.order, node.results = next_order(), len(self._roots)
+        node.save_for_backward(*kept, *saved, *self._saved_given)
+        function.keep(node, ())
+        for i, k in enumerate(self._roots):
+            results[k]._node = node if node.results == 1 else Output(node, i)
         return results
 
-    def backward(self, ctx, grads):
-        given = ctx.saved_tensors
+    def backward(self, tensors, saved, grads):
+        """The gradients of the inputs; `tensors` were the arguments, as far as they matter."""
         seeds = [
-            grad if grad.layout is layout else _empty_like(grad, layout).copy_(grad)
-            for grad, layout in zip((grads[k] for k in self._roots), self._seeds, strict=True)
+            grad if grad.layout is layout else _empty(layout).copy_(grad)
+            for grad, layout in zip(grads, self._seeds, strict=True)
         ]
-        tensors, saved = ctx.split
         try:
-            made = list(self.second.run([*seeds, *given[: tensors + saved]], ()))
+            made = list(self.second.run([*seeds, *tensors, *saved], ()))
         except KernelFailed as failed:
             raise failed.__cause__ or failed from None
         for k in self._shared:
@@ -192,13 +191,30 @@ class Pair:
         found = iter(made)
         return [None if absent else next(found) for absent in self._absent]
 
-    def again(self, ctx, grads, known):
+    def gradients(self, node, grads):
+        """The gradients of the inputs, from those of the results."""
+        twice, given, count = modes.state.grad, node.saved_tensors, len(node.tensors)
+        saved = given[count : len(given) - len(self._saved_given)]
+        modes.set_grad(False)
+        try:
+            grads = [
+                _empty(layout).zero_() if grad is None else grad
+                for grad, layout in zip(grads, self._seeds, strict=True)
+            ]
+            found = self.backward(given[:count], saved, grads)
+        finally:
+            modes.set_grad(twice)
+        return self.again(node, grads, found) if twice else found
+
+    def again(self, node, grads, known):
         """The gradients `known`, with a history: by the function itself, run once more. Where it
         does not do what it did, they cannot be differentiated.
         """
+        if self.differentiated is not None:
+            self.differentiated()
         try:
-            with _casting(ctx.casts), bounded(ctx.tensors):
-                found = self._gradients(ctx.tensors, *ctx.call, grads)
+            with _casting(node.casts), bounded(node.tensors):
+                found = self._gradients(node.tensors, *node.call, grads)
             same = all(
                 a is b or (a is not None and b is not None and _is_close(a, b))
                 for a, b in zip(found, known, strict=True)
@@ -210,7 +226,7 @@ class Pair:
     def _gradients(self, tensors, args, kwargs, grads):
         given: list[Any] = []
         for part in (args, kwargs):
-            key_of(part, given, [])
+            key_of(part, given, [], {})
         if self._writes or any(a is not b for a, b in zip(given, tensors, strict=False)):
             raise Unrepeatable
         first = next_order()
@@ -222,9 +238,8 @@ class Pair:
         inputs = [tensors[i] if isinstance(i, int) else i for i in self._inputs]
         with _closed(tensors):
             return engine.grad(
-                list(roots.values()), inputs, [grads[k] for k in self._roots],
-                create_graph=True, allow_unused=True,
-            )  # fmt: skip
+                list(roots.values()), inputs, grads, create_graph=True, allow_unused=True
+            )
 
 
 def _is_later(tensor: Tensor, first: int) -> bool:
@@ -275,29 +290,23 @@ def _final(tensor: Tensor) -> Tensor:
     return out
 
 
-def _empty_like(tensor: Tensor, layout: Any = None) -> Tensor:
-    """New memory in the order of the tensor's, or of a layout."""
-    if layout is None:
-        return function_of("empty_like")(tensor.detach())
-    return tensor.detach().new_empty_strided(layout.shape, layout.strides)
+def _empty(layout: Any) -> Tensor:
+    """New memory of a layout."""
+    return function_of("empty_strided")(layout.shape, layout.strides, dtype=layout.dtype)
 
 
-class _Compiled(function.Function):
-    @staticmethod
-    def forward(ctx, pair, tensors, numbers, call, *inputs):
-        return pair.forward(ctx, tensors, numbers, call)
+class CompiledBackward(function.FunctionCtx):
+    """The history of a run's results."""
 
-    @staticmethod
-    def backward(ctx, *grads):
-        twice = modes.state.grad
-        modes.set_grad(False)
-        try:
-            found = ctx.pair.backward(ctx, grads)
-        finally:
-            modes.set_grad(twice)
-        if twice:
-            found = ctx.pair.again(ctx, grads, found)
-        return (None, None, None, None, *found)
+    def __init__(self, pair: Pair, tensors: list[Any], call: tuple):
+        super().__init__()
+        self._pair, self.tensors, self.call, self.casts = pair, tensors, call, modes.state.stack
+
+    def run(self, grad: Any, keep: bool) -> list[Any]:
+        found = self._pair.gradients(self, (grad,) if self.results == 1 else grad)
+        if not keep:
+            self.saved, self.tensors, self.call = None, [], ()
+        return found
 
 
 def _is_fixed(buffer) -> bool:

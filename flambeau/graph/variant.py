@@ -19,7 +19,6 @@ from .joint import Consumed
 from .passes import optimize
 from .state import Watch
 
-
 STORAGE = operator.attrgetter("_storage")
 
 
@@ -122,6 +121,11 @@ class Variant:
         if self._pair is not None:
             self._pair.start(self.executable)
             self.executables.append(self._pair.second)
+
+    def tell(self, differentiated: Callable[[], None]) -> None:
+        """Says whom to tell when gradients are differentiated themselves."""
+        if self._pair is not None:
+            self._pair.differentiated = differentiated
 
     def run(self, tensors, call):
         """Runs the program on arguments that are these tensors; `call` are all arguments."""
