@@ -10,7 +10,8 @@ from flambeau.nn import Module, modules
 from flambeau.ops import overrides
 from flambeau.tensor import Tensor
 
-from .state import PLAIN, exactly, is_foreign
+from .guard import PLAIN, exactly
+from .state import is_foreign
 
 
 def body_of(called: Any) -> tuple[Any, tuple]:
@@ -45,19 +46,23 @@ def is_unit(function: types.FunctionType, given: tuple) -> bool:
     return function.__closure__ is None and not is_foreign(function.__globals__)
 
 
-def key_of(value, tensors, objects):
+def key_of(value, tensors, objects, places):
     """What a program depends on in its arguments; tensors, and objects known by their identity, are
-    collected.
+    collected, and in `places` the number of the first tensor on each memory.
     """
     kind = value.__class__
     if kind is Tensor or kind in overrides.plain:
         tensors.append(value)
         wanted, has = value._node is not None, value._grad is not None
-        return kind, value.layout, wanted, has, _first(tensors, value)
+        number = places.setdefault(id(value._storage), len(tensors) - 1)
+        if tensors[number] is not value:
+            number = _beside(tensors, number, value)
+        return kind, value.layout, wanted, has, number
     if kind is tuple or kind is list:
-        return kind, tuple([key_of(v, tensors, objects) for v in value])
+        return kind, tuple([key_of(v, tensors, objects, places) for v in value])
     if kind is dict:
-        return kind, tuple(value), tuple([key_of(v, tensors, objects) for v in value.values()])
+        values = tuple([key_of(v, tensors, objects, places) for v in value.values()])
+        return kind, tuple(value), values
     if isinstance(value, PLAIN):
         return kind, exactly(value)
     if isinstance(value, Tensor):
@@ -66,14 +71,8 @@ def key_of(value, tensors, objects):
     return kind, id(value)
 
 
-def _first(tensors, tensor) -> Any:
-    """The number of the first argument on the same memory; where that is another, also how they
-    lie there, and which argument is the same object.
-    """
-    storage = tensor._storage
-    number = next(k for k, t in enumerate(tensors) if t._storage is storage)
-    if tensors[number] is tensor:
-        return number
+def _beside(tensors, number, tensor) -> Any:
+    """How a tensor lies in the memory of argument `number`, and which argument it is as well."""
     same = next(k for k, t in enumerate(tensors) if t is tensor)
     return number, tensor._offset - tensors[number]._offset, same
 

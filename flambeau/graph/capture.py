@@ -8,6 +8,7 @@ be incomplete, but never wrong.
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 import sys
 import threading
@@ -16,7 +17,16 @@ from typing import Any
 
 from flambeau import ir, runtime
 from flambeau._base import Memo, is_ours, user_line
-from flambeau.ops import Convolve, InRows, Multiply, Work, modes, perform_plainly, record_of
+from flambeau.ops import (
+    INPLACE,
+    Convolve,
+    InRows,
+    Multiply,
+    Work,
+    modes,
+    perform_plainly,
+    record_of,
+)
 from flambeau.tensor import Tensor
 from flambeau.types import by_name
 
@@ -343,6 +353,52 @@ class Capture:
     def program(self, results) -> Program:
         """What was recorded; `results` are the tensors that leave it."""
         return Program(list(self.instructions), [self._operand(t) for t in results], self.numbers)
+
+
+class Rehearsal(Capture):
+    """A capture of what is not to happen yet: it raises where it would end, and what it overwrote
+    can be put back.
+    """
+
+    def __init__(self, numbers_of=None, code=None, sizes: Sizes | None = None):
+        super().__init__(numbers_of, code, sizes)
+        self._overwritten: dict[int, tuple[Any, bytes]] = {}
+        self._generators: dict[int, tuple[Any, Any]] = {}
+
+    def __enter__(self):
+        self._remember_generator(runtime.default_generator)
+        return super().__enter__()
+
+    def end(self, reason: str) -> None:
+        """Raises Broken."""
+        super().end(reason)
+        raise Broken(self.broken)
+
+    def process(self, op, args, target):
+        for a in args:
+            if isinstance(a, runtime.Generator):
+                self._remember_generator(a)
+        if target is INPLACE:
+            self._remember(args[0])
+        elif target is not None or op.name.endswith("_"):
+            for t in tensors_of((*args, target)):
+                self._remember(t)
+        return super().process(op, args, target)
+
+    def _remember_generator(self, generator) -> None:
+        self._generators.setdefault(id(generator), (generator, generator.get_state()))
+
+    def _remember(self, tensor) -> None:
+        memory = tensor._storage
+        if memory.serial < self._start and id(memory) not in self._overwritten:
+            self._overwritten[id(memory)] = memory, ctypes.string_at(memory.ptr, memory.nbytes)
+
+    def restore(self) -> None:
+        """Memory and random streams as they were before the capture."""
+        for memory, content in self._overwritten.values():
+            ctypes.memmove(memory.ptr, content, len(content))
+        for generator, state in self._generators.values():
+            generator.set_state(state)
 
 
 def _place(frame: FrameType) -> tuple[int, int]:

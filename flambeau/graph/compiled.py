@@ -24,18 +24,19 @@ from .called import body_of, is_hooked, is_unit, key_of, name_of
 from .capture import Broken
 from .dynamic import Sizes
 from .execute import KernelFailed
+from .guard import PLAIN, exactly
 from .joint import bounded
 from .library import SavedFunction, aot_compile, bind
 from .limits import config
 from .recorder import NotYet, Recorder
 from .report import shown
 from .split import Source, blamed, reading, source_of, split
-from .state import PLAIN, exactly
 from .variant import Unfit, Variant, unmade
 
 UNITS = 256  # callables that a function in parts compiles by themselves
 COUNT = 4  # keys after which numbers that were never the same are taken to count
 ANYWAY = (5, 50, 500)  # keys that are captured when first met: arguments may never come again
+MISSES = 100  # calls in a row that no program fits, after which nobody looks any more
 TRIES = 3  # captures of a function that raises, or that does not do twice the same
 capturing = threading.RLock()  # what watches launches sees those of all threads
 
@@ -43,14 +44,19 @@ capturing = threading.RLock()  # what watches launches sees those of all threads
 class Entry:
     """What is known for one key: how often it was called, and its programs."""
 
-    __slots__ = ("calls", "job", "objects", "reason", "tries", "used", "variants")
+    __slots__ = ("calls", "job", "misses", "objects", "reason", "tries", "used", "variants")
 
     def __init__(self, objects: list[Any]) -> None:
         self.calls, self.tries, self.variants = 0, 0, list[Variant]()
+        self.misses = 0  # calls in a row that none of the programs fitted
         self.used = False  # since somebody looked for what can go
         self.objects = objects  # whose identity is in the key: nothing else may get it
         self.reason: str | None = None
         self.job: Job | None = None  # the latest in the background
+
+    def alive(self) -> list[Any]:
+        """The objects that the entry does not keep alive."""
+        return [o() for o in self.objects if isinstance(o, weakref.ReferenceType)]
 
 
 class Options(NamedTuple):
@@ -97,6 +103,13 @@ class Compiled:
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else functools.partial(self, instance)
 
+    def __reduce__(self) -> Any:
+        """Copies, and what is loaded, compile anew; what stands in a module is found there."""
+        module = sys.modules.get(getattr(self._function, "__module__", ""))
+        if getattr(module, self._name, None) is self:
+            return self._name
+        return Compiled, (self._function, self._options)
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self._counts:
             assert self._instead is not None
@@ -111,8 +124,9 @@ class Compiled:
         objects: list[Any] = []
         defaults = modes.defaults
         try:
-            named = key_of(kwargs, tensors, objects) if kwargs else None
-            given = key_of(args, tensors, objects) if args else None
+            places: dict[int, int] = {}
+            named = key_of(kwargs, tensors, objects, places) if kwargs else None
+            given = key_of(args, tensors, objects, places) if args else None
             key = mode.grad, defaults.dtype, defaults.device, given, named, casts
             entry = self._entries.get(key)
         except TypeError as reason:  # an argument that has no key
@@ -122,9 +136,9 @@ class Compiled:
             entry = self._remember(key, objects)
         for variant in entry.variants:
             if variant.guard():
-                entry.used = True
+                entry.used, entry.misses = True, 0
                 try:
-                    return variant.run(tensors)
+                    return variant.run(tensors, (args, kwargs))
                 except Unfit:
                     continue
                 except KernelFailed:  # the user's own error comes from the user's own line
@@ -139,13 +153,12 @@ class Compiled:
 
     def _forget_one(self) -> None:
         """Forgets the oldest key that was not used since it was last looked at."""
-        for key, entry in list(self._entries.items()):
-            self._entries.pop(key, None)
+        while self._entries:  # an entry that was used comes to the end, once
+            key = next(iter(self._entries))
+            entry = self._entries.pop(key)
             if not entry.used:
                 break
             entry.used, self._entries[key] = False, entry
-        else:
-            self._entries.pop(key, None)
         limit = config.accumulated_recompile_limit
         self._note(f"has programs for {limit} kinds of arguments: the oldest make room")
 
@@ -156,11 +169,7 @@ class Compiled:
         if entry.calls == 1 and not self._is_worth_a_try(args):
             return (self._instead or self._function)(*args, **kwargs)
         if len(entry.variants) >= config.recompile_limit:
-            why = entry.variants[0].guard.changed() if entry.variants else "the limit"
-            self._note(
-                f"has {len(entry.variants)} programs for such arguments, and runs as it is where "
-                f"none fits: {why} is not what it was"
-            )
+            self._note_limit(entry)
             return self._function(*args, **kwargs)
         if not capturing.acquire(blocking=False):  # another thread captures
             return self._function(*args, **kwargs)
@@ -187,7 +196,7 @@ class Compiled:
                 entry.reason = "the function raises"
             raise
         try:
-            self._adopt(entry, recorder.variant(result))
+            self._adopt(entry, recorder.variant(result, entry.alive()))
         except Broken as reason:
             entry.tries += 1
             if isinstance(reason, NotYet) and entry.tries < TRIES:
@@ -210,6 +219,7 @@ class Compiled:
                 entry.reason = "it could not be made ready"
                 raise
             entry.variants.insert(0, variant)
+            variant.tell(lambda: self._give_up(entry, "its gradients are differentiated again"))
 
         if self._options.background:
             entry.job = worker.start(work, self._name)
@@ -226,6 +236,24 @@ class Compiled:
         if "breaks" in knobs.show and text not in self._said:
             self._said.add(text)
             print(f"{self._name} {text}", file=sys.stderr)
+
+    def _note_limit(self, entry: Entry) -> None:
+        """Says that no program fits; where none does for long, nobody looks any more."""
+        if "breaks" in knobs.show:
+            why = entry.variants[0].guard.changed() if entry.variants else "the limit"
+            self._note(
+                f"has {len(entry.variants)} programs for such arguments, and runs as it is where "
+                f"none fits: {why} is not what it was"
+            )
+        entry.misses += 1
+        if entry.misses > MISSES:
+            self._give_up(entry, "no program fits any more")
+
+    def _give_up(self, entry: Entry, reason: str) -> None:
+        """Such arguments run as they are from now on."""
+        entry.reason = reason
+        entry.variants.clear()
+        self._say(reason)
 
     def _is_worth_a_try(self, args: tuple) -> bool:
         """Whether arguments of a kind that was not seen before are captured at once. Most are not:

@@ -21,7 +21,7 @@ from flambeau.types import Layout, by_name, contiguous
 from .dump import dump
 from .dynamic import Number
 from .memory import BLOCK, Memory, Piece, plan_memory
-from .program import Buffer, Host, Loop, Operand, Program, Rows, Sums, Together
+from .program import Buffer, Host, Loop, Operand, Program, Rows, Sums, Together, loops_of
 from .report import memory_plan
 
 BYTE = by_name("uint8")
@@ -60,6 +60,8 @@ class Executable:
         self._arguments = max(
             (b.argument + 1 for b in self._homes if b.argument is not None), default=0
         )
+        if self._made and not stretches:  # of no elements, all of them
+            stretches = [[]]
         # Lists are unpacked, not indexed: there may be thousands of tensors.
         lines = ["def run(tensors, numbers):"]
         arguments = [f"*tensors[:{self._arguments}]"] * (self._arguments > 0) + self._numbers()
@@ -143,7 +145,7 @@ class Executable:
         sources |= {
             b: len(held) + b.argument for b in self._homes if b in met and b.argument is not None
         }
-        if isinstance(stretch[0], Host):
+        if stretch and isinstance(stretch[0], Host):
             return self._host_part(stretch[0], sources)
         given = {k: b for b, k in sources.items()}
         fresh: list[tuple[Layout | None, int]] = []
@@ -182,7 +184,10 @@ class Executable:
         places, run = [(sources[o.buffer], o) for o in host.operands], host.run
 
         def part(*tensors):
-            run(*[_placed(tensors[k], o) for k, o in places])
+            try:
+                run(*[_placed(tensors[k], o) for k, o in places])
+            except Exception as error:
+                raise KernelFailed(host.name) from error
             return ()
 
         return part
@@ -200,7 +205,20 @@ def _one_by_one(run):
 
 
 class KernelFailed(Exception):
-    """A kernel of a program found what it refuses, such as an index out of range."""
+    """A kernel of a program found what it refuses, such as an index out of range, or an op of the
+    host raised its cause.
+    """
+
+
+def overwritten(program: Program) -> list[Buffer]:
+    """The given memory that is written before something may fail."""
+    found: dict[Buffer, None] = {}
+    written: dict[Buffer, None] = {}
+    for i in program.instructions:
+        written |= {o.buffer: None for o in i.writes if o.buffer.holder is not None}
+        if isinstance(i, Host) or any(n.kernel.check is not None or n.places for n in loops_of(i)):
+            found |= written
+    return list(found)
 
 
 def _failed(code, *_):

@@ -71,9 +71,9 @@ class OptimizedModule(Module):
 
     def __init__(self, module: Module, compiled: Compiled):
         super().__init__()
-        self._orig_mod = module
-        self.training = module.training
-        object.__setattr__(self, "_compiled", compiled)
+        del self.__dict__["training"]  # is the module's
+        super().__setattr__("_orig_mod", module)
+        self.__dict__["_compiled"] = compiled
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The module's result."""
@@ -92,6 +92,20 @@ class OptimizedModule(Module):
             return super().__getattr__(name)
         except AttributeError:
             return getattr(super().__getattr__("_orig_mod"), name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if hasattr(type(self), name):
+            super().__setattr__(name, value)
+        else:
+            setattr(self._orig_mod, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        delattr(self._orig_mod, name)
+
+    def __len__(self) -> int:
+        if not hasattr(type(self._orig_mod), "__len__"):
+            raise TypeError("object of type 'OptimizedModule' has no len()")
+        return len(self._orig_mod)  # type: ignore[arg-type]
 
 
 def list_backends(exclude_tags: Any = ()) -> list[str]:

@@ -9,19 +9,17 @@ parameters, the optimizer's state, random streams. So the first replay is the fi
 
 from __future__ import annotations
 
-import ctypes
 import itertools
 import weakref
 from collections.abc import Callable
 from typing import Any
 
 from flambeau import runtime
-from flambeau.ops import INPLACE
 from flambeau.tensor import Tensor, engine
 from flambeau.tensor import autocast as casting
 from flambeau.types import by_name, contiguous, pytree
 
-from .capture import Broken, Capture, tensors_of
+from .capture import Broken, Rehearsal
 from .compiled import Compiled, Options, capturing
 from .execute import Executable, KernelFailed
 from .pace import Paces
@@ -59,47 +57,14 @@ class Pool:
         return take
 
 
-class GraphCapture(Capture):
+class GraphCapture(Rehearsal):
     """A capture that refuses what it cannot record, and remembers what is overwritten."""
 
-    def __init__(self, numbers_of=None):
-        super().__init__(numbers_of)
-        self._overwritten: dict[int, tuple[Any, bytes]] = {}
-        self._generators: dict[int, tuple[Any, Any]] = {}
-
-    def __enter__(self):
-        self._remember_generator(runtime.default_generator)
-        return super().__enter__()
-
     def end(self, reason: str) -> None:
-        super().end(reason)
-        raise RuntimeError(f"a graph cannot be captured here: {self.broken}")
-
-    def process(self, op, args, target):
-        for a in args:
-            if isinstance(a, runtime.Generator):
-                self._remember_generator(a)
-        if target is INPLACE:
-            self._remember(args[0])
-        elif target is not None or op.name.endswith("_"):
-            for t in tensors_of((*args, target)):
-                self._remember(t)
-        return super().process(op, args, target)
-
-    def _remember_generator(self, generator) -> None:
-        self._generators.setdefault(id(generator), (generator, generator.get_state()))
-
-    def _remember(self, tensor) -> None:
-        memory = tensor._storage
-        if memory.serial < self._start and id(memory) not in self._overwritten:
-            self._overwritten[id(memory)] = memory, ctypes.string_at(memory.ptr, memory.nbytes)
-
-    def restore(self) -> None:
-        """Memory and random streams as they were before the capture."""
-        for memory, content in self._overwritten.values():
-            ctypes.memmove(memory.ptr, content, len(content))
-        for generator, state in self._generators.values():
-            generator.set_state(state)
+        try:
+            super().end(reason)
+        except Broken:
+            raise RuntimeError(f"a graph cannot be captured here: {self.broken}") from None
 
 
 class Graph:
@@ -190,7 +155,9 @@ class Graph:
             raise RuntimeError("Called CUDAGraph::replay without a preceding successful capture.")
         try:
             self._executable.run((), self._paces.numbers())
-        except KernelFailed:
+        except KernelFailed as failed:
+            if failed.__cause__ is not None:
+                raise failed.__cause__ from None
             raise IndexError("a replayed graph found an index out of range") from None
 
     def instantiate(self) -> None:

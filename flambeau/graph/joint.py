@@ -7,15 +7,17 @@ autograd the pair is one node.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from flambeau._base import explain
-from flambeau.ops import FREED, AccumulateGrad, Node, Output, next_order
+from flambeau.ops import FREED, AccumulateGrad, Node, Output, alone, modes, next_order
 from flambeau.tensor import Tensor, engine, function, function_of
+from flambeau.types import pytree
 
-from .capture import Broken, Capture
-from .execute import Executable
+from .called import key_of
+from .capture import Broken, Capture, Rehearsal
+from .execute import Executable, KernelFailed
 from .passes import optimize
 from .state import Watch
 
@@ -88,30 +90,43 @@ def _closed(tensors: Sequence[Any]):
 
 
 class Pair:
-    """Two programs. ``run(tensors, numbers)`` is that of the first, recorded for backward."""
+    """Two programs of a function. ``run(tensors, numbers, call)`` is that of the first, recorded
+    for backward; `call` are the arguments that the tensors are in.
+    """
 
-    def __init__(self, capture: Capture, leaving: list[Any], tensors: list[Any], watch: Watch):
+    def __init__(
+        self, function, capture: Capture, leaving: list[Any], tensors: list[Any], watch: Watch
+    ):
+        self._function = function
+        self.differentiated: Callable[[], None] | None = None  # told that gradients are
         roots = [t for t in leaving if t._node is not None]
         self._roots = [k for k, t in enumerate(leaving) if t._node is not None]
         inputs = _leaves(roots, tensors, watch.first)
         # Arguments change from call to call; parameters do not.
         self._inputs = [next((k for k, t in enumerate(tensors) if t is i), i) for i in inputs]
         # Host ops compute with them already here: numbers that none of them refuses.
-        seeds = [_empty_like(t).fill_(1) for t in roots]
+        seeds = [function_of("ones_like")(t.detach()) for t in roots]
         self._seeds = [s.layout for s in seeds]
-        backward = Capture(sizes=capture.sizes)
+        backward = Rehearsal(sizes=capture.sizes)
         watch.tell(backward.end, backward.constant)
-        with backward, watch, _closed(tensors):
-            for seed in seeds:
-                backward.give(seed)
-            grads = engine.grad(roots, inputs, seeds, retain_graph=True, allow_unused=True)
-        watch.settle()
-        if backward.broken is not None:
-            raise Broken(backward.broken)
+        watch.rehearses = True
+        try:
+            with backward, watch, _closed(tensors):
+                for seed in seeds:
+                    backward.give(seed)
+                grads = engine.grad(roots, inputs, seeds, retain_graph=True, allow_unused=True)
+            watch.settle()
+        except Exception as error:  # the user's own backward may refuse what is not the real one
+            watch.put_back()
+            raise Broken(backward.broken or f"backward raises {type(error).__name__}") from error
+        finally:
+            backward.restore()
         self._absent = [g is None for g in grads]
         program = backward.program([g for g in grads if g is not None])
         saved = self._saved(capture, program, seeds, tensors)
         self.first = capture.program([*leaving, *(b.holder for b in saved)])
+        writes = [o for i in self.first.instructions for o in i.writes]
+        self._writes = any(o.buffer.holder is not None for o in writes)
         self._count = len(leaving)
         program.title = "backward"
         self._program, self._fixed = program, backward.fixed
@@ -147,50 +162,151 @@ class Pair:
         met = [o.buffer for o in self.second.program.results]
         self._shared = [k for k, b in enumerate(met) if b.holder is not None or b in met[:k]]
 
-    def run(self, tensors, numbers):
+    def run(self, tensors, numbers, call):
         """The results, with one node of history."""
-        inputs = [tensors[i] if isinstance(i, int) else i for i in self._inputs]
-        return _Compiled.apply(self, tensors, numbers, *inputs)
-
-    def forward(self, ctx, tensors, numbers):
         made = self._executable.run(tensors, numbers)
         results, saved = made[: self._count], made[self._count :]
         kept = [t if u else None for t, u in zip(tensors, self._used, strict=True)]
-        ctx.save_for_backward(*kept, *saved, *self._saved_given)
-        ctx.pair, ctx.split = self, (len(tensors), len(saved))
-        ctx.mark_non_differentiable(*[r for k, r in enumerate(results) if k not in self._roots])
+        node = CompiledBackward(self, tensors, call)
+        node.edges = tuple([(tensors[i] if i.__class__ is int else i)._node for i in self._inputs])
+        node.order, node.results = next_order(), len(self._roots)
+        node.save_for_backward(*kept, *saved, *self._saved_given)
+        function.keep(node, ())
+        for i, k in enumerate(self._roots):
+            results[k]._node = node if node.results == 1 else Output(node, i)
         return results
 
-    def backward(self, ctx, grads):
-        given = ctx.saved_tensors
+    def backward(self, tensors, saved, grads):
+        """The gradients of the inputs; `tensors` were the arguments, as far as they matter."""
         seeds = [
-            grad if grad.layout is layout else _empty_like(grad, layout).copy_(grad)
-            for grad, layout in zip((grads[k] for k in self._roots), self._seeds, strict=True)
+            grad if grad.layout is layout else _empty(layout).copy_(grad)
+            for grad, layout in zip(grads, self._seeds, strict=True)
         ]
-        tensors, saved = ctx.split
-        made = list(self.second.run([*seeds, *given[: tensors + saved]], ()))
+        try:
+            made = list(self.second.run([*seeds, *tensors, *saved], ()))
+        except KernelFailed as failed:
+            raise failed.__cause__ or failed from None
         for k in self._shared:
             made[k] = made[k].clone()
         found = iter(made)
         return [None if absent else next(found) for absent in self._absent]
 
+    def gradients(self, node, grads):
+        """The gradients of the inputs, from those of the results."""
+        twice, given, count = modes.state.grad, node.saved_tensors, len(node.tensors)
+        saved = given[count : len(given) - len(self._saved_given)]
+        modes.set_grad(False)
+        try:
+            grads = [
+                _empty(layout).zero_() if grad is None else grad
+                for grad, layout in zip(grads, self._seeds, strict=True)
+            ]
+            found = self.backward(given[:count], saved, grads)
+        finally:
+            modes.set_grad(twice)
+        return self.again(node, grads, found) if twice else found
 
-def _empty_like(tensor: Tensor, layout: Any = None) -> Tensor:
-    """New memory in the order of the tensor's, or of a layout."""
-    if layout is None:
-        return function_of("empty_like")(tensor.detach())
-    return tensor.detach().new_empty_strided(layout.shape, layout.strides)
+    def again(self, node, grads, known):
+        """The gradients `known`, with a history: by the function itself, run once more. Where it
+        does not do what it did, they cannot be differentiated.
+        """
+        if self.differentiated is not None:
+            self.differentiated()
+        try:
+            with _casting(node.casts), bounded(node.tensors):
+                found = self._gradients(node.tensors, *node.call, grads)
+            same = all(
+                a is b or (a is not None and b is not None and _is_close(a, b))
+                for a, b in zip(found, known, strict=True)
+            )
+        except Unrepeatable:
+            same = False
+        return found if same else [None if g is None else _final(g) for g in known]
+
+    def _gradients(self, tensors, args, kwargs, grads):
+        given: list[Any] = []
+        for part in (args, kwargs):
+            key_of(part, given, [], {})
+        if self._writes or any(a is not b for a, b in zip(given, tensors, strict=False)):
+            raise Unrepeatable
+        first = next_order()
+        result = self._function(*args, **kwargs)
+        leaves, _ = pytree.tree_flatten(result)
+        roots = {id(t): t for t in leaves if isinstance(t, Tensor) and _is_later(t, first)}
+        if len(roots) != len(self._roots):
+            raise Unrepeatable
+        inputs = [tensors[i] if isinstance(i, int) else i for i in self._inputs]
+        with _closed(tensors):
+            return engine.grad(
+                list(roots.values()), inputs, grads, create_graph=True, allow_unused=True
+            )
 
 
-class _Compiled(function.Function):
-    @staticmethod
-    def forward(ctx, pair, tensors, numbers, *inputs):
-        return pair.forward(ctx, tensors, numbers)
+def _is_later(tensor: Tensor, first: int) -> bool:
+    node = _node(tensor)
+    return node is not None and node.order > first
 
-    @staticmethod
-    @function.once_differentiable
-    def backward(ctx, *grads):
-        return (None, None, None, *ctx.pair.backward(ctx, grads))
+
+def _is_close(one: Tensor, other: Tensor) -> bool:
+    """Whether gradients are equal but for rounding."""
+    difference = (one.detach() - other).abs().max() if other.numel() else 0
+    return bool(difference <= 1e-3 * float(other.abs().max()) if other.numel() else True)
+
+
+@contextlib.contextmanager
+def _casting(stack: tuple):
+    """A with block under the autocast of an earlier call."""
+    before, modes.state.stack = modes.state.stack, stack
+    try:
+        yield
+    finally:
+        modes.state.stack = before
+
+
+class Unrepeatable(Exception):
+    """A function would not do what it did."""
+
+
+class Final(Node):
+    """The history of gradients that cannot be differentiated."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        self.order, self.edges, self.saved = next_order(), (), ()
+        self.extra = self.shapes = None
+
+    def run(self, grad: Any, keep: bool) -> tuple:
+        raise RuntimeError(
+            "a compiled function that writes to memory which was there before, or draws random "
+            "numbers, can be differentiated once only: its gradients are those of a program"
+        )
+
+
+def _final(tensor: Tensor) -> Tensor:
+    """The tensor, but differentiating it is an error."""
+    out = alone(tensor)
+    out._node = Final()
+    return out
+
+
+def _empty(layout: Any) -> Tensor:
+    """New memory of a layout."""
+    return function_of("empty_strided")(layout.shape, layout.strides, dtype=layout.dtype)
+
+
+class CompiledBackward(function.FunctionCtx):
+    """The history of a run's results."""
+
+    def __init__(self, pair: Pair, tensors: list[Any], call: tuple):
+        super().__init__()
+        self._pair, self.tensors, self.call, self.casts = pair, tensors, call, modes.state.stack
+
+    def run(self, grad: Any, keep: bool) -> list[Any]:
+        found = self._pair.gradients(self, (grad,) if self.results == 1 else grad)
+        if not keep:
+            self.saved, self.tensors, self.call = None, [], ()
+        return found
 
 
 def _is_fixed(buffer) -> bool:

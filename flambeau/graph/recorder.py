@@ -12,11 +12,12 @@ from flambeau.tensor import Tensor
 from .called import body_of, name_of
 from .capture import Broken, Capture
 from .dynamic import Sizes
+from .guard import ABSENT, ITEMS, Guard
 from .joint import Pair
 from .pace import Paces
 from .program import Program
-from .state import ABSENT, ITEMS, Guard, Watch, identity, nodes_behind
-from .variant import Grads, Variant, consumed, rebuilding
+from .state import Watch, identity, nodes_behind
+from .variant import Grads, Variant, consumed, rebuilding, versioned
 
 
 class Recorder:
@@ -70,8 +71,10 @@ class Recorder:
 
     # What comes of it.
 
-    def variant(self, result) -> Variant:
-        """The program of this run, and what must hold for it. Raises Broken where there is none."""
+    def variant(self, result, objects) -> Variant:
+        """The program of this run, and what must hold for it; it does not keep these `objects`
+        alive. Raises Broken where there is none.
+        """
         capture, watch = self._capture, self._watch
         watch.settle()
         for optimizer in watch.optimizers:
@@ -85,7 +88,7 @@ class Recorder:
             if any(a is not b for a, b in zip(before, identity(tensor), strict=True)):
                 raise Broken("a tensor that was there got a history, a shape or memory")
         leaving: list[Any] = []
-        rebuild = rebuilding(result, leaving, self._tensors, watch.was_there)
+        rebuild = rebuilding(result, leaving, self._tensors, self._was_there)
         grads = Grads(capture, watch, self._tensors)
         if len({id(g) for _, g in grads.given}) < len(grads.given):
             raise NotYet("two tensors have one gradient")
@@ -97,13 +100,18 @@ class Recorder:
                 raise Broken("after backward(), something is computed that can be differentiated")
         pair = None
         if modes.state.grad and not watch.went_back and any(t._node is not None for t in leaving):
-            pair = Pair(capture, leaving, tensors, watch)
+            pair = Pair(self._function, capture, leaving, tensors, watch)
         if watch.went_back:
             rebuild = consumed([k for k, t in enumerate(leaving) if t._node is not None], rebuild)
+        rebuild = versioned(
+            {k: t._storage.version for k, t in enumerate(leaving) if capture.made(t._storage)
+             and modes.is_inference(t._storage) != modes.state.inference}, rebuild,
+        )  # fmt: skip
         program = pair.first if pair else capture.program([*leaving, *(g for _, g in grads.made)])
-        reads = [*watch.reads.values(), *grads.reads, *(watch.hooks() if watch.went_back else ())]
+        reads = [*watch.guarded(), *grads.reads, *(watch.hooks() if watch.went_back else ())]
         guard = Guard(reads, self._given(program))
         program.title = name_of(self._function)
+        watch.loosen(objects)
         variant = Variant(
             program, capture.fixed, pair, guard, rebuild, len(leaving), grads, self._paces,
             frozenset(id(t._storage) for t in watch.held.values()),
@@ -111,6 +119,11 @@ class Recorder:
         capture.release()
         grads.release()
         return variant
+
+    def _was_there(self, value: Any) -> bool:
+        if self._watch.is_given(value):  # another run is given another
+            raise Broken("the function returns a list or dictionary that is its argument")
+        return self._watch.was_there(value)
 
     def release(self) -> None:
         """Lets go of the run's memory: it would stay until somebody finds the circle."""

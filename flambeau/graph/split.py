@@ -27,13 +27,10 @@ from .names import (
     names_of,
     parameters_of,
 )
+from .state import CHANGING
 
 # Functions that look at the variables of who calls them.
 LOOKING = frozenset({"locals", "vars", "eval", "exec", "dir"})
-CHANGING = frozenset(
-    {"append", "extend", "insert", "pop", "remove", "clear", "update", "add", "setdefault",
-     "popitem", "appendleft", "popleft", "discard"}
-)  # fmt: skip
 # Functions that are through with a generator when they return.
 CONSUMING = frozenset(
     {"sum", "any", "all", "min", "max", "tuple", "list", "set", "dict", "sorted", "frozenset"}
@@ -181,10 +178,8 @@ def split(
     if not cutter.worth:
         return None
     made: Any = _made(source, source.arguments, body, cutter.cells, source.function.__name__)
-    made.__defaults__, made.__kwdefaults__ = (
-        source.function.__defaults__,
-        source.function.__kwdefaults__,
-    )
+    for name in ("__defaults__", "__kwdefaults__", "__qualname__"):
+        setattr(made, name, getattr(source.function, name))
     return made
 
 

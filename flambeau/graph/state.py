@@ -13,26 +13,40 @@ from __future__ import annotations
 
 import builtins
 import collections
-import ctypes
 import functools
 import gc
-import struct
+import opcode
+import operator
 import sys
 import types
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from flambeau import runtime
 from flambeau._base import annotations as marks
 from flambeau.nn import Module
 from flambeau.ops import AccumulateGrad, Output
-from flambeau.runtime import GUARD_KINDS
 from flambeau.tensor import Tensor
-from flambeau.types import Device, DType, Layout
 
-PLAIN = (int, float, complex, str, bytes, bool, type(None), DType, Device, Layout, range, slice)
-MOST = 1000  # elements of a container that are compared
+from .guard import (
+    ABSENT,
+    ANSWER,
+    CONTENT,
+    EXTRA,
+    KEYS,
+    LENGTH,
+    MOST,
+    PLAIN,
+    FieldOf,
+    Owned,
+    Read,
+    SlotOf,
+    content,
+    is_array,
+    slots_of,
+)  # fmt: skip
+
 PURE_BUILTINS = frozenset(dir(builtins)) - {
     "print", "input", "open", "exec", "eval", "compile", "globals", "locals", "vars", "breakpoint",
     "id", "hash", "__import__", "memoryview",
@@ -40,8 +54,12 @@ PURE_BUILTINS = frozenset(dir(builtins)) - {
 PURE_MODULES = frozenset({"math", "cmath", "operator", "_operator", "itertools", "_functools",
                           "functools", "collections", "_collections", "_abc", "_weakref",
                           "typing", "_typing", "_thread", "_warnings", "sys"})  # fmt: skip
+# Whose objects' methods do nothing but compute, or change what is compared.
+PURE_OBJECTS = PURE_MODULES | {"builtins", "re", "datetime", "decimal", "fractions", "array",
+                               "enum", "types", "_struct", "weakref", "_weakrefset"}  # fmt: skip
+CLOCKS = frozenset({"now", "today", "utcnow"})
 # flambeau's functions that read the user's values, and those whose effects are no ops.
-OPEN = ("flambeau.nn",)
+OPEN = ("flambeau.nn", "flambeau.amp", "flambeau.distributions")
 CLOSED = frozenset({"flambeau", "numpy", "scipy", "llvmlite", "ctypes", "contextlib", "weakref"})
 EFFECTS = frozenset(
     {
@@ -50,7 +68,12 @@ EFFECTS = frozenset(
         "register_hook", "retain_grad", "register_post_accumulate_grad_hook",
     }
 )  # fmt: skip
+# Files of code that does nothing of its own; os and others are "<frozen", too, and are seen.
+UNSEEN = ("<flambeau", "<frozen importlib", "<frozen abc", "<frozen zipimport")
 ACTING = ("flambeau.files", "flambeau.tensor", "flambeau.optim")  # where these names have effects
+# Packages whose functions are there for their effects, or have values of their own that change.
+DOING = ("flambeau.data.", "flambeau.board.", "flambeau.files.", "flambeau.processes.",
+         "flambeau.measure.", "flambeau.quasirandom")  # fmt: skip
 PLACES = ("storage_offset", "data_ptr")  # methods that tell where in memory a tensor lies
 SETTINGS = frozenset(  # functions without arguments that say how something is set
     {
@@ -60,6 +83,11 @@ SETTINGS = frozenset(  # functions without arguments that say how something is s
         "is_warn_always_enabled",
     }
 )  # fmt: skip
+# Methods that change a container.
+CHANGING = frozenset(
+    {"append", "extend", "insert", "pop", "remove", "clear", "update", "add", "setdefault",
+     "popitem", "appendleft", "popleft", "discard"}
+)  # fmt: skip
 TELLING = EFFECTS | SETTINGS | {"step", "backward", "backward_from", "grad", *PLACES}
 # Whose a function is: flambeau's own, that too but one whose call says something, a module's or
 # optimizer's, Python's library's, the user's.
@@ -68,72 +96,8 @@ MAKERS = ("__init__", "__new__", "__init_subclass__", "__set_name__", "__del__")
 MAKING = ("tensor", "new_tensor")  # functions that make tensors of Python's values
 
 
-def exactly(value: Any) -> Any:
-    """What two plain values have in common only if they are the same: 0.0 is not -0.0."""
-    return repr(value) if isinstance(value, float | complex) else value
-
-
-class Read:
-    """One comparison: the value at `key` of a container (a dict, list, cell) is what it was."""
-
-    __slots__ = ("container", "expected", "key")
-
-    def __init__(self, container: Any, key: Any, expected: Any):
-        self.container, self.key, self.expected = container, key, expected
-
-    @property
-    def is_slow(self) -> bool:
-        """Whether only Python can compare it."""
-        return self.key is CONTENT or self.key is ANSWER
-
-    def now(self) -> Any:
-        """The value at present; an object of its own where there is none."""
-        if isinstance(self.container, types.CellType):
-            try:
-                return self.container.cell_contents
-            except ValueError:
-                return ABSENT
-        if self.key is LENGTH:
-            return len(self.container)
-        if self.key is KEYS:
-            return tuple(self.container)
-        if self.key is ITEMS:
-            return (*self.container, *self.container.values())
-        if self.key is ANSWER:
-            return self.container()
-        if self.key is CONTENT:
-            return content(self.container)
-        if isinstance(self.container, dict):  # of any class: a look-up is to make nothing
-            return dict.get(self.container, self.key, ABSENT)
-        try:
-            return self.container[self.key]
-        except IndexError:
-            return ABSENT
-
-    def same(self) -> bool:
-        """Whether the value is what it was: the object itself, or an equal plain value."""
-        now, then = self.now(), self.expected
-        if now is then or (self.key is CONTENT and now == then):
-            return True
-        if self.key is KEYS or self.key is ITEMS:
-            return len(now) == len(then) and all(map(_is_equal, now, then))
-        return _is_equal(now, then)
-
-
-def _is_equal(now: Any, then: Any) -> bool:
-    """Whether both are one object, or equal plain values."""
-    plain = isinstance(then, PLAIN) and type(now) is type(then)
-    return now is then or (plain and exactly(now) == exactly(then))
-
-
 INSIDE, GIVEN, HELD = range(3)  # how a value was met: below the user's function, as its argument,
 # or in something that was there before
-ABSENT = type("Absent", (), {"__repr__": lambda self: "<absent>"})()
-LENGTH = type("Length", (), {"__repr__": lambda self: "len"})()
-KEYS = type("Keys", (), {"__repr__": lambda self: "order of keys"})()
-ITEMS = type("Items", (), {"__repr__": lambda self: "items"})()
-ANSWER = type("Answer", (), {"__repr__": lambda self: "a setting"})()
-CONTENT = type("Content", (), {"__repr__": lambda self: "elements"})()
 
 
 class Everything(set):
@@ -144,19 +108,6 @@ class Everything(set):
 
     def __len__(self) -> int:
         return sys.maxsize
-
-
-def is_array(value: Any) -> bool:
-    """Whether it is an array of NumPy's."""
-    return type(value).__module__ == "numpy" and hasattr(value, "tobytes")
-
-
-def content(value: Any) -> Any:
-    """The elements of what has no keys, to be compared: objects are the same or not."""
-    if isinstance(value, bytearray) or is_array(value):
-        return bytes(value) if isinstance(value, bytearray) else (value.shape, value.tobytes())
-    parts = [exactly(v) if isinstance(v, PLAIN) else id(v) for v in value]
-    return frozenset(parts) if isinstance(value, set) else parts
 
 
 class Watch:
@@ -177,12 +128,14 @@ class Watch:
         self.met: dict[int, tuple] = {}  # tensors, and their identity when they were met
         self.grads: dict[int, tuple[Tensor, Any]] = {}  # what `grad` was when a tensor was met
         self.reads: dict[tuple[int, Any], Read] = {}
+        self.given: dict[int, Any] = {}  # lists and dictionaries that are arguments
         self.tensors: dict[int, Tensor] = {}
         self.held: dict[int, Tensor] = {}  # those reached from elsewhere than from arguments
         self.optimizers: list[Any] = []
         self.steps: Callable[[Any], None] = lambda optimizer: None  # told who is about to step
         self.going_back: Callable[[], None] = lambda: None  # told that backward is about to run
         self.consumed: set[Any] = set()  # nodes that it ran through
+        self.rehearses = False  # what is seen is not to have effects
         self.changed: Any = None  # the name of a value that the function changed
         self.went_back = False
         self.tell(end, constant)
@@ -260,14 +213,14 @@ class Watch:
             if is_library(frame.f_globals):
                 return LIBRARY
             return LAYERS if name.startswith("flambeau") else USERS
-        told = code.co_name in TELLING or name.startswith("flambeau.data.")
+        told = code.co_name in TELLING or name.startswith(DOING)
         return TOLD if told or code in marks.disabled else OURS
 
     def _check_own(self, frame) -> None:
         """A function of flambeau's was called."""
         name, module = frame.f_code.co_name, frame.f_globals.get("__name__") or ""
         acts = name in EFFECTS and module.startswith(ACTING)
-        if acts or frame.f_code in marks.disabled or module.startswith("flambeau.data."):
+        if acts or frame.f_code in marks.disabled or module.startswith(DOING):
             self._end(f"{name}() was called")
         elif name in SETTINGS:
             function = frame.f_globals.get(name)
@@ -321,6 +274,21 @@ class Watch:
             for tensor in self._arguments:  # without boundaries, this run finds its way
                 tensor._node = getattr(tensor._node, "behind", tensor._node)
 
+    def is_given(self, value) -> bool:
+        """Whether it is a list or dictionary that was met as an argument only."""
+        return id(value) in self.given and self._walked[id(value)][0] == GIVEN
+
+    def guarded(self) -> list[Read]:
+        """What is compared before each run: arguments are by their keys."""
+        return [read for read in self.reads.values() if not self.is_given(read.container)]
+
+    def loosen(self, objects: Sequence[Any]) -> None:
+        """Does not keep these objects alive."""
+        loose = set(map(id, objects))
+        for read in self.reads.values():
+            if isinstance(read.container, Owned) and id(read.container.owner) in loose:
+                read.container.loosen()
+
     def was_there(self, value) -> bool:
         """Whether an object was met where it existed before the run, and is compared."""
         if id(value) in self.held:
@@ -334,7 +302,7 @@ class Watch:
         if known is None:
             closed = name.partition(".")[0] in CLOSED or name.startswith("namedtuple_")
             known = self._open[name] = not closed or name.startswith(OPEN)
-        return known and not frame.f_code.co_filename.startswith(("<flambeau", "<frozen"))
+        return known and not frame.f_code.co_filename.startswith(UNSEEN)
 
     def _is_users(self, frame) -> bool:
         """Whether the user's code runs in the frame, or Python's library called by it."""
@@ -348,6 +316,8 @@ class Watch:
     def _check_call(self, function) -> None:
         owner = getattr(function, "__self__", None)
         name = getattr(function, "__name__", "?")
+        if self.rehearses and name in CHANGING and id(owner) in self._walked:
+            self._end(f"{name}() was called by backward")
         module = getattr(function, "__module__", None) or ""
         if isinstance(owner, types.ModuleType):
             module, owner = owner.__name__, None
@@ -356,13 +326,21 @@ class Watch:
                 self._end(f"{name}() was called")
             elif name in ("getattr", "hasattr") and not isinstance(self._names, Everything):
                 self._names = Everything()
-                for root in self._roots:
-                    self.walk(root, INSIDE)
+                self._walk_again()
         elif owner is None and module and module.partition(".")[0] not in PURE_MODULES:
             if not module.startswith("flambeau"):
                 self._end(f"{module}.{name}() was called")
-        elif type(owner).__module__.partition(".")[0] in ("_io", "random", "_random", "numpy"):
-            self._end(f"{type(owner).__name__}.{name}() was called")
+        elif owner is not None:
+            kind = owner if isinstance(owner, type) else type(owner)
+            maker = next((k for k in kind.__mro__ if name in vars(k)), kind)
+            root = maker.__module__.partition(".")[0]
+            if (root not in PURE_OBJECTS and root != "flambeau") or name in CLOCKS:
+                self._end(f"{kind.__name__}.{name}() was called")
+
+    def _walk_again(self) -> None:
+        """Along more names."""
+        for root in self._roots:
+            self.walk(root, INSIDE)
 
     # What is read.
 
@@ -372,6 +350,8 @@ class Watch:
             self._codes.add(id(code))  # the code itself is kept with its part
             if code in marks.disabled:
                 self._end(f"{code.co_name}() is not to be compiled")
+            if self.rehearses and self._part(frame) == USERS and _stores(code):
+                self._end(f"{code.co_name}(), which backward calls, stores values")
             self._names.update(code.co_names)
             for name in code.co_names:
                 self._global(frame, name)
@@ -397,7 +377,7 @@ class Watch:
                 self.walk(value)
 
     def _read(self, container, key, value) -> None:
-        place = id(container.owner if isinstance(container, SlotOf | FieldOf) else container), key
+        place = id(container.owner if isinstance(container, Owned) else container), key
         if place not in self.reads:
             self.reads[place] = Read(container, key, value)
 
@@ -422,7 +402,10 @@ class Watch:
         for name in FieldOf.OF_FUNCTIONS:
             field = FieldOf(function, name)
             self._read(field, name, field[name])
-        return [function.__defaults__, function.__kwdefaults__]
+        inside = function.__dict__
+        self._read(inside, LENGTH, len(inside))
+        found = self._entries(inside, self._names & inside.keys())
+        return [function.__defaults__, function.__kwdefaults__, *found]
 
     def walk(self, value, level: int = HELD) -> None:
         """Notes what can be read from a value along the names that are known."""
@@ -461,7 +444,7 @@ class Watch:
         """
         if isinstance(value, types.FunctionType | types.MethodType):
             cells = [c for c in getattr(value, "__closure__", None) or () if _is_filled(c)]
-            if level == HELD:
+            if level != INSIDE:
                 for cell in cells:
                     self._read(cell, "cell", cell.cell_contents)
             found = [getattr(value, "__self__", None), *(c.cell_contents for c in cells)]
@@ -469,12 +452,18 @@ class Watch:
             if level != INSIDE and isinstance(plain, types.FunctionType):
                 found += [] if is_foreign(plain.__globals__) else self._fields(plain)
             return found
+        if isinstance(value, staticmethod | classmethod):
+            return [value.__func__]
+        if isinstance(value, property | functools.cached_property):
+            return [getattr(value, "fget", None) or getattr(value, "func", None)]
         if isinstance(value, functools.partial):
             return [value.func, value.args, value.keywords]
         if isinstance(value, tuple):
             return list(value)
         if isinstance(value, dict | list):
-            return self._items(value) if level != INSIDE and len(value) <= MOST else []
+            if level == GIVEN and type(value) in (dict, list):  # is compared as an argument
+                self.given[id(value)] = value
+            return self._items(value) if level != INSIDE else []
         if isinstance(value, set | collections.deque | bytearray) or is_array(value):
             if level != INSIDE:
                 self._read(value, CONTENT, content(value))
@@ -485,7 +474,18 @@ class Watch:
                 return []
             return self._entries(scope, self._names & scope.keys())
         if isinstance(value, type):
-            return self._of_class(value)
+            own = [] if type(value) is type else self._of_class(type(value))
+            return own + self._of_class(value)
+        if isinstance(value, weakref.ReferenceType):
+            return [value()]
+        if isinstance(value, operator.attrgetter | operator.methodcaller):
+            reduced: Any = value.__reduce__()
+            names = reduced[1]
+            told = {part for name in names if isinstance(name, str) for part in name.split(".")}
+            if not told <= self._names:
+                self._names |= told
+                self._walk_again()
+            return []
         if hasattr(type(value), "step") and "param_groups" in getattr(value, "__dict__", ()):
             if not any(o is value for o in self.optimizers):
                 self.optimizers.append(value)
@@ -496,8 +496,8 @@ class Watch:
         found = []
         for name in self._names & slots_of(type(value)).keys():
             slot = SlotOf(value, slots_of(type(value))[name])
+            self._read(slot, name, slot[name])
             if slot[name] is not ABSENT:
-                self._read(slot, name, slot[name])
                 found.append(slot[name])
         self._read(FieldOf(value, "__class__"), "__class__", type(value))
         found += self._of_class(type(value))
@@ -538,11 +538,16 @@ class Watch:
             if not foreign:
                 names |= {n for n in scope if n.startswith("__") and n not in MAKERS
                           and isinstance(scope[n], types.FunctionType)}  # fmt: skip
+                # `apply` of a function with a gradient of its own calls some of these.
+                names |= {n for n in scope if isinstance(scope[n], staticmethod)}
             found += self._entries(scope, names)
         self._classes[kind] = len(self._names), found
         return found
 
     def _items(self, value) -> list[Any]:
+        if len(value) > MOST:
+            self._read(value, CONTENT, content(value))
+            return [*value, *value.values()] if isinstance(value, dict) else [*value]
         if not isinstance(value, dict):
             self._read(value, LENGTH, len(value))
         elif isinstance(value, collections.OrderedDict) and len(value) > 1:
@@ -564,6 +569,14 @@ class Watch:
                 found.append(Read(table, LENGTH, len(table)))
                 found += [Read(table, key, hook) for key, hook in table.items()]
         return found
+
+    def put_back(self) -> None:
+        """Gives changed items of lists and dictionaries the values that they had."""
+        for read in self.reads.values():
+            items, key = read.container, read.key
+            if type(items) in (dict, list) and isinstance(key, int | str):
+                if read.expected is not ABSENT and not read.same():
+                    items[key] = read.expected
 
     def settle(self) -> None:
         """Ends the capture where the function changed what it read: the next run would differ."""
@@ -635,6 +648,16 @@ def _parameters(code) -> int:
     return code.co_argcount + code.co_kwonlyargcount + stars
 
 
+STORING = frozenset(opcode.opmap[f"{act}_{place}"] for act in ("STORE", "DELETE")
+                    for place in ("ATTR", "GLOBAL"))  # fmt: skip
+
+
+def _stores(code) -> bool:
+    """Whether a function sets attributes, or variables that are not its own."""
+    mine = STORING | {opcode.opmap["STORE_DEREF"]} if code.co_freevars else STORING
+    return not mine.isdisjoint(code.co_code[::2])
+
+
 def _is_filled(cell) -> bool:
     try:
         cell.cell_contents  # noqa: B018
@@ -643,134 +666,4 @@ def _is_filled(cell) -> bool:
     return True
 
 
-def slots_of(kind: type) -> dict[str, Any]:
-    """The members that a class has in place of entries of its instances' dictionaries, by name."""
-    found = _slots.get(kind)
-    if found is None:
-        found = _slots[kind] = _slots_of(kind)
-    return found
-
-
-_slots: weakref.WeakKeyDictionary[type, dict[str, Any]] = weakref.WeakKeyDictionary()
-
-
-def _slots_of(kind: type) -> dict[str, Any]:
-    return {
-        name: member
-        for owner in kind.__mro__
-        for name, member in vars(owner).items()
-        if isinstance(member, types.MemberDescriptorType)
-    }
-
-
-class SlotOf:
-    """A slot of an object as the one item of a container."""
-
-    __slots__ = ("member", "owner")
-
-    def __init__(self, owner: Any, member: Any):
-        self.owner, self.member = owner, member
-
-    def __getitem__(self, name: str) -> Any:
-        try:
-            return self.member.__get__(self.owner)
-        except AttributeError:
-            return ABSENT
-
-    @property
-    def offset(self) -> int:
-        """Bytes to the slot: word 3 of the member's definition (CPython's structmember.h)."""
-        definition = ctypes.c_ssize_t.from_address(id(self.member) + 5 * 8).value
-        return ctypes.c_ssize_t.from_address(definition + 2 * 8).value
-
-
-class FieldOf:
-    """A field of an object's C structure, which no member describes, as the item of a container."""
-
-    __slots__ = ("offset", "owner")
-    # Bytes before the closure of a function (_Py_COMMON_FIELDS in CPython's funcobject.h).
-    OF_FUNCTIONS: ClassVar = {"__code__": 24, "__defaults__": 16, "__kwdefaults__": 8}
-
-    def __init__(self, owner: Any, name: str):
-        self.owner, self.offset = owner, 8  # the class
-        if name in self.OF_FUNCTIONS:
-            closure = SlotOf(owner, vars(types.FunctionType)["__closure__"])
-            self.offset = closure.offset - self.OF_FUNCTIONS[name]
-
-    def __getitem__(self, name: str) -> Any:
-        value = getattr(self.owner, name)
-        return ABSENT if value is None else value
-
-
-GRAD = slots_of(Tensor)["_grad"]
-EXTRA = slots_of(AccumulateGrad)["extra"]
-
-
-SNAPSHOTS = 100  # of one guard: where values always move, it is cheaper without
-
-
-class Guard:
-    """Whether all values are what they were, and tensors lie as they did: ``guard()``.
-
-    First the objects are compared natively, by identity, as a snapshot of the words of memory that
-    refer to them. Where a word is another, because an object is or lies elsewhere, Python
-    looks whether the values are equal, and makes the next snapshot.
-    """
-
-    def __init__(self, reads: list[Read], tensors: list[Any]):
-        self._reads = reads
-        self._tensors = [(t, t.layout, t._node is not None) for t in tensors]
-        rows: list[int] = []
-        self._slow = [read for read in reads if read.is_slow]
-        for read in reads:
-            rows += () if read.is_slow else _row(read)
-        for tensor, layout, wanted in self._tensors:
-            rows += (GUARD_KINDS.index("tensor"), id(tensor), int(wanted), id(layout))
-        self._rows = struct.pack(f"{len(rows)}q", *rows)
-        self._snapshot, self._snapshots = runtime.snapshot(self._rows), 1
-
-    def __call__(self) -> bool:
-        if runtime.unchanged(self._snapshot):
-            return not self._slow or all(read.same() for read in self._slow)
-        if not self._equal():
-            return False
-        if self._snapshots < SNAPSHOTS:
-            self._snapshot, self._snapshots = runtime.snapshot(self._rows), self._snapshots + 1
-        return True
-
-    def changed(self) -> str | None:
-        """The name of the first value that is not what it was."""
-        return next((f"{read.key!r}" for read in self._reads if not read.same()), None)
-
-    def _equal(self) -> bool:
-        return all(
-            t.layout is layout and (t._node is not None) is wanted
-            for t, layout, wanted in self._tensors
-        ) and all(read.same() for read in self._reads)
-
-
-def _row(read: Read) -> tuple[int, int, int, int]:
-    """The comparison for native code: see `native/guard.py`. What is expected is kept alive by the
-    read.
-    """
-    container, key = read.container, read.key
-    if isinstance(container, types.CellType):
-        kind, number = "cell", 0
-    elif isinstance(container, SlotOf | FieldOf):
-        kind, container, number = "slot", container.owner, container.offset
-    elif key is LENGTH:
-        kind, number = "length", read.expected
-    elif key is KEYS or key is ITEMS:
-        kind, number = "keys", len(read.container)
-    elif isinstance(container, dict):
-        kind, number = "item", id(key)
-    else:
-        kind, number = "element", key
-    expected = 0 if read.expected is ABSENT else id(read.expected)
-    return GUARD_KINDS.index(kind), id(container), number, expected
-
-
-__all__ = [
-    "GRAD", "PLAIN", "Guard", "Read", "SlotOf", "Watch", "exactly", "identity", "is_foreign",
-    "nodes_behind",
-]  # fmt: skip
+__all__ = ["CHANGING", "Watch", "identity", "is_foreign", "nodes_behind"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import operator
 import struct
 from collections.abc import Callable
 from typing import Any
@@ -12,10 +13,13 @@ from flambeau.ops import overrides
 from flambeau.tensor import Tensor
 
 from .capture import Broken, Capture
-from .execute import Executable, KernelFailed
+from .execute import Executable, KernelFailed, overwritten
+from .guard import GRAD, PLAIN, Read, SlotOf
 from .joint import Consumed
 from .passes import optimize
-from .state import GRAD, PLAIN, Read, SlotOf, Watch
+from .state import Watch
+
+STORAGE = operator.attrgetter("_storage")
 
 
 class Grads:
@@ -70,6 +74,14 @@ class Grads:
             raise Broken("a gradient is part of other memory")
         return True
 
+    def put_back(self, present: list[Any]) -> None:
+        """Gives tensors the gradients again that a run read."""
+        given = len(self._expected)
+        for (tensor, _), before in zip(
+            self._expected, present[len(present) - given :], strict=True
+        ):
+            tensor._grad = before
+
     def present(self, tensors: list[Any]) -> list[Any]:
         """The arguments, and the gradients that are given. Raises Unfit where they are others, or
         share memory with what comes before.
@@ -95,30 +107,49 @@ class Variant:
         self._reached = made, grads.gone  # kept alive for the addresses
         self._made = struct.pack(f"{len(made)}q", *map(_address, made))
         self._dropped = self._made + struct.pack(f"{len(grads.gone)}q", *map(_address, grads.gone))
+        self._overwritten: Any = None  # numbers of arguments, and other tensors
         self._held = held  # memory that the function reaches otherwise than by its arguments
 
     def build(self) -> None:
         """Makes the program ready to run: this is what takes time."""
         self.executable = Executable(optimize(self._program), self._fixed)
         self.executables, self._run = [self.executable], self.executable.run
+        lost = overwritten(self.executable.program)
+        if lost:
+            places = [b.argument for b in lost if b.argument is not None]
+            self._overwritten = places, [b.holder for b in lost if b.argument is None]
         if self._pair is not None:
             self._pair.start(self.executable)
             self.executables.append(self._pair.second)
-            self._run = self._pair.run
 
-    def run(self, tensors):
-        """Runs the program on arguments that are these tensors."""
+    def tell(self, differentiated: Callable[[], None]) -> None:
+        """Says whom to tell when gradients are differentiated themselves."""
+        if self._pair is not None:
+            self._pair.differentiated = differentiated
+
+    def run(self, tensors, call):
+        """Runs the program on arguments that are these tensors; `call` are all arguments."""
         for t in tensors:
             if id(t._storage) in self._held:
                 raise Unfit
         if self._grads.table:
             tensors = self._grads.present(tensors)
         numbers = self._paces.numbers()
+        memory, before = (), b""
+        if self._overwritten:
+            places, holders = self._overwritten
+            memory = tuple(map(STORAGE, [*holders, *[tensors[k] for k in places]]))
+            before = runtime.contents(memory)
         runtime.put(self._dropped, None, 0)  # their memory is free for the new ones
         try:
-            made = self._run(tensors, numbers)
-        except KernelFailed:
+            if self._pair is None:
+                made = self._run(tensors, numbers)
+            else:
+                made = self._pair.run(tensors, numbers, call)
+        except KernelFailed:  # what was done until then is done again, by the function
             self._paces.take_back()
+            self._grads.put_back(tensors)
+            runtime.restore(memory, before)
             raise
         runtime.put(self._made, made, self._count)
         return self._rebuild(made, tensors)
@@ -161,6 +192,17 @@ def consumed(places: list[int], rebuild) -> Callable[[Any, Any], Any]:
     return again if places else rebuild
 
 
+def versioned(places: dict[int, int], rebuild) -> Callable[[Any, Any], Any]:
+    """The same, where results were made in inference mode, or outside of it, unlike the rest."""
+
+    def again(made, tensors):
+        for k, version in places.items():
+            made[k]._storage.version = version
+        return rebuild(made, tensors)
+
+    return again if places else rebuild
+
+
 def _tensor_again(value, leaving: list[Any], arguments, was_there) -> Callable[[Any, Any], Any]:
     for number, tensor in enumerate(arguments):
         if tensor is value:
@@ -187,4 +229,4 @@ def unmade(result: Any) -> int | None:
     return None
 
 
-__all__ = ["Grads", "Unfit", "Variant", "consumed", "rebuilding", "unmade"]
+__all__ = ["Grads", "Unfit", "Variant", "consumed", "rebuilding", "unmade", "versioned"]

@@ -2,6 +2,10 @@
 the same tensor, or that have no elements.
 """
 
+import copy
+import io
+import pickle
+
 import pytest
 
 import flambeau as torch
@@ -109,3 +113,63 @@ def test_rows_of_complex_numbers():
     for _ in range(3):
         x = torch.randn(96, 80)
         assert all(a.equal(b) for a, b in zip(compiled(x), function(x), strict=True))
+
+
+def test_products_over_nothing_are_results():
+    compiled = torch.compile(lambda x, y: x @ y)
+    for _ in range(4):
+        assert compiled(torch.ones(2, 0), torch.ones(0, 3)).tolist() == [[0.0] * 3] * 2
+        assert compiled(torch.ones(0, 3), torch.ones(3, 2)).shape == (0, 2)
+
+
+def test_results_of_inference_mode_inside():
+    def modes(x):
+        with torch.inference_mode():
+            inner = x * 2
+        return inner, x * 3
+
+    compiled = torch.compile(modes)
+    for _ in range(4):
+        assert [t.is_inference() for t in compiled(torch.ones(2))] == [True, False]
+
+
+def scaled(x):
+    return x * 3
+
+
+scaled = torch.compile(scaled)
+
+
+def test_copies_of_what_is_compiled():
+    torch.manual_seed(0)
+    model, x = torch.nn.Linear(3, 2), torch.ones(3)
+    compiled = torch.compile(model)
+    file = io.BytesIO()
+    torch.save(compiled, file)
+    file.seek(0)
+    copies = [copy.deepcopy(compiled), torch.load(file, weights_only=False)]
+    want = compiled(x)
+    for other in copies:
+        assert all(torch.equal(other(x), want) for _ in range(3))
+        torch.nn.init.zeros_(other.weight)
+        torch.nn.init.zeros_(other.bias)
+        assert other(x).tolist() == [0.0, 0.0]
+    assert torch.equal(compiled(x), want)
+    assert pickle.loads(pickle.dumps(scaled)) is scaled
+    method = copy.deepcopy(torch.compile(model.forward))
+    assert torch.equal(method(x), want)
+
+
+def test_attributes_of_a_compiled_module_are_the_modules():
+    model = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Dropout(0.5))
+    compiled = torch.compile(model)
+    model.eval()
+    assert not compiled.training and len(compiled) == 2
+    compiled.train()
+    assert model.training
+    compiled.note, compiled.more = "hello", torch.nn.Parameter(torch.ones(1))
+    assert model.note == "hello" and "more" in dict(model.named_parameters())
+    del compiled.more
+    assert not hasattr(model, "more")
+    with pytest.raises(TypeError, match="'OptimizedModule' has no len"):
+        len(torch.compile(model[0]))

@@ -291,4 +291,29 @@ def py_given(module: ptr, arguments: ptr, count: i64) -> ptr:
     if PyErr_Occurred():
         return 0
     return PyBool_FromLong(fine)
+
+# Copies between the memory of a tuple of storages, one after the other, and a place.
+def copy_contents(storages, place, back):
+    for k in range(storages[2]):
+        storage = (storages + TUPLE_ITEMS * 8)[k]
+        if back:
+            copy(storage[S_PTR], place, storage[S_NBYTES])
+        else:
+            copy(place, storage[S_PTR], storage[S_NBYTES])
+        place += storage[S_NBYTES]
+
+# contents(storages): the bytes of all.
+def py_contents(module: ptr, storages: ptr) -> ptr:
+    count = 0
+    for k in range(storages[2]):
+        count += ((storages + TUPLE_ITEMS * 8)[k])[S_NBYTES]
+    made = PyBytes_FromStringAndSize(0, count)
+    if made:
+        copy_contents(storages, made + BYTES_DATA, 0)
+    return made
+
+# restore(storages, contents): gives them these bytes again.
+def py_restore(module: ptr, arguments: ptr, count: i64) -> ptr:
+    copy_contents(arguments[0], arguments[1] + BYTES_DATA, 1)
+    return new_none()
 """

@@ -431,6 +431,8 @@ methods: table = [
     ("unchanged", py_unchanged, METH_O, 0),
     ("snapshot", py_snapshot, METH_O, 0),
     ("given", py_given, METH_FASTCALL, 0),
+    ("contents", py_contents, METH_O, 0),
+    ("restore", py_restore, METH_FASTCALL, 0),
     ("put", py_put, METH_FASTCALL, 0),
     (0, 0, 0, 0),
 ]

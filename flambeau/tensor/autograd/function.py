@@ -333,7 +333,7 @@ def _wrap(node, tensors, edges, outputs, recording):
         node._result_layouts = [o.layout if isinstance(o, Tensor) else None for o in made]
         node.order = next_order()
         node.results = len(made)
-        _save(node, outputs)
+        keep(node, outputs)
         for i, (given, o) in enumerate(zip(outputs, made)):
             if (
                 not isinstance(o, Tensor)
@@ -350,7 +350,8 @@ def _wrap(node, tensors, edges, outputs, recording):
     return tuple(made)
 
 
-def _save(node, outputs):
+def keep(node, outputs):
+    """Saves what a node's `save_for_backward` was given; `outputs` are those that it made."""
     for i, t in enumerate(node._to_save):
         if t is not None and not isinstance(t, Tensor):
             raise TypeError(
