@@ -17,6 +17,7 @@ import flambeau as torch
 from flambeau import compiler
 from flambeau.graph import execute, joint, recorder, variant
 
+
 def forward():
     """The language model's loss, which is differentiated outside."""
     loss, _, inputs = sequences.gpt(torch)
