@@ -50,7 +50,8 @@ EFFECTS = frozenset(
         "register_hook", "retain_grad", "register_post_accumulate_grad_hook",
     }
 )  # fmt: skip
-ACTING = ("flambeau.files", "flambeau.tensor", "flambeau.optim")  # where these names have effects
+# Where these names have effects.
+ACTING = ("flambeau.files", "flambeau.tensor", "flambeau.optim", "flambeau.runtime.random")
 PLACES = ("storage_offset", "data_ptr")  # methods that tell where in memory a tensor lies
 SETTINGS = frozenset(  # functions without arguments that say how something is set
     {
