@@ -138,9 +138,6 @@ def _sums(sums: Sums, numbers: int) -> None:
         (m, k), (depth, n) = (factor.layout.shape for factor in sums.factors[:2])
         fits = k == depth and sums.writes[0].layout.shape == (m, n)
         _require(fits, "the matrices do not fit")
-    else:
-        fits = sums.writes[0].layout.shape[:2] == (a.shape[0], b.shape[0])
-        _require(fits, "images and filters do not fit")
 
 
 def _kernel(loop: Loop, numbers: int) -> None:
