@@ -101,10 +101,10 @@ def test_a_hundred_lengths_of_a_training_step_need_the_kernels_of_two():
 def test_many_lengths_are_captured_when_eager_calls_took_as_long(monkeypatch):
     seconds, variant = itertools.count(), Recorder.variant
 
-    def slow(recorder, result):
+    def slow(recorder, *args):
         for _ in range(9):
             next(seconds)
-        return variant(recorder, result)
+        return variant(recorder, *args)
 
     monkeypatch.setattr(time, "perf_counter", lambda: next(seconds))
     monkeypatch.setattr(Recorder, "variant", slow)
