@@ -134,6 +134,7 @@ def _upward(numbers, mu, n: Expr, x, first, second, sign, wanted: Expr):
     """(f, f of the next order, k) of order mu + n, times 2**k, from `first`, of order mu, and x/2
     times that of the next; where x is tiny the second means nothing.
     """
+    possible = wanted & (n <= LIMIT)
     # There f grows by (mu + i) 2/x each time: the powers of 2/x, which overflow, come at the end.
     tiny = numbers.lead(x) < TINY
     one, zero = numbers.of(1.0), numbers.of(0.0)
@@ -148,7 +149,7 @@ def _upward(numbers, mu, n: Expr, x, first, second, sign, wanted: Expr):
         large = abs(numbers.lead(later)) > 2.0**300
         factor = select(large, const(2.0**-300, float64), 1.0)
         made = numbers.pack(numbers.scaled(now, factor), numbers.scaled(later, factor))
-        return wanted & (i <= n), [i + 1.0, select(large, k + 300.0, k), *made]
+        return possible & (i <= n), [i + 1.0, select(large, k + 300.0, k), *made]
 
     start = [const(1.0, float64), const(0.0, float64), *numbers.pack(first, second)]
     i, k, *parts = repeat(step, start, LIMIT)
@@ -505,11 +506,12 @@ def _struve_sum(numbers, v, x, wanted: Expr):
         large = numbers.lead(total) > 2.0**300
         total = numbers.scaled(total, select(large, const(2.0**-300, float64), 1.0))
         k = select(large, k + 300.0, k)
-        return wanted & (i >= 0.0), [i - 1.0, k, *numbers.pack(ratio, total)]
+        return possible & (i >= 0.0), [i - 1.0, k, *numbers.pack(ratio, total)]
 
     zero = numbers.of(0.0)
     # Beyond these, each is at most a quarter of the one before.
     count = trunc(numbers.lead(x) / numbers.lead(v) * numbers.lead(x)) + 64.0
+    possible = wanted & (count < LIMIT)
     start = [count, const(0.0, float64), *numbers.pack(zero, zero)]
     i, k, *parts = repeat(step, start, LIMIT)
     total = numbers.unpack(parts)[1] * numbers.sqrt(half / numbers.constant("pi"))

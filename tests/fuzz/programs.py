@@ -221,8 +221,15 @@ def broadcasts(y, x):
 
 
 def writable(x):
-    """Whether no two of its elements are obviously one."""
-    return all(s != 0 or n == 1 for s, n in zip(x.stride(), x.shape, strict=True))
+    """Whether each of its elements has a place of its own (by strides: sometimes it has, and this
+    is False).
+    """
+    reach = 0
+    for step, n in sorted(zip(x.stride(), x.shape, strict=True)):
+        if n > 1 and step <= reach:
+            return False
+        reach += step * (n - 1)
+    return True
 
 
 class Steps:

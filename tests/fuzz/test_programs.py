@@ -82,6 +82,11 @@ def same(a, b):
     numpy.testing.assert_array_equal(a, b)
 
 
+def room(tensor):
+    """The bytes from the tensor's first element to the end of its memory."""
+    return tensor._storage.nbytes - tensor._offset * tensor.layout.itemsize
+
+
 class Memory:
     """A program whose buffers all have memory of this object's own."""
 
@@ -93,7 +98,7 @@ class Memory:
             holder = b.holder
             if b.argument is not None:  # parameters and their gradients are other tensors
                 holder = next((t for t in tensors[b.argument : b.argument + 1]), None)
-            if holder is None or holder._storage.nbytes < b.nbytes:
+            if holder is None or room(holder) < b.nbytes:
                 made.holder = torch.zeros(max(b.nbytes, 1), dtype=torch.uint8)
             else:
                 memory = runtime.empty(holder._storage.nbytes)
