@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from flambeau._base import numpy
-from flambeau.ir import Kernel, count, evaluate, other, position, state
+from flambeau.ir import Kernel, converted, count, evaluate, other, position, state
 from flambeau.types import DType, Layout, cpu, layout, row_major
 
 _CODE = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_void_p] * 3, *[ctypes.c_int64] * 2)
@@ -246,7 +246,7 @@ def _store(target, value):
     """Writes a value, cast to the target's type as `ir.cast` does."""
     if not isinstance(value, tuple):
         with numpy.errstate(all="ignore"):
-            target[...] = value
+            target[...] = converted(numpy.asarray(value), target.dtype)
     elif target.dtype.kind == "c":
         target.real, target.imag = value
     elif target.dtype.kind == "b":

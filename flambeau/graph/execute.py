@@ -54,7 +54,7 @@ class Executable:
             b: b.holder for b in program.buffers() if b.holder is not None
         }
         stretches = _stretches(program.instructions)
-        if len(stretches) > 1 or any(isinstance(i, Host) for i in program.instructions):
+        if len(stretches) != 1 or any(isinstance(i, Host) for i in program.instructions):
             self._settle(stretches)
         made = [o for o in program.results if o.buffer not in self._homes]
         self._made = list(dict.fromkeys(o.buffer for o in made))

@@ -11,7 +11,7 @@ from .dump import History
 from .epilogues import epilogues
 from .folds import into_folds
 from .fuse import fuse, without_dead_outputs
-from .program import Buffer, Loop, Program, Rows, Together, moved, renamed
+from .program import Buffer, Host, Loop, Program, Rows, Together, moved, renamed
 from .recompute import recomputed
 from .rows import by_rows
 from .scattered import added_first
@@ -33,7 +33,7 @@ def optimize(program: Program) -> Program:
 
 
 def without_dead(program: Program) -> Program:
-    """Instructions go whose results nobody reads."""
+    """Instructions go whose results nobody reads, but not those that may refuse values, or draw."""
     wanted = {o.buffer for o in program.results}
     kept = []
     for instruction in reversed(program.instructions):
@@ -44,7 +44,7 @@ def without_dead(program: Program) -> Program:
             outside = bool(instruction.loops)
         check = getattr(getattr(instruction, "kernel", None), "check", None)
         places = getattr(instruction, "places", ())
-        if outside or check is not None or places:
+        if outside or check is not None or places or isinstance(instruction, Host):
             kept.append(instruction)
             wanted |= {o.buffer for o in instruction.reads}
             wanted |= writes

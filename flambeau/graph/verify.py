@@ -221,7 +221,8 @@ def extent(o: Operand, more: int = 0) -> tuple[int, int]:
     """The bytes [low, high) of its buffer that an operand lies in; `more` further on by places."""
     layout = o.layout
     if layout is None:
-        return o.start, o.buffer.nbytes
+        # Before 0 where an argument is known by a tensor that begins further on.
+        return o.start, o.buffer.nbytes + min(o.start, 0)
     if not layout.numel:
         return o.start, o.start
     ends = [(n - 1) * s for n, s in zip(layout.shape, layout.strides, strict=True)]

@@ -1,6 +1,6 @@
 """Programs as data."""
 
-from .interpret import evaluate
+from .interpret import converted, evaluate
 from .loop import (
     Expr,
     Indexed,
@@ -58,6 +58,7 @@ __all__ = [
     "cast",
     "ceil",
     "const",
+    "converted",
     "copysign",
     "count",
     "evaluate",

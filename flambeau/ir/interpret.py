@@ -99,7 +99,7 @@ def _function(e: Expr) -> Callable:
     if e.op == "fma":
         return fma32 if dtype == numpy.float32 else fma64
     if e.op == "cast":
-        return lambda a: numpy.asarray(a).astype(dtype)
+        return lambda a: converted(numpy.asarray(a), dtype)
     if e.op == "bitcast":
         return lambda a: numpy.asarray(a, order="C").view(dtype)
     if e.op == "repeat":
@@ -107,6 +107,13 @@ def _function(e: Expr) -> Callable:
     if e.op == "item":
         return operator.itemgetter(e.value)
     raise NotImplementedError(e.op)
+
+
+def converted(array, dtype):
+    """An array in another type; to half types by way of float32, so that it is rounded twice."""
+    if dtype.name in ("float16", "bfloat16"):
+        array = array.astype(numpy.float32)
+    return array.astype(dtype)
 
 
 def _repeat(cycle: Cycle, *args):

@@ -7,6 +7,7 @@ from .extremes import is_nan, larger
 from .family import Fold, chain, fixed, scan
 from .family.reduction import wrap_dim
 from .op import composite
+from .promotion import compute_type
 from .reductions import accumulator, add_fold, exclusive_products, joined, sum_dtype
 from .views import real
 
@@ -42,7 +43,7 @@ def _recurrence_fold(dtype):
 
 def _build_recurrence(steps, factor, term, dim):
     shape = term.layout.shape
-    fold = _recurrence_fold(term.dtype)
+    fold = _recurrence_fold(compute_type(term.dtype))
     steps.scan(fold, [factor, term], wrap_dim(dim, len(shape)), [steps.result(shape, term.dtype)])
 
 

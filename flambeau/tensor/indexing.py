@@ -70,7 +70,9 @@ def set_item(self, index, value):
         return
     kind = index.__class__
     if kind is Tensor and value.__class__ in _NUMBERS and _is_mask(index.layout, self.layout):
-        _masked_fill.inplace(self, index, _value(self, value))
+        missing = self.layout.ndim - index.layout.ndim
+        mask = index.reshape(*index.layout.shape, *[1] * missing) if missing else index
+        _masked_fill.inplace(self, mask, _value(self, value))
         return
     if kind is int and self.layout.ndim:
         n = self.layout.shape[0]
@@ -93,8 +95,8 @@ def set_item(self, index, value):
 
 
 def _is_mask(index, layout):
-    """Whether an index of that layout is a mask of all elements."""
-    return index.dtype is BOOL and index.shape == layout.shape and index.ndim > 0
+    """Whether an index of that layout is a mask over the first dimensions."""
+    return index.dtype is BOOL and index.ndim > 0 and index.shape == layout.shape[: index.ndim]
 
 
 def _assign(view, value):

@@ -28,10 +28,10 @@ NIGHTLY = PROGRAMS > 300  # then every run has programs of its own
     suppress_health_check=[c for c in HealthCheck if c is not HealthCheck.filter_too_much],
 )  # fmt: skip
 def test_compiled_programs_equal_eager_ones(program, seed):
-    (eager, call), (function, _) = program.functions(), program.functions()
+    (eager, call), (function, again) = program.functions(), program.functions()
     compiled = torch.compile(function)
     # The second call is captured; where that fails, parts are from the fourth call on.
-    calls = (0, 0, 1, 1, 0, 1) if program.grows else (0,) * (5 if program.cut else 3)
+    calls = (0, 0, 1, 1, 0, 1) if program.grows else (0,) * (5 if program.turns else 3)
     for k, larger in enumerate(calls):
         ours, theirs = (program.inputs(seed + k, bool(larger)) for _ in range(2))
         torch.manual_seed(seed)
@@ -39,11 +39,11 @@ def test_compiled_programs_equal_eager_ones(program, seed):
             expected = call(eager, theirs)
         except RuntimeError:  # what a gradient needs was written over
             with pytest.raises(RuntimeError):
-                call(compiled, ours)
+                again(compiled, ours)
             return
         following = torch.rand(1).item()
         torch.manual_seed(seed)
-        got = call(compiled, ours)
+        got = again(compiled, ours)
         assert torch.rand(1).item() == following
         assert sharing(*expected, *theirs) == sharing(*got, *ours)
         agree = functools.partial(close, step=1e-4) if program.parted else same
@@ -159,4 +159,5 @@ def close(a, b, step=0.0):
     step = max(step, {2: 2e-2, 4: 1e-4, 8: 1e-11}[a.dtype.itemsize])
     finite = a[numpy.isfinite(a)]
     size = float(abs(finite.astype(float)).max()) if finite.size else 0.0
-    numpy.testing.assert_allclose(a.astype(float), b.astype(float), step, step * size)
+    least = max(step * size, 2.0**-50)  # what is left of numbers near 1
+    numpy.testing.assert_allclose(a.astype(float), b.astype(float), step, least)

@@ -16,6 +16,7 @@ RESULTS = {
     "views beside the host": lambda x: (
         lambda y: (y[1:], y, y.contiguous(), torch.linalg.inv(x)))(x * 2),
     "views of what the host made": lambda x: (lambda y: (y, y.t(), y[0]))(torch.linalg.inv(x)),
+    "nothing computed": lambda x: (x, torch.stack((x[:0], x[:0]))),
     "empty draws": lambda x: (lambda y: (y, y.view(-1), torch.rand_like(x[:0])))(x * 2),
 }  # fmt: skip
 
