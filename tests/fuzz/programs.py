@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy
 from hypothesis import strategies as st
-from steps import CUTS, KINDS, WORLDLY, Steps, World
+from steps import CUTS, KINDS, WORLDLY, WRAPPED_CUTS, Steps, World
 
 import flambeau as torch
 
@@ -46,10 +46,11 @@ class Program(NamedTuple):
 
     @property
     def cut(self):
-        """Whether a value decides what comes next, or Python values are changed: the program is
-        compiled in parts.
+        """Whether the program is compiled in parts: what cuts it are values that decide what comes
+        next, Python values that are changed, and things of autograd's.
         """
-        return any(kind in CUTS for kind, *_ in self.steps)
+        return any(kind in CUTS or (kind == "wrapped" and c % 7 in WRAPPED_CUTS)
+                   for kind, _, _, c, _ in self.steps)  # fmt: skip
 
     @property
     def turns(self):
@@ -84,6 +85,11 @@ class Program(NamedTuple):
                 one = one.repeat_interleave(2, -1)[..., ::2]
             made.append(one)
         return [*made, made[0].mT[1:]] if self.overlap else made
+
+    def arguments(self, seed, larger=False):
+        """The inputs in the order in which a compiled function numbers them: named ones first."""
+        *made, last = self.inputs(seed, larger)
+        return [last, *made] if self.mode == "run" else [*made, last]
 
     def functions(self):
         """The program as a function of its inputs, which gives what it made, and what its caller

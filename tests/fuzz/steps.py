@@ -28,6 +28,7 @@ KINDS = (("unary",) * 3 + ("binary",) * 4 + ("fold",) * 2 + ("chain", "cast", "m
          + ("outside", "module", "counted"))  # fmt: skip
 WORLDLY = ("outside", "module", "counted")  # which see the world, not the other values
 CUTS = ("branch", "counted")  # what no program contains
+WRAPPED_CUTS = (2, 3, 6)  # recomputation, a function with its own derivative, a hook
 
 
 def real(x):
@@ -397,7 +398,7 @@ class Steps:
             lambda: torch.bmm(rows[None, :64], rows[None, :64].mT).relu(),
             lambda: F.binary_cross_entropy_with_logits(rows, (rows > 0).float()),
             lambda: F.nll_loss(rows.log_softmax(-1), classes, torch.arange(width) + 1.0),
-            lambda: F.conv2d(planes, planes[:, :, :1, :1].reshape(1, 1, 1, 1), padding=d % 2),
+            lambda: F.conv2d(planes, rows[:1, :1].reshape(1, 1, 1, 1)) if n * width > 3 else None,
             lambda: F.interpolate(planes, scale_factor=2) if planes is not None else None,
             lambda: F.rms_norm(rows, (width,)) * rows[0],
             lambda: F.glu(rows) if width % 2 == 0 else F.smooth_l1_loss(rows, rows.detach() * 0.5),
