@@ -9,6 +9,7 @@ import pytest
 from samples import LINES, OPS, Call, calls, derived, make
 
 import flambeau as torch
+from flambeau._base import knobs
 from flambeau.tensor import Tensor
 
 CASES = [(key, text) for key in OPS for text in calls(key)]
@@ -388,7 +389,8 @@ def test_derivatives(key, text):
 
 # ---- sizes: ops whose elements or rows do not know of each other
 
-ROWS, COLUMNS = 300, 700
+# Threads share compiled kernels: what is interpreted need not be long.
+ROWS, COLUMNS = (300, 700) if knobs.backend == "llvm" else (12, 20)
 
 
 def by_elements(key, text):
