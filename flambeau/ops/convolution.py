@@ -90,7 +90,7 @@ def windows(x, kernel, stride, dilation, out):
         *(d * s for d, s in zip(dilation, inner, strict=True)),
         *(d * s for d, s in zip(stride, inner, strict=True)),
     )
-    return x.as_strided(shape, strides, x._offset)
+    return x.as_strided(shape, strides)
 
 
 def fold_windows(columns, padded_shape, stride, dilation):

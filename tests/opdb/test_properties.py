@@ -113,6 +113,12 @@ def spread(tensor):
     return view.copy_(tensor)
 
 
+def behind(tensor):
+    """The same values, contiguous, behind others in memory."""
+    whole = torch.zeros(3 + tensor.numel(), dtype=tensor.dtype)
+    return whole[3:].view(tensor.shape).copy_(tensor)
+
+
 def fresh(key, text, dtype=torch.float64):
     return make(key, text, dtype)
 
@@ -141,7 +147,8 @@ def test_results_are_those_declared(key, text):
 @each(known)
 def test_strided_arguments(key, text):
     expected = run(key, fresh(key, text))
-    agree(run(key, mapped(spread, fresh(key, text))), expected)
+    for elsewhere in (spread, behind):
+        agree(run(key, mapped(elsewhere, fresh(key, text))), expected)
 
 
 @each(known)
