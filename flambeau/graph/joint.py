@@ -7,6 +7,7 @@ autograd the pair is one node.
 from __future__ import annotations
 
 import contextlib
+import heapq
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -108,7 +109,12 @@ class Pair:
         self.differentiated: Callable[[], None] | None = None  # told that gradients are
         roots = [t for t in leaving if t._node is not None]
         self._roots = [k for k, t in enumerate(leaving) if t._node is not None]
-        inputs = _leaves(roots, tensors, watch.first)
+        met = _leaves(roots, tensors, watch.first)
+        inputs, self._behind = [t for t, _ in met], [bits for _, bits in met]
+        given = {id(t) for t in tensors}
+        for leaf in inputs:  # what the results do not hold, nobody reaches
+            if any(t is leaf for t in leaving) and id(leaf) not in given:
+                raise Broken("a leaf that is made here is differentiated elsewhere")
         # Arguments change from call to call; parameters do not.
         self._inputs = [next((k for k, t in enumerate(tensors) if t is i), i) for i in inputs]
         # Host ops compute with them already here: numbers that none of them refuses.
@@ -200,6 +206,7 @@ class Pair:
 
     def gradients(self, node, grads):
         """The gradients of the inputs, from those of the results."""
+        came = sum(1 << k for k, grad in enumerate(grads) if grad is not None)
         twice, given, count = modes.state.grad, node.saved_tensors, len(node.tensors)
         saved = given[count : len(given) - len(self._saved_given)]
         modes.set_grad(False)
@@ -208,7 +215,12 @@ class Pair:
                 _empty(layout).zero_() if grad is None else grad
                 for grad, layout in zip(grads, self._seeds, strict=True)
             ]
-            found = self.backward(given[:count], saved, grads)
+            found = [
+                gradient if came & bits else None  # where no gradient came from, none arrives
+                for gradient, bits in zip(
+                    self.backward(given[:count], saved, grads), self._behind, strict=True
+                )
+            ]
         finally:
             modes.set_grad(twice)
         return self.again(node, grads, found) if twice else found
@@ -222,8 +234,9 @@ class Pair:
         try:
             with _casting(node.casts), bounded(node.tensors):
                 found = self._gradients(node.tensors, *node.call, grads)
+            found = [None if b is None else a for a, b in zip(found, known, strict=True)]
             same = all(
-                a is b or (a is not None and b is not None and _is_close(a, b))
+                a is b or (a is not None and _is_close(a, b))
                 for a, b in zip(found, known, strict=True)
             )
         except Unrepeatable:
@@ -243,7 +256,7 @@ class Pair:
         if len(roots) != len(self._roots):
             raise Unrepeatable
         inputs = [tensors[i] if isinstance(i, int) else i for i in self._inputs]
-        with _closed(tensors):
+        with _closed(tensors, inputs):
             return engine.grad(
                 list(roots.values()), inputs, grads, create_graph=True, allow_unused=True
             )
@@ -320,31 +333,40 @@ def _is_fixed(buffer) -> bool:
     return buffer.holder is not None and buffer.argument is None
 
 
-def _leaves(roots, tensors, first: int) -> list[Any]:
-    """What gradients are wanted for: arguments with a history, leaves behind the results. Nodes
-    before number `first` are those of other runs.
+def _leaves(roots, tensors, first: int) -> list[tuple[Any, int]]:
+    """What gradients are wanted for, arguments with a history and leaves behind the results, and
+    which results (bits of a number) each is behind. Nodes before number `first` are those of other
+    runs.
     """
     ends = {_node(t): t for t in tensors if t._node is not None}
-    found: dict[Any, Any] = {}
-    todo, seen = [_node(t) for t in roots], set()
+    found: list[tuple[Any, int]] = []
+    above: dict[Any, int] = {}
+    todo: list[tuple[int, int, Any]] = []  # the latest node first, as in a backward pass
+
+    def reach(node, bits):
+        if node is not None:
+            if node not in above:
+                heapq.heappush(todo, (-node.order, len(above), node))
+            above[node] = above.get(node, 0) | bits
+
+    for k, t in enumerate(roots):
+        reach(_node(t), 1 << k)
     while todo:
-        node = todo.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
+        node = heapq.heappop(todo)[-1]
         if node.extra is not None and not isinstance(node, AccumulateGrad):
             raise Broken("a tensor has hooks for its gradient, or keeps it")
         if node in ends:
-            found[node] = ends[node]
+            found.append((ends[node], above[node]))
         elif isinstance(node, AccumulateGrad):
             variable = node._variable()
             if variable is not None:
-                found[node] = variable
+                found.append((variable, above[node]))
         elif isinstance(node, Node):
             if node.order < first:
                 raise Broken("what was computed outside is differentiated")
-            todo.extend(e.node if isinstance(e, Output) else e for e in node.edges or ())
-    return list(found.values())
+            for e in node.edges or ():
+                reach(e.node if isinstance(e, Output) else e, above[node])
+    return found
 
 
 def _node(tensor: Tensor) -> Any:

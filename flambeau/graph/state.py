@@ -26,7 +26,7 @@ from typing import Any
 from flambeau import runtime
 from flambeau._base import annotations as marks
 from flambeau.nn import Module
-from flambeau.ops import AccumulateGrad, Output
+from flambeau.ops import AccumulateGrad, Node, Output
 from flambeau.tensor import Tensor
 
 from .guard import (
@@ -426,6 +426,8 @@ class Watch:
             if type(value).__module__.startswith("numpy.random"):
                 self._sources.setdefault(id(value), (value, str(_state_of(value))))
                 continue
+            if isinstance(value, Node) and (value.order or self.first) >= self.first:
+                continue  # history, which this run makes
             if level != INSIDE and hasattr(type(value), "__next__"):
                 self._end(f"a {type(value).__name__} gives each run something else")
                 continue
