@@ -81,6 +81,8 @@ def _adds_rows(step: Any) -> bool:
     [place], [value] = step.kernel.places, step.kernel.body
     if place.operands != (0, 1) or step.operands[0] != step.operands[1]:
         return False
+    if isinstance(value, ir.Pair):
+        return False
     old, new = (ir.load(k, value.dtype) for k in (0, 1))
     if value.op != "add" or value.args[0] is not old:
         return False

@@ -16,7 +16,12 @@ import flambeau as torch
 
 SHAPES = ((3, 4), (4,), (2, 3, 4), (1, 4), (4, 3), (3, 1), (), (1,), (5, 2, 3), (33, 65), (0, 4))
 TYPES = ("float32",) * 5 + ("float64", "float16", "int64", "bool", "complex64", "bfloat16", "uint8")
-LIES = ("plain",) * 4 + ("turned", "stepped")  # how the elements of an input lie in memory
+LIES = ("plain",) * 4 + (
+    "behind",
+    "behind",
+    "turned",
+    "stepped",
+)  # how the elements of an input lie in memory
 LARGEST = 1 << 14  # elements
 # What every program has: short, or enough rows, and long enough, for passes by rows.
 BASES = (((3, 4), (4,), (2, 3, 4)),) * 2 + (((96, 80), (80,), (2, 48, 80)),)
@@ -79,6 +84,9 @@ class Program(NamedTuple):
             if name == "complex64":
                 values = values + 1j * rng.standard_normal(values.shape)
             one = torch.tensor(numpy.asarray(values)).to(getattr(torch, name))
+            if lies == "behind":  # others, of which there are more or fewer in each call
+                room = torch.zeros(one.numel() + seed % 4, dtype=one.dtype)
+                one = room[seed % 4 :].view(one.shape).copy_(one)
             if lies == "turned" and one.ndim > 1:
                 one = one.mT.contiguous().mT
             if lies == "stepped" and one.ndim:
@@ -120,7 +128,8 @@ def programs(draw):
     kinds = st.sampled_from(KINDS)
     count = draw(st.integers(2, 30))
     steps = [(draw(kinds), *(draw(number) for _ in range(4))) for _ in range(count)]
-    base = [(shape, "float32", "plain") for shape in draw(st.sampled_from(BASES))]
+    lies = draw(st.sampled_from(("plain", "plain", "behind")))
+    base = [(shape, "float32", lies) for shape in draw(st.sampled_from(BASES))]
     rare = st.sampled_from((False,) * 7 + (True,))
     mode, kept = draw(st.sampled_from(MODES)), draw(st.sampled_from((0, 0, 1, 3)))
     return Program(base + draw(given), steps, mode, draw(rare), draw(rare), kept)

@@ -109,3 +109,13 @@ def test_stores_of_half_precision_round_twice(kind):
     for backend in (knobs.backend, "interpret"):
         with knobs.override(backend=backend):
             assert x.clone().add_(wide).tolist() == [1.0] * 4
+
+
+def test_complex_rows_that_are_added_to_a_table():
+    compiled = compile(lambda x, rows: torch.zeros(4, 3, dtype=x.dtype).index_add_(0, rows, x))
+    rows = torch.tensor([1, 3, 1, 0, 1])
+    for _ in range(3):
+        x = torch.randn(5, 3, dtype=torch.complex64)
+        expected = [sum((v for v, r in zip(x, rows.tolist(), strict=True) if r == k),
+                        torch.zeros(3, dtype=x.dtype)) for k in range(4)]  # fmt: skip
+        assert compiled(x, rows).equal(torch.stack(expected))
