@@ -224,23 +224,32 @@ def history(program, world):
 
 
 def trained(program, world):
-    """A step of training: parameters stand for the first three inputs."""
+    """A step of training: parameters stand for the first three inputs. The learning rate may change
+    with the world.
+    """
     leaves = [x.requires_grad_() for x in program.inputs(0)[:3]]
     # By gradients that are nothing but rounding errors, only SGD makes small steps.
-    make = OPTIMIZERS[0 if program.parted else len(program.steps) % len(OPTIMIZERS)]
-    optimizer = make([*leaves, *world.parameters()])
+    count, parameters = len(program.steps), [*leaves, *world.parameters()]
+    optimizer = OPTIMIZERS[0 if program.parted else count % len(OPTIMIZERS)](parameters)
+    rate = optimizer.param_groups[0]["lr"] / world.rate
+
+    def scheduled(function, given):
+        optimizer.param_groups[0]["lr"] = rate * world.rate
+        return function(*given)
 
     def function(*given):
-        optimizer.zero_grad()
+        optimizer.zero_grad(set_to_none=count % 3 > 0)
         values = program.values(started(leaves, given), world)
         loss = loss_of(values)
         if loss is not None:
             loss.backward()
+            if count % 5 == 0:
+                torch.nn.utils.clip_grad_norm_(parameters, 1.0)
             optimizer.step()
         made = [x.detach() for x in values]
         return (*made, *(leaf.detach().clone() for leaf in leaves))
 
-    return function, called
+    return function, scheduled
 
 
 WORK = {work.__name__: work for work in (run, differentiated, twice, history, trained)}
