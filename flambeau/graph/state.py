@@ -70,11 +70,20 @@ EFFECTS = frozenset(
 )  # fmt: skip
 # Files of code that does nothing of its own; os and others are "<frozen", too, and are seen.
 UNSEEN = ("<flambeau", "<frozen importlib", "<frozen abc", "<frozen zipimport")
-ACTING = ("flambeau.files", "flambeau.tensor", "flambeau.optim")  # where these names have effects
+ACTING = (
+    "flambeau.files",
+    "flambeau.tensor",
+    "flambeau.optim",
+    "flambeau.runtime",
+)  # where these names have effects
 # Packages whose functions are there for their effects, or have values of their own that change.
 DOING = ("flambeau.data.", "flambeau.board.", "flambeau.files.", "flambeau.processes.",
          "flambeau.measure.", "flambeau.quasirandom")  # fmt: skip
+GENERATORS = "flambeau.tensor.chance"  # that are made begin their streams anew
 PLACES = ("storage_offset", "data_ptr")  # methods that tell where in memory a tensor lies
+PASTS = ("is_leaf", "grad_fn", "output_nr", "retains_grad", "_version")  # or what was done with it
+# What optimizers have, and the recorder reads.
+UPDATED = frozenset({"param_groups", "state", "defaults"})
 SETTINGS = frozenset(  # functions without arguments that say how something is set
     {
         "get_num_threads", "get_num_interop_threads", "initial_seed",
@@ -88,7 +97,7 @@ CHANGING = frozenset(
     {"append", "extend", "insert", "pop", "remove", "clear", "update", "add", "setdefault",
      "popitem", "appendleft", "popleft", "discard"}
 )  # fmt: skip
-TELLING = EFFECTS | SETTINGS | {"step", "backward", "backward_from", "grad", *PLACES}
+TELLING = EFFECTS | SETTINGS | {"step", "backward", "backward_from", "grad", *PLACES, *PASTS}
 # Whose a function is: flambeau's own, that too but one whose call says something, a module's or
 # optimizer's, Python's library's, the user's.
 OURS, TOLD, LAYERS, LIBRARY, USERS = range(5)
@@ -132,6 +141,7 @@ class Watch:
         self.tensors: dict[int, Tensor] = {}
         self.held: dict[int, Tensor] = {}  # those reached from elsewhere than from arguments
         self.optimizers: list[Any] = []
+        self._rates: list[tuple[Any, Any]] = []  # their groups, and rates when they were met
         self.steps: Callable[[Any], None] = lambda optimizer: None  # told who is about to step
         self.going_back: Callable[[], None] = lambda: None  # told that backward is about to run
         self.consumed: set[Any] = set()  # nodes that it ran through
@@ -214,12 +224,14 @@ class Watch:
                 return LIBRARY
             return LAYERS if name.startswith("flambeau") else USERS
         told = code.co_name in TELLING or name.startswith(DOING)
+        told |= code.co_name == "__init__" and name == GENERATORS
         return TOLD if told or code in marks.disabled else OURS
 
     def _check_own(self, frame) -> None:
         """A function of flambeau's was called."""
         name, module = frame.f_code.co_name, frame.f_globals.get("__name__") or ""
         acts = name in EFFECTS and module.startswith(ACTING)
+        acts |= name == "__init__"
         if acts or frame.f_code in marks.disabled or module.startswith(DOING):
             self._end(f"{name}() was called")
         elif name in SETTINGS:
@@ -229,6 +241,9 @@ class Watch:
         elif name in PLACES and module.startswith("flambeau.tensor"):
             if self._is_open(frame.f_back):
                 self._end(f"{name}() was called")
+        elif name in PASTS and module.startswith("flambeau.tensor"):
+            if self._part(frame.f_back) == USERS:
+                self._end(f"{name} of a tensor was read")
         elif name == "step" and module.startswith("flambeau.optim."):
             owner = frame.f_locals.get("self")
             if getattr(owner, "_numbers", None) is not None:
@@ -276,7 +291,7 @@ class Watch:
 
     def is_given(self, value) -> bool:
         """Whether it is a list or dictionary that was met as an argument only."""
-        return id(value) in self.given and self._walked[id(value)][0] == GIVEN
+        return id(value) in self.given and self._walked[id(value)][0] < HELD
 
     def guarded(self) -> list[Read]:
         """What is compared before each run: arguments are by their keys."""
@@ -421,6 +436,7 @@ class Watch:
                     self.met[id(value)] = value, *identity(value)
                 if level == HELD:
                     self.held[id(value)] = value
+                todo.extend((item, HELD) for item in self._marks(value, level))
                 continue
             if type(value).__module__.startswith("numpy.random"):
                 self._sources.setdefault(id(value), (value, str(_state_of(value))))
@@ -489,8 +505,26 @@ class Watch:
         if hasattr(type(value), "step") and "param_groups" in getattr(value, "__dict__", ()):
             if not any(o is value for o in self.optimizers):
                 self.optimizers.append(value)
-            return [p for group in value.param_groups for p in group["params"]]
+                self._rates += [(group, group.get("lr")) for group in value.param_groups]
+            own = [] if is_foreign({"__name__": type(value).__module__}) else [value]
+            found = [found for one in own for found in self._attributes(one, level)]
+            return [*found, *(p for group in value.param_groups for p in group["params"])]
         return self._attributes(value, level)
+
+    def _marks(self, tensor, level: int) -> list[Any]:
+        """The attributes that the user gave a tensor, noted as read."""
+        inside = tensor.__dict__
+        before, names = self._walked.get(id(inside), (-1, 0))
+        if level == INSIDE or (before >= level and names >= len(self._names)):
+            return []
+        self._walked[id(inside)] = max(level, before), len(self._names)
+        if level == GIVEN:
+            self.given[id(inside)] = inside
+        self._read(inside, KEYS, tuple(inside))
+        found = self._names & inside.keys()
+        if found and level == GIVEN:
+            self._end(f"{min(found)!r} of an argument is read")
+        return self._entries(inside, found)
 
     def _attributes(self, value, level: int) -> list[Any]:
         found = []
@@ -511,6 +545,8 @@ class Watch:
         elif not type(value).__module__.startswith("flambeau."):
             self._read(inside, KEYS, tuple(inside))
         names = self._names & inside.keys()
+        if "param_groups" in inside:
+            names -= UPDATED
         if isinstance(value, Module):
             names |= {"training", "_parameters", "_buffers", "_modules"}
             # Those of state_dict() are read where it is called.
@@ -584,6 +620,10 @@ class Watch:
             if str(_state_of(source)) != state:
                 self._end("numpy.random was drawn from")
                 return
+        if any(group.get("lr") is not rate for group, rate in self._rates):
+            self.changed = "lr"
+            self._end("the function changed a learning rate")
+            return
         for read in self.reads.values():
             if not read.same():
                 where = type(read.container).__name__

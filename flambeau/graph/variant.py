@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import Any
 
 from flambeau import runtime
-from flambeau.ops import overrides
 from flambeau.tensor import Tensor
 
 from .capture import Broken, Capture
@@ -209,7 +208,9 @@ def _tensor_again(value, leaving: list[Any], arguments, was_there) -> Callable[[
             return lambda made, tensors: tensors[number]
     if was_there(value):
         return lambda made, tensors: value
-    if type(value) not in overrides.plain:
+    if value.__dict__:
+        raise Broken("the function returns a tensor that it gave attributes")
+    if type(value) is not Tensor:
         raise Broken(f"the function returns a {type(value).__name__}")
     k = next((k for k, tensor in enumerate(leaving) if tensor is value), len(leaving))
     if k == len(leaving):

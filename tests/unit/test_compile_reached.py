@@ -242,3 +242,76 @@ def test_objects_that_are_arguments_are_not_kept():
         del holder
     gc.collect()
     assert [weak() for weak in kept] == [None] * 3 and not compiled._entries
+
+
+class Slowing(torch.optim.SGD):
+    """Counts its steps, and sets its rate by them."""
+
+    steps = 0
+
+    def step(self, closure=None):
+        self.steps += 1
+        for group in self.param_groups:
+            group["lr"] = 0.1 / self.steps
+        super().step(closure)
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_learning_rates_that_are_set_inside(inside):
+    def run(compile):
+        torch.manual_seed(0)
+        model = torch.nn.Linear(4, 2)
+        kind = Slowing if inside else torch.optim.SGD
+        optimizer = kind(model.parameters(), 0.1)
+
+        @compile
+        def step(x, rate):
+            for group in optimizer.param_groups if not inside else ():
+                group["lr"] = rate
+            optimizer.zero_grad()
+            model(x).square().mean().backward()
+            optimizer.step()
+
+        for k in range(8):
+            step(x4(), 0.1 if k % 3 else 0.2)
+        rates = [group["lr"] for group in optimizer.param_groups]
+        return model.weight.tolist(), rates, getattr(optimizer, "steps", 0)
+
+    assert run(torch.compile) == run(lambda function: function)
+
+
+def test_attributes_of_tensors():
+    weight = torch.nn.Parameter(x4())
+    weight.factor = 2.0
+    compiled = torch.compile(lambda x: x * weight.factor)
+    for factor in (2.0, 3.0):
+        weight.factor = factor
+        for _ in range(3):
+            assert compiled(x4())[1] == factor
+
+    def marking(x):
+        x.total = x.sum()
+        y = x * 2
+        y.note = "made here"
+        return y
+
+    compiled = torch.compile(marking)
+    for k in range(4):
+        x = x4() + k
+        assert compiled(x).note == "made here" and x.total == x.sum()
+    compiled = torch.compile(lambda x: torch.nn.Parameter(x * 2))
+    assert all(type(compiled(x4())) is torch.nn.Parameter for _ in range(4))
+    compiled = torch.compile(lambda x: x * x.is_leaf)
+    for _ in range(4):
+        x = x4().requires_grad_()
+        assert compiled(x)[1] == 1 and compiled(x * 1)[1] == 0
+
+
+def test_generators_that_are_made_inside():
+    draws = (
+        lambda: torch.rand(2, generator=torch.Generator().manual_seed(2)),
+        lambda: torch.rand(2, generator=torch.Generator()),
+    )
+    for draw in draws:
+        compiled = torch.compile(draw)
+        assert all(torch.equal(compiled(), draw()) for _ in range(4))
