@@ -505,7 +505,11 @@ class Watch:
         if hasattr(type(value), "step") and "param_groups" in getattr(value, "__dict__", ()):
             if not any(o is value for o in self.optimizers):
                 self.optimizers.append(value)
-                self._rates += [(group, group.get("lr")) for group in value.param_groups]
+                for group in value.param_groups:
+                    rate = group.get("lr")
+                    if isinstance(rate, float):  # another object: so it is seen when it is set
+                        rate = group["lr"] = rate * 1.0
+                    self._rates.append((group, rate))
             own = [] if is_foreign({"__name__": type(value).__module__}) else [value]
             found = [found for one in own for found in self._attributes(one, level)]
             return [*found, *(p for group in value.param_groups for p in group["params"])]
