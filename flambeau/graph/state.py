@@ -552,7 +552,7 @@ class Watch:
         if "param_groups" in inside:
             names -= UPDATED
         if isinstance(value, Module):
-            names |= {"training", "_parameters", "_buffers", "_modules"}
+            names |= {"training", "_parameters", "_buffers", "_modules"} & inside.keys()
             # Those of state_dict() are read where it is called.
             names |= {n for n in inside if n.endswith("_hooks") and "state_dict" not in n}
         return found + self._entries(inside, names)
