@@ -43,7 +43,9 @@ from .guard import (
     Read,
     SlotOf,
     content,
+    elements,
     is_array,
+    length,
     slots_of,
 )  # fmt: skip
 
@@ -201,7 +203,8 @@ class Watch:
                 self._check_own(frame)
         elif event == "c_call":
             part = self._part(frame)
-            if part == USERS or (part == LIBRARY and self._is_users(frame)):
+            of_library = part in (TOLD, LIBRARY) and is_library(frame.f_globals)
+            if part == USERS or (of_library and self._is_users(frame)):
                 self._check_call(argument)
         elif event == "return" and frame.f_code.co_name in MAKING and argument is not None:
             if frame.f_globals.get("__name__", "").startswith("flambeau.tensor."):
@@ -225,6 +228,7 @@ class Watch:
             return LAYERS if name.startswith("flambeau") else USERS
         told = code.co_name in TELLING or name.startswith(DOING)
         told |= code.co_name == "__init__" and name == GENERATORS
+        told |= is_library(frame.f_globals)  # closed, but it may call what has effects
         return TOLD if told or code in marks.disabled else OURS
 
     def _check_own(self, frame) -> None:
@@ -475,7 +479,7 @@ class Watch:
         if isinstance(value, functools.partial):
             return [value.func, value.args, value.keywords]
         if isinstance(value, tuple):
-            return list(value)
+            return elements(value)
         if isinstance(value, dict | list):
             if level == GIVEN and type(value) in (dict, list):  # is compared as an argument
                 self.given[id(value)] = value
@@ -483,7 +487,7 @@ class Watch:
         if isinstance(value, set | collections.deque | bytearray) or is_array(value):
             if level != INSIDE:
                 self._read(value, CONTENT, content(value))
-            return list(value) if isinstance(value, set | collections.deque) else []
+            return elements(value) if isinstance(value, set | collections.deque) else []
         if isinstance(value, types.ModuleType):
             scope = vars(value)
             if is_foreign(scope) or "-packages" in (scope.get("__file__") or ""):
@@ -494,6 +498,8 @@ class Watch:
             return own + self._of_class(value)
         if isinstance(value, weakref.ReferenceType):
             return [value()]
+        if isinstance(value, weakref.WeakValueDictionary | weakref.WeakKeyDictionary):
+            return [value.data]
         if isinstance(value, operator.attrgetter | operator.methodcaller):
             reduced: Any = value.__reduce__()
             names = reduced[1]
@@ -502,7 +508,7 @@ class Watch:
                 self._names |= told
                 self._walk_again()
             return []
-        if hasattr(type(value), "step") and "param_groups" in getattr(value, "__dict__", ()):
+        if hasattr(type(value), "step") and "param_groups" in (fields(value) or ()):
             if not any(o is value for o in self.optimizers):
                 self.optimizers.append(value)
                 for group in value.param_groups:
@@ -539,7 +545,7 @@ class Watch:
                 found.append(slot[name])
         self._read(FieldOf(value, "__class__"), "__class__", type(value))
         found += self._of_class(type(value))
-        inside = getattr(value, "__dict__", None)
+        inside = fields(value)
         if inside is None:
             return found
         if level == INSIDE:
@@ -585,16 +591,17 @@ class Watch:
         return found
 
     def _items(self, value) -> list[Any]:
-        if len(value) > MOST:
+        if length(value) > MOST:
             self._read(value, CONTENT, content(value))
-            return [*value, *value.values()] if isinstance(value, dict) else [*value]
+            return content(value)
         if not isinstance(value, dict):
-            self._read(value, LENGTH, len(value))
-        elif isinstance(value, collections.OrderedDict) and len(value) > 1:
+            self._read(value, LENGTH, length(value))
+        elif isinstance(value, collections.OrderedDict) and length(value) > 1:
             self._read(value, CONTENT, content(value))  # has an order of its own
         else:
-            self._read(value, KEYS, tuple(value))
-        items = list(value.items() if isinstance(value, dict) else enumerate(value))
+            self._read(value, KEYS, tuple(elements(value)))
+        pairs = dict.items(value) if isinstance(value, dict) else enumerate(elements(value))
+        items = list(pairs)
         for key, item in items:
             self._read(value, key, item)
         return [item for _, item in items]
@@ -634,6 +641,13 @@ class Watch:
                 self.changed = read.key
                 self._end(f"the function changed {read.key!r} of a {where} that it also reads")
                 return
+
+
+def fields(value: Any) -> dict[str, Any] | None:
+    """The dictionary of an object's attributes; None where its class has none, or hides it."""
+    hides = any(isinstance(vars(k).get("__dict__"), property) for k in type(value).__mro__)
+    inside = None if hides else getattr(value, "__dict__", None)
+    return inside if isinstance(inside, dict) else None
 
 
 def _state_of(source: Any) -> Any:

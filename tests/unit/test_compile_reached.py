@@ -2,7 +2,9 @@
 
 import array
 import collections
+import contextlib
 import contextvars
+import copy
 import gc
 import operator
 import os
@@ -202,6 +204,46 @@ def scalers_inside_a_step(compile):
         return norm, scaler.get_scale()
 
     return [y for k in range(9) for y in often(step, x4() * (torch.inf if k == 5 else 1), times=1)]
+
+
+@scenario
+def containers_that_answer_otherwise(compile):
+    class Doubling(dict):
+        def __getitem__(self, key):
+            return dict.__getitem__(self, key) * 2
+
+        def __iter__(self):
+            raise RuntimeError("nobody may ask")
+
+        keys = values = items = __len__ = __iter__
+
+    table, kept = Doubling(a=1.0), Holder()
+    weak = weakref.WeakValueDictionary(a=kept)
+    return changed(
+        compile, lambda x: x * table["a"] + weak["a"].factor,
+        lambda: dict.__setitem__(table, "a", 3.0), lambda: setattr(kept, "factor", 5.0),
+    )  # fmt: skip
+
+
+@scenario
+def callbacks_of_a_stack_of_contexts(compile):
+    seen = []
+
+    def body(x):
+        with contextlib.ExitStack() as stack:
+            stack.callback(seen.append, 1)
+            return x * 2
+
+    return [y for _ in range(4) for y in (*often(compile(body), x4()), len(seen))]
+
+
+@scenario
+def modules_that_are_copied_inside(compile):
+    layer = torch.nn.Linear(4, 2)
+    torch.nn.init.ones_(layer.weight), torch.nn.init.zeros_(layer.bias)
+    return changed(
+        compile, lambda x: copy.deepcopy(layer)(x), lambda: torch.nn.init.zeros_(layer.weight)
+    )
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda s: s.__name__)
