@@ -235,7 +235,7 @@ class Watch:
         """A function of flambeau's was called."""
         name, module = frame.f_code.co_name, frame.f_globals.get("__name__") or ""
         acts = name in EFFECTS and module.startswith(ACTING)
-        acts |= name == "__init__"
+        acts |= name == "__init__" and module == GENERATORS
         if acts or frame.f_code in marks.disabled or module.startswith(DOING):
             self._end(f"{name}() was called")
         elif name in SETTINGS:
