@@ -129,7 +129,7 @@ class Compiled:
             given = key_of(args, tensors, objects, places) if args else None
             key = mode.grad, defaults.dtype, defaults.device, given, named, casts
             entry = self._entries.get(key)
-        except TypeError as reason:  # an argument that has no key
+        except (TypeError, RecursionError) as reason:  # an argument that has no key
             self._say(str(reason))
             return self._function(*args, **kwargs)
         if entry is None:

@@ -95,6 +95,16 @@ def is_array(value: Any) -> bool:
     return known and hasattr(value, "tobytes")
 
 
+def is_record(value: Any) -> bool:
+    """Whether it is an instance of a data class that has tensors: arguments come in such, and each
+    call gets another. Others, such as configurations, are objects that stay.
+    """
+    if not hasattr(type(value), "__dataclass_fields__") or isinstance(value, dict):
+        return False
+    inside = getattr(value, "__dict__", None)
+    return inside is not None and any(isinstance(v, Tensor) for v in inside.values())
+
+
 BASES: Any = (collections.OrderedDict, dict, list, tuple, set, collections.deque)
 
 
@@ -274,5 +284,5 @@ def _row(read: Read) -> tuple[int, int, int, int]:
 __all__ = [
     "ABSENT", "ANSWER", "CONTENT", "EXTRA", "GRAD", "ITEMS", "KEYS", "LENGTH", "MOST", "PLAIN",
     "FieldOf", "Guard", "Owned", "Read", "SlotOf", "content", "elements", "exactly", "is_array",
-    "length", "slots_of",
+    "is_record", "length", "slots_of",
 ]  # fmt: skip

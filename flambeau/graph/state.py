@@ -45,6 +45,7 @@ from .guard import (
     content,
     elements,
     is_array,
+    is_record,
     length,
     slots_of,
 )  # fmt: skip
@@ -454,7 +455,7 @@ class Watch:
                 continue
             level = max(level, before)
             self._walked[id(value)] = level, len(self._names)
-            loose = isinstance(value, dict | list | tuple)
+            loose = isinstance(value, dict | list | tuple) or (level == GIVEN and is_record(value))
             after = level if loose else HELD
             todo.extend((item, after) for item in self._inside(value, level))
 
@@ -479,7 +480,8 @@ class Watch:
         if isinstance(value, functools.partial):
             return [value.func, value.args, value.keywords]
         if isinstance(value, tuple):
-            return elements(value)
+            own = [] if type(value) is tuple else self._of_class(type(value))
+            return own + elements(value)
         if isinstance(value, dict | list):
             if level == GIVEN and type(value) in (dict, list):  # is compared as an argument
                 self.given[id(value)] = value
@@ -499,7 +501,7 @@ class Watch:
         if isinstance(value, weakref.ReferenceType):
             return [value()]
         if isinstance(value, weakref.WeakValueDictionary | weakref.WeakKeyDictionary):
-            return [value.data]
+            return [value.__dict__.get("data")]
         if isinstance(value, operator.attrgetter | operator.methodcaller):
             reduced: Any = value.__reduce__()
             names = reduced[1]
@@ -543,9 +545,13 @@ class Watch:
             self._read(slot, name, slot[name])
             if slot[name] is not ABSENT:
                 found.append(slot[name])
-        self._read(FieldOf(value, "__class__"), "__class__", type(value))
+        field = FieldOf(value, "__class__")
+        self._read(field, "__class__", type(value))
         found += self._of_class(type(value))
         inside = fields(value)
+        if level == GIVEN and inside is not None and is_record(value):
+            self.given |= {id(value): value, id(inside): inside, id(field): field}
+            self._walked[id(inside)] = self._walked[id(field)] = level, len(self._names)
         if inside is None:
             return found
         if level == INSIDE:

@@ -165,7 +165,7 @@ def rebuilding(value, leaving: list[Any], arguments, was_there) -> Callable[[Any
     """
     if isinstance(value, Tensor):
         return _tensor_again(value, leaving, arguments, was_there)
-    if isinstance(value, PLAIN) or (type(value) is not tuple and was_there(value)):
+    if isinstance(value, PLAIN) or (not isinstance(value, tuple) and was_there(value)):
         return lambda made, tensors: value
     kind: Any = type(value)
     if isinstance(value, tuple | list) and kind.__new__ in (tuple.__new__, list.__new__):

@@ -5,11 +5,13 @@ import collections
 import contextlib
 import contextvars
 import copy
+import dataclasses
 import gc
 import operator
 import os
 import types
 import weakref
+from typing import NamedTuple
 
 import pytest
 from scenarios import often, same_as_eager, x4
@@ -357,3 +359,52 @@ def test_generators_that_are_made_inside():
     for draw in draws:
         compiled = torch.compile(draw)
         assert all(torch.equal(compiled(), draw()) for _ in range(4))
+
+
+class Pairs(NamedTuple):
+    x: torch.Tensor
+    factor: float = 2.0
+
+    def scaled(self):
+        return self.x * self.factor
+
+
+@dataclasses.dataclass
+class Batch:
+    x: torch.Tensor
+    factor: float = 2.0
+
+    def scaled(self):
+        return self.x * self.factor
+
+
+@pytest.mark.parametrize("kind", [Pairs, Batch])
+def test_each_call_may_get_another_record(kind):
+    compiled = torch.compile(lambda record: record.scaled() + 1)
+    for k in range(6):
+        for factor in (2.0, 3.0):
+            record = kind(x4() + k, factor)
+            assert torch.equal(compiled(record), record.x * factor + 1)
+    assert [len(entry.variants) for entry in compiled._entries.values()] == [1, 1]
+    same = torch.compile(lambda one, other: (one is other) + one.x)
+    for _ in range(3):
+        record = Batch(x4())
+        assert same(record, record)[0] == 1 and same(record, Batch(record.x))[0] == 0
+
+
+def test_records_that_are_changed_kept_or_given_back():
+    def change(batch):
+        batch.x = batch.x * 2
+        batch.count = getattr(batch, "count", 0) + 1
+        return batch.x + 1
+
+    kept = []
+    changing, giving = torch.compile(change), torch.compile(lambda batch: batch)
+    keeping = torch.compile(lambda batch: (kept.append(batch), batch.x * 2)[1])
+    for k in range(5):
+        batch = Batch(x4() + k)
+        assert torch.equal(changing(batch), batch.x + 1) and batch.count == 1
+        assert torch.equal(batch.x, (x4() + k) * 2)
+        assert giving(batch) is batch
+        keeping(batch)
+        assert len(kept) == k + 1 and kept[-1] is batch
