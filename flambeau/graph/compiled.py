@@ -44,10 +44,21 @@ capturing = threading.RLock()  # what watches launches sees those of all threads
 class Entry:
     """What is known for one key: how often it was called, and its programs."""
 
-    __slots__ = ("calls", "job", "misses", "objects", "reason", "tries", "used", "variants")
+    __slots__ = (
+        "calls",
+        "job",
+        "misses",
+        "objects",
+        "reason",
+        "refused",
+        "tries",
+        "used",
+        "variants",
+    )
 
     def __init__(self, objects: list[Any]) -> None:
         self.calls, self.tries, self.variants = 0, 0, list[Variant]()
+        self.refused = False  # it was to be captured whole
         self.misses = 0  # calls in a row that none of the programs fitted
         self.used = False  # since somebody looked for what can go
         self.objects = objects  # whose identity is in the key: nothing else may get it
@@ -163,6 +174,8 @@ class Compiled:
         self._note(f"has programs for {limit} kinds of arguments: the oldest make room")
 
     def _slowly(self, entry: Entry, tensors, args, kwargs):
+        if entry.refused:
+            raise RuntimeError(f"compile(fullgraph=True): {entry.reason}")
         if entry.reason is not None or (entry.job is not None and not entry.job.over):
             return (self._instead or self._function)(*args, **kwargs)
         entry.calls += 1
@@ -202,7 +215,8 @@ class Compiled:
             if isinstance(reason, NotYet) and entry.tries < TRIES:
                 return result
             entry.reason = str(reason)
-            if self._options.fullgraph:
+            entry.refused = self._options.fullgraph
+            if entry.refused:
                 raise RuntimeError(f"compile(fullgraph=True): {reason}") from None
             if self._instead is None:
                 self._instead = self._in_parts(recorder, result)
