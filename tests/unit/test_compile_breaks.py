@@ -189,7 +189,7 @@ def counted_inside(x):
 
     x = x + more()
     print(end="")
-    return x * more(), count
+    return x * more() + count
 
 
 def ways_out(x):
