@@ -10,7 +10,7 @@ from flambeau.nn import Module, modules
 from flambeau.ops import overrides
 from flambeau.tensor import Tensor
 
-from .guard import PLAIN, exactly
+from .guard import PLAIN, exactly, is_record
 from .state import is_foreign
 
 
@@ -58,17 +58,30 @@ def key_of(value, tensors, objects, places):
         if tensors[number] is not value:
             number = _beside(tensors, number, value)
         return kind, value.layout, wanted, has, number
-    if kind is tuple or kind is list:
+    if kind is tuple:
         return kind, tuple([key_of(v, tensors, objects, places) for v in value])
+    if kind is list:
+        same = places.setdefault(-id(value), len(places))  # others are at positive places
+        return kind, same, tuple([key_of(v, tensors, objects, places) for v in value])
     if kind is dict:
-        values = tuple([key_of(v, tensors, objects, places) for v in value.values()])
-        return kind, tuple(value), values
+        return _named_key(kind, value, value, tensors, objects, places)
     if isinstance(value, PLAIN):
         return kind, exactly(value)
+    if isinstance(value, tuple) and hasattr(kind, "_fields"):
+        return kind, tuple([key_of(v, tensors, objects, places) for v in value])
+    if is_record(value):
+        return _named_key(kind, value, value.__dict__, tensors, objects, places)
     if isinstance(value, Tensor):
         raise TypeError(f"an argument is a {kind.__name__}, a class that takes over ops")
     objects.append(value)
     return kind, id(value)
+
+
+def _named_key(kind, value, inside, tensors, objects, places) -> Any:
+    """The key of a value with named parts; the same one twice is not two equal ones."""
+    same = places.setdefault(-id(value), len(places))
+    parts = tuple([key_of(v, tensors, objects, places) for v in inside.values()])
+    return kind, same, tuple(inside), parts
 
 
 def _beside(tensors, number, tensor) -> Any:

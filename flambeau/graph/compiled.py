@@ -51,11 +51,13 @@ class Entry:
     """What is known for one key: how often it was called, and its programs."""
 
     __slots__ = (
-        "calls", "job", "misses", "objects", "reason", "spent", "tries", "used", "variants",
+        "calls", "job", "misses", "objects", "reason", "refused", "spent", "tries", "used",
+        "variants",
     )  # fmt: skip
 
     def __init__(self, objects: list[Any]) -> None:
         self.calls, self.tries, self.variants = 0, 0, list[Variant]()
+        self.refused = False  # it was to be captured whole
         self.misses = 0  # calls in a row that none of the programs fitted
         self.spent = 0.0  # seconds of calls that ran as they are
         self.used = False  # since somebody looked for what can go
@@ -139,7 +141,7 @@ class Compiled:
             given = key_of(args, tensors, objects, places) if args else None
             key = mode.grad, defaults.dtype, defaults.device, given, named, casts
             entry = self._entries.get(key)
-        except TypeError as reason:  # an argument that has no key
+        except (TypeError, RecursionError) as reason:  # an argument that has no key
             self._say(str(reason))
             return self._function(*args, **kwargs)
         if entry is None:
@@ -173,6 +175,8 @@ class Compiled:
         self._note(f"has programs for {limit} kinds of arguments: the oldest make room")
 
     def _slowly(self, entry: Entry, tensors, args, kwargs):
+        if entry.refused:
+            raise RuntimeError(f"compile(fullgraph=True): {entry.reason}")
         if entry.reason is not None or (entry.job is not None and not entry.job.over):
             return (self._instead or self._function)(*args, **kwargs)
         entry.calls += 1
@@ -218,7 +222,8 @@ class Compiled:
             if isinstance(reason, NotYet) and entry.tries < TRIES:
                 return result
             entry.reason = str(reason)
-            if self._options.fullgraph:
+            entry.refused = self._options.fullgraph
+            if entry.refused:
                 raise RuntimeError(f"compile(fullgraph=True): {reason}") from None
             if self._instead is None:
                 self._instead = self._in_parts(recorder, result)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import ctypes
 import operator
@@ -46,11 +47,11 @@ class Read:
             except ValueError:
                 return ABSENT
         if self.key is LENGTH:
-            return len(self.container)
+            return length(self.container)
         if self.key is KEYS:
-            return tuple(self.container)
+            return tuple(elements(self.container))
         if self.key is ITEMS:
-            return (*self.container, *self.container.values())
+            return (*elements(self.container), *dict.values(self.container))
         if self.key is ANSWER:
             return self.container()
         if self.key is CONTENT:
@@ -58,6 +59,8 @@ class Read:
         if isinstance(self.container, dict):  # of any class: a look-up is to make nothing
             return dict.get(self.container, self.key, ABSENT)
         try:
+            if isinstance(self.container, list):
+                return list.__getitem__(self.container, self.key)
             return self.container[self.key]
         except IndexError:
             return ABSENT
@@ -92,21 +95,45 @@ def is_array(value: Any) -> bool:
     return known and hasattr(value, "tobytes")
 
 
+def is_record(value: Any) -> bool:
+    """Whether it is an instance of a data class that has tensors: arguments come in such, and each
+    call gets another. Others, such as configurations, are objects that stay.
+    """
+    if not hasattr(type(value), "__dataclass_fields__") or isinstance(value, dict):
+        return False
+    inside = getattr(value, "__dict__", None)
+    return inside is not None and any(isinstance(v, Tensor) for v in inside.values())
+
+
+BASES: Any = (collections.OrderedDict, dict, list, tuple, set, collections.deque)
+
+
+def elements(value: Any) -> list[Any]:
+    """What a container has, whatever its class makes of that."""
+    base = next(base for base in BASES if isinstance(value, base))
+    return list(base.__iter__(value))
+
+
+def length(value: Any) -> int:
+    """How many elements a container has, whatever its class says."""
+    count: int = next(base for base in BASES if isinstance(value, base)).__len__(value)
+    return count
+
+
 def content(value: Any) -> Any:
     """The elements of what has no keys, to be compared: objects are the same or not."""
     if isinstance(value, bytearray) or is_array(value):
         return getattr(value, "shape", None), bytes(value)
-    if isinstance(value, dict | list) and len(value) > MOST:
-        return Identities([*value, *(value.values() if isinstance(value, dict) else ())])
-    parts = [exactly(v) if isinstance(v, PLAIN) else id(v) for v in value]
-    return frozenset(parts) if isinstance(value, set) else parts
+    values = dict.values(value) if isinstance(value, dict) and length(value) > MOST else ()
+    return Elements([*elements(value), *values])
 
 
-class Identities(list):
-    """Values that are to be the same objects."""
+class Elements(list):
+    """Values that are to be the same objects, or equal plain ones."""
 
     def __eq__(self, other: Any) -> bool:
-        return len(self) == len(other) and all(map(operator.is_, self, other))
+        same = operator.is_ if len(self) > MOST else _is_equal
+        return len(self) == len(other) and all(map(same, self, other))
 
 
 def slots_of(kind: type) -> dict[str, Any]:
@@ -256,5 +283,6 @@ def _row(read: Read) -> tuple[int, int, int, int]:
 
 __all__ = [
     "ABSENT", "ANSWER", "CONTENT", "EXTRA", "GRAD", "ITEMS", "KEYS", "LENGTH", "MOST", "PLAIN",
-    "FieldOf", "Guard", "Owned", "Read", "SlotOf", "content", "exactly", "is_array", "slots_of",
+    "FieldOf", "Guard", "Owned", "Read", "SlotOf", "content", "elements", "exactly", "is_array",
+    "is_record", "length", "slots_of",
 ]  # fmt: skip

@@ -122,7 +122,7 @@ class Recorder:
 
     def _was_there(self, value: Any) -> bool:
         if self._watch.is_given(value):  # another run is given another
-            raise Broken("the function returns a list or dictionary that is its argument")
+            raise Broken("the function returns a container that is its argument")
         return self._watch.was_there(value)
 
     def release(self) -> None:

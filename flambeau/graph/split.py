@@ -194,7 +194,8 @@ class _Cutter:
         self._caught: set[str] = set()  # names that are read where errors are caught, or behind
         self._outer = {
             name
-            for node in ast.walk(ast.Module(source.body, []))
+            for statement in source.body
+            for node in _own_nodes(statement)
             if isinstance(node, ast.Global | ast.Nonlocal)
             for name in node.names
         }
@@ -222,6 +223,8 @@ class _Cutter:
         for node in ast.walk(ast.Module(self._source.body, [])):
             if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store | ast.Del):
                 counts[node.id] = counts.get(node.id, 0) + 1
+            elif isinstance(node, ast.Nonlocal):  # of a function inside, which binds it as well
+                counts |= dict.fromkeys(node.names, 2)
             elif isinstance(node, ast.For | ast.While):
                 counts |= dict.fromkeys(names_of([node])[1], 2)
         return {name for name in self._locals if counts.get(name, 2) > 1}

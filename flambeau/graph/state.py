@@ -43,7 +43,10 @@ from .guard import (
     Read,
     SlotOf,
     content,
+    elements,
     is_array,
+    is_record,
+    length,
     slots_of,
 )  # fmt: skip
 
@@ -71,11 +74,15 @@ EFFECTS = frozenset(
 # Files of code that does nothing of its own; os and others are "<frozen", too, and are seen.
 UNSEEN = ("<flambeau", "<frozen importlib", "<frozen abc", "<frozen zipimport")
 # Where the names of EFFECTS have any.
-ACTING = ("flambeau.files", "flambeau.tensor", "flambeau.optim", "flambeau.runtime.random")
+ACTING = ("flambeau.files", "flambeau.tensor", "flambeau.optim", "flambeau.runtime")
 # Packages whose functions are there for their effects, or have values of their own that change.
 DOING = ("flambeau.data.", "flambeau.board.", "flambeau.files.", "flambeau.processes.",
          "flambeau.measure.", "flambeau.quasirandom")  # fmt: skip
+GENERATORS = "flambeau.tensor.chance"  # that are made begin their streams anew
 PLACES = ("storage_offset", "data_ptr")  # methods that tell where in memory a tensor lies
+PASTS = ("is_leaf", "grad_fn", "output_nr", "retains_grad", "_version")  # or what was done with it
+# What optimizers have, and the recorder reads.
+UPDATED = frozenset({"param_groups", "state", "defaults"})
 SETTINGS = frozenset(  # functions without arguments that say how something is set
     {
         "get_num_threads", "get_num_interop_threads", "initial_seed",
@@ -89,7 +96,7 @@ CHANGING = frozenset(
     {"append", "extend", "insert", "pop", "remove", "clear", "update", "add", "setdefault",
      "popitem", "appendleft", "popleft", "discard"}
 )  # fmt: skip
-TELLING = EFFECTS | SETTINGS | {"step", "backward", "backward_from", "grad", *PLACES}
+TELLING = EFFECTS | SETTINGS | {"step", "backward", "backward_from", "grad", *PLACES, *PASTS}
 # Whose a function is: flambeau's own, that too but one whose call says something, a module's or
 # optimizer's, Python's library's, the user's.
 OURS, TOLD, LAYERS, LIBRARY, USERS = range(5)
@@ -133,6 +140,7 @@ class Watch:
         self.tensors: dict[int, Tensor] = {}
         self.held: dict[int, Tensor] = {}  # those reached from elsewhere than from arguments
         self.optimizers: list[Any] = []
+        self._rates: list[tuple[Any, Any]] = []  # their groups, and rates when they were met
         self.steps: Callable[[Any], None] = lambda optimizer: None  # told who is about to step
         self.going_back: Callable[[], None] = lambda: None  # told that backward is about to run
         self.consumed: set[Any] = set()  # nodes that it ran through
@@ -192,7 +200,8 @@ class Watch:
                 self._check_own(frame)
         elif event == "c_call":
             part = self._part(frame)
-            if part == USERS or (part == LIBRARY and self._is_users(frame)):
+            of_library = part in (TOLD, LIBRARY) and is_library(frame.f_globals)
+            if part == USERS or (of_library and self._is_users(frame)):
                 self._check_call(argument)
         elif event == "return" and frame.f_code.co_name in MAKING and argument is not None:
             if frame.f_globals.get("__name__", "").startswith("flambeau.tensor."):
@@ -215,12 +224,15 @@ class Watch:
                 return LIBRARY
             return LAYERS if name.startswith("flambeau") else USERS
         told = code.co_name in TELLING or name.startswith(DOING)
+        told |= code.co_name == "__init__" and name == GENERATORS
+        told |= is_library(frame.f_globals)  # closed, but it may call what has effects
         return TOLD if told or code in marks.disabled else OURS
 
     def _check_own(self, frame) -> None:
         """A function of flambeau's was called."""
         name, module = frame.f_code.co_name, frame.f_globals.get("__name__") or ""
         acts = name in EFFECTS and module.startswith(ACTING)
+        acts |= name == "__init__" and module == GENERATORS
         if acts or frame.f_code in marks.disabled or module.startswith(DOING):
             self._end(f"{name}() was called")
         elif name in SETTINGS:
@@ -230,6 +242,9 @@ class Watch:
         elif name in PLACES and module.startswith("flambeau.tensor"):
             if self._is_open(frame.f_back):
                 self._end(f"{name}() was called")
+        elif name in PASTS and module.startswith("flambeau.tensor"):
+            if self._part(frame.f_back) == USERS:
+                self._end(f"{name} of a tensor was read")
         elif name == "step" and module.startswith("flambeau.optim."):
             owner = frame.f_locals.get("self")
             if getattr(owner, "_numbers", None) is not None:
@@ -277,7 +292,7 @@ class Watch:
 
     def is_given(self, value) -> bool:
         """Whether it is a list or dictionary that was met as an argument only."""
-        return id(value) in self.given and self._walked[id(value)][0] == GIVEN
+        return id(value) in self.given and self._walked[id(value)][0] < HELD
 
     def guarded(self) -> list[Read]:
         """What is compared before each run: arguments are by their keys."""
@@ -422,6 +437,7 @@ class Watch:
                     self.met[id(value)] = value, *identity(value)
                 if level == HELD:
                     self.held[id(value)] = value
+                todo.extend((item, HELD) for item in self._marks(value, level))
                 continue
             if type(value).__module__.startswith("numpy.random"):
                 self._sources.setdefault(id(value), (value, str(_state_of(value))))
@@ -437,7 +453,7 @@ class Watch:
                 continue
             level = max(level, before)
             self._walked[id(value)] = level, len(self._names)
-            loose = isinstance(value, dict | list | tuple)
+            loose = isinstance(value, dict | list | tuple) or (level == GIVEN and is_record(value))
             after = level if loose else HELD
             todo.extend((item, after) for item in self._inside(value, level))
 
@@ -462,7 +478,8 @@ class Watch:
         if isinstance(value, functools.partial):
             return [value.func, value.args, value.keywords]
         if isinstance(value, tuple):
-            return list(value)
+            own = [] if type(value) is tuple else self._of_class(type(value))
+            return own + elements(value)
         if isinstance(value, dict | list):
             if level == GIVEN and type(value) in (dict, list):  # is compared as an argument
                 self.given[id(value)] = value
@@ -470,7 +487,7 @@ class Watch:
         if isinstance(value, set | collections.deque | bytearray) or is_array(value):
             if level != INSIDE:
                 self._read(value, CONTENT, content(value))
-            return list(value) if isinstance(value, set | collections.deque) else []
+            return elements(value) if isinstance(value, set | collections.deque) else []
         if isinstance(value, types.ModuleType):
             scope = vars(value)
             if is_foreign(scope) or "-packages" in (scope.get("__file__") or ""):
@@ -481,6 +498,8 @@ class Watch:
             return own + self._of_class(value)
         if isinstance(value, weakref.ReferenceType):
             return [value()]
+        if isinstance(value, weakref.WeakValueDictionary | weakref.WeakKeyDictionary):
+            return [value.__dict__.get("data")]
         if isinstance(value, operator.attrgetter | operator.methodcaller):
             reduced: Any = value.__reduce__()
             names = reduced[1]
@@ -489,11 +508,33 @@ class Watch:
                 self._names |= told
                 self._walk_again()
             return []
-        if hasattr(type(value), "step") and "param_groups" in getattr(value, "__dict__", ()):
+        if hasattr(type(value), "step") and "param_groups" in (fields(value) or ()):
             if not any(o is value for o in self.optimizers):
                 self.optimizers.append(value)
-            return [p for group in value.param_groups for p in group["params"]]
+                for group in value.param_groups:
+                    rate = group.get("lr")
+                    if isinstance(rate, float):  # another object: so it is seen when it is set
+                        rate = group["lr"] = rate * 1.0
+                    self._rates.append((group, rate))
+            own = [] if is_foreign({"__name__": type(value).__module__}) else [value]
+            found = [found for one in own for found in self._attributes(one, level)]
+            return [*found, *(p for group in value.param_groups for p in group["params"])]
         return self._attributes(value, level)
+
+    def _marks(self, tensor, level: int) -> list[Any]:
+        """The attributes that the user gave a tensor, noted as read."""
+        inside = tensor.__dict__
+        before, names = self._walked.get(id(inside), (-1, 0))
+        if level == INSIDE or (before >= level and names >= len(self._names)):
+            return []
+        self._walked[id(inside)] = max(level, before), len(self._names)
+        if level == GIVEN:
+            self.given[id(inside)] = inside
+        self._read(inside, KEYS, tuple(inside))
+        found = self._names & inside.keys()
+        if found and level == GIVEN:
+            self._end(f"{min(found)!r} of an argument is read")
+        return self._entries(inside, found)
 
     def _attributes(self, value, level: int) -> list[Any]:
         found = []
@@ -502,9 +543,13 @@ class Watch:
             self._read(slot, name, slot[name])
             if slot[name] is not ABSENT:
                 found.append(slot[name])
-        self._read(FieldOf(value, "__class__"), "__class__", type(value))
+        field = FieldOf(value, "__class__")
+        self._read(field, "__class__", type(value))
         found += self._of_class(type(value))
-        inside = getattr(value, "__dict__", None)
+        inside = fields(value)
+        if level == GIVEN and inside is not None and is_record(value):
+            self.given |= {id(value): value, id(inside): inside, id(field): field}
+            self._walked[id(inside)] = self._walked[id(field)] = level, len(self._names)
         if inside is None:
             return found
         if level == INSIDE:
@@ -514,8 +559,10 @@ class Watch:
         elif not type(value).__module__.startswith("flambeau."):
             self._read(inside, KEYS, tuple(inside))
         names = self._names & inside.keys()
+        if "param_groups" in inside:
+            names -= UPDATED
         if isinstance(value, Module):
-            names |= {"training", "_parameters", "_buffers", "_modules"}
+            names |= {"training", "_parameters", "_buffers", "_modules"} & inside.keys()
             # Those of state_dict() are read where it is called.
             names |= {n for n in inside if n.endswith("_hooks") and "state_dict" not in n}
         return found + self._entries(inside, names)
@@ -548,16 +595,17 @@ class Watch:
         return found
 
     def _items(self, value) -> list[Any]:
-        if len(value) > MOST:
+        if length(value) > MOST:
             self._read(value, CONTENT, content(value))
-            return [*value, *value.values()] if isinstance(value, dict) else [*value]
+            return content(value)
         if not isinstance(value, dict):
-            self._read(value, LENGTH, len(value))
-        elif isinstance(value, collections.OrderedDict) and len(value) > 1:
+            self._read(value, LENGTH, length(value))
+        elif isinstance(value, collections.OrderedDict) and length(value) > 1:
             self._read(value, CONTENT, content(value))  # has an order of its own
         else:
-            self._read(value, KEYS, tuple(value))
-        items = list(value.items() if isinstance(value, dict) else enumerate(value))
+            self._read(value, KEYS, tuple(elements(value)))
+        pairs = dict.items(value) if isinstance(value, dict) else enumerate(elements(value))
+        items = list(pairs)
         for key, item in items:
             self._read(value, key, item)
         return [item for _, item in items]
@@ -587,12 +635,23 @@ class Watch:
             if str(_state_of(source)) != state:
                 self._end("numpy.random was drawn from")
                 return
+        if any(group.get("lr") is not rate for group, rate in self._rates):
+            self.changed = "lr"
+            self._end("the function changed a learning rate")
+            return
         for read in self.reads.values():
             if not read.same():
                 where = type(read.container).__name__
                 self.changed = read.key
                 self._end(f"the function changed {read.key!r} of a {where} that it also reads")
                 return
+
+
+def fields(value: Any) -> dict[str, Any] | None:
+    """The dictionary of an object's attributes; None where its class has none, or hides it."""
+    hides = any(isinstance(vars(k).get("__dict__"), property) for k in type(value).__mro__)
+    inside = None if hides else getattr(value, "__dict__", None)
+    return inside if isinstance(inside, dict) else None
 
 
 def _state_of(source: Any) -> Any:

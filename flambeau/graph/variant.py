@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import Any
 
 from flambeau import runtime
-from flambeau.ops import overrides
 from flambeau.tensor import Tensor
 
 from .capture import Broken, Capture
@@ -166,7 +165,7 @@ def rebuilding(value, leaving: list[Any], arguments, was_there) -> Callable[[Any
     """
     if isinstance(value, Tensor):
         return _tensor_again(value, leaving, arguments, was_there)
-    if isinstance(value, PLAIN) or (type(value) is not tuple and was_there(value)):
+    if isinstance(value, PLAIN) or (not isinstance(value, tuple) and was_there(value)):
         return lambda made, tensors: value
     kind: Any = type(value)
     if isinstance(value, tuple | list) and kind.__new__ in (tuple.__new__, list.__new__):
@@ -209,7 +208,9 @@ def _tensor_again(value, leaving: list[Any], arguments, was_there) -> Callable[[
             return lambda made, tensors: tensors[number]
     if was_there(value):
         return lambda made, tensors: value
-    if type(value) not in overrides.plain:
+    if value.__dict__:
+        raise Broken("the function returns a tensor that it gave attributes")
+    if type(value) is not Tensor:
         raise Broken(f"the function returns a {type(value).__name__}")
     k = next((k for k, tensor in enumerate(leaving) if tensor is value), len(leaving))
     if k == len(leaving):

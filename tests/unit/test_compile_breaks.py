@@ -179,6 +179,19 @@ def closures(x):
     return later()
 
 
+def counted_inside(x):
+    count = 0
+
+    def more():
+        nonlocal count
+        count += 1
+        return count
+
+    x = x + more()
+    print(end="")
+    return x * more() + count
+
+
 def ways_out(x):
     n = 0
     with torch.no_grad():
@@ -246,7 +259,9 @@ def counts(x):
     return y + COUNT - COUNT
 
 
-@pytest.mark.parametrize("function", [closures, ways_out, unbound, deleted, several, counts])
+@pytest.mark.parametrize(
+    "function", [closures, counted_inside, ways_out, unbound, deleted, several, counts]
+)
 def test_statements_of_all_kinds(function):
     compiled = compile(function)
     for k in range(9):

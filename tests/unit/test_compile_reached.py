@@ -2,12 +2,16 @@
 
 import array
 import collections
+import contextlib
 import contextvars
+import copy
+import dataclasses
 import gc
 import operator
 import os
 import types
 import weakref
+from typing import NamedTuple
 
 import pytest
 from scenarios import often, same_as_eager, x4
@@ -204,6 +208,46 @@ def scalers_inside_a_step(compile):
     return [y for k in range(9) for y in often(step, x4() * (torch.inf if k == 5 else 1), times=1)]
 
 
+@scenario
+def containers_that_answer_otherwise(compile):
+    class Doubling(dict):
+        def __getitem__(self, key):
+            return dict.__getitem__(self, key) * 2
+
+        def __iter__(self):
+            raise RuntimeError("nobody may ask")
+
+        keys = values = items = __len__ = __iter__
+
+    table, kept = Doubling(a=1.0), Holder()
+    weak = weakref.WeakValueDictionary(a=kept)
+    return changed(
+        compile, lambda x: x * table["a"] + weak["a"].factor,
+        lambda: dict.__setitem__(table, "a", 3.0), lambda: setattr(kept, "factor", 5.0),
+    )  # fmt: skip
+
+
+@scenario
+def callbacks_of_a_stack_of_contexts(compile):
+    seen = []
+
+    def body(x):
+        with contextlib.ExitStack() as stack:
+            stack.callback(seen.append, 1)
+            return x * 2
+
+    return [y for _ in range(4) for y in (*often(compile(body), x4()), len(seen))]
+
+
+@scenario
+def modules_that_are_copied_inside(compile):
+    layer = torch.nn.Linear(4, 2)
+    torch.nn.init.ones_(layer.weight), torch.nn.init.zeros_(layer.bias)
+    return changed(
+        compile, lambda x: copy.deepcopy(layer)(x), lambda: torch.nn.init.zeros_(layer.weight)
+    )
+
+
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda s: s.__name__)
 def test_what_is_reached_is_compared(scenario):
     same_as_eager(scenario)
@@ -242,3 +286,125 @@ def test_objects_that_are_arguments_are_not_kept():
         del holder
     gc.collect()
     assert [weak() for weak in kept] == [None] * 3 and not compiled._entries
+
+
+class Slowing(torch.optim.SGD):
+    """Counts its steps, and sets its rate by them."""
+
+    steps = 0
+
+    def step(self, closure=None):
+        self.steps += 1
+        for group in self.param_groups:
+            group["lr"] = 0.1 / self.steps
+        super().step(closure)
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_learning_rates_that_are_set_inside(inside):
+    def run(compile):
+        torch.manual_seed(0)
+        model = torch.nn.Linear(4, 2)
+        kind = Slowing if inside else torch.optim.SGD
+        optimizer = kind(model.parameters(), 0.1)
+
+        @compile
+        def step(x, rate):
+            for group in optimizer.param_groups if not inside else ():
+                group["lr"] = rate
+            optimizer.zero_grad()
+            model(x).square().mean().backward()
+            optimizer.step()
+
+        for k in range(8):
+            step(x4(), 0.1 if k % 3 else 0.2)
+        rates = [group["lr"] for group in optimizer.param_groups]
+        return model.weight.tolist(), rates, getattr(optimizer, "steps", 0)
+
+    assert run(torch.compile) == run(lambda function: function)
+
+
+def test_attributes_of_tensors():
+    weight = torch.nn.Parameter(x4())
+    weight.factor = 2.0
+    compiled = torch.compile(lambda x: x * weight.factor)
+    for factor in (2.0, 3.0):
+        weight.factor = factor
+        for _ in range(3):
+            assert compiled(x4())[1] == factor
+
+    def marking(x):
+        x.total = x.sum()
+        y = x * 2
+        y.note = "made here"
+        return y
+
+    compiled = torch.compile(marking)
+    for k in range(4):
+        x = x4() + k
+        assert compiled(x).note == "made here" and x.total == x.sum()
+    compiled = torch.compile(lambda x: torch.nn.Parameter(x * 2))
+    assert all(type(compiled(x4())) is torch.nn.Parameter for _ in range(4))
+    compiled = torch.compile(lambda x: x * x.is_leaf)
+    for _ in range(4):
+        x = x4().requires_grad_()
+        assert compiled(x)[1] == 1 and compiled(x * 1)[1] == 0
+
+
+def test_generators_that_are_made_inside():
+    draws = (
+        lambda: torch.rand(2, generator=torch.Generator().manual_seed(2)),
+        lambda: torch.rand(2, generator=torch.Generator()),
+    )
+    for draw in draws:
+        compiled = torch.compile(draw)
+        assert all(torch.equal(compiled(), draw()) for _ in range(4))
+
+
+class Pairs(NamedTuple):
+    x: torch.Tensor
+    factor: float = 2.0
+
+    def scaled(self):
+        return self.x * self.factor
+
+
+@dataclasses.dataclass
+class Batch:
+    x: torch.Tensor
+    factor: float = 2.0
+
+    def scaled(self):
+        return self.x * self.factor
+
+
+@pytest.mark.parametrize("kind", [Pairs, Batch])
+def test_each_call_may_get_another_record(kind):
+    compiled = torch.compile(lambda record: record.scaled() + 1)
+    for k in range(6):
+        for factor in (2.0, 3.0):
+            record = kind(x4() + k, factor)
+            assert torch.equal(compiled(record), record.x * factor + 1)
+    assert [len(entry.variants) for entry in compiled._entries.values()] == [1, 1]
+    same = torch.compile(lambda one, other: (one is other) + one.x)
+    for _ in range(3):
+        record = Batch(x4())
+        assert same(record, record)[0] == 1 and same(record, Batch(record.x))[0] == 0
+
+
+def test_records_that_are_changed_kept_or_given_back():
+    def change(batch):
+        batch.x = batch.x * 2
+        batch.count = getattr(batch, "count", 0) + 1
+        return batch.x + 1
+
+    kept = []
+    changing, giving = torch.compile(change), torch.compile(lambda batch: batch)
+    keeping = torch.compile(lambda batch: (kept.append(batch), batch.x * 2)[1])
+    for k in range(5):
+        batch = Batch(x4() + k)
+        assert torch.equal(changing(batch), batch.x + 1) and batch.count == 1
+        assert torch.equal(batch.x, (x4() + k) * 2)
+        assert giving(batch) is batch
+        keeping(batch)
+        assert len(kept) == k + 1 and kept[-1] is batch
