@@ -111,7 +111,7 @@ class Pair:
         watch.tell(backward.end, backward.constant)
         watch.rehearses = True
         try:
-            with backward, watch, _closed(tensors):
+            with _casting(()), backward, watch, _closed(tensors):  # no autocast is on then
                 for seed in seeds:
                     backward.give(seed)
                 grads = engine.grad(roots, inputs, seeds, retain_graph=True, allow_unused=True)
