@@ -6,112 +6,22 @@ python bench/many_lengths.py [--lengths 20] [--profile]
 import argparse
 import contextlib
 import cProfile
+import functools
 import pstats
 import statistics
 import time
+
+import sequences
 
 import flambeau as torch
 from flambeau import compiler
 from flambeau.graph import execute, joint, recorder, variant
 
-nn, F = torch.nn, torch.nn.functional
-
-
-class Block(nn.Module):
-    """A transformer block."""
-
-    def __init__(self, width, heads):
-        super().__init__()
-        self.heads = heads
-        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.mlp = nn.Sequential(
-            nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
-        )
-
-    def forward(self, x):
-        batch, length, width = x.shape
-        parts = self.qkv(self.norm1(x)).chunk(3, dim=2)
-        q, k, v = (p.view(batch, length, self.heads, -1).transpose(1, 2) for p in parts)
-        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        x = x + self.out(y.transpose(1, 2).reshape(batch, length, width))
-        return x + self.mlp(self.norm2(x))
-
-
-class GPT(nn.Module):
-    """A language model."""
-
-    def __init__(self, layers=4, width=64, heads=4, vocabulary=128):
-        super().__init__()
-        self.tokens, self.places = nn.Embedding(vocabulary, width), nn.Embedding(256, width)
-        self.blocks = nn.Sequential(*[Block(width, heads) for _ in range(layers)])
-        self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, vocabulary)
-
-    def forward(self, x):
-        places = self.places(torch.arange(x.shape[1]))
-        return self.head(self.norm(self.blocks(self.tokens(x) + places)))
-
-
-class Classifier(nn.Module):
-    """An LSTM, and a class for each sequence."""
-
-    def __init__(self):
-        super().__init__()
-        self.lstm, self.head = nn.LSTM(16, 32, batch_first=True), nn.Linear(32, 4)
-
-    def forward(self, x):
-        return self.head(self.lstm(x)[0].mean(1))
-
-
-def trained(model, inputs, loss):
-    """A training step, and what gives its arguments for a length."""
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
-
-    def step(x, y):
-        optimizer.zero_grad()
-        value = loss(model(x), y)
-        value.backward()
-        optimizer.step()
-        return value
-
-    return step, inputs
-
-
-def gpt():
-    """A language model on sequences of this length."""
-
-    def inputs(n):
-        return torch.randint(0, 128, (2, n)), torch.randint(0, 128, (2, n))
-
-    return trained(GPT(), inputs, lambda out, y: F.cross_entropy(out.flatten(0, 1), y.flatten()))
-
-
-def lstm():
-    """A classifier of sequences of this length."""
-
-    def inputs(n):
-        return torch.randn(4, n, 16), torch.randint(0, 4, (4,))
-
-    return trained(Classifier(), inputs, F.cross_entropy)
-
-
-def mlp():
-    """A small network on batches of this size."""
-    model = nn.Sequential(nn.Linear(32, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(),
-                          nn.Linear(64, 8))  # fmt: skip
-    return trained(
-        model, lambda n: (torch.randn(n, 32), torch.randint(0, 8, (n,))), F.cross_entropy
-    )
-
 
 def forward():
     """The language model's loss, which is differentiated outside."""
-    model = GPT()
-
-    def inputs(n):
-        return torch.randint(0, 128, (2, n)), torch.randint(0, 128, (2, n))
-
-    return (lambda x, y: F.cross_entropy(model(x).flatten(0, 1), y.flatten())), inputs
+    loss, _, inputs = sequences.gpt(torch)
+    return loss, inputs
 
 
 PHASES = (
@@ -178,7 +88,9 @@ def main() -> None:
     parser.add_argument("--profile", action="store_true")
     parser.add_argument("names", nargs="*", default=["mlp", "gpt", "lstm", "forward"])
     given = parser.parse_args()
-    makers = {"mlp": mlp, "gpt": gpt, "lstm": lstm, "forward": forward}
+    makers = {n: functools.partial(sequences.trained, torch, m)
+              for n, m in sequences.NETWORKS.items()}  # fmt: skip
+    makers["forward"] = forward
     for name in given.names:
         profile = cProfile.Profile() if given.profile else None
         rows = measured(makers[name], range(20, 20 + given.lengths), profile)

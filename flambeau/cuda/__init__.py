@@ -14,17 +14,20 @@ empty_cache = ipc_collect = _made.empty_cache
 manual_seed, manual_seed_all = _made.manual_seed, _made.manual_seed_all
 max_memory_allocated = max_memory_reserved = memory_reserved = _made.memory_allocated
 memory_allocated, synchronize = _made.memory_allocated, _made.synchronize
-Event = ExternalStream = Stream = device = _made.Absent
+Event = ExternalStream = device = _made.Absent
+# Graphs are captured on the CPU as well, and recipes for that have streams.
+Stream, StreamContext, stream = _made.Stream, _made.Stream, _made.stream
+current_stream = default_stream = _made.current_stream
 get_device_capability = get_device_name = get_device_properties = set_device = _made.synchronize
 BFloat16Tensor = BoolTensor = ByteTensor = CharTensor = DoubleTensor = FloatTensor = _made.Absent
-HalfTensor = IntTensor = LongTensor = ShortTensor = StreamContext = _made.Absent
+HalfTensor = IntTensor = LongTensor = ShortTensor = _made.Absent
 AcceleratorError, OutOfMemoryError = _made.AcceleratorError, _made.OutOfMemoryError
 get_rng_state_all, set_rng_state_all = _made.get_rng_state_all, _made.set_rng_state_all
 seed = seed_all = _made.seed_all
 memory_stats = _made.memory_stats
 reset_accumulated_memory_stats = reset_peak_memory_stats = _made.reset_memory_stats
 reset_max_memory_allocated = reset_max_memory_cached = _made.reset_memory_stats
-current_stream = default_stream = mem_get_info = _made.synchronize
+mem_get_info = _made.synchronize
 is_tf32_supported = _absent.is_available
 default_generators = ()
 _GRAPHS = (
@@ -35,7 +38,7 @@ _GRAPHS = (
     "make_graphed_callables",
 )
 __getattr__ = missing(
-    globals(), submodules=("amp",), later=dict.fromkeys(_GRAPHS, "flambeau.graph")
+    globals(), submodules=("amp", "graphs"), later=dict.fromkeys(_GRAPHS, "flambeau.graph")
 )
 __all__ = [
     "AcceleratorError",
@@ -86,5 +89,6 @@ __all__ = [
     "seed_all",
     "set_device",
     "set_rng_state_all",
+    "stream",
     "synchronize",
 ]

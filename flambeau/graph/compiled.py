@@ -2,16 +2,21 @@
 
 The first call with arguments of new layouts runs as it is, so that optimizers make their state; the
 second is captured while it runs; from the third on, the program runs in its place, as long as
-everything that Python read is as it was.
+everything that Python read is as it was. Where there are many kinds of arguments, one is captured
+when calls with it have taken as long as a capture takes: then lengths that hardly come again cost
+no more than without `compile`, and others at most twice that.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import gc
 import sys
 import threading
+import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from flambeau._base import knobs
@@ -37,6 +42,7 @@ UNITS = 256  # callables that a function in parts compiles by themselves
 COUNT = 4  # keys after which numbers that were never the same are taken to count
 ANYWAY = (5, 50, 500)  # keys that are captured when first met: arguments may never come again
 MISSES = 100  # calls in a row that no program fits, after which nobody looks any more
+MANY = 8  # keys from which on only those are captured that come often
 TRIES = 3  # captures of a function that raises, or that does not do twice the same
 capturing = threading.RLock()  # what watches launches sees those of all threads
 
@@ -45,21 +51,15 @@ class Entry:
     """What is known for one key: how often it was called, and its programs."""
 
     __slots__ = (
-        "calls",
-        "job",
-        "misses",
-        "objects",
-        "reason",
-        "refused",
-        "tries",
-        "used",
+        "calls", "job", "misses", "objects", "reason", "refused", "spent", "tries", "used",
         "variants",
-    )
+    )  # fmt: skip
 
     def __init__(self, objects: list[Any]) -> None:
         self.calls, self.tries, self.variants = 0, 0, list[Variant]()
         self.refused = False  # it was to be captured whole
         self.misses = 0  # calls in a row that none of the programs fitted
+        self.spent = 0.0  # seconds of calls that ran as they are
         self.used = False  # since somebody looked for what can go
         self.objects = objects  # whose identity is in the key: nothing else may get it
         self.reason: str | None = None
@@ -106,6 +106,7 @@ class Compiled:
         self._sizes = None if dynamic is False else Sizes(always=dynamic is True)
         self._news: list[tuple] = []  # the arguments of the first keys, where they are plain
         self._counts = False  # whether some are different at each call
+        self._cost = 0.0  # seconds of the quickest capture
         self._instead = None
         self._units.clear()
         self._parts.clear()
@@ -179,18 +180,24 @@ class Compiled:
         if entry.reason is not None or (entry.job is not None and not entry.job.over):
             return (self._instead or self._function)(*args, **kwargs)
         entry.calls += 1
-        if entry.calls == 1 and not self._is_worth_a_try(args):
-            return (self._instead or self._function)(*args, **kwargs)
+        if not self._is_worth_a_try(entry, args):
+            started = time.perf_counter()
+            result = (self._instead or self._function)(*args, **kwargs)
+            entry.spent += time.perf_counter() - started
+            return result
         if len(entry.variants) >= config.recompile_limit:
             self._note_limit(entry)
             return self._function(*args, **kwargs)
         if not capturing.acquire(blocking=False):  # another thread captures
             return self._function(*args, **kwargs)
+        started = time.perf_counter()
         try:
             with bounded(tensors):
                 return self._capture(entry, tensors, args, kwargs)
         finally:
             capturing.release()
+            spent = time.perf_counter() - started
+            self._cost = min(spent, self._cost or spent)
 
     def _capture(self, entry: Entry, tensors, args, kwargs):
         recorder = Recorder(self._function, tensors, self._sizes, self._read)
@@ -238,7 +245,8 @@ class Compiled:
         if self._options.background:
             entry.job = worker.start(work, self._name)
         else:
-            work()
+            with _uncollected():
+                work()
 
     def _say(self, reason: str) -> None:
         """Says once why there is no program of the whole."""
@@ -269,11 +277,13 @@ class Compiled:
         entry.variants.clear()
         self._say(reason)
 
-    def _is_worth_a_try(self, args: tuple) -> bool:
-        """Whether arguments of a kind that was not seen before are captured at once. Most are not:
-        the first call makes what later ones find. But some may never be seen again.
+    def _is_worth_a_try(self, entry: Entry, args: tuple) -> bool:
+        """Whether a call is captured. Of the first kinds of arguments, it is the second, which
+        finds what the first has made. But some may never be seen again.
         """
         news = self._news
+        if entry.calls > 1:
+            return self._options.fullgraph or len(news) <= MANY or entry.spent >= self._cost
         news.append(tuple([a if isinstance(a, PLAIN) else None for a in args]))
         if len(news) == COUNT and self._source is not None and self._instead is None:
             changing = [k for k, values in enumerate(zip(*news, strict=False))
@@ -380,6 +390,20 @@ class set_stance:
 
     def __exit__(self, *exception: Any) -> None:
         globals()["stance"] = self._before
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """A with block without garbage collection: what is made in it stays, and looking for what can
+    go is a quarter of the time that it takes.
+    """
+    outer = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if outer:
+            gc.enable()
 
 
 def _held(value: Any, entries: dict, key: Any) -> Any:

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from flambeau import compiler, runtime
+from flambeau import compiler, ir, runtime
 from flambeau._base import knobs
 from flambeau.ops import InRows, scratch_of
 from flambeau.types import Layout, by_name, contiguous
@@ -23,6 +23,7 @@ from .dynamic import Number
 from .memory import BLOCK, Memory, Piece, plan_memory
 from .program import Buffer, Host, Loop, Operand, Program, Rows, Sums, Together, loops_of
 from .report import memory_plan
+from .verify import Lives
 
 BYTE = by_name("uint8")
 RELEASE = 50_000.0  # ns of estimated work from which the interpreter's lock is released
@@ -344,6 +345,31 @@ class Plan:
         results = [(b.nbytes, first.get(b, len(stretch))) for b in made]
         self.memory: Memory = plan_memory([*pieces, *during], results)
         self.buffers, self.pieces, self.made = buffers, pieces, made
+        if knobs.verify:
+            self._verify(stretch, during)
+
+    def _verify(self, stretch, during: list[Piece]) -> None:
+        """Raises `ir.Invalid` where something loses its memory before its time."""
+        pieces = [*self.pieces, *during]
+        taken = [
+            (home, start, start + piece.nbytes)
+            for piece, (home, start) in zip(pieces, self.memory.places, strict=True)
+        ]
+        homes = dict(zip(self.buffers, taken, strict=False))
+        homes |= {b: (k, 0, b.nbytes) for k, b in enumerate(self.made)}
+        heirs = {
+            b: self.buffers[piece.heir]
+            for b, piece in zip(self.buffers, self.pieces, strict=True)
+            if piece.heir is not None
+        }
+        for home, _, end in taken:
+            room = self.memory.nbytes if home == BLOCK else self.made[home].nbytes
+            if end > room:
+                raise ir.Invalid(f"the plan of memory goes to byte {end} of {room}")
+        lives, scratch = Lives(homes, heirs), taken[len(self.buffers) :]
+        for k, instruction in enumerate(stretch):
+            used = [p for piece, p in zip(during, scratch, strict=True) if piece.first == k]
+            lives.run(instruction, used)
 
     def placed(self, stage: runtime.Stage) -> runtime.Stage:
         """A stage whose sources are results, then pieces: on the results and the common block."""

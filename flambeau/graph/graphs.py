@@ -10,6 +10,7 @@ parameters, the optimizer's state, random streams. So the first replay is the fi
 from __future__ import annotations
 
 import itertools
+import threading
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -24,13 +25,18 @@ from .compiled import Compiled, Options, capturing
 from .execute import Executable, KernelFailed
 from .pace import Paces
 from .passes import optimize
+from .pictures import dot
 from .program import Buffer, Program
 from .state import Watch
 
 BYTE = by_name("uint8")
+# What would start a random stream anew: replays go on with it.
+SEEDING = frozenset(
+    f"{name}() was called" for name in ("manual_seed", "seed", "set_rng_state", "set_state")
+)
 _tokens = itertools.count(1)
 _pools: weakref.WeakValueDictionary[Any, Pool] = weakref.WeakValueDictionary()
-_capturing: list[Any] = []
+_capturing: list[Graph] = []
 
 
 class Pool:
@@ -72,11 +78,22 @@ class Graph:
 
     Between `capture_begin` and `capture_end`, everything must be ops on tensors: reading elements
     raises RuntimeError. The tensors that exist then keep their memory, which every replay
-    overwrites; who wants to keep a result clones it. Optimizers of one op a parameter (SGD, Adam,
-    AdamW) take their learning rate and step count anew at each replay.
+    overwrites; who wants to keep a result clones it. What the captured code reads stays alive as
+    long as the graph does. Optimizers of one op a parameter (SGD, Adam, AdamW) take their learning
+    rate and step count anew at each replay.
+
+    As `torch.accelerator.Graph`, it captures what happens in a with block, with this `pool` and
+    `capture_error_mode`.
     """
 
-    def __init__(self, keep_graph: bool = False):
+    def __init__(
+        self,
+        keep_graph: bool = False,
+        *,
+        pool: Any = None,
+        capture_error_mode: str = "default",
+    ):
+        self._given, self._mode = pool, capture_error_mode
         self._capture: GraphCapture | None = None
         self._executable: Executable | None = None
         self._token: Any = (0, 0)
@@ -85,31 +102,38 @@ class Graph:
     def capture_begin(
         self,
         pool: Any = None,
-        capture_error_mode: str = "global",
-        *,
+        capture_error_mode: str | None = None,
         check_input_liveness: bool = False,
     ) -> None:
         """Starts recording what this thread does. `pool` is a token of `graph_pool_handle`, or
-        another graph's `pool()`.
+        another graph's `pool()`. Other threads may do what they like, in every error mode; inputs
+        live anyway.
         """
         if self._executable is not None:
             raise RuntimeError(
                 "This CUDAGraph instance already owns a captured graph. To capture a new graph, "
                 "create a new instance."
             )
-        if capture_error_mode not in ("global", "thread_local", "relaxed"):
+        mode = self._mode if capture_error_mode is None else capture_error_mode
+        if mode not in ("default", "global", "thread_local", "relaxed"):
             raise ValueError(
                 "Unknown capture error mode. Expected `global`, `thread_local`, or `relaxed`, got "
-                + capture_error_mode
+                f"{mode}"
             )
+        token = self._given if pool is None else pool
+        token = graph_pool_handle() if token is None else token
+        if not (isinstance(token, tuple) and [type(n) for n in token] == [int, int]):
+            raise TypeError(f"a pool is what graph_pool_handle() or a graph's pool() gave: {token}")
         if _capturing:
             raise RuntimeError("a graph is being captured already: captures do not nest")
         if not capturing.acquire(blocking=False):
             raise RuntimeError("another thread is capturing a program")
-        self._token = pool if pool is not None else graph_pool_handle()
+        self._token, self._thread = token, threading.get_ident()
         self._paces = Paces()
-        self._capture = GraphCapture(self._paces.numbers_of)
-        self._watch = Watch(lambda reason: None, self._capture.constant)
+        capture = self._capture = GraphCapture(self._paces.numbers_of)
+        self._watch = Watch(
+            lambda reason: capture.end(reason) if reason in SEEDING else None, capture.constant
+        )
         self._watch.steps = self._paces.begin
         self._paces.start(self._capture)
         _capturing.append(self)
@@ -122,6 +146,7 @@ class Graph:
         capture = self._capture
         if capture is None or self not in _capturing:
             raise RuntimeError("capture_end() was called without capture_begin()")
+        self._check_thread()
         self._stop()
         if capture.broken is not None:
             raise RuntimeError(f"a graph cannot be captured here: {capture.broken}")
@@ -147,7 +172,26 @@ class Graph:
     def abandon(self) -> None:
         """Ends a capture that failed. Nothing is kept of it."""
         if self in _capturing:
+            self._check_thread()
             self._stop()
+
+    def is_here(self) -> bool:
+        """Whether it was this thread that began the capture."""
+        return self._thread == threading.get_ident()
+
+    def _check_thread(self) -> None:
+        if not self.is_here():
+            raise RuntimeError("a capture ends in the thread that began it")
+
+    def __enter__(self) -> Graph:
+        self.capture_begin()
+        return self
+
+    def __exit__(self, kind: Any, *rest: Any) -> None:
+        if kind is None:
+            self.capture_end()
+        else:
+            self.abandon()
 
     def replay(self) -> None:
         """Does the captured work again, in the same memory."""
@@ -181,9 +225,17 @@ class Graph:
         """Nothing: the program can always be shown."""
 
     def debug_dump(self, debug_path: str) -> None:
-        """Writes the program as text."""
+        """Writes the program as a graph for Graphviz."""
+        if self._executable is None:
+            raise RuntimeError("Called CUDAGraph::debug_dump without a successful capture.")
         with open(debug_path, "w") as file:
-            file.write(f"{self}\n")
+            file.write(dot(self._executable.program))
+
+    def raw_cuda_graph(self) -> int:
+        """Raises RuntimeError: the graph is none of the CUDA driver's."""
+        raise RuntimeError("a graph on the CPU is no cudaGraph_t: str(graph) shows its program")
+
+    raw_cuda_graph_exec = raw_cuda_graph
 
     def __str__(self) -> str:
         return "an empty graph" if self._executable is None else str(self._executable.program)
@@ -208,7 +260,7 @@ def _kept(program: Program) -> Program:
 
 class graph:
     """Captures what happens in a with block into `cuda_graph`. `stream` is accepted: there is one
-    stream.
+    stream; so are marks for profilers, and the check that inputs live, which they do.
     """
 
     def __init__(
@@ -217,18 +269,18 @@ class graph:
         pool: Any = None,
         stream: Any = None,
         capture_error_mode: str = "global",
-        **options: Any,
+        enable_annotations: bool = False,
+        check_input_liveness: bool = False,
     ):
+        if not isinstance(cuda_graph, Graph):
+            raise TypeError(f"a graph is expected, not {type(cuda_graph).__name__}")
         self._graph, self._pool, self._mode = cuda_graph, pool, capture_error_mode
 
     def __enter__(self) -> None:
         self._graph.capture_begin(self._pool, self._mode)
 
-    def __exit__(self, kind, *rest) -> None:
-        if kind is None:
-            self._graph.capture_end()
-        else:
-            self._graph.abandon()
+    def __exit__(self, *exception: Any) -> None:
+        self._graph.__exit__(*exception)
 
 
 def graph_pool_handle() -> tuple[int, int]:
@@ -239,8 +291,8 @@ def graph_pool_handle() -> tuple[int, int]:
 
 
 def is_current_stream_capturing() -> bool:
-    """Whether a graph is being captured."""
-    return bool(_capturing)
+    """Whether this thread captures a graph."""
+    return any(graph.is_here() for graph in _capturing)
 
 
 def make_graphed_callables(
@@ -263,6 +315,8 @@ def make_graphed_callables(
             "`cache_enabled=False`."
         )
     functions, samples = ((callables,), (sample_args,)) if single else (callables, sample_args)
+    if len(samples) != len(functions):
+        raise TypeError(f"sample_args must be a tuple for each of the {len(functions)} callables")
     made = []
     for function, args in zip(functions, samples, strict=True):
         if not isinstance(args, tuple) or not all(isinstance(a, Tensor) for a in args):
@@ -280,41 +334,66 @@ def _check_unused(result: Any, inputs: list[Any], allow_unused: bool) -> None:
         engine.grad(wanted, inputs, seeds, allow_unused=allow_unused)
 
 
+class Forward:
+    """A module's `forward`: captured while its `training` is what it was, or else as it was before.
+    Copies of the module have their own.
+    """
+
+    def __init__(self, module: Any, training: bool):
+        self._module, self._training = module, training
+        self._plain = module.forward
+        self.captured = Compiled(self._plain, Options(fullgraph=True))
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        same = self._module.training == self._training
+        return (self.captured if same else self._plain)(*args, **kwargs)
+
+    def __reduce__(self) -> tuple:
+        return Forward, (self._module, self._training)
+
+
 def _graphed(function: Any, args: tuple, warmups: int, allow_unused: bool) -> Any:
-    is_module = hasattr(function, "forward") and hasattr(function, "training")
-    target = function.forward if is_module else function
-    if is_module:
-        if function._forward_hooks or function._forward_pre_hooks or function._backward_hooks:
-            raise AssertionError(
-                "Modules must not have hooks registered at the time they are passed. However, "
-                "registering hooks on modules after passing them through make_graphed_callables is "
-                "allowed."
-            )
-        if any(b.requires_grad for b in function.buffers()):
-            raise AssertionError(
-                "In any :class:`~torch.nn.Module` passed to :func:`~make_graphed_callables`, only "
-                "parameters may be trainable. All buffers must have ``requires_grad=False``."
-            )
-    compiled = Compiled(target, Options(fullgraph=True))
-    parameters = function.parameters() if is_module else ()
-    states = [(t, t.detach().clone()) for t in function.buffers()] if is_module else []
-    state = runtime.default_generator.get_state()
-    _check_unused(compiled(*args), [*args, *parameters], allow_unused)
-    for _ in range(max(warmups, 2) - 1):
-        compiled(*args)
-    runtime.default_generator.set_state(state)
-    for tensor, before in states:
-        tensor.detach().copy_(before)
-    if not is_module:
+    if not (hasattr(function, "forward") and hasattr(function, "training")):
+        compiled = Compiled(function, Options(fullgraph=True))
+        _warm_up(compiled, args, (), (), warmups, allow_unused)
         return compiled
-    training = function.training
-    plain = function.forward
-
-    def forward(*args: Any, **kwargs: Any) -> Any:
-        return (compiled if function.training == training else plain)(*args, **kwargs)
-
-    function.forward = forward
+    if function._forward_hooks or function._forward_pre_hooks or function._backward_hooks:
+        raise AssertionError(
+            "Modules must not have hooks registered at the time they are passed. However, "
+            "registering hooks on modules after passing them through make_graphed_callables is "
+            "allowed."
+        )
+    if any(b.requires_grad for b in function.buffers()):
+        raise AssertionError(
+            "In any :class:`~torch.nn.Module` passed to :func:`~make_graphed_callables`, only "
+            "parameters may be trainable. All buffers must have ``requires_grad=False``."
+        )
+    own = vars(function).get("forward")
+    function.forward = forward = Forward(function, function.training)
+    try:
+        parameters, buffers = function.parameters(), list(function.buffers())
+        _warm_up(forward.captured, args, parameters, buffers, warmups, allow_unused)
+    except BaseException:
+        if own is None:
+            del function.forward
+        else:
+            function.forward = own
+        raise
     return function
+
+
+def _warm_up(compiled, args, parameters, buffers, warmups: int, allow_unused: bool) -> None:
+    """Has the programs made. Buffers and the random stream are as before then."""
+    states = [(t, t.detach().clone()) for t in buffers]
+    state = runtime.default_generator.get_state()
+    try:
+        _check_unused(compiled(*args), [*args, *parameters], allow_unused)
+        for _ in range(max(warmups, 2) - 1):
+            compiled(*args)
+    finally:
+        runtime.default_generator.set_state(state)
+        for tensor, before in states:
+            tensor.detach().copy_(before)
 
 
 __all__ = [

@@ -77,16 +77,23 @@ def bounded(tensors: Sequence[Any]):
 
 
 @contextlib.contextmanager
-def _closed(tensors: Sequence[Any]):
-    """A with block in which nothing passes the boundaries of tensors."""
+def _closed(tensors: Sequence[Any], inputs: Sequence[Any]):
+    """A with block in which nothing passes the boundaries of tensors, and hooks of leaves among the
+    inputs do not run: they will when the pair is differentiated.
+    """
     nodes: list[Any] = [t._node for t in tensors if isinstance(t._node, Boundary)]
+    leaves = [(n, n.extra) for n in map(_node, inputs) if isinstance(n, AccumulateGrad)]
     for node in nodes:
         node.edges = ()
+    for leaf, _ in leaves:
+        leaf.extra = None
     try:
         yield
     finally:
         for node in nodes:
             node.edges = (node.behind,)
+        for leaf, extra in leaves:
+            leaf.extra = extra
 
 
 class Pair:
@@ -111,7 +118,8 @@ class Pair:
         watch.tell(backward.end, backward.constant)
         watch.rehearses = True
         try:
-            with _casting(()), backward, watch, _closed(tensors):  # no autocast is on then
+            # No autocast is on then.
+            with _casting(()), backward, watch, _closed(tensors, inputs):
                 for seed in seeds:
                     backward.give(seed)
                 grads = engine.grad(roots, inputs, seeds, retain_graph=True, allow_unused=True)
@@ -236,7 +244,7 @@ class Pair:
         if len(roots) != len(self._roots):
             raise Unrepeatable
         inputs = [tensors[i] if isinstance(i, int) else i for i in self._inputs]
-        with _closed(tensors):
+        with _closed(tensors, inputs):
             return engine.grad(
                 list(roots.values()), inputs, grads, create_graph=True, allow_unused=True
             )
@@ -325,7 +333,7 @@ def _leaves(roots, tensors, first: int) -> list[Any]:
         if node is None or node in seen:
             continue
         seen.add(node)
-        if node.extra is not None:
+        if node.extra is not None and not isinstance(node, AccumulateGrad):
             raise Broken("a tensor has hooks for its gradient, or keeps it")
         if node in ends:
             found[node] = ends[node]

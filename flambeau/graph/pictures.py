@@ -70,6 +70,18 @@ def picture(program: Program, title: str = "") -> str:
     return figure(shapes, list(arrows.values()), title, FAR)
 
 
+def dot(program: Program) -> str:
+    """The program for Graphviz: instructions, and who needs memory that another wrote."""
+    lines, writer = ["digraph program {", "  node [shape=box]"], dict[Buffer, int]()
+    for k, instruction in enumerate(program.instructions):
+        label = "\\n".join(filter(None, _shape(k, instruction).texts)).replace('"', "'")
+        lines.append(f'  {k} [label="{label}"]')
+        above = {writer[o.buffer] for o in _inputs(instruction) if o.buffer in writer}
+        lines += [f"  {other} -> {k}" for other in sorted(above)]
+        writer |= {o.buffer: k for o in instruction.writes}
+    return "\n".join([*lines, "}", ""])
+
+
 def _inputs(instruction: Any) -> list[Operand]:
     """What an instruction reads, and what it writes to a part of."""
     if not isinstance(instruction, Foreign):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable
 from typing import Any
 
@@ -9,8 +10,9 @@ from flambeau import ir
 from flambeau._base import nearest
 
 from .measures import moved, size
-from .program import Loop, Loops, Program
+from .program import Loop, Loops, Program, Sums
 
+WIDTH = 100  # columns
 WORDS = ("programs", "loops", "memory", "breaks")
 
 
@@ -42,16 +44,29 @@ def loops(program: Program) -> str:
             lines += [f"    {line}" for loop in instruction.loops for line in _loop(loop)]
         elif isinstance(instruction, Loop):
             lines += [f"  {line}" for line in _loop(instruction)]
+        elif isinstance(instruction, Sums):
+            of = f" of {' @ '.join(map(repr, instruction.factors))}"
+            lines += [f"  {line}" for line in _loop(instruction.loop, of)]
         else:
             lines.append(f"  {instruction!r}")
-    return "\n".join([*lines, f"  return {', '.join(map(repr, program.results))}"])
+    lines.append(f"  return {', '.join(map(repr, program.results))}")
+    return "\n".join(part for line in lines for part in _folded(line))
 
 
-def _loop(loop: Loop) -> list[str]:
+def _folded(line: str) -> list[str]:
+    """The line, as several that fit on a screen."""
+    indent = " " * (len(line) - len(line.lstrip()))
+    text = textwrap.TextWrapper(
+        WIDTH, initial_indent=indent, subsequent_indent=indent + " " * 6, break_on_hyphens=False
+    )
+    return text.wrap(line.strip())
+
+
+def _loop(loop: Loop, of: str = "") -> list[str]:
     kernel = loop.kernel
     outs, ins = ", ".join(map(repr, loop.writes)), ", ".join(map(repr, loop.reads))
     over = f" over {loop.axes}" if loop.axes else ""
-    lines = [f"{outs} = {kernel.kind} {kernel.name}({ins}){over}"]
+    lines = [f"{outs} = {kernel.kind} {kernel.name}({ins}){over}{of}"]
     names = ("init", "element", "combine", "finish") if kernel.kind in ("reduce", "scan") else ()
     for k, group in enumerate(kernel.values()):
         label = f"{names[k]}: " if names else ""

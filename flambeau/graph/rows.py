@@ -287,9 +287,12 @@ def common(a: Sequence[int], b: Sequence[int]) -> tuple[int, ...]:
 
 def cut_loop(loop: Loop, lead: int, prefix: Sequence[int]) -> Loop | None:
     """The loop over dimensions that begin with `prefix`, made of its first `lead` dimensions."""
+    shape = shape_of(loop)
+    if len(prefix) <= lead and shape[: len(prefix)] == tuple(prefix):
+        return loop
     wanted = list(prefix[::-1])
     dims: list[tuple[int, int, int]] = []  # old dimension, size, old steps of a new one
-    for d, size in enumerate(shape_of(loop)):
+    for d, size in enumerate(shape):
         if wanted and d >= lead:
             return None
         if wanted and size == 1:
@@ -304,7 +307,7 @@ def cut_loop(loop: Loop, lead: int, prefix: Sequence[int]) -> Loop | None:
             dims.append((d, size, 1))
     if wanted:
         return None
-    kept = [d for d in range(len(shape_of(loop))) if d not in loop.axes]
+    kept = [d for d in range(len(shape)) if d not in loop.axes]
     count = len(loop.kernel.outputs) if loop.axes else 0
     operands = []
     for k, o in enumerate(loop.operands):

@@ -29,7 +29,9 @@ def added_first(program: Program) -> Program:
     gone: set[int] = set()
     instead: dict[int, list[Any]] = {}
     for found in _matches(program):
-        instead[found.adding] = _exchanged(*(steps[k] for k in found), next(numbers))
+        instead[found.adding] = _exchanged(
+            steps[found.zeros], steps[found.product], steps[found.adding], next(numbers)
+        )
         gone |= {*found}
     if not gone:
         return program

@@ -73,12 +73,8 @@ EFFECTS = frozenset(
 )  # fmt: skip
 # Files of code that does nothing of its own; os and others are "<frozen", too, and are seen.
 UNSEEN = ("<flambeau", "<frozen importlib", "<frozen abc", "<frozen zipimport")
-ACTING = (
-    "flambeau.files",
-    "flambeau.tensor",
-    "flambeau.optim",
-    "flambeau.runtime",
-)  # where these names have effects
+# Where the names of EFFECTS have any.
+ACTING = ("flambeau.files", "flambeau.tensor", "flambeau.optim", "flambeau.runtime.random")
 # Packages whose functions are there for their effects, or have values of their own that change.
 DOING = ("flambeau.data.", "flambeau.board.", "flambeau.files.", "flambeau.processes.",
          "flambeau.measure.", "flambeau.quasirandom")  # fmt: skip

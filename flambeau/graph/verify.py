@@ -132,6 +132,8 @@ def _sums(sums: Sums, numbers: int) -> None:
     for w in sums.writes:
         for factor in sums.factors:
             _require(not meet(w, factor), f"{w!r} is written where {factor!r} is multiplied")
+    a, b = (factor.layout for factor in sums.factors[:2])
+    _require(a.dtype is b.dtype, f"{a.dtype.name} is multiplied with {b.dtype.name}")
     if isinstance(sums.kind, Multiply):
         (m, k), (depth, n) = (factor.layout.shape for factor in sums.factors[:2])
         fits = k == depth and sums.writes[0].layout.shape == (m, n)
@@ -235,7 +237,7 @@ def _inside(o: Operand, more: int = 0) -> None:
         first = -low
     elif holder is not None:
         first, nbytes = holder._offset * holder.layout.itemsize, holder._storage.nbytes
-    fits = low == high or (0 <= first + low and first + high <= nbytes)
+    fits = low == high or (0 <= first + low <= first + high <= nbytes)
     _require(fits, f"{o!r} is bytes {first + low} to {first + high} of {nbytes}")
 
 
@@ -329,6 +331,39 @@ class Filled:
 def _each(o: Operand) -> Any:
     """The bytes of an operand."""
     return _bytes(places(o, o.layout.numel).reshape(1, -1), o.layout.itemsize)
+
+
+class Lives:
+    """Which buffers of a stretch have their memory, as its instructions run in order: an account of
+    lifetimes that knows nothing of those by which the memory was planned.
+    """
+
+    def __init__(self, homes: dict[Buffer, tuple[int, int, int]], heirs: dict[Buffer, Buffer]):
+        self._homes, self._heirs = homes, heirs  # home, first byte, the one behind the last
+        self._alive: set[Buffer] = set()
+        self._gone: dict[Buffer, Any] = {}  # what took their memory
+
+    def run(self, instruction: Any, scratch: list[tuple[int, int, int]]) -> None:
+        """Raises `ir.Invalid` where the instruction touches what lost its memory, or takes that of
+        something else that it touches; `scratch` is what it writes besides.
+        """
+        touched = {o.buffer for o in instruction.operands if o.buffer in self._homes}
+        for b in touched & self._gone.keys():
+            raise ir.Invalid(f"{b!r} is needed, and its memory went to {self._gone[b]!r}")
+        for b in touched - self._alive:
+            self._take(b, self._homes[b], touched - {self._heirs.get(b)} - {b})
+            self._alive.add(b)
+        for place in scratch:
+            self._take("scratch", place, touched)
+
+    def _take(self, who: Any, place: tuple[int, int, int], touched: set[Buffer]) -> None:
+        home, low, high = place
+        for b in list(self._alive):
+            other, first, last = self._homes[b]
+            if other == home and first < high and low < last:
+                _require(b not in touched, f"{b!r} has memory that is given to {who!r}")
+                self._alive.remove(b)
+                self._gone[b] = who
 
 
 # What may run in any order.

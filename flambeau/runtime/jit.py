@@ -76,11 +76,16 @@ def write_object(paths: Sequence[str], payload: bytes) -> bool:
                 with open(temporary, "wb") as file:
                     file.write(content)
             os.replace(temporary, path)
+            _remove(temporary)  # it stays where both are names of one file already
     except OSError:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
+        _remove(temporary)
         return False
     return True
+
+
+def _remove(path: str) -> None:
+    with contextlib.suppress(OSError):
+        os.unlink(path)
 
 
 def _linked(path: str, other: str) -> bool:

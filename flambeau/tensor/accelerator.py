@@ -64,6 +64,48 @@ class Absent:
         raise AssertionError(_NONE)
 
 
+class Stream:
+    """The order in which a device works. The CPU has one: an op is over when it returns, so there
+    is nothing to wait for. Programs that capture graphs warm up on streams of their own.
+    """
+
+    def __init__(self, device=None, priority: int = 0):
+        self.device, self.priority = device, priority
+
+    def wait_stream(self, stream: "Stream") -> None:
+        """Waits for what was given to another stream: it is over."""
+
+    def synchronize(self) -> None:
+        """Waits for what was given to the stream: it is over."""
+
+    def query(self) -> bool:
+        """Whether all is over that was given to the stream: yes."""
+        return True
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception) -> None:
+        pass
+
+
+def stream(stream: Stream | None) -> Stream:
+    """A with block whose ops are given to a stream."""
+    return _stream if stream is None else stream
+
+
+def current_stream(device=None) -> Stream:
+    """The stream that ops are given to."""
+    return _stream
+
+
+def nothing_to_wait_for(device=None) -> None:
+    """Waits for the CPU: its ops are over when they return."""
+
+
+_stream = Stream()
+
+
 def current_accelerator(check_available: bool = False) -> None:
     """The device that programs should prefer to the CPU: there is none."""
 

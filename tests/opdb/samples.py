@@ -420,6 +420,8 @@ _lstm_layer: X(5, 3), X(2, 4), X(2, 4), X(16, 3), X(16, 4), X(16), X(16), None, 
 _lstm_layer_back: X(5, 4), X(2, 4), X(2, 4), U(5, 16), X(5, 4), X(16, 4), None, (2, 2, 1), True, \
     False; \
     X(5, 2), X(2, 2), X(2, 4), U(5, 16), X(5, 4), X(16, 2), X(2, 4), (2, 2, 1), False, False
+_recurrent_layer: "GRU", (2, 2, 1), True, False, X(5, 3), [X(2, 4)], \
+    [X(12, 3), X(12, 4), X(12), X(12), None]
 _gru_layer: X(5, 3), X(2, 4), X(12, 3), X(12, 4), X(12), X(12), (2, 2, 1), True, False
 _gru_layer_back: X(5, 4), X(2, 4), U(5, 12), X(5, 4), X(5, 4), X(12, 4), (2, 2, 1), True, False
 _rnn_layer: X(5, 3), X(2, 4), X(4, 3), X(4, 4), X(4), X(4), True, (2, 2, 1), True, False

@@ -26,12 +26,23 @@ def test_switches_can_be_set():
         lambda: torch.nn.Linear(2, 2).to("cuda"),
         lambda: torch.tensor([1], device=torch.device("cuda", 0)),
         lambda: torch.cuda.set_device(0),
-        lambda: torch.cuda.Stream(),
+        lambda: torch.cuda.Event(),
     ],
 )
 def test_cuda_answers_that_it_is_not_there(use):
     with pytest.raises(AssertionError, match="no CUDA device is there"):
         use()
+
+
+def test_the_stream_of_the_cpu():
+    for module in (torch.cuda, torch.cpu):
+        side = module.Stream()
+        side.wait_stream(module.current_stream())
+        with module.stream(side), module.stream(None):
+            assert torch.ones(2).sum() == 2
+        module.current_stream().wait_stream(side)
+        assert side.query()
+    torch.cpu.synchronize()
 
 
 def test_new_tensors_are_on_the_device_of_a_with_block():

@@ -601,3 +601,18 @@ def test_what_is_computed_behind_a_backward_can_be_differentiated():
             optimizer.step()
         found.append([p.tolist() for p in model.parameters()])
     assert found[0] == found[1] and programs(step)
+
+
+def test_streams_that_are_seeded_or_set_split_a_function():
+    generator = torch.Generator()
+    state = generator.manual_seed(7).get_state()
+    for start in (lambda: generator.manual_seed(3), lambda: generator.set_state(state)):
+
+        def function(x, start=start):
+            start()
+            return x + torch.rand(2, generator=generator)
+
+        compiled, x = torch.compile(function), torch.ones(2)
+        wanted = function(x)
+        assert all(torch.equal(compiled(x), wanted) for _ in range(5))
+        assert "was called" in compiled.show("breaks")

@@ -180,6 +180,23 @@ def test_the_function_of_a_file_is_trained(tmp_path):
             assert all(torch.equal(u, v) for u, v in zip(a, b, strict=True)), f"step {k}"
 
 
+@pytest.mark.parametrize("kind", [torch.nn.LSTM, torch.nn.GRU, torch.nn.RNN])
+def test_recurrent_layers_are_trained_from_a_file(kind, tmp_path):
+    net, x = kind(4, 5, num_layers=2, dropout=0.1), torch.randn(6, 3, 4)
+    torch.compile(net).aot_compile(((x,), {})).save_compiled_function(tmp_path / "net")
+    loaded = torch.compiler.load_compiled_function(tmp_path / "net")
+    copies = loaded.named_parameters()
+    for seed in range(3):
+        results = []
+        for function in (net, loaded):
+            torch.manual_seed(seed)
+            results.append(function(x)[0])
+            results[-1].square().sum().backward()
+        assert torch.equal(*results)
+    for name, p in net.named_parameters():
+        assert torch.equal(p.grad, copies[name].grad), name
+
+
 def test_functions_without_grad_mode_or_parameters_are_not_differentiated():
     net, x, y = learned()
     with torch.no_grad():

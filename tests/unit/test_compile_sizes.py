@@ -1,12 +1,15 @@
 """Compiled functions on many lengths: what differs are numbers, so kernels are shared."""
 
 import cProfile
+import itertools
+import time
 
 import pytest
 
 import flambeau as torch
 from flambeau import runtime
 from flambeau._base import knobs
+from flambeau.graph.recorder import Recorder
 from flambeau.runtime import jit
 
 nn, F = torch.nn, torch.nn.functional
@@ -93,6 +96,31 @@ def test_a_hundred_lengths_of_a_training_step_need_the_kernels_of_two():
 
     counts = new_kernels(torch.compile(flat, fullgraph=True), flat, inputs, range(20, 120))
     assert sum(counts[2:]) == 0
+
+
+def test_many_lengths_are_captured_when_eager_calls_took_as_long(monkeypatch):
+    seconds, variant = itertools.count(), Recorder.variant
+
+    def slow(recorder, *args):
+        for _ in range(9):
+            next(seconds)
+        return variant(recorder, *args)
+
+    monkeypatch.setattr(time, "perf_counter", lambda: next(seconds))
+    monkeypatch.setattr(Recorder, "variant", slow)
+
+    def needed(compiled, length):
+        """The call that is captured."""
+        for call in range(1, 20):
+            programs = compiled.show().count("program of")
+            assert torch.equal(compiled(torch.ones(length)), torch.full((length,), 2.0))
+            if compiled.show().count("program of") > programs:
+                return call
+
+    compiled = torch.compile(lambda x: x * 2)
+    whole = torch.compile(lambda x: x * 2, fullgraph=True)
+    assert [needed(compiled, n) for n in range(1, 14)] == [2] * 4 + [1] + [2] * 3 + [11] * 5
+    assert all(needed(whole, n) <= 2 for n in range(1, 14))
 
 
 @pytest.mark.machine_code("what is compiled anew")
@@ -196,7 +224,7 @@ def test_programs_of_lengths_that_were_not_used_for_long_make_room(limits, capsy
     monkeypatch.setattr(knobs, "show", ("breaks",))
     limits.accumulated_cache_size_limit = 4
     weight = torch.randn(8, 300_000)
-    compiled = torch.compile(lambda x: (x * weight[:, : len(x)].sum(0)).cumsum(0))
+    compiled = torch.compile(lambda x: (x * weight[:, : len(x)].sum(0)).cumsum(0), fullgraph=True)
     used, programs = [], []
     for length in range(20, 40):
         for n in (length, length, 7, length):  # 7 is used again and again

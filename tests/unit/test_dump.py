@@ -36,6 +36,7 @@ def test_programs_loops_memory_and_breaks_are_shown():
     loops = made.show("loops")
     assert "reduce sum" in loops and "element: cast(add(%0, 1.0:float32), float64)\n" in loops
     assert "add(mul(" in loops and "return" in loops
+    assert max(map(len, loops.splitlines())) <= 100 < max(map(len, made.show().splitlines()))
     memory = made.show("memory")
     assert "peak" in memory and "] at " in memory and made.show("breaks") == ""
     with pytest.raises(ValueError, match=r"'loops'.*did you mean 'memory'"):

@@ -1,6 +1,10 @@
 """Graphs: replays do what the captured code did, to the same memory."""
 
+import copy
 import gc
+import pickle
+import re
+import threading
 
 import numpy
 import pytest
@@ -315,3 +319,119 @@ def test_memory_comes_back_when_a_graph_is_reset():
         captured(True)
     gc.collect()
     assert runtime.memory().allocated == before
+
+
+def test_a_capture_ends_in_its_thread_and_is_no_other_threads():
+    graph, x, found = torch.cuda.CUDAGraph(), torch.ones(2), []
+
+    def elsewhere():
+        found.append(torch.cuda.is_current_stream_capturing())
+        for end in (graph.capture_end, graph.reset):
+            with pytest.raises(RuntimeError, match="in the thread that began it"):
+                end()
+        found.append((x * 7).tolist())
+
+    with torch.cuda.graph(graph):
+        y = x + 1
+        thread = threading.Thread(target=elsewhere)
+        thread.start()
+        thread.join()
+        z = y * 2
+    assert found == [False, [7, 7]] and "7.0" not in str(graph)
+    x.fill_(3)
+    graph.replay()
+    assert z.tolist() == [8, 8]
+
+
+def test_streams_are_not_seeded_in_a_graph():
+    generator, state = torch.Generator(), torch.get_rng_state()
+    for seed in (torch.manual_seed, generator.manual_seed):
+        with (
+            pytest.raises(RuntimeError, match="manual_seed"),
+            torch.cuda.graph(torch.cuda.CUDAGraph()),
+        ):
+            torch.rand(2)
+            seed(3)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_arguments_of_captures():
+    graph, x = torch.cuda.graphs.CUDAGraph(keep_graph=True), torch.ones(2)
+    for pool in (graph, "pool", 7, (0, 1.0)):
+        with pytest.raises(TypeError, match="graph_pool_handle"):
+            graph.capture_begin(pool)
+    with pytest.raises(TypeError, match="a graph is expected"):
+        torch.cuda.graph(3)
+    with pytest.raises(TypeError, match="bogus"):
+        torch.cuda.graph(graph, bogus=1)
+    with pytest.raises(RuntimeError, match="without a successful capture"):
+        graph.debug_dump("nowhere")
+    token = torch.cuda.graph_pool_handle()
+    with torch.accelerator.Graph(pool=token, capture_error_mode="relaxed") as graph:
+        y = x + 1
+    x.fill_(4)
+    graph.instantiate(), graph.replay()
+    assert graph.pool() == token and y.tolist() == [5, 5]
+    with pytest.raises(RuntimeError, match="no cudaGraph_t"):
+        graph.raw_cuda_graph()
+
+
+def test_a_dump_is_a_graph_of_who_needs_whom(tmp_path):
+    x, graph = torch.randn(3, 4), torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        ((x.softmax(1) @ x.t()).cumsum(0), x.sort())
+    graph.debug_dump(tmp_path / "graph.dot")
+    text = (tmp_path / "graph.dot").read_text()
+    count = len(graph._executable.program.instructions)
+    assert text.startswith("digraph") and text.count("[label=") == count
+    assert {tuple(map(int, edge)) for edge in re.findall(r"(\d+) -> (\d+)", text)}
+
+
+def test_graphed_modules_are_captured_before_their_first_use():
+    module = net(0.0)
+    x = torch.randn(8, 12, requires_grad=True)
+    y = torch.cuda.make_graphed_callables(module, (x,))(x)
+    [grad] = torch.autograd.grad(y.square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        grad.sum().backward()
+    assert "program of" in module.forward.captured.show()
+
+
+def test_copies_of_graphed_modules_have_their_own_parameters():
+    x = torch.randn(8, 12)
+    module = torch.cuda.make_graphed_callables(net(0.0), (x,))
+    for twin in (copy.deepcopy(module), pickle.loads(pickle.dumps(module))):
+        assert torch.equal(twin(x), module(x))
+        with torch.no_grad():
+            twin[3].bias += 1
+        for _ in range(3):
+            torch.testing.assert_close(twin(x), module(x) + 1)
+
+
+def test_hooks_of_parameters_of_graphed_modules():
+    found = []
+    for graphed in (False, True):
+        module, seen = net(0.0), []
+        module[0].weight.register_hook(lambda grad: grad * 2)
+        module[0].bias.register_post_accumulate_grad_hook(lambda p: seen.append(p.grad.sum()))  # noqa: B023
+        x = torch.randn(8, 12, generator=torch.Generator().manual_seed(1))
+        if graphed:
+            module = torch.cuda.make_graphed_callables(module, (x,))
+        for _ in range(3):
+            module(x).square().sum().backward()
+        found.append([*seen, *(p.grad for p in module.parameters())])
+    for eager, graphed in zip(*found, strict=True):
+        torch.testing.assert_close(eager, graphed)
+
+
+def test_a_capture_that_cannot_be_leaves_a_module_as_it_was():
+    class Branch(nn.Linear):
+        def forward(self, x):
+            return super().forward(x) if x.sum() > 0 else x
+
+    module = Branch(3, 3)
+    with pytest.raises(RuntimeError, match=r"__bool__.*\n.*test_graphs.py"):
+        torch.cuda.make_graphed_callables(module, (torch.ones(2, 3),))
+    assert "forward" not in vars(module)
+    with pytest.raises(TypeError, match="each of the 2 callables"):
+        torch.cuda.make_graphed_callables((module, module), ((torch.ones(2, 3),),))

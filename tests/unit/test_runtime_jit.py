@@ -110,6 +110,14 @@ def test_an_entry_that_cannot_be_linked_is_rebuilt(folder):
     assert run(adder(300), 1) == 301
 
 
+def test_writing_what_is_there_leaves_nothing_beside_it(tmp_path):
+    paths = [str(tmp_path / name) for name in ("a", "b")]
+    for _ in range(2):
+        assert jit.write_object(paths, b"code")
+    assert sorted(map(str, tmp_path.iterdir())) == paths
+    assert all(jit.read_object(path) == b"code" for path in paths)
+
+
 def test_a_directory_in_place_of_an_entry_is_no_obstacle(folder):
     assert run(adder(301), 1) == 302
     (path,) = objects(folder)

@@ -5,8 +5,9 @@ import pytest
 import flambeau as torch
 from flambeau import ir
 from flambeau._base import knobs
-from flambeau.graph import passes
+from flambeau.graph import execute, passes
 from flambeau.graph.capture import Capture
+from flambeau.graph.memory import plan_memory
 from flambeau.graph.program import Buffer, Call, Loop, Operand, Program, Rows, Sums, Together
 from flambeau.graph.verify import Verifier, verify
 from flambeau.types import contiguous, layout
@@ -282,3 +283,78 @@ def test_products_do_not_write_what_they_multiply():
     assert "do not fit" in changed(out, a, b._replace(layout=short))
     assert "bytes" in changed(out, a._replace(start=64), b)
     assert "should have the shape" in changed(out._replace(layout=short), a, b)
+
+
+def test_factors_are_of_one_type():
+    x, w = torch.randn(2, 3, 8, 8), torch.randn(4, 3, 3, 3)
+    capture = Capture()
+    with capture:
+        results = [torch.conv2d(x, w), torch.randn(96, 96) @ torch.randn(96, 96)]
+    program = capture.program(results)
+    verify(program, "")
+    found = [i for i in program.instructions if isinstance(i, Sums)]
+    for sums in found:
+        a, b, *more = sums.factors
+        whole = contiguous(b.layout.shape, HALF)
+        wrong = sums._replace(factors=(a, b._replace(layout=whole), *more))
+        before = program.instructions[: program.instructions.index(sums)]
+        assert "is multiplied with float16" in refused([*before, wrong])
+    assert found
+
+
+def test_calls_lie_in_their_buffers():
+    x = torch.randn(5)
+    capture = Capture()
+    with capture:
+        result = x.sort().values
+    program = capture.program([result])
+    (k, call), *_ = [(k, i) for k, i in enumerate(program.instructions) if isinstance(i, Call)]
+    beyond = [o._replace(start=o.buffer.nbytes + 8) for o in call.operands]
+    before = program.instructions[:k]
+    assert "bytes" in refused([*before, call.replaced(beyond)])
+
+
+def test_memory_is_given_to_one_thing_at_a_time(monkeypatch):
+    """Plans in which two pieces that overlap in time do so in space are refused, all others not."""
+    x, seen = torch.randn(40, 7), []
+
+    def function():
+        a = x.cumsum(0)
+        b, c = a.cumsum(1), a.sort(0).values
+        return (b.cumsum(0) * c).sum(), (c @ a.t()).softmax(1).sum(0)
+
+    def planned(pieces, results):
+        memory = plan_memory(pieces, results)
+        seen.append((pieces, memory))
+        return memory
+
+    monkeypatch.setattr(execute, "plan_memory", planned)
+    compiled = torch.compile(function, fullgraph=True)
+    assert all(torch.equal(a, b) for _ in range(3) for a, b in zip(compiled(), function()))
+    [(pieces, memory)] = seen
+    for k, one in enumerate(pieces):
+        for j, other in enumerate(pieces[:k]):
+            if memory.places[k] == memory.places[j]:
+                continue
+            places = list(memory.places)
+            places[k] = places[j]
+
+            def damaged(pieces, results, places=places, memory=memory):
+                return memory._replace(places=places)
+
+            monkeypatch.setattr(execute, "plan_memory", damaged)
+            torch.compiler.reset()
+            met = one.first <= other.last and other.first <= one.last
+            room = places[k].home == -1 and places[k].start + one.nbytes > memory.nbytes
+            if met or room:
+                match = "goes to byte" if room else "memory"
+                with pytest.raises(ir.Invalid, match=match):
+                    compiled(), compiled()
+            elif not any(
+                p.first <= one.last and one.first <= p.last and k != n != j
+                and memory.places[n].home == places[k].home
+                and memory.places[n].start < places[k].start + one.nbytes
+                and places[k].start < memory.places[n].start + p.nbytes
+                for n, p in enumerate(pieces)
+            ):  # fmt: skip
+                compiled(), compiled()

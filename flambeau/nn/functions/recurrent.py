@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from flambeau.ops import composite
 from flambeau.tensor import Tensor, autocast, engine, forward, function, is_grad_enabled
 
 from .. import operations as ops
@@ -199,6 +200,18 @@ def _grad_by_parts(plan: Any, tensors: Any, needs: Any, grad: Any, grad_last: An
     return found
 
 
+@composite(
+    "aten::_recurrent_layer(str mode, int[] sizes, bool reverse, bool apart, Tensor x, "
+    "Tensor[] states, Tensor?[] weights) -> Tensor[]",
+    method=False,
+    function=False,
+)
+def _recorded(mode, sizes, reverse, apart, x, states, weights):
+    """A layer with its history, as an op by a name: see `recurrent_layer`."""
+    order = Order(tuple(sizes), reverse, apart)
+    return list(_Layer.apply(mode, order, len(states), x, *states, *weights))
+
+
 def recurrent_layer(
     mode: str,
     x: Tensor,
@@ -227,7 +240,7 @@ def recurrent_layer(
     if x.is_complex() or forward.level_of(tensors) is not None:
         return _by_parts(mode, x, states, weights, order)
     if is_grad_enabled() and any(t.requires_grad for t in tensors):
-        return _Layer.apply(mode, order, len(states), x, *states, *weights)
+        return tuple(_recorded.door(mode, *order, x, list(states), list(weights)))
     output, lasts, _ = _run(mode, x, states, weights, order)
     return output, *lasts
 

@@ -1,0 +1,14 @@
+"""Captured stretches of work: PyTorch's `torch.cuda.graphs`."""
+
+from flambeau.graph import (
+    CUDAGraph,
+    graph,
+    graph_pool_handle,
+    is_current_stream_capturing,
+    make_graphed_callables,
+)
+
+__all__ = [
+    "CUDAGraph", "graph", "graph_pool_handle", "is_current_stream_capturing",
+    "make_graphed_callables",
+]  # fmt: skip
