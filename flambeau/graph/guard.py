@@ -5,7 +5,6 @@ from __future__ import annotations
 import collections
 import contextlib
 import ctypes
-import operator
 import struct
 import types
 import weakref
@@ -124,16 +123,25 @@ def content(value: Any) -> Any:
     """The elements of what has no keys, to be compared: objects are the same or not."""
     if isinstance(value, bytearray) or is_array(value):
         return getattr(value, "shape", None), bytes(value)
-    values = dict.values(value) if isinstance(value, dict) and length(value) > MOST else ()
-    return Elements([*elements(value), *values])
+    base = next(base for base in BASES if isinstance(value, base))
+    found = Elements(base.__iter__(value))
+    if isinstance(value, dict) and length(value) > MOST:
+        found.extend(dict.values(value))
+    return found
 
 
 class Elements(list):
     """Values that are to be the same objects, or equal plain ones."""
 
     def __eq__(self, other: Any) -> bool:
-        same = operator.is_ if len(self) > MOST else _is_equal
-        return len(self) == len(other) and all(map(same, self, other))
+        if len(self) != len(other):
+            return False
+        return self._words() == other._words() or all(map(_is_equal, self, other))
+
+    def _words(self) -> bytes:
+        """The addresses of the objects: word 3 of a list says where they are."""
+        place = ctypes.c_void_p.from_address(id(self) + 3 * 8).value
+        return ctypes.string_at(place, 8 * len(self)) if place else b""
 
 
 def slots_of(kind: type) -> dict[str, Any]:

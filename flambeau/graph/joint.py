@@ -124,7 +124,8 @@ class Pair:
         watch.tell(backward.end, backward.constant)
         watch.rehearses = True
         try:
-            with backward, watch, _closed(tensors, inputs):
+            # No autocast is on then.
+            with _casting(()), backward, watch, _closed(tensors, inputs):
                 for seed in seeds:
                     backward.give(seed)
                 grads = engine.grad(roots, inputs, seeds, retain_graph=True, allow_unused=True)

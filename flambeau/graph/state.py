@@ -74,7 +74,7 @@ EFFECTS = frozenset(
 # Files of code that does nothing of its own; os and others are "<frozen", too, and are seen.
 UNSEEN = ("<flambeau", "<frozen importlib", "<frozen abc", "<frozen zipimport")
 # Where the names of EFFECTS have any.
-ACTING = ("flambeau.files", "flambeau.tensor", "flambeau.optim", "flambeau.runtime")
+ACTING = ("flambeau.files", "flambeau.tensor", "flambeau.optim", "flambeau.runtime.random")
 # Packages whose functions are there for their effects, or have values of their own that change.
 DOING = ("flambeau.data.", "flambeau.board.", "flambeau.files.", "flambeau.processes.",
          "flambeau.measure.", "flambeau.quasirandom")  # fmt: skip
@@ -140,6 +140,7 @@ class Watch:
         self.tensors: dict[int, Tensor] = {}
         self.held: dict[int, Tensor] = {}  # those reached from elsewhere than from arguments
         self.optimizers: list[Any] = []
+        self._caches: dict[int, Any] = {}  # functions that know what they gave before
         self._rates: list[tuple[Any, Any]] = []  # their groups, and rates when they were met
         self.steps: Callable[[Any], None] = lambda optimizer: None  # told who is about to step
         self.going_back: Callable[[], None] = lambda: None  # told that backward is about to run
@@ -296,7 +297,9 @@ class Watch:
 
     def guarded(self) -> list[Read]:
         """What is compared before each run: arguments are by their keys."""
-        return [read for read in self.reads.values() if not self.is_given(read.container)]
+        cleared = [functools.partial(_misses, cache) for cache in self._caches.values()]
+        reads = [read for read in self.reads.values() if not self.is_given(read.container)]
+        return reads + [Read(misses, ANSWER, misses()) for misses in cleared]
 
     def loosen(self, objects: Sequence[Any]) -> None:
         """Does not keep these objects alive."""
@@ -496,6 +499,9 @@ class Watch:
         if isinstance(value, type):
             own = [] if type(value) is type else self._of_class(type(value))
             return own + self._of_class(value)
+        if isinstance(value, functools._lru_cache_wrapper):
+            self._caches[id(value)] = value
+            return [value.__wrapped__]
         if isinstance(value, weakref.ReferenceType):
             return [value()]
         if isinstance(value, weakref.WeakValueDictionary | weakref.WeakKeyDictionary):
@@ -645,6 +651,12 @@ class Watch:
                 self.changed = read.key
                 self._end(f"the function changed {read.key!r} of a {where} that it also reads")
                 return
+
+
+def _misses(cache: Any) -> int:
+    """How often a function with a cache ran since that was cleared."""
+    count: int = cache.cache_info().misses
+    return count
 
 
 def fields(value: Any) -> dict[str, Any] | None:

@@ -130,3 +130,22 @@ def test_checkpoints_that_enter_again():
         x = torch.full((2, 3), float(k), requires_grad=True)
         compiled(x).sum().backward()
         torch.testing.assert_close(x.grad, layer.weight.sum(0).detach().expand(2, 3))
+
+
+def test_backward_of_what_autocast_computed_is_not_cast():
+    def attend(x):
+        heads = (t.view(3, 5, 2, 4).transpose(1, 2) for t in x.split(8, 2))
+        return torch.nn.functional.scaled_dot_product_attention(*heads, dropout_p=0.1)
+
+    def trained(compile):
+        torch.manual_seed(0)
+        layer, function = nn.Linear(8, 24), compile(attend)
+        for k in range(4):
+            torch.manual_seed(k)
+            layer.zero_grad()
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                out = function(layer(torch.randn(3, 5, 8)))
+            out.float().square().sum().backward()
+        return layer.weight.grad
+
+    assert torch.equal(trained(compile), trained(lambda function: function))
