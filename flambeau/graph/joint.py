@@ -242,7 +242,7 @@ class Pair:
             )
         except Unrepeatable:
             same = False
-        return found if same else [None if g is None else _final(g) for g in known]
+        return found if same else [None if g is None else _final(g, node.edges) for g in known]
 
     def _gradients(self, tensors, args, kwargs, grads):
         given: list[Any] = []
@@ -269,9 +269,11 @@ def _is_later(tensor: Tensor, first: int) -> bool:
 
 
 def _is_close(one: Tensor, other: Tensor) -> bool:
-    """Whether gradients are equal but for rounding."""
-    difference = (one.detach() - other).abs().max() if other.numel() else 0
-    return bool(difference <= 1e-3 * float(other.abs().max()) if other.numel() else True)
+    """Whether gradients are equal but for rounding; what is no number is not looked at."""
+    if not other.numel():
+        return True
+    one, other = (t.detach().nan_to_num(0.0, 0.0, 0.0) for t in (one, other))
+    return bool((one - other).abs().max() <= 1e-3 * float(other.abs().max()))
 
 
 @contextlib.contextmanager
@@ -289,12 +291,12 @@ class Unrepeatable(Exception):
 
 
 class Final(Node):
-    """The history of gradients that cannot be differentiated."""
+    """The history of gradients that cannot be differentiated; it leads where theirs would."""
 
     __slots__ = ()
 
-    def __init__(self) -> None:
-        self.order, self.edges, self.saved = next_order(), (), ()
+    def __init__(self, edges: tuple) -> None:
+        self.order, self.edges, self.saved = next_order(), edges, ()
         self.extra = self.shapes = None
 
     def run(self, grad: Any, keep: bool) -> tuple:
@@ -304,10 +306,10 @@ class Final(Node):
         )
 
 
-def _final(tensor: Tensor) -> Tensor:
+def _final(tensor: Tensor, edges: tuple) -> Tensor:
     """The tensor, but differentiating it is an error."""
     out = alone(tensor)
-    out._node = Final()
+    out._node = Final(edges)
     return out
 
 

@@ -49,6 +49,28 @@ def test_gradients_of_gradients_of_one_result_of_several():
         assert b.grad is None and a.grad.tolist() == [12] * 3
 
 
+def test_gradients_of_gradients_that_are_no_numbers():
+    compiled = compile(torch.rsqrt)
+    for _ in range(5):
+        x = torch.tensor([4.0, -1.0], requires_grad=True)
+        (first,) = torch.autograd.grad(compiled(x).sum(), x, create_graph=True)
+        (second,) = torch.autograd.grad(first.sum(), x)
+        assert second[0].item() == 0.75 / 32 and second[1].isnan()
+
+
+def test_a_second_derivative_that_cannot_be_is_never_left_out():
+    def function(x):
+        return torch.nn.functional.dropout(x, 0.5) ** 3
+
+    compiled = compile(function)
+    for _ in range(3):
+        compiled(torch.ones(50, requires_grad=True)).sum().backward()
+    x = torch.ones(50, requires_grad=True)
+    (first,) = torch.autograd.grad(compiled(x).sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="differentiated once only"):
+        torch.autograd.grad(first.sum(), x, allow_unused=True)
+
+
 def test_numbers_under_a_mask_of_rows_are_part_of_the_program():
     def function(x):
         y = x * 1
