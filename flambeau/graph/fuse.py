@@ -197,14 +197,48 @@ def joined(first: Loop, second: Loop) -> Loop | None:
     for by, operand in enumerate(second.operands):
         for k, other in enumerate(first.operands):
             if operand.buffer is other.buffer and operand.start == other.start:
-                nests = nest_by(first, k), nest_by(second, by)
-                if nests[0] is not None and nests[1] is not None:
-                    shape = refined(nests[0].shape, nests[1].shape)
-                    if shape is not None:
-                        made = _merged(nests[0].split(shape), nests[1].split(shape))
-                        if made is not None:
-                            return made.loop()
+                given = _layouts(first), k, _layouts(second), by
+                shared = _shared.get_or(given, _common, *given)
+                if shared is not None:
+                    shape, *strides = shared
+                    made = _merged(*map(_over, (first, second), (shape, shape), strides))
+                    if made is not None:
+                        return made.loop()
     return None
+
+
+_shared = Memo(8192)
+
+
+def _common(ours, k: int, theirs, by: int) -> tuple | None:
+    """The points that two kernels with these layouts both go over, where operand k of the one and
+    `by` of the other are the same memory: their shape, and the strides of both.
+    """
+    orders = dense_order(ours[k]), dense_order(theirs[by])
+    if None in orders:
+        return None
+    shapes = [
+        tuple([layout.shape[d] for d in order or ()])
+        for layout, order in zip((ours[k], theirs[by]), orders, strict=True)
+    ]
+    shape = refined(*shapes)
+    if shape is None:
+        return None
+    strides = [
+        [_split(old, tuple([layout.strides[d] for d in order or ()]), shape) for layout in layouts]
+        for layouts, old, order in zip((ours, theirs), shapes, orders, strict=True)
+    ]
+    return shape, *strides
+
+
+def _layouts(loop: Loop) -> tuple[Layout, ...]:
+    return tuple([o.layout for o in loop.operands])
+
+
+def _over(loop: Loop, shape: tuple[int, ...], strides: list[tuple[int, ...]]) -> Nest:
+    """The loop as a nest over these points."""
+    found = zip(loop.operands, strides, strict=True)
+    return Nest(loop.kernel, shape, [Access(o.buffer, o.start, s, o.layout) for o, s in found])
 
 
 def _merged(first: Nest, second: Nest) -> Nest | None:

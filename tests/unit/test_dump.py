@@ -7,7 +7,7 @@ import pytest
 
 import flambeau as torch
 from flambeau._base import knobs
-from flambeau.graph import compile, measures
+from flambeau.graph import compile, measures, passes
 from flambeau.graph.program import Buffer, Operand
 from flambeau.types import contiguous
 
@@ -117,7 +117,9 @@ def test_a_dump_has_texts_differences_pictures_and_pages(tmp_path):
     assert {"0-capture.txt", "program.svg", "memory.txt"} <= names
     assert any(name.endswith("-fuse.txt") for name in names)
     difference = next(first.glob("*-fuse.diff")).read_text()
-    assert difference.startswith("--- without_dead\n+++ fuse\n") and "\n-" in difference
+    names = [change.__name__ for change in passes.PASSES]
+    before = names[names.index("fuse") - 1]
+    assert difference.startswith(f"--- {before}\n+++ fuse\n") and "\n-" in difference
     for page in (folder / "index.html", first / "index.html", second / "index.html"):
         for link in Page(page.read_text()).links:
             assert link.startswith("#") or (page.parent / link).exists()
