@@ -338,6 +338,7 @@ CHANGES = {
     "no ops": lambda d: d.pop("ops"),
     "ops of no form": lambda d: d.update(ops=[1]),
     "no such op": lambda d: d["ops"][0].__setitem__(0, "aten::system.") ,
+    "a part of an op": lambda d: d["ops"][0].__setitem__(0, "aten::_distinct."),
     "an attribute": lambda d: d["ops"][0].__setitem__(0, "__class__"),
     "a name of another kind": lambda d: d["ops"][0].__setitem__(0, ["aten::add."]),
     "an unknown kind of value": lambda d: d["ops"][0][1].__setitem__(0, {"call": "os.system"}),
