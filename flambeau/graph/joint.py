@@ -243,7 +243,7 @@ class Pair:
         if len(roots) != len(self._roots):
             raise Unrepeatable
         inputs = [tensors[i] if isinstance(i, int) else i for i in self._inputs]
-        with _closed(tensors):
+        with _closed(tensors, inputs):
             return engine.grad(
                 list(roots.values()), inputs, grads, create_graph=True, allow_unused=True
             )
