@@ -97,8 +97,10 @@ def matched(data: Any, value: Any, found: list[Any], where: str = "arguments") -
             for (key, inside), v in zip(data["dict"], value.values(), strict=True):
                 matched(inside, v, found, f"{where}[{key!r}]")
             return
-    elif kind == "result" and type(value) is result_type_of(data[kind][0]):
-        return matched({"tuple": data[kind][1]}, tuple(value), found, where)
+    elif kind == "result" and isinstance(value, result_type_of(data[kind][0]) or ()):
+        for k, (inside, v) in enumerate(zip(data[kind][1], value, strict=True)):
+            matched(inside, v, found, f"{where}[{k}]")
+        return
     elif kind in ("list", "tuple") and type(value).__name__ == kind:
         if len(data[kind]) == len(value):
             for k, (inside, v) in enumerate(zip(data[kind], value, strict=True)):
