@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from flambeau.ops import named, result_type_of
 from flambeau.tensor import Tensor, formats
 from flambeau.types import Device, DType, Layout, by_name, layout
 
@@ -30,6 +31,8 @@ def encoded(value: Any, tensor: Callable[[Any], Any]) -> Any:
     if kind is list or kind is tuple or (isinstance(value, tuple) and kind.__name__ == "Size"):
         items = [encoded(v, tensor) for v in value]
         return {"list" if kind is list else "tuple": items}
+    if result_type_of(kind.__name__) is kind:  # such as `max` gives
+        return {"result": [kind.__name__, [encoded(v, tensor) for v in value], list(kind._fields)]}
     if kind is dict:
         return {"dict": [[encoded(k, tensor), encoded(v, tensor)] for k, v in value.items()]}
     if kind is complex:
@@ -61,6 +64,9 @@ def decoded(data: Any, tensor: Callable[[Any], Any]) -> Any:
             return [decoded(v, tensor) for v in inside]
         case "tuple":
             return tuple([decoded(v, tensor) for v in inside])
+        case "result":
+            name, items, fields = inside
+            return named(name, " ".join(fields))(*[decoded(v, tensor) for v in items])
         case "dict":
             return {decoded(k, tensor): decoded(v, tensor) for k, v in inside}
         case "complex":
@@ -91,6 +97,10 @@ def matched(data: Any, value: Any, found: list[Any], where: str = "arguments") -
             for (key, inside), v in zip(data["dict"], value.values(), strict=True):
                 matched(inside, v, found, f"{where}[{key!r}]")
             return
+    elif kind == "result" and isinstance(value, result_type_of(data[kind][0]) or ()):
+        for k, (inside, v) in enumerate(zip(data[kind][1], value, strict=True)):
+            matched(inside, v, found, f"{where}[{k}]")
+        return
     elif kind in ("list", "tuple") and type(value).__name__ == kind:
         if len(data[kind]) == len(value):
             for k, (inside, v) in enumerate(zip(data[kind], value, strict=True)):

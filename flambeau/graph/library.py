@@ -155,10 +155,24 @@ class Tracer:
         self.given[self._add(tensor, 0)] = storage, bytes(memoryview(storage).cast("B"))
 
 
+# Ops without a public name that flambeau's own functions call. All others are parts of ops, and
+# take their arguments on trust.
+CALLED = frozenset(
+    {
+        "_digamma_rest", "_gru_layer", "_linear_cross_entropy", "_log_poisson", "_lstm_layer",
+        "_normal", "_randperm", "_recurrent_layer", "_rnn_layer", "_to_copy", "_view_dtype",
+    }
+)  # fmt: skip
+
+
+def _is_part(op: Any) -> bool:
+    return op.name[0] == "_" and not (op.function or op.method or op.name in CALLED)
+
+
 def name_of(op: Any) -> str:
     """The name under which `find_op` finds it."""
     key = f"{op.namespace}::{op.name}.{op.overload}"
-    if not any(op is other for other in registry.get(_registered(op), ())):
+    if _is_part(op) or not any(op is other for other in registry.get(_registered(op), ())):
         raise Refused("it is not an op of flambeau's own")
     return key
 
@@ -174,7 +188,7 @@ def find_op(key: Any) -> Any:
         plain, _, overload = name.rpartition(".")
         listed = plain if namespace in ("", "aten") else f"{namespace}.{plain}"
         for op in registry.get(listed, ()):
-            if op.overload == overload and op.namespace == namespace:
+            if op.overload == overload and op.namespace == namespace and not _is_part(op):
                 return op
     raise Refused(f"there is no op {key!r}")
 

@@ -107,7 +107,7 @@ from .modes import INPLACE, interpreting
 from .op import Composite, Op, composite, explain, find, forget_plans, registry
 from .promotion import result_type
 from .random import record_of
-from .results import result_type_of
+from .results import named, result_type_of
 from .shapes import conjugate_of_scalar
 from .tape import (
     FREED,
@@ -207,6 +207,7 @@ __all__ = [
     "register",
     "registry",
     "result_type",
+    "named",
     "result_type_of",
     "scan",
     "start_recording",

@@ -396,7 +396,27 @@ def _reread(input, weight, shape, stride, padding, dilation, groups):
     return out if out.layout.shape == shape else crop(out, (0, 0) * len(stride), shape)
 
 
+def _check_sums(x, slope, size, stride, padding, dilation, groups):
+    """Raises RuntimeError where no convolution of `x` has a result like `slope`."""
+    shape, out, rank = x.shape, slope.shape, len(size) - 2
+    numbers = (stride, padding, dilation)
+    fits = rank > 0 and {len(shape), len(out), *(len(n) + 2 for n in numbers)} == {len(size)}
+    if fits:
+        _check_numbers(rank, stride, padding, dilation, groups)
+        whole = zip(shape[2:], size[2:], *numbers, strict=True)
+        most = [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in whole]
+        fits = min(size) >= 0 and shape[0] == out[0] and size[0] == out[1]
+        fits = fits and shape[1] == size[1] * groups and size[0] % groups == 0
+        fits = fits and all(0 < k and n <= m for k, n, m in zip(size[2:], out[2:], most))
+    if not fits:
+        raise RuntimeError(
+            f"a convolution of {list(shape)} with a weight of {list(size)} has no result of "
+            f"{list(out)}"
+        )
+
+
 def _sums_have_kernels(input, slope, size, stride, padding, dilation, groups):
+    _check_sums(input.layout, slope.layout, size, stride, padding, dilation, groups)
     few = len(size) < 5 or input.layout.shape[0] * size[2] <= MOST_VOLUMES
     return few and fits([input.layout, slope.layout], size[2:])
 

@@ -335,11 +335,50 @@ def _build_rnn_back(steps, grad, grad_last, output, w_hh, relu, sizes, reverse, 
     loop.run()
 
 
+# Dimensions of arguments by their names: all rows, those of the first step, features, gates' sums,
+# hidden states, and these projected.
+_DIMENSIONS = {
+    "x": "rows features", "hidden": "first projected", "cell": "first width",
+    "w_ih": "sums features", "w_hh": "sums projected", "b_ih": "sums", "b_hh": "sums",
+    "w_hr": "projected width", "grad": "rows projected", "grad_last": "first projected",
+    "grad_cell": "first width", "gates": "rows sums", "cells": "rows width", "more": "rows width",
+    "before": "rows projected", "output": "rows projected",
+}  # fmt: skip
+
+
+def _check(given, gates: int) -> None:
+    """Raises RuntimeError where arguments do not fit: files of programs may call these ops, too."""
+    sizes = given["sizes"]
+    falling = all(a >= b >= 0 for a, b in itertools.pairwise((*sizes, 0)))
+    if not sizes or not falling or (given["apart"] and sizes[0] != sizes[-1]):
+        raise RuntimeError(f"steps of a recurrent layer cannot have the sizes {list(sizes)}")
+    known = {"rows": sum(sizes), "first": sizes[0]}
+    tensors = {name: given[name] for name in _DIMENSIONS if given.get(name) is not None}
+    if "w_hr" not in tensors and len(tensors["w_hh"].layout.shape) == 2:
+        known["projected"] = tensors["w_hh"].layout.shape[0] // gates
+    for name, buffer in tensors.items():
+        dimensions, shape = _DIMENSIONS[name].split(), buffer.layout.shape
+        fits = len(shape) == len(dimensions) and all(
+            known.setdefault(d, n) == n for d, n in zip(dimensions, shape, strict=True)
+        )
+        if not fits or buffer.dtype is not tensors["w_hh"].dtype:
+            raise RuntimeError(f"{name} of a recurrent layer cannot be {buffer.layout!r}")
+    if known["sums"] != gates * known.get("width", known["projected"]):
+        raise RuntimeError(f"{known['sums']} rows of weights are none for {gates} gates")
+
+
 def _layer(name, given, returned, doc, build):
     """Declares an op of this module: all of them end on the sizes of steps, the direction, and
     whether the rows of a step lie apart: those of a sequence are then neighbours."""
     text = f"aten::_{name}({given}, int[] sizes, bool reverse, bool apart) -> ({returned})"
-    return chain(text, doc, build=build, method=False, function=False)
+    names = build.__code__.co_varnames[1 : build.__code__.co_argcount]
+    gates = {"lstm": 4, "gru": 3, "rnn": 1}[name.partition("_")[0]]
+
+    def checked(steps, *args):
+        _check(dict(zip(names, args, strict=True)), gates)
+        build(steps, *args)
+
+    return chain(text, doc, build=checked, method=False, function=False)
 
 
 _WEIGHTS = "Tensor w_ih, Tensor w_hh, Tensor? b_ih, Tensor? b_hh"

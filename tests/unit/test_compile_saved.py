@@ -180,6 +180,20 @@ def test_the_function_of_a_file_is_trained(tmp_path):
             assert all(torch.equal(u, v) for u, v in zip(a, b, strict=True)), f"step {k}"
 
 
+def test_results_with_names_are_results_with_names(tmp_path):
+    def function(pair):
+        return pair, torch.linalg.svd(pair.values)
+
+    pair = torch.randn(4, 5, 3).max(0)
+    torch.compile(function).aot_compile(((pair,), {})).save_compiled_function(tmp_path / "f")
+    loaded = torch.compiler.load_compiled_function(tmp_path / "f")
+    for got, want in zip(loaded(pair), function(pair), strict=True):
+        assert type(got) is type(want)
+        assert all(torch.equal(a, b) for a, b in zip(got, want, strict=True))
+    with pytest.raises(TypeError, match="a result"):
+        loaded(tuple(pair))
+
+
 @pytest.mark.parametrize("kind", [torch.nn.LSTM, torch.nn.GRU, torch.nn.RNN])
 def test_recurrent_layers_are_trained_from_a_file(kind, tmp_path):
     net, x = kind(4, 5, num_layers=2, dropout=0.1), torch.randn(6, 3, 4)
@@ -338,6 +352,7 @@ CHANGES = {
     "no ops": lambda d: d.pop("ops"),
     "ops of no form": lambda d: d.update(ops=[1]),
     "no such op": lambda d: d["ops"][0].__setitem__(0, "aten::system.") ,
+    "a part of an op": lambda d: d["ops"][0].__setitem__(0, "aten::_distinct."),
     "an attribute": lambda d: d["ops"][0].__setitem__(0, "__class__"),
     "a name of another kind": lambda d: d["ops"][0].__setitem__(0, ["aten::add."]),
     "an unknown kind of value": lambda d: d["ops"][0][1].__setitem__(0, {"call": "os.system"}),

@@ -263,3 +263,11 @@ def test_hooks_are_not_told_of_gradients_that_come_by_no_output():
     model.register_full_backward_hook(lambda *given: told.append(given))
     model(x)["twice"].sum().backward()
     assert told == [] and x.grad.tolist() == [2, 2]
+
+
+def test_gradients_of_weights_that_no_convolution_has():
+    x, grad = torch.randn(2, 3, 5, 6), torch.randn(2, 4, 3, 4)
+    assert torch.nn.grad.conv2d_weight(x, (4, 3, 3, 3), grad).shape == (4, 3, 3, 3)
+    for size in ((0, 3, 3, 3), (4, 2, 3, 3), (4, 3, 4, 3), (4, 3, 0, 3), (4, 3, -1, 3)):
+        with pytest.raises(RuntimeError, match="has no result of"):
+            torch.nn.grad.conv2d_weight(x, size, grad)

@@ -8,6 +8,7 @@ from flambeau import nn
 from flambeau.autograd import gradcheck, gradgradcheck
 from flambeau.nn.functions import recurrent
 from flambeau.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from flambeau.ops import registry
 
 MODES = ["RNN", "RNN-relu", "LSTM", "LSTM-proj", "GRU"]
 
@@ -395,3 +396,21 @@ def test_functions_of_weights(kind, options):
         function(x, hx, layer._flat_weights[:-1], *settings[1:], layer.batch_first)
     with pytest.raises(TypeError, match="takes the arguments"):
         function(x, hx)
+
+
+def test_kernels_of_layers_refuse_what_does_not_fit():
+    """Files of programs may call them with any arguments."""
+    x, state, sizes = torch.randn(5, 3), torch.randn(2, 4), (2, 2, 1)
+    w_ih, w_hh = torch.randn(16, 3), torch.randn(16, 4)
+    good = [x, state, state, w_ih, w_hh, None, None, None, sizes, False, False]
+    layer = registry["_lstm_layer"][0].door
+    assert layer(*good)[0].shape == (5, 4)
+    wrong = [
+        (0, x[:4]), (0, torch.randn(5, 2)), (0, x.double()), (1, state[:1]), (2, state[:, :3]),
+        (3, w_ih[:12]), (4, w_hh[:12]), (4, w_hh.flatten()), (5, torch.randn(12)),
+        (7, torch.randn(2, 4)), (8, (2, 3)), (8, (100, 2, 2)), (8, (2, 2, 2, -1)), (8, ()),
+        (10, True),
+    ]  # fmt: skip
+    for place, value in wrong:
+        with pytest.raises(RuntimeError, match=r"recurrent layer|gates"):
+            layer(*good[:place], value, *good[place + 1 :])
