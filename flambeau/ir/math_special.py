@@ -8,7 +8,7 @@ from .math_pieces import (
     NAN,
     at_least,
     at_most,
-    exp_between,
+    exp2_fraction,
     fast_two_sum,
     form,
     log_pair,
@@ -27,15 +27,9 @@ from .math_pieces import (
 from .math_trigonometric import sinpi_fraction
 
 
-def _erfcx(a: Expr) -> Expr:
-    """exp(a*a) erfc(a) for finite a >= 0, to a few units in the last place."""
-    base = a + 2.5
-    return polynomial((a - 2.5) / base, form(a).table["erfcx"]) / base
-
-
 def erfcx_pair(a: Expr, a_low: Expr | None = None):
-    """The same at a + a_low as a sum of two numbers (M. Shepherd & J. Laframboise, Math. Comp. 36,
-    1981).
+    """exp(x*x) erfc(x) at x = a + a_low >= 0 as a sum of two numbers (M. Shepherd & J. Laframboise,
+    Math. Comp. 36, 1981).
     """
     table = form(a).table
     first, *others = table["erfcx"]
@@ -55,30 +49,14 @@ def erfcx_pair(a: Expr, a_low: Expr | None = None):
     return w, (fma(-w, base, y) + fma(-w, base_low, y_low)) * inverse
 
 
-def _erf_small(x: Expr) -> Expr:
-    z = x * x
-    return fma(x, polynomial(z, form(x).table["erf"]), x)
-
-
 def erf(x: Expr) -> Expr:
     """Error function."""
-    a = at_most(abs(x), pick(x, 4.0, 6.0))
-    return _erf(x, a, exp_between(-(a * a)))
-
-
-def _erf(x: Expr, a: Expr, falling: Expr) -> Expr:
-    """erf of x where |x| is not far above `a`, given exp(-a*a)."""
+    table = form(x).table
+    small = fma(x, polynomial(x * x, table["erf"]), x)
     # The complement is at most 0.16: its errors hardly count.
-    large = 1.0 - _erfcx(a) * falling
-    return select(abs(x) < 1.0, _erf_small(x), copysign(large, x))
-
-
-def erf_and_slope(x: Expr) -> tuple[Expr, Expr]:
-    """The error function, and exp(-x*x), of which its derivative is a multiple."""
-    limit = pick(x, 9.3, 26.6)  # beyond, the slope is no normal number
-    a = at_most(abs(x), limit)
-    falling = select(abs(x) > limit, const(0.0, x.dtype), exp_between(-(a * a)))
-    return _erf(x, at_most(a, pick(x, 4.0, 6.0)), falling), falling
+    k, p = exp2_fraction(polynomial(at_most(abs(x), pick(x, 4.0, 6.0)), table["erf_tail"]))
+    large = fma(-p, power_of_two(k), 1.0)
+    return select(abs(x) < 1.0, small, copysign(large, x))
 
 
 def _product(w: Expr, low: Expr, r: Expr, t: Expr) -> Expr:
