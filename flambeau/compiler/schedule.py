@@ -25,6 +25,7 @@ PIECE = 30_000.0  # nanoseconds of work that are worth another thread
 PARTS = 64  # partial results of a fold that is split
 PART = 1 << 16  # elements of each, at least
 ROW = 128  # elements side by side that one thread writes at least
+LONG = range(100, 400)  # expressions of long bodies; longer ones would take long to compile
 POINT = 2.0  # nanoseconds for an element with a place of its own
 
 
@@ -142,6 +143,17 @@ def width(kernel: Kernel, target: Target) -> int:
         # ones for the elements.
         widest = max([widest // 2, 4, *(d.to_real().itemsize for d in moved(kernel))])
     return target.vector_bytes // widest
+
+
+def abreast(request: Request, lanes: int, run: int) -> int:
+    """Lanes for a run of this length. A processor finds work that waits for no result within some
+    hundred instructions: long bodies need several vectors side by side. Loops inside them would
+    run until more lanes are done.
+    """
+    several, body = lanes * (request.target.vector_bytes // 16), request.kernel.expressions
+    if len(body) not in LONG or run < 4 * several or any(e.op == "repeat" for e in body):
+        return lanes
+    return several
 
 
 def moved(kernel: Kernel) -> list[DType]:
@@ -292,6 +304,7 @@ def pointwise(request: Request, outputs, inputs) -> list[StagePlan]:
     inner = min(reversed(dims), key=row_cost)
     outer = [dim for dim in dims if dim is not inner]
     near = beside(request, outer, inner)
+    lanes = abreast(request, lanes, inner.size)
     outer = rows + outer
     offsets = [0] * len(request.operands)
     if len(strides) > len(offsets):

@@ -73,7 +73,9 @@ def sigmoid(x: Expr) -> Expr:
     first, second = power_halves(k)
     one = bitcast((2 * form(x).one) - first, x.dtype)
     power = bitcast(second, x.dtype)
-    return one / fma(power, q, one + power)
+    total = one + power
+    # Far left, `one` is lost in the sum (far right nothing matters).
+    return one / (total + fma(power, q, one - (total - power)))
 
 
 def log(x: Expr) -> Expr:

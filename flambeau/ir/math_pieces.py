@@ -185,12 +185,6 @@ def exp2_fraction(x: Expr):
     return k, fma(r, polynomial(r, form(x).table["exp2"]), 1.0)
 
 
-def exp_between(x: Expr) -> Expr:
-    """exp(x) where the result is normal and finite."""
-    k, p = exp_fraction(x)
-    return p * power_of_two(k)
-
-
 def split_log(x: Expr, denormals=True):
     """(k, f) with x = 2**k (1 + f), 1 + f in [sqrt(1/2), sqrt(2)), for positive finite x."""
     f = form(x)
