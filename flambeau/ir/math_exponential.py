@@ -37,6 +37,7 @@ from .math_pieces import (
     reduce_exp,
     root_tail,
     scale,
+    scale_by,
     split_log,
     two_product,
     two_sum,
@@ -45,8 +46,9 @@ from .math_pieces import (
 
 def exp(x: Expr) -> Expr:
     """e**x."""
-    k, p = exp_fraction(at_least(at_most(x, pick(x, 89.0, 710.0)), pick(x, -104.0, -746.0)))
-    return scale(p, k)
+    near = at_least(at_most(x, pick(x, 89.0, 710.0)), pick(x, -104.0, -746.0))
+    i, _, q = exp_rest(near, 2.0 * form(x).bias)
+    return scale_by(q + 1.0, i)
 
 
 def exp2(x: Expr) -> Expr:
@@ -58,9 +60,9 @@ def exp2(x: Expr) -> Expr:
 def expm1(x: Expr) -> Expr:
     """e**x - 1."""
     near = at_least(at_most(x, pick(x, 89.0, 710.0)), pick(x, -20.0, -40.0))
-    k, q = exp_rest(near, "expm1")
     # Half the result first: 2**k itself may overflow.
-    s = power_of_two(k - 1.0)
+    i, _, q = exp_rest(near, form(x).bias - 1.0, "expm1")
+    s = bitcast(i << form(x).width, x.dtype)
     half = fma(s, q, s - 0.5)
     return select(abs(x) < pick(x, 2.0**-26, 2.0**-55), x, half + half)
 
@@ -68,9 +70,9 @@ def expm1(x: Expr) -> Expr:
 def sigmoid(x: Expr) -> Expr:
     """1/(1 + e**-x)."""
     limit = pick(x, 104.0, 746.0)
-    k, q = exp_rest(at_least(at_most(-x, limit), -limit))
+    i, _, q = exp_rest(-at_least(at_most(x, limit), -limit), 2.0 * form(x).bias)
     # Both terms by a power of two, so that they are normal numbers and the result need not be.
-    first, second = power_halves(k)
+    first, second = power_halves(i, x.dtype)
     one = bitcast((2 * form(x).one) - first, x.dtype)
     power = bitcast(second, x.dtype)
     total = one + power
@@ -92,7 +94,11 @@ def log1p(x: Expr) -> Expr:
     down = f.one - (shifted & (-1 << f.width))
     unit = bitcast(maximum(down + f.one, 0), x.dtype)  # 2**-k, or 0 where that is too small
     fraction = bitcast(bits(x) + down, x.dtype) + (unit - 1.0)
-    return log_edges(x, copysign(log_sum(exponent(shifted), fraction), x), above)
+    if x.dtype is float32:
+        result = log_sum(cast(down, float32), fraction, -(2.0**-f.width))
+    else:
+        result = log_sum(exponent(shifted), fraction)
+    return log_edges(x, copysign(result, x), above)
 
 
 def log2(x: Expr) -> Expr:
@@ -151,8 +157,8 @@ def tanh(x: Expr) -> Expr:
     a = abs(x)
     z = x * x
     table = form(x).table
-    k, q = exp_rest(at_most(a + a, pick(x, 20.0, 44.0)), short=True)
-    s = power_of_two(k)
+    i, _, q = exp_rest(at_most(a + a, pick(x, 20.0, 44.0)), form(x).bias, short=True)
+    s = bitcast(i << form(x).width, x.dtype)
     # Both branches share a division: a + a z P/Q, or 1 - 2/(exp(2 a) + 1).
     small = a < pick(x, 0.625, 1.0)
     above = select(small, a * z * polynomial(z, table["tanh"]), -2.0)

@@ -2,6 +2,8 @@
 exp and log.
 """
 
+from flambeau.types import DType
+
 from . import coefficients
 from .loop import (
     Expr,
@@ -128,18 +130,24 @@ def power_of_two(k: Expr) -> Expr:
     return bitcast(bits(k + (f.magic + f.bias)) << f.width, k.dtype)
 
 
-def power_halves(k: Expr):
-    """Two powers of two whose product is 2**k, as bits; the first has the exponent floor(k/2)."""
-    f = form(k)
-    biased = bits(k + (f.magic + 2 * f.bias))
-    first = biased << (f.width - 1) & f.exponent
-    return first, (biased << f.width) - first
+def power_halves(i: Expr, dtype: DType):
+    """Two numbers whose product is 2**k, as bits, where the last bits of the integer `i` are k plus
+    twice the bias. The first has the exponent floor(k/2).
+    """
+    f = _FORMATS[dtype]
+    first = i << (f.width - 1) & f.exponent
+    return first, (i << f.width) - first
+
+
+def scale_by(x: Expr, i: Expr) -> Expr:
+    """x * 2**k, k given as to `power_halves`; see `scale`."""
+    first, second = power_halves(i, x.dtype)
+    return x * bitcast(first, x.dtype) * bitcast(second, x.dtype)
 
 
 def scale(x: Expr, k: Expr) -> Expr:
     """x * 2**k, rounded once if x is in [1/2, 2], for results that may be denormal or infinite."""
-    first, second = power_halves(k)
-    return x * bitcast(first, x.dtype) * bitcast(second, x.dtype)
+    return scale_by(x, bits(k + (form(k).magic + 2 * form(k).bias)))
 
 
 def is_negative(x: Expr) -> Expr:
@@ -162,19 +170,23 @@ def reduce_exp(x: Expr, low: Expr | None = None):
     return k, r, fma(r * r, polynomial(r, table["expm1"]), rest)
 
 
-def exp_rest(x: Expr, table="exp", short=False):
-    """(k, q) with exp(x) = 2**k (1 + q), q about in [-0.3, 0.42]. `short`: k is small."""
-    log2, log2_low = form(x).table["log2"]
-    k = rint(x * form(x).table["log2e"][0])
+def exp_rest(x: Expr, offset: float = 0.0, table="exp", short=False):
+    """(i, k, q) with exp(x) = 2**k (1 + q), q about in [-0.3, 0.42]; the last bits of the integer i
+    are k + offset. `short`: k is small.
+    """
+    f = form(x)
+    log2, log2_low = f.table["log2"]
+    moved = fma(x, f.table["log2e"][0], f.magic + offset)
+    k = moved - (f.magic + offset)
     r = fma(k, -log2, x)
     if not short:
         r = fma(k, -log2_low, r)
-    return k, fma(r * r, polynomial(r, form(x).table[table]), r)
+    return bits(moved), k, fma(r * r, polynomial(r, f.table[table]), r)
 
 
 def exp_fraction(x: Expr):
     """(k, p) with exp(x) = p 2**k, p about in [0.7, 1.42]."""
-    k, q = exp_rest(x)
+    _, k, q = exp_rest(x)
     return k, q + 1.0
 
 
@@ -219,10 +231,10 @@ def log_terms(f: Expr):
     return half, s * fma(z, polynomial(z, table["log_ratio"]), half)
 
 
-def log_sum(k: Expr, f: Expr) -> Expr:
-    """k log 2 + log(1 + f)."""
+def log_sum(k: Expr, f: Expr, unit: float = 1.0) -> Expr:
+    """k log 2 + log(1 + f), k counted in powers of two."""
     table = form(f).table
-    log2, log2_low = table["log2"]
+    log2, log2_low = (unit * part for part in table["log2"])
     if f.dtype is float32:
         # k log2_low is below the rounding of the result.
         rest = fma(f, polynomial(f, table["log"]), -0.5)
