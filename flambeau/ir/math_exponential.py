@@ -61,8 +61,12 @@ def expm1(x: Expr) -> Expr:
     """e**x - 1."""
     near = at_least(at_most(x, pick(x, 89.0, 710.0)), pick(x, -20.0, -40.0))
     # Half the result first: 2**k itself may overflow.
-    i, _, q = exp_rest(near, form(x).bias - 1.0, "expm1")
-    s = bitcast(i << form(x).width, x.dtype)
+    if x.dtype is float32:
+        i, _, q = exp_rest(near, form(x).bias - 1.0, "expm1")
+        s = bitcast(i << form(x).width, x.dtype)
+    else:  # log 2 as a float64 is further from it, in units of the last place
+        k, r, t = reduce_exp(near)
+        q, s = r + t, power_of_two(k - 1.0)
     half = fma(s, q, s - 0.5)
     return select(abs(x) < pick(x, 2.0**-26, 2.0**-55), x, half + half)
 
