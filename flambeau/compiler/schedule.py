@@ -176,7 +176,7 @@ def _cycles(expressions, lanes: int, target: Target) -> float:
     for e in expressions:
         if e.op == "repeat":
             inside = topological([e.value.proceed, *e.value.following])
-            cycles += STEPS * _cycles(inside, lanes, target)
+            cycles += min(STEPS, e.value.limit) * _cycles(inside, lanes, target)
         elif e.op == "rem" and e.dtype.kind == "f":
             cycles += 30.0 * lanes
         elif e.op in ("div", "rem") and e.dtype.itemsize == 8 and e.dtype.kind in "iu":
