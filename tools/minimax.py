@@ -294,9 +294,14 @@ tiny = mpf(10) ** -12
 DOUBLE = {"only": "float64"}
 RATIO = {"only": "float64", "below": 0, "start": 3}
 SPECS = {
-    # exp(r) = 1 + r + r*r*P(r); the weight serves expm1 too.
+    # exp(r) = 1 + r + r*r*P(r), the error relative to that or to what it is above 1
     "exp": (
-        (lambda r: (mp.expm1(r) - r) / r**2, lambda r: r**2 / mp.expm1(r)),
+        (lambda r: (mp.expm1(r) - r) / r**2, lambda r: r**2 / mp.exp(r)),
+        (-half_log2, half_log2),
+        {},
+    ),
+    "expm1": (
+        (lambda r: (mp.expm1(r) - r) / r**2, lambda r: r**2 / abs(mp.expm1(r))),
         (-half_log2, half_log2),
         {},
     ),
@@ -310,7 +315,7 @@ SPECS = {
     "log": (
         (lambda f: (mp.log1p(f) - f + f * f / 2) / f**3, lambda f: f**3 / mp.log1p(f)),
         (root_half - 1, root_two - 1),
-        {"only": "float32"},
+        {"only": "float32", "bits": {"float32": 27}},
     ),
     # log((1+s)/(1-s)) = 2 s + s z P(z), and from the second term on for pow
     "log_ratio": (
@@ -323,7 +328,11 @@ SPECS = {
         (tiny, mpf("0.02945")),
         {"only": "float64", "bits": {"float64": 69}},
     ),
-    "tanh": (odd(mp.tanh), (mpf(0), mpf(1)), {"below": 0}),
+    "tanh": (
+        odd(mp.tanh),
+        {"float32": (mpf(0), mpf("0.625") ** 2), "float64": (mpf(0), mpf(1))},
+        {"below": 0, "bits": {"float32": 27, "float64": 57}},
+    ),
     "sinh": (odd(mp.sinh), (mpf(0), mpf(1)), {}),
     "sin": (odd(mp.sin), (mpf(0), quarter), {}),
     "cos": (
@@ -354,6 +363,12 @@ SPECS = {
         (lambda z: mp.erf(mp.sqrt(z)) / mp.sqrt(z) - 1, lambda z: mp.sqrt(z) / mp.erf(mp.sqrt(z))),
         (tiny, mpf(1)),
         {},
+    ),
+    # erf(x) = 1 - 2**P(x)
+    "erf_tail": (
+        (lambda x: mp.log(mp.erfc(x), 2), lambda x: mp.log(2) * mp.erfc(x) / mp.erf(x)),
+        {"float32": (mpf(1), mpf(4)), "float64": (mpf(1), mpf(6))},
+        {"start": 5},
     ),
     "erfcx": (relative(erfcx_scaled), (mpf(-1), mpf(1) - tiny), {"start": 9}),
     # erfinv(x) = x + x R(9/16 - z) near 0, w + w R(w - 1) with w = sqrt(-log(1 - |x|)) in the

@@ -25,6 +25,7 @@ PIECE = 30_000.0  # nanoseconds of work that are worth another thread
 PARTS = 64  # partial results of a fold that is split
 PART = 1 << 16  # elements of each, at least
 ROW = 128  # elements side by side that one thread writes at least
+LONG = range(100, 400)  # expressions of long bodies; longer ones would take long to compile
 POINT = 2.0  # nanoseconds for an element with a place of its own
 
 
@@ -144,6 +145,17 @@ def width(kernel: Kernel, target: Target) -> int:
     return target.vector_bytes // widest
 
 
+def abreast(request: Request, lanes: int, run: int) -> int:
+    """Lanes for a run of this length. A processor finds work that waits for no result within some
+    hundred instructions: long bodies need several vectors side by side. Loops inside them would
+    run until more lanes are done.
+    """
+    several, body = lanes * (request.target.vector_bytes // 16), request.kernel.expressions
+    if len(body) not in LONG or run < 4 * several or any(e.op == "repeat" for e in body):
+        return lanes
+    return several
+
+
 def moved(kernel: Kernel) -> list[DType]:
     """The types of inputs that are read as vectors: those of indices are not."""
     indices = {place.by for place in kernel.places}
@@ -164,7 +176,7 @@ def _cycles(expressions, lanes: int, target: Target) -> float:
     for e in expressions:
         if e.op == "repeat":
             inside = topological([e.value.proceed, *e.value.following])
-            cycles += STEPS * _cycles(inside, lanes, target)
+            cycles += min(STEPS, e.value.limit) * _cycles(inside, lanes, target)
         elif e.op == "rem" and e.dtype.kind == "f":
             cycles += 30.0 * lanes
         elif e.op in ("div", "rem") and e.dtype.itemsize == 8 and e.dtype.kind in "iu":
@@ -292,6 +304,7 @@ def pointwise(request: Request, outputs, inputs) -> list[StagePlan]:
     inner = min(reversed(dims), key=row_cost)
     outer = [dim for dim in dims if dim is not inner]
     near = beside(request, outer, inner)
+    lanes = abreast(request, lanes, inner.size)
     outer = rows + outer
     offsets = [0] * len(request.operands)
     if len(strides) > len(offsets):

@@ -60,7 +60,6 @@ sinc = _analytic(_trigonometric.sinc)
 
 erf, erfc = _analytic(_special.erf, _faddeeva), _analytic(_special.erfc, _faddeeva)
 erfcx, erfinv = _analytic(_special.erfcx, _faddeeva), _special.erfinv
-erf_and_slope = _special.erf_and_slope
 ndtr, ndtri = _analytic(_special.ndtr, _faddeeva), _special.ndtri
 log_ndtr = _analytic(_special.log_ndtr, _faddeeva)
 lgamma, digamma = _special.lgamma, _analytic(_special.digamma, _complex_gamma)

@@ -1,14 +1,29 @@
 """Exponentials, logarithms, powers and hyperbolic functions of real expressions."""
 
-from .loop import Expr, bitcast, cast, const, copysign, float32, float64, fma, rint, select, sqrt
+from .loop import (
+    Expr,
+    bitcast,
+    cast,
+    const,
+    copysign,
+    float32,
+    float64,
+    fma,
+    maximum,
+    rint,
+    select,
+    sqrt,
+)  # fmt: skip
 from .math_pieces import (
     INFINITY,
     NAN,
     at_least,
     at_most,
     bits,
-    exp_between,
+    exp2_fraction,
     exp_fraction,
+    exp_rest,
+    exponent,
     fast_two_sum,
     form,
     log1p_sum,
@@ -17,10 +32,12 @@ from .math_pieces import (
     log_sum,
     pick,
     polynomial,
+    power_halves,
     power_of_two,
     reduce_exp,
     root_tail,
     scale,
+    scale_by,
     split_log,
     two_product,
     two_sum,
@@ -29,47 +46,63 @@ from .math_pieces import (
 
 def exp(x: Expr) -> Expr:
     """e**x."""
-    k, p = exp_fraction(at_least(at_most(x, pick(x, 89.0, 710.0)), pick(x, -104.0, -746.0)))
-    return scale(p, k)
+    near = at_least(at_most(x, pick(x, 89.0, 710.0)), pick(x, -104.0, -746.0))
+    i, _, q = exp_rest(near, 2.0 * form(x).bias)
+    return scale_by(q + 1.0, i)
 
 
 def exp2(x: Expr) -> Expr:
     """2**x."""
-    x = at_least(at_most(x, pick(x, 129.0, 1025.0)), pick(x, -151.0, -1076.0))
-    k = rint(x)
-    r = x - k
-    return scale(fma(r, polynomial(r, form(x).table["exp2"]), 1.0), k)
+    k, p = exp2_fraction(at_least(at_most(x, pick(x, 129.0, 1025.0)), pick(x, -151.0, -1076.0)))
+    return scale(p, k)
 
 
 def expm1(x: Expr) -> Expr:
     """e**x - 1."""
     near = at_least(at_most(x, pick(x, 89.0, 710.0)), pick(x, -20.0, -40.0))
-    k, r, t = reduce_exp(near)
     # Half the result first: 2**k itself may overflow.
-    s = power_of_two(k - 1.0)
-    half = fma(s, t, fma(s, r, s - 0.5))
+    if x.dtype is float32:
+        i, _, q = exp_rest(near, form(x).bias - 1.0, "expm1")
+        s = bitcast(i << form(x).width, x.dtype)
+    else:  # log 2 as a float64 is further from it, in units of the last place
+        k, r, t = reduce_exp(near)
+        q, s = r + t, power_of_two(k - 1.0)
+    half = fma(s, q, s - 0.5)
     return select(abs(x) < pick(x, 2.0**-26, 2.0**-55), x, half + half)
 
 
 def sigmoid(x: Expr) -> Expr:
     """1/(1 + e**-x)."""
-    k, p = exp_fraction(at_least(-abs(x), pick(x, -104.0, -746.0)))
-    e = p * power_of_two(k + 64.0) * 2.0**-64  # the last step may be to a denormal number
-    below, lost = fast_two_sum(const(1.0, x.dtype), e)
-    left = x < 0.0
-    share = select(left, e, 1.0) / below
-    return fma(-share, lost * select(left, 1.0 - share, share), share)
+    limit = pick(x, 104.0, 746.0)
+    i, _, q = exp_rest(-at_least(at_most(x, limit), -limit), 2.0 * form(x).bias)
+    # Both terms by a power of two, so that they are normal numbers and the result need not be.
+    first, second = power_halves(i, x.dtype)
+    one = bitcast((2 * form(x).one) - first, x.dtype)
+    power = bitcast(second, x.dtype)
+    total = one + power
+    # Far left, `one` is lost in the sum (far right nothing matters).
+    return one / (total + fma(power, q, one - (total - power)))
 
 
 def log(x: Expr) -> Expr:
     """Natural logarithm (as in P. Tang, ACM TOMS 16(4), 1990, without his table)."""
-    return log_edges(x, log_sum(*split_log(x)))
+    return log_edges(x, log_sum(*split_log(x)), x + 0.0)
 
 
 def log1p(x: Expr) -> Expr:
     """log(1 + x)."""
-    result = select(abs(x) < pick(x, 2.0**-26, 2.0**-55), x, log1p_sum(x))
-    return log_edges(x, result, -1.0)
+    f, above = form(x), x + 1.0
+    shifted = bits(above) + (f.one - f.root_half)
+    # 1 + x = 2**k (1 + fraction). An exponent is changed by adding to its bits: where x is not a
+    # normal number, k is 0.
+    down = f.one - (shifted & (-1 << f.width))
+    unit = bitcast(maximum(down + f.one, 0), x.dtype)  # 2**-k, or 0 where that is too small
+    fraction = bitcast(bits(x) + down, x.dtype) + (unit - 1.0)
+    if x.dtype is float32:
+        result = log_sum(cast(down, float32), fraction, -(2.0**-f.width))
+    else:
+        result = log_sum(exponent(shifted), fraction)
+    return log_edges(x, copysign(result, x), above)
 
 
 def log2(x: Expr) -> Expr:
@@ -80,7 +113,7 @@ def log2(x: Expr) -> Expr:
     p, e = two_product(high, const(ratio, x.dtype))
     e = fma(high, ratio_low, fma(low, ratio, e))
     total, rest = fast_two_sum(k, p)
-    return log_edges(x, total + (rest + e))
+    return log_edges(x, total + (rest + e), x + 0.0)
 
 
 def log10(x: Expr) -> Expr:
@@ -93,7 +126,7 @@ def log10(x: Expr) -> Expr:
     p, e = two_product(high, const(ratio, x.dtype))
     e = fma(high, ratio_low, fma(low, ratio, fma(k, step_low, e)))
     total, rest = fast_two_sum(k * step, p)
-    return log_edges(x, total + (rest + e))
+    return log_edges(x, total + (rest + e), x + 0.0)
 
 
 def rsqrt(x: Expr) -> Expr:
@@ -128,11 +161,12 @@ def tanh(x: Expr) -> Expr:
     a = abs(x)
     z = x * x
     table = form(x).table
-    e = exp_between(at_most(a + a, pick(x, 20.0, 44.0)))
-    # Both branches share a division: a + a z P/Q, or 1 - 2/(e + 1).
-    small = a < 1.0
+    i, _, q = exp_rest(at_most(a + a, pick(x, 20.0, 44.0)), form(x).bias, short=True)
+    s = bitcast(i << form(x).width, x.dtype)
+    # Both branches share a division: a + a z P/Q, or 1 - 2/(exp(2 a) + 1).
+    small = a < pick(x, 0.625, 1.0)
     above = select(small, a * z * polynomial(z, table["tanh"]), -2.0)
-    below = select(small, polynomial(z, table["tanh/"]), e + 1.0)
+    below = select(small, polynomial(z, table["tanh/"]), fma(s, q, s + 1.0))
     return copysign(select(small, a, 1.0) + above / below, x)
 
 

@@ -2,6 +2,8 @@
 exp and log.
 """
 
+from flambeau.types import DType
+
 from . import coefficients
 from .loop import (
     Expr,
@@ -27,6 +29,7 @@ class Format:
 
     __slots__ = (
         "bias",
+        "exponent",
         "integer",
         "largest",
         "least",
@@ -42,6 +45,7 @@ class Format:
         self.integer, self.width, self.bias, self.table = integer, width, bias, table
         self.root_half = root_half  # the bits of sqrt(1/2)
         self.one = bias << width
+        self.exponent = (2 * bias + 1) << width  # its bits
         self.sign = -1 << (integer.itemsize * 8 - 1)
         self.largest = (2.0 - 2.0**-width) * 2.0**bias
         self.least = 2.0 ** (1 - bias)  # the smallest normal number
@@ -126,10 +130,24 @@ def power_of_two(k: Expr) -> Expr:
     return bitcast(bits(k + (f.magic + f.bias)) << f.width, k.dtype)
 
 
+def power_halves(i: Expr, dtype: DType):
+    """Two numbers whose product is 2**k, as bits, where the last bits of the integer `i` are k plus
+    twice the bias. The first has the exponent floor(k/2).
+    """
+    f = _FORMATS[dtype]
+    first = i << (f.width - 1) & f.exponent
+    return first, (i << f.width) - first
+
+
+def scale_by(x: Expr, i: Expr) -> Expr:
+    """x * 2**k, k given as to `power_halves`; see `scale`."""
+    first, second = power_halves(i, x.dtype)
+    return x * bitcast(first, x.dtype) * bitcast(second, x.dtype)
+
+
 def scale(x: Expr, k: Expr) -> Expr:
     """x * 2**k, rounded once if x is in [1/2, 2], for results that may be denormal or infinite."""
-    half = rint(k * 0.5)
-    return x * power_of_two(half) * power_of_two(k - half)
+    return scale_by(x, bits(k + (form(k).magic + 2 * form(k).bias)))
 
 
 def is_negative(x: Expr) -> Expr:
@@ -149,28 +167,39 @@ def reduce_exp(x: Expr, low: Expr | None = None):
     rest = fma(k, -log2_low, exact - r)
     if low is not None:
         r, rest = fast_two_sum(r, rest + low)
-    return k, r, fma(r * r, polynomial(r, table["exp"]), rest)
+    return k, r, fma(r * r, polynomial(r, table["expm1"]), rest)
+
+
+def exp_rest(x: Expr, offset: float = 0.0, table="exp", short=False):
+    """(i, k, q) with exp(x) = 2**k (1 + q), q about in [-0.3, 0.42]; the last bits of the integer i
+    are k + offset. `short`: k is small.
+    """
+    f = form(x)
+    log2, log2_low = f.table["log2"]
+    moved = fma(x, f.table["log2e"][0], f.magic + offset)
+    k = moved - (f.magic + offset)
+    r = fma(k, -log2, x)
+    if not short:
+        r = fma(k, -log2_low, r)
+    return bits(moved), k, fma(r * r, polynomial(r, f.table[table]), r)
 
 
 def exp_fraction(x: Expr):
     """(k, p) with exp(x) = p 2**k, p about in [0.7, 1.42]."""
-    table = form(x).table
-    log2, log2_low = table["log2"]
-    k = rint(x * table["log2e"][0])
-    r = fma(k, -log2_low, fma(k, -log2, x))
-    return k, fma(r * r, polynomial(r, table["exp"]), r) + 1.0
+    _, k, q = exp_rest(x)
+    return k, q + 1.0
 
 
-def exp_between(x: Expr) -> Expr:
-    """exp(x) where the result is normal and finite."""
-    k, p = exp_fraction(x)
-    return p * power_of_two(k)
+def exp2_fraction(x: Expr):
+    """(k, p) with 2**x = p 2**k, p about in [0.7, 1.42]."""
+    k = rint(x)
+    r = x - k
+    return k, fma(r, polynomial(r, form(x).table["exp2"]), 1.0)
 
 
 def split_log(x: Expr, denormals=True):
     """(k, f) with x = 2**k (1 + f), 1 + f in [sqrt(1/2), sqrt(2)), for positive finite x."""
     f = form(x)
-    offset = 0.0
     if denormals:
         small = x < f.least
         lift = f.width + 2
@@ -178,13 +207,17 @@ def split_log(x: Expr, denormals=True):
         offset = select(small, const(float(lift), x.dtype), 0.0)
     shifted = bits(x) + (f.one - f.root_half)
     fraction = bitcast((shifted & ((1 << f.width) - 1)) + f.root_half, x.dtype) - 1.0
-    if x.dtype is float32:
-        k = cast(shifted >> f.width, float32) - (offset + float(f.bias))
-    else:
-        # Few machines convert int64 vectors: paste the exponent below 2**52 instead.
-        pasted = bitcast((shifted >> f.width) | ((f.bias + f.width) << f.width), float64)
-        k = pasted - (offset + (2.0**f.width + f.bias))
-    return k, fraction
+    return exponent(shifted) - offset if denormals else exponent(shifted), fraction
+
+
+def exponent(shifted: Expr) -> Expr:
+    """The exponent in bits of a positive number."""
+    f = _FORMATS[float32 if shifted.dtype is int32 else float64]
+    if shifted.dtype is int32:
+        return cast(shifted >> f.width, float32) - float(f.bias)
+    # Few machines convert int64 vectors: paste the exponent below 2**52 instead.
+    pasted = bitcast((shifted >> f.width) | ((f.bias + f.width) << f.width), float64)
+    return pasted - (2.0**f.width + f.bias)
 
 
 def log_terms(f: Expr):
@@ -198,15 +231,15 @@ def log_terms(f: Expr):
     return half, s * fma(z, polynomial(z, table["log_ratio"]), half)
 
 
-def log_sum(k: Expr, f: Expr) -> Expr:
-    """k log 2 + log(1 + f)."""
-    log2, log2_low = form(f).table["log2"]
-    half, rest = log_terms(f)
+def log_sum(k: Expr, f: Expr, unit: float = 1.0) -> Expr:
+    """k log 2 + log(1 + f), k counted in powers of two."""
+    table = form(f).table
+    log2, log2_low = (unit * part for part in table["log2"])
     if f.dtype is float32:
-        table = form(f).table
-        square = f * f
-        rest = fma(square, fma(f, polynomial(f, table["log"]), -0.5), k * log2_low)
-        return fma(k, log2, f + rest)
+        # k log2_low is below the rounding of the result.
+        rest = fma(f, polynomial(f, table["log"]), -0.5)
+        return fma(k, log2, fma(f * f, rest, f))
+    half, rest = log_terms(f)
     return fma(k, log2, f - (half - fma(k, log2_low, rest)))
 
 
@@ -221,10 +254,12 @@ def log_pair(k: Expr, f: Expr):
     return fast_two_sum(high, low)
 
 
-def log_edges(x: Expr, result: Expr, floor: float = 0.0) -> Expr:
-    """`result`, but for nan, inf, the pole at `floor` and what lies below it."""
-    result = select(x < INFINITY, result, x)
-    return select(x > floor, result, select(x.equals(floor), const(-INFINITY, x.dtype), NAN))
+def log_edges(x: Expr, result: Expr, above: Expr) -> Expr:
+    """`result`, but for nan, inf, and where `above`, the distance from the pole, is +0 or less."""
+    f = form(x)
+    # The sign's bit everywhere makes nan of -inf.
+    pole = bitcast((bits(above) >> (f.integer.itemsize * 8 - 1)) | (f.sign | f.exponent), x.dtype)
+    return select(above <= 0.0, pole, select(x < INFINITY, result, x))
 
 
 def log1p_sum(x: Expr, low: Expr | None = None, doubled: Expr | None = None) -> Expr:

@@ -8,7 +8,7 @@ from .math_pieces import (
     NAN,
     at_least,
     at_most,
-    exp_between,
+    exp2_fraction,
     fast_two_sum,
     form,
     log_pair,
@@ -25,17 +25,12 @@ from .math_pieces import (
     wide,
 )  # fmt: skip
 from .math_trigonometric import sinpi_fraction
-
-
-def _erfcx(a: Expr) -> Expr:
-    """exp(a*a) erfc(a) for finite a >= 0, to a few units in the last place."""
-    base = a + 2.5
-    return polynomial((a - 2.5) / base, form(a).table["erfcx"]) / base
+from .repeat import repeat
 
 
 def erfcx_pair(a: Expr, a_low: Expr | None = None):
-    """The same at a + a_low as a sum of two numbers (M. Shepherd & J. Laframboise, Math. Comp. 36,
-    1981).
+    """exp(x*x) erfc(x) at x = a + a_low >= 0 as a sum of two numbers (M. Shepherd & J. Laframboise,
+    Math. Comp. 36, 1981).
     """
     table = form(a).table
     first, *others = table["erfcx"]
@@ -55,30 +50,14 @@ def erfcx_pair(a: Expr, a_low: Expr | None = None):
     return w, (fma(-w, base, y) + fma(-w, base_low, y_low)) * inverse
 
 
-def _erf_small(x: Expr) -> Expr:
-    z = x * x
-    return fma(x, polynomial(z, form(x).table["erf"]), x)
-
-
 def erf(x: Expr) -> Expr:
     """Error function."""
-    a = at_most(abs(x), pick(x, 4.0, 6.0))
-    return _erf(x, a, exp_between(-(a * a)))
-
-
-def _erf(x: Expr, a: Expr, falling: Expr) -> Expr:
-    """erf of x where |x| is not far above `a`, given exp(-a*a)."""
+    table = form(x).table
+    small = fma(x, polynomial(x * x, table["erf"]), x)
     # The complement is at most 0.16: its errors hardly count.
-    large = 1.0 - _erfcx(a) * falling
-    return select(abs(x) < 1.0, _erf_small(x), copysign(large, x))
-
-
-def erf_and_slope(x: Expr) -> tuple[Expr, Expr]:
-    """The error function, and exp(-x*x), of which its derivative is a multiple."""
-    limit = pick(x, 9.3, 26.6)  # beyond, the slope is no normal number
-    a = at_most(abs(x), limit)
-    falling = select(abs(x) > limit, const(0.0, x.dtype), exp_between(-(a * a)))
-    return _erf(x, at_most(a, pick(x, 4.0, 6.0)), falling), falling
+    k, p = exp2_fraction(polynomial(at_most(abs(x), pick(x, 4.0, 6.0)), table["erf_tail"]))
+    large = fma(-p, power_of_two(k), 1.0)
+    return select(abs(x) < 1.0, small, copysign(large, x))
 
 
 def _product(w: Expr, low: Expr, r: Expr, t: Expr) -> Expr:
@@ -233,19 +212,30 @@ def lgamma(x: Expr) -> Expr:
     high, low = log_pair(k, f)
     large = a >= pick(x, 3.0, 4.0)
     value = select(large, _stirling(a, high, low), middle)
-    # gamma(x) gamma(-x) = -pi/(x sin(pi x)); below 0.6 the factor a is that of gamma(a + 1) = a
-    # gamma(a).
+    left = x < -form(x).least
+    start = select(below & ~left, value - high - low, value)
+    [result, _] = repeat(lambda value, x: (left, (_lgamma_left(value, x), x)), (start, x), 1)
+    result = select((x <= 0.0) & rint(x).equals(x), const(INFINITY, x.dtype), result)
+    return select(a < INFINITY, result, a)
+
+
+def _lgamma_left(value: Expr, x: Expr) -> Expr:
+    """log |gamma(x)| for x < 0, given log gamma(-x), or from -0.6 on log gamma(1 - x)."""
+    # gamma(x) gamma(-x) = -pi/(x sin(pi x)); -x is also the factor of gamma(1 - x) = -x gamma(-x).
     wave = abs(sinpi_fraction(x - rint(x)))
-    product = select(below, wave, wave * a)
+    product = select(x > -0.6, wave, wave * -x)
     # log pi, less two logarithms
     log_pi, log_pi_low = form(x).table["log_pi"]
     log_product, log_product_low = log_pair(*split_log(product))
     mirrored, lost = two_sum(const(log_pi, x.dtype), -value)
     mirrored, more = two_sum(mirrored, -log_product)
-    mirrored = mirrored + ((lost + more) + (log_pi_low - log_product_low))
-    result = select(x < -form(x).least, mirrored, select(below, value - high - low, value))
-    result = select((x <= 0.0) & rint(x).equals(x), const(INFINITY, x.dtype), result)
-    return select(a < INFINITY, result, a)
+    return mirrored + ((lost + more) + (log_pi_low - log_product_low))
+
+
+def _pi_over_tan(x: Expr) -> Expr:
+    """pi/tan(pi x)."""
+    r = x - rint(x)
+    return sinpi_fraction(0.5 - abs(r)) * 3.141592653589793 / sinpi_fraction(r)
 
 
 @wide
@@ -263,14 +253,10 @@ def digamma(x: Expr) -> Expr:
     high, low = log_pair(*split_log(up, denormals=False))
     series = fma(v, polynomial(v, form(x).table["digamma_tail"]), inverse * 0.5)
     value = select(up >= 3.0, high - (series - low), middle)
-    # psi(x) = psi(1 - x) - pi/tan(pi x), psi(x) = psi(x + 1) - 1/x
-    r = x - rint(x)
-    rest = 0.5 - abs(r)
-    cosine = sinpi_fraction(rest) * 3.141592653589793
-    zero, one = const(0.0, x.dtype), const(1.0, x.dtype)
-    above = select(left, cosine, select(below, one, zero))
-    result = value - above / select(left, sinpi_fraction(r), x)
-    result = select(left & r.equals(0.0), const(NAN, x.dtype), result)
+    # psi(x) = psi(x + 1) - 1/x, psi(x) = psi(1 - x) - pi/tan(pi x)
+    value = value - select(below, 1.0 / x, const(0.0, x.dtype))
+    [result, _] = repeat(lambda value, x: (left, (value - _pi_over_tan(x), x)), (value, x), 1)
+    result = select(left & rint(x).equals(x), const(NAN, x.dtype), result)
     return select(x < INFINITY, result, x)
 
 

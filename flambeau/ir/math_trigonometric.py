@@ -14,6 +14,7 @@ from .math_pieces import (
     two_sum,
     wide,
 )  # fmt: skip
+from .repeat import repeat
 
 
 def sin(x: Expr) -> Expr:
@@ -83,12 +84,12 @@ def reduce_angle(x: Expr):
     and nan.
 
     W. Cody & W. Waite (1980) with fused steps below a bound; M. Payne & R. Hanek (SIGNUM 18, 1983)
-    above it.
+    above it, in a loop that runs once, where it does.
     """
     k, r, low = reduce_near(x)
     huge = abs(x) > pick(x, 131072.0, 2.0**26)
-    far_k, far_r, far_low = _far_single(x) if x.dtype is float32 else _far_double(x)
-    return select(huge, far_k, k), select(huge, far_r, r), select(huge, far_low, low)
+    far = _far_single if x.dtype is float32 else _far_double
+    return repeat(lambda k, r, low: (huge, far(r)), (k, select(huge, x, r), low), 1)
 
 
 def reduce_near(x: Expr):

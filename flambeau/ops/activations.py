@@ -145,8 +145,9 @@ def _gelu(self, approximate):
 
 
 def _gelu_slope(slope, self):
-    total, density = math.erf_and_slope(self * ROOT_HALF)
-    return slope * ((total + 1) * 0.5 + self * density * ROOT_TWO_PI_INVERSE)
+    inner = self * ROOT_HALF
+    density = math.exp(-(inner * inner)) * ROOT_TWO_PI_INVERSE
+    return slope * ((math.erf(inner) + 1) * 0.5 + self * density)
 
 
 @private("_normal_density(Tensor self) -> Tensor")

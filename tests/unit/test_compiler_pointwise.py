@@ -13,7 +13,8 @@ from kernels import Guarded, call, like, run, to_memory
 
 from flambeau.compiler import link, plan
 from flambeau.compiler.build import host
-from flambeau.compiler.target import PLAIN
+from flambeau.compiler.schedule import LONG
+from flambeau.compiler.target import PLAIN, Target
 from flambeau.ir import (
     Pointwise,
     bitcast,
@@ -36,6 +37,7 @@ from flambeau.ir import (
     sqrt,
     trunc,
 )  # fmt: skip
+from flambeau.ir import math as math_of
 from flambeau.types import DTYPES, by_name
 
 bool_, uint8, int16, int32, int64 = map(by_name, ("bool", "uint8", "int16", "int32", "int64"))
@@ -338,6 +340,21 @@ def test_in_place():
     before = x.array.copy()
     run(Pointwise("double", [float32], [float32], [load(0, float32) * 2]), [x], [x])
     equal(x.array, before * numpy.float32(2))
+
+
+@pytest.mark.parametrize("target", [None, Target(32, True, False), PLAIN], ids=str)
+@pytest.mark.parametrize("step", [1, 3])
+def test_long_bodies_in_runs_of_any_length(step, target):
+    body = math_of.tanh(math_of.lgamma(load(0, float32))) * load(1, float32)
+    kernel = Pointwise("long", [float32] * 2, [float32], [body])
+    assert len(kernel.expressions) in LONG
+    for count in (1, 63, 255, 256, 257, 321, 1000):
+        x = Guarded((count,), (step,), numpy.float32)
+        x.array[...] = RNG.uniform(0.1, 20, count)
+        y = like(RNG.standard_normal(count).astype(numpy.float32))
+        out = Guarded((count,), (step,), numpy.float32)
+        run(kernel, [out], [x.remember(), y], cuts=(0.4,), target=target)
+        equal(out.array, evaluate([body], [x.array, y.array])[0])
 
 
 @TARGETS
