@@ -92,12 +92,13 @@ def matched(data: Any, value: Any, found: list[Any], where: str = "arguments") -
         found.append(value)
         return
     kind = next(iter(data)) if isinstance(data, dict) else ""
+    known: Any = result_type_of(data[kind][0]) if kind == "result" else None
     if kind == type(value).__name__ == "dict":
         if [k for k, _ in data["dict"]] == list(value):
             for (key, inside), v in zip(data["dict"], value.values(), strict=True):
                 matched(inside, v, found, f"{where}[{key!r}]")
             return
-    elif kind == "result" and isinstance(value, result_type_of(data[kind][0]) or ()):
+    elif kind == "result" and type(value) is known:
         for k, (inside, v) in enumerate(zip(data[kind][1], value, strict=True)):
             matched(inside, v, found, f"{where}[{k}]")
         return
