@@ -3,8 +3,9 @@
 The first call with arguments of new layouts runs as it is, so that optimizers make their state; the
 second is captured while it runs; from the third on, the program runs in its place, as long as
 everything that Python read is as it was. Where there are many kinds of arguments, one is captured
-when calls with it have taken as long as a capture takes: then lengths that hardly come again cost
-no more than without `compile`, and others at most twice that.
+when calls with it have taken twice as long as a capture takes, which a program that saves half of
+a call would have made up for by then: so lengths that hardly come again cost no more than without
+`compile`.
 """
 
 from __future__ import annotations
@@ -283,7 +284,7 @@ class Compiled:
         """
         news = self._news
         if entry.calls > 1:
-            return self._options.fullgraph or len(news) <= MANY or entry.spent >= self._cost
+            return self._options.fullgraph or len(news) <= MANY or entry.spent >= 2 * self._cost
         news.append(tuple([a if isinstance(a, PLAIN) else None for a in args]))
         if len(news) == COUNT and self._source is not None and self._instead is None:
             changing = [k for k, values in enumerate(zip(*news, strict=False))
