@@ -17,15 +17,17 @@ def penalty(critic, x):
 
 def test_a_penalty_of_a_compiled_critic_trains_it():
     torch.manual_seed(0)
-    critic = nn.Sequential(nn.Linear(4, 8), nn.LeakyReLU(0.2), nn.Linear(8, 1))
+    norm = nn.BatchNorm1d(8)  # whose statistics move once
+    critic = nn.Sequential(nn.Linear(4, 8), norm, nn.LeakyReLU(0.2), nn.Linear(8, 1))
     compiled = compile(critic)
     for k in range(4):
         x = torch.randn(6, 4, generator=torch.Generator().manual_seed(k), requires_grad=True)
         found = []
         for callee in (critic, compiled):
             critic.zero_grad()
+            norm.reset_running_stats()
             penalty(callee, x).backward()
-            found.append([p.grad for p in critic.parameters()])
+            found.append([*(p.grad for p in critic.parameters()), norm.running_mean.clone()])
         for want, got in zip(*found, strict=True):
             torch.testing.assert_close(got, want)
 
