@@ -90,7 +90,8 @@ def _imports_from(frame: FrameType) -> bool:
 def public_module(name: str) -> ModuleType:
     """Imports a module for people to see: it and those below it answer for missing names, too."""
     module = importlib.import_module(name)
-    for below in [m for n, m in sys.modules.items() if n == name or n.startswith(name + ".")]:
+    loaded = sys.modules.copy()  # other threads import, too
+    for below in [m for n, m in loaded.items() if n == name or n.startswith(name + ".")]:
         if "__getattr__" not in below.__dict__:
             below.__dict__["__getattr__"] = missing(below.__dict__)
     return module
