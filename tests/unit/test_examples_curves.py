@@ -37,7 +37,7 @@ COMMANDS = {
 def losses(name, folder, *interpreter):
     """What an example tells of its losses, in the order of its output."""
     script, *arguments = COMMANDS[name].split(" ")
-    if INTERPRETED and name == "waves":  # a step evaluates the network 20 times
+    if INTERPRETED and interpreter and name == "waves":  # a step evaluates the network 20 times
         arguments += ["--steps", "2"]  # the last of two options counts
     words = random.Random(0).choices(string.ascii_lowercase, range(1, 27), k=20_000)
     (folder / "text").write_text(" ".join(words))
