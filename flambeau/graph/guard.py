@@ -121,8 +121,10 @@ def length(value: Any) -> int:
 
 def content(value: Any) -> Any:
     """The elements of what has no keys, to be compared: objects are the same or not."""
-    if isinstance(value, bytearray) or is_array(value):
-        return getattr(value, "shape", None), bytes(value)
+    if isinstance(value, bytearray):
+        return bytes(value)
+    if is_array(value):
+        return getattr(value, "shape", None), value.tobytes()
     base = next(base for base in BASES if isinstance(value, base))
     found = Elements(base.__iter__(value))
     if isinstance(value, dict) and length(value) > MOST:

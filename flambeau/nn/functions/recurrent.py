@@ -209,7 +209,7 @@ def _grad_by_parts(plan: Any, tensors: Any, needs: Any, grad: Any, grad_last: An
 def _recorded(mode, sizes, reverse, apart, x, states, weights):
     """A layer with its history, as an op by a name: see `recurrent_layer`."""
     order = Order(tuple(sizes), reverse, apart)
-    return list(_Layer.apply(mode, order, len(states), x, *states, *weights))
+    return _Layer.apply(mode, order, len(states), x, *states, *weights)
 
 
 def recurrent_layer(
